@@ -1,0 +1,47 @@
+"""Errors that a user can act on, and the search for the nearest right word.
+
+The command line prints these as one message and exits with code 2; any other exception is a bug and keeps its
+traceback. Each also derives from the built-in exception that a Python programmer would expect to catch.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class HwoptError(Exception):
+    """Base of every error that says what came, what was wanted and what to do."""
+
+
+class InvalidInput(HwoptError, ValueError):
+    """A value, file or object that cannot be used as it is."""
+
+
+class UnknownName(HwoptError, KeyError):
+    """A name that nothing is known by; the message names the nearest one."""
+
+    __str__ = Exception.__str__  # KeyError would print the message in quotes
+
+
+class Infeasible(HwoptError):
+    """No configuration within the budgets was found."""
+
+
+class StudyError(HwoptError):
+    """A study file that cannot be opened, written or continued."""
+
+
+class TrainingFailed(HwoptError):
+    """One training that cannot give an error: diverged, out of memory or raised. The study goes on."""
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known word closest to `word`, or None where none is close."""
+    matches = get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return matches[0] if matches else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return '; did you mean X?' for the nearest known word, else the list of what is known."""
+    known = list(known)
+    match = nearest(word, known)
+    return f"; did you mean {match}?" if match else f"; known: {', '.join(known) or 'none'}"

@@ -1,0 +1,91 @@
+"""A layer: one traced operator with its shapes, work and traffic. Plain data, no torch.
+
+A multiply-add counts as two FLOPs, and `flops` holds those of convolutions, matrix products and attention only, as
+PyTorch's flop counter does; element-wise work is in `elementwise_ops`. Both, and all bytes, are of the whole batch.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One operator of a network, the unit of measurement and of prediction.
+
+    Shapes are of the first tensor operand and of the result. Operators without space (linear) have height and width 1;
+    operators without a kernel have kernel, stride and dilation 1, padding 0 and groups 1.
+    """
+
+    name: str  # path of the module that ran it, for example "features.0"
+    kind: str  # conv2d, linear, max_pool2d, relu, ...
+    operator: str  # for example "aten.convolution"
+    batch: int
+    in_channels: int
+    in_h: int
+    in_w: int
+    out_channels: int
+    out_h: int
+    out_w: int
+    kernel_h: int = 1
+    kernel_w: int = 1
+    stride_h: int = 1
+    stride_w: int = 1
+    padding_h: int = 0
+    padding_w: int = 0
+    dilation_h: int = 1
+    dilation_w: int = 1
+    groups: int = 1
+    dtype: str = "float32"
+    flops: int = 0
+    elementwise_ops: int = 0
+    input_bytes: int = 0  # all tensor operands that are not parameters or buffers
+    weight_bytes: int = 0  # operands that are parameters or buffers
+    output_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Least traffic: every operand read once, the result written once."""
+        return self.input_bytes + self.weight_bytes + self.output_bytes
+
+    def row(self) -> dict[str, Any]:
+        """Return the layer as a dict of the columns of `layers.csv` and the work columns."""
+        return asdict(self)
+
+
+# The columns that identify a measured layer, in the order of `layers.csv` after `device`.
+SHAPE_COLUMNS = (
+    "kind", "batch", "in_channels", "in_h", "in_w", "out_channels", "out_h", "out_w", "kernel_h", "kernel_w",
+    "stride_h", "stride_w", "padding_h", "padding_w", "dilation_h", "dilation_w", "groups", "dtype",
+)  # fmt: skip
+WORK_COLUMNS = ("flops", "elementwise_ops", "input_bytes", "weight_bytes", "output_bytes")
+METRICS = ("time_s", "power_w", "energy_j", "memory_bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class LayerGraph:
+    """A traced network: its layers in the order in which they ran, and what it holds in memory.
+
+    `peak_activation_bytes` is the most that inputs and intermediate results occupied at once while the network ran,
+    freed as PyTorch frees them; the peak of memory in inference is that plus parameters and buffers.
+    """
+
+    layers: tuple[Layer, ...]
+    n_parameters: int
+    parameter_bytes: int
+    buffer_bytes: int
+    input_bytes: int
+    output_bytes: int
+    peak_activation_bytes: int  # includes the network's input
+    batch_size: int
+    dtype: str = "float32"
+    unknown_operators: tuple[tuple[str, int], ...] = ()  # (operator, count) without a cost rule, where tolerated
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of the whole batch: convolutions, matrix products and attention."""
+        return sum(layer.flops for layer in self.layers)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Peak memory of one inference pass: parameters, buffers and live activations."""
+        return self.parameter_bytes + self.buffer_bytes + self.peak_activation_bytes
