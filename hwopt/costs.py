@@ -1,0 +1,241 @@
+"""Predicted costs, what is known of their error, and the budgets that they must keep. numpy only.
+
+    configs --> Costs: metric -> values [n] and their distribution --> Budget: upper bound <= limit?
+
+The predictive distribution is conformal: the logarithmic errors ln(measured / predicted) on networks that no
+model was fitted to. A quantile of them is added to the prediction's logarithm (Vovk et al. 2005).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hwopt.errors import InvalidInput, UnknownName, nearest
+
+Array = NDArray[np.float64]
+CostFunction = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, ArrayLike]]
+
+# Units that a budget may be written in, by the ending of the metric's name; factors to SI.
+UNITS: dict[str, dict[str, float]] = {
+    "_s": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6},
+    "_w": {"W": 1.0, "mW": 1e-3, "kW": 1e3},
+    "_j": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "kJ": 1e3, "Wh": 3600.0},
+    "_bytes": {
+        "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
+    },
+}  # fmt: skip
+_NAMES = {"_s": "seconds", "_w": "watts", "_j": "joules", "_bytes": "bytes"}
+
+
+class Costs(Mapping[str, Array]):
+    """Predicted costs of n configs: a mapping from metric to values [n], with a predictive distribution.
+
+    NaN means that the config cannot be priced; `reasons` says why.
+
+    Args:
+        values: point predictions, metric -> shape [n], in SI units.
+        residuals: metric -> ln(measured / predicted) of calibration networks, shape [n_calibration], in any
+            order. A metric without them is taken as exact.
+        reasons: for each config why it could not be priced, or None.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, ArrayLike],
+        residuals: Mapping[str, ArrayLike] | None = None,
+        reasons: Sequence[str | None] | None = None,
+    ) -> None:
+        self._values = {metric: np.asarray(value, dtype=np.float64) for metric, value in values.items()}
+        shapes = {metric: value.shape for metric, value in self._values.items()}
+        if any(len(shape) != 1 for shape in shapes.values()) or len(set(shapes.values())) > 1:
+            raise InvalidInput(
+                f"costs must be one array [n] for each metric, all of one length; got {shapes}"
+            )
+        self.residuals = {m: np.sort(np.asarray(r, dtype=np.float64)) for m, r in (residuals or {}).items()}
+        self.n = next(iter(shapes.values()))[0] if shapes else 0
+        self.reasons: tuple[str | None, ...] = tuple(reasons) if reasons is not None else (None,) * self.n
+
+    def __getitem__(self, metric: str) -> Array:
+        return self._values[metric]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Costs(n={self.n}, metrics={list(self._values)})"
+
+    def upper(self, metric: str, confidence: float) -> Array:
+        """Return the bound [n] that the metric keeps with this confidence; inverse of `probability`.
+
+        Between order statistics k of the n_c calibration errors, which stand for the probabilities k / (n_c + 1),
+        it interpolates; beyond the last no finite bound has that confidence, and the bound is infinite.
+        """
+        values = self[metric]
+        if metric not in self.residuals:
+            return values
+        return values * math.exp(_quantile(self.residuals[metric], confidence))
+
+    def probability(self, metric: str, limit: float) -> Array:
+        """Return the probability [n] that the metric is at most `limit`; NaN where it cannot be priced."""
+        values = self[metric]
+        if metric not in self.residuals:
+            return np.where(np.isnan(values), np.nan, (values <= limit).astype(float))
+        with np.errstate(divide="ignore"):
+            errors = np.log(limit / values)
+        return np.where(np.isnan(values), np.nan, _cumulative(self.residuals[metric], errors))
+
+    def take(self, indices: ArrayLike) -> "Costs":
+        """Return the costs of some of the configs."""
+        index = np.asarray(indices, dtype=int)
+        reasons = [self.reasons[i] for i in index]
+        return Costs(
+            {metric: value[index] for metric, value in self._values.items()}, self.residuals, reasons
+        )
+
+    def at(self, index: int) -> dict[str, float]:
+        """Return the point predictions of one config as plain floats."""
+        return {metric: float(value[index]) for metric, value in self._values.items()}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit on a metric that must hold with a confidence.
+
+    Args:
+        metric: name of a predicted cost, such as "power_w".
+        limit: a number in the metric's SI unit, or a text with a unit such as "250 W" or "5 ms".
+        confidence: probability with which the cost must be at most the limit; it means something where the
+            costs have a predictive distribution.
+    """
+
+    metric: str
+    limit: float
+    confidence: float = 0.95
+
+    def __init__(self, metric: str, limit: float | str, confidence: float = 0.95) -> None:
+        object.__setattr__(self, "metric", metric)
+        object.__setattr__(self, "limit", parse_quantity(metric, limit))
+        object.__setattr__(self, "confidence", _check_confidence(metric, confidence))
+
+    def bound(self, costs: Costs) -> Array:
+        """Return what is compared with the limit: the upper bound [n] at the budget's confidence."""
+        return costs.upper(self.metric, self.confidence)
+
+    def holds(self, costs: Costs) -> NDArray[np.bool_]:
+        """Return whether the budget holds, [n]; false where the config cannot be priced."""
+        return self.bound(costs) <= self.limit
+
+    def excess(self, costs: Costs) -> Array:
+        """Return ln(bound / limit) [n]: positive where it is broken, infinite where it cannot be priced."""
+        with np.errstate(divide="ignore"):
+            excess = np.log(self.bound(costs) / self.limit)
+        return np.where(np.isnan(excess), np.inf, excess)
+
+
+def feasible(budgets: Sequence[Budget], costs: Costs) -> NDArray[np.bool_]:
+    """Return which of the n configs can be priced and keep every budget, [n]."""
+    mask = np.all([~np.isnan(costs[metric]) for metric in costs], axis=0) if costs else np.ones(0, dtype=bool)
+    for budget in budgets:
+        mask = mask & budget.holds(costs)
+    return np.asarray(mask, dtype=bool)
+
+
+def violation(budgets: Sequence[Budget], costs: Costs) -> Array:
+    """Return the sum over the budgets of the positive ln(bound / limit), [n]; 0 where all of them hold."""
+    total = np.where(feasible([], costs), 0.0, np.inf)
+    for budget in budgets:
+        total = total + np.maximum(budget.excess(costs), 0.0)
+    return total
+
+
+def price(function: CostFunction, configs: Sequence[Mapping[str, Any]]) -> Costs:
+    """Call a cost function and check what it returns: a mapping from metric to n values.
+
+    Raises:
+        InvalidInput: where it returns something else, or arrays of another length than the configs.
+    """
+    costs = function(configs)
+    if not isinstance(costs, Mapping):
+        raise InvalidInput(f"costs must return a dict from metric to array; got {type(costs).__name__}")
+    costs = costs if isinstance(costs, Costs) else Costs(costs)
+    if costs.n != len(configs):
+        raise InvalidInput(f"costs returned {costs.n} values for {len(configs)} configs")
+    return costs
+
+
+def check_metric(metric: str, known: Sequence[str]) -> str:
+    """Return the metric where it is among the known ones, else raise UnknownName with the nearest."""
+    if metric in known:
+        return metric
+    match = nearest(metric, known)
+    unit = next((f", in {name}" for end, name in _NAMES.items() if match and match.endswith(end)), "")
+    hint = f"did you mean {match}{unit}?" if match else f"predicted: {', '.join(known) or 'none'}"
+    raise UnknownName(f"no metric {metric!r}; {hint}")
+
+
+def parse_quantity(metric: str, quantity: float | str) -> float:
+    """Return a limit in the metric's SI unit.
+
+    Raises:
+        InvalidInput: where it is no positive number, or its unit does not measure the metric.
+    """
+    if isinstance(quantity, str):
+        quantity = _parse_text(metric, quantity)
+    if isinstance(quantity, bool) or not isinstance(quantity, int | float | np.number):
+        raise InvalidInput(f"budget {metric}: {quantity!r} is no number; write 250 or '250 W'")
+    if not math.isfinite(quantity) or quantity <= 0:
+        raise InvalidInput(f"budget {metric}: {quantity} is no limit; it must be a positive, finite number")
+    return float(quantity)
+
+
+def _parse_text(metric: str, text: str) -> float:
+    number, _, unit = text.strip().partition(" ")
+    if not unit:  # "250W"
+        number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyzµABCDEFGHIJKLMNOPQRSTUVWXYZ")
+        unit = text.strip()[len(number) :]
+    units = next((units for end, units in UNITS.items() if metric.endswith(end)), {})
+    try:
+        value = float(number)
+    except ValueError:
+        raise InvalidInput(f"budget {metric}: {text!r} is no quantity; write 250 or '250 W'") from None
+    unit = unit.strip()
+    if unit and unit not in units:
+        wanted = f"use {', '.join(units)}" if units else "it has no unit: write a plain number"
+        raise InvalidInput(f"budget {metric}: unit {unit!r} of {text!r} does not measure {metric}; {wanted}")
+    return value * units.get(unit, 1.0)
+
+
+def _check_confidence(metric: str, confidence: float) -> float:
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
+        raise InvalidInput(
+            f"budget {metric}: confidence {confidence!r} must lie between 0 and 1, such as 0.95"
+        )
+    return float(confidence)
+
+
+def _quantile(residuals: Array, confidence: float) -> float:
+    """Return the quantile of sorted residuals that stand for the probabilities 1/(n+1), ..., n/(n+1)."""
+    n = len(residuals)
+    rank = confidence * (n + 1)
+    if rank > n * (1 + 1e-12):
+        return math.inf
+    if rank < 1:
+        return -math.inf
+    return float(np.interp(rank, np.arange(1, n + 1), residuals))
+
+
+def _cumulative(residuals: Array, errors: Array) -> Array:
+    """Return the probability of a residual at most `errors`, [n]: the inverse of `_quantile`."""
+    n = len(residuals)
+    ranks = np.interp(errors, residuals, np.arange(1, n + 1), left=0.0, right=float(n))
+    # np.interp takes the first of tied residuals; the highest rank among them is the one that holds
+    ties = np.searchsorted(residuals, errors, side="right")
+    exact = (ties > 0) & (residuals[np.maximum(ties - 1, 0)] == errors)
+    return np.where(exact, ties, ranks) / (n + 1)

@@ -1,0 +1,1 @@
+"""Studies: the store, the run loop and experiment files."""
