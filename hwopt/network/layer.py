@@ -78,7 +78,9 @@ class LayerGraph:
     peak_activation_bytes: int  # includes the network's input
     batch_size: int
     dtype: str = "float32"
-    unknown_operators: tuple[tuple[str, int], ...] = ()  # (operator, count) without a cost rule, where tolerated
+    unknown_operators: tuple[
+        tuple[str, int], ...
+    ] = ()  # (operator, count) without a cost rule, where tolerated
 
     @property
     def flops(self) -> int:

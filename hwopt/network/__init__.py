@@ -1,0 +1,42 @@
+"""From a configuration to a network to its layers: shapes, work, traffic and memory, without running anything.
+
+    config --build--> nn.Module --trace--> LayerGraph
+
+`Layer` and the cost rules are plain Python; what needs PyTorch is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hwopt.network.layer import METRICS, SHAPE_COLUMNS, WORK_COLUMNS, Layer, LayerGraph
+from hwopt.network.rules import FREE, RULES, Operation, Rule, elementwise, reduction
+
+if TYPE_CHECKING:
+    from hwopt.network.tracing import UnknownOperator, trace
+
+_LAZY = {
+    "UnknownOperator": "hwopt.network.tracing",
+    "trace": "hwopt.network.tracing",
+}
+
+__all__ = [
+    "FREE",
+    "METRICS",
+    "RULES",
+    "SHAPE_COLUMNS",
+    "WORK_COLUMNS",
+    "Layer",
+    "LayerGraph",
+    "Operation",
+    "Rule",
+    "UnknownOperator",
+    "elementwise",
+    "reduction",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

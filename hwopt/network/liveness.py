@@ -1,0 +1,49 @@
+"""How much memory results occupy while a network runs: storages counted from allocation to last reference.
+
+    allocate y         x held by the caller      relu_(y) takes nothing, y[0] shares y's storage
+    |----------------------------------|
+                                       ^ the last reference dies: freed, as PyTorch's allocator would
+
+Only storages count, so views and in-place operators cost nothing. What an operator allocates and frees within itself
+(a workspace of a convolution) is not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+from weakref import ref
+
+if TYPE_CHECKING:
+    from torch import Tensor, UntypedStorage
+
+
+class LiveMemory:
+    """Bytes of the storages that are alive, and the most there ever were.
+
+    Args:
+        weights: addresses of storages that are accounted for elsewhere (parameters and buffers).
+    """
+
+    def __init__(self, weights: set[int]) -> None:
+        self.now_bytes = 0
+        self.peak_bytes = 0
+        self._weights = weights
+        self._live: dict[int, ref[UntypedStorage]] = {}
+
+    def hold(self, tensors: Iterable[Tensor]) -> None:
+        """Count the storages of these tensors, where new, until they are freed; all are alive at once."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            address = storage._cdata
+            if address not in self._live and address not in self._weights:
+                size = storage.nbytes()
+                self.now_bytes += size
+                self._live[address] = ref(storage, partial(self._free, address, size))
+        if self.now_bytes > self.peak_bytes:
+            self.peak_bytes = self.now_bytes
+
+    def _free(self, address: int, size: int, _: object) -> None:
+        self.now_bytes -= size
+        del self._live[address]  # an address may be used again

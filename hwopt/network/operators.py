@@ -1,0 +1,137 @@
+"""Run one operator on meta tensors, quickly.
+
+PyTorch works out the shape of a result in Python for many operators, which takes 50 to 600 microseconds each; a search
+prices thousands of networks made of the same few layers. So what an operator returned for operands of some shapes,
+strides and types is remembered, and next time empty tensors of that description are returned instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hwopt.network.rules import FREE, RULES, Rule
+
+_MAX_REMEMBERED = 20_000  # descriptions, under a kilobyte each
+_PLAIN = (Tensor, torch.nn.Parameter)
+_SELF = "self"  # an operator that returns its first argument, which it changed in place
+
+
+class Operator:
+    """What does not change from call to call of an operator.
+
+    Attributes:
+        name: for example "aten.relu_".
+        is_in_place: it writes to its first argument and returns it.
+        is_functional: it returns new tensors and changes none.
+    """
+
+    __slots__ = ("function", "is_functional", "is_in_place", "name", "_base")
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        schema = getattr(function, "_schema", None)
+        self.name = schema.name.replace("::", ".") if schema else str(function)
+        self._base = self.name[:-1] if self.name.endswith("_") else self.name
+        returns, arguments = (schema.returns, schema.arguments) if schema else ([], [])
+        returns_tensors = bool(returns) and all(str(r.type) == "Tensor" for r in returns)
+        writes = [a for a in arguments if a.alias_info is not None and a.alias_info.is_write]
+        aliases = [r for r in returns if r.alias_info is not None]
+        self.is_functional = returns_tensors and not writes and not aliases
+        self.is_in_place = returns_tensors and len(writes) == len(returns) == 1 and writes[0].name == _SELF
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it moves no data and does no work."""
+        return self.name in FREE or self._base in FREE
+
+    @property
+    def rule(self) -> Rule | None:
+        """Its cost rule; an in-place operator without one of its own has that of the plain operator."""
+        return RULES.get(self.name) or RULES.get(self._base)
+
+
+_operators: dict[Any, Operator] = {}
+_remembered: dict[Any, Any] = {}
+
+
+def operator_of(function: Any) -> Operator:
+    """Return the description of an operator, looked up once."""
+    operator = _operators.get(function)
+    if operator is None:
+        operator = _operators[function] = Operator(function)
+    return operator
+
+
+def run_on_meta(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return what an operator that is not a view returns for meta tensors: new tensors, or its first argument."""
+    key = _key(operator, args, kwargs)
+    if key is None:
+        return operator.function(*args, **kwargs)
+    found = _remembered.get(key)
+    if found is None:
+        out = operator.function(*args, **kwargs)
+        _remember(key, operator, args, out)
+        return out
+    if found is _SELF:
+        return args[0]
+    results = [torch.empty_strided(size, stride, dtype=dtype, device="meta") for size, stride, dtype in found]
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def _key(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return what the result's description depends on, or None where that is not certain."""
+    if not (operator.is_functional or operator.is_in_place):
+        return None
+    # The default type decides what integers divided by integers give.
+    parts: list[Any] = [operator.function, torch.get_default_dtype()]
+    if not _describe(args, parts):
+        return None
+    for name, value in kwargs.items():
+        parts.append(name)
+        if not _describe((value,), parts):
+            return None
+    return tuple(parts)
+
+
+def _describe(values: Any, parts: list[Any]) -> bool:
+    for value in values:
+        if isinstance(value, Tensor):
+            if not value.is_meta or type(value) not in _PLAIN or value.is_complex():
+                return False
+            parts.append((value.shape, value.stride(), value.dtype))
+        elif isinstance(value, (list, tuple)):
+            parts.append(len(value))
+            if not _describe(value, parts):
+                return False
+        elif isinstance(value, (torch.SymInt, torch.Generator)):
+            return False
+        else:
+            parts.append(value)
+            parts.append(value.__class__)  # 1, 1.0 and True are equal but do not give the same type
+    return True
+
+
+def _remember(key: Any, operator: Operator, args: tuple[Any, ...], out: Any) -> None:
+    if operator.is_in_place:
+        found: Any = _SELF if out is args[0] else None
+    else:
+        results = [out] if isinstance(out, Tensor) else list(out)
+        found = [(tuple(x.shape), x.stride(), x.dtype) for x in results]
+        # Only results that own their memory whole can be made again from a description.
+        if any(x.storage_offset() or x.untyped_storage().nbytes() != _extent(x) for x in results):
+            found = None
+    if found is not None:
+        if len(_remembered) >= _MAX_REMEMBERED:
+            _remembered.clear()
+        _remembered[key] = found
+
+
+def _extent(tensor: Tensor) -> int:
+    """Return the bytes from the first to the last element."""
+    if tensor.numel() == 0:
+        return 0
+    last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return (last + 1) * tensor.element_size()

@@ -1,0 +1,268 @@
+"""Run a network on the meta device and write down every operator as a layer.
+
+    input shape --> meta tensor --> network, operator by operator --> cost rule --> Layer --\
+                                          |                                                  LayerGraph
+                                          +--> storages alive ------------------> peak -----/
+
+Nothing is allocated and nothing is computed: a meta tensor has a shape and no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from numbers import Integral
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hwopt.errors import HwoptError, InvalidInput, did_you_mean
+from hwopt.network.borrow import Borrowed, borrow
+from hwopt.network.layer import Layer, LayerGraph
+from hwopt.network.liveness import LiveMemory
+from hwopt.network.operators import Operator, operator_of, run_on_meta
+from hwopt.network.rules import RULES, Operation, columns
+
+_DTYPE_NAMES = {
+    value: str(value).removeprefix("torch.")
+    for value in vars(torch).values()
+    if isinstance(value, torch.dtype)
+}
+_DTYPES = {name: value for value, name in _DTYPE_NAMES.items()}
+
+
+class UnknownOperator(HwoptError, KeyError):
+    """An operator that no cost rule is known for; the message names it and the module that ran it."""
+
+    __str__ = Exception.__str__  # KeyError would print the message in quotes
+
+
+def trace(
+    module: nn.Module,
+    input_shape: Sequence[int],
+    batch_size: int = 1,
+    dtype: str = "float32",
+    unknown: Literal["error", "count"] = "error",
+) -> LayerGraph:
+    """Return the layers of a network, in the order in which they run in inference, and its memory.
+
+    The network may be on any device, meta included, and is left as it was. It is taken in eval mode, with its
+    floating-point parameters and buffers in `dtype`. Shapes and conventions: `hwopt.network.rules`.
+
+    Args:
+        module: the network; its forward takes one tensor [batch_size, *input_shape].
+        input_shape: shape of one item, without the batch, for example (3, 224, 224).
+        batch_size: items in a pass; all work and all bytes are of the whole batch.
+        dtype: of the input, for example "float16"; an integer type leaves the parameters as they are.
+        unknown: what an operator without a cost rule is: an error, or counted in `unknown_operators`.
+
+    Raises:
+        UnknownOperator: an operator has no cost rule and `unknown` is "error".
+        InvalidInput: the network does not run on such an input.
+    """
+    torch_dtype = _check_arguments(module, input_shape, batch_size, dtype, unknown)
+    module = getattr(module, "_orig_mod", module)  # what torch.compile wrapped
+    shape = (batch_size, *input_shape)
+    weights_dtype = torch_dtype if torch_dtype.is_floating_point else None
+    with borrow(module, weights_dtype) as borrowed, torch.no_grad():
+        x = torch.empty(shape, dtype=torch_dtype, device="meta")
+        recorder = _Recorder(borrowed, unknown == "count")
+        recorder.memory.hold([x])
+        try:
+            with recorder, _WholeAttention():
+                out = module(x)
+        except HwoptError:
+            raise
+        except Exception as error:
+            raise InvalidInput(_why_it_failed(module, shape, borrowed, error)) from error
+        return LayerGraph(
+            layers=tuple(recorder.layers),
+            n_parameters=borrowed.n_parameters,
+            parameter_bytes=borrowed.parameter_bytes,
+            buffer_bytes=borrowed.buffer_bytes,
+            input_bytes=x.nbytes,
+            output_bytes=sum(tensor.nbytes for tensor in _tensors(out)),
+            peak_activation_bytes=recorder.memory.peak_bytes,
+            batch_size=batch_size,
+            dtype=dtype,
+            unknown_operators=tuple(recorder.unknown.items()),
+        )
+
+
+class _Recorder(TorchDispatchMode):
+    """Sees every operator that runs, and writes down a layer for each that works."""
+
+    def __init__(self, borrowed: Borrowed, tolerates_unknown: bool) -> None:
+        super().__init__()
+        self.layers: list[Layer] = []
+        self.unknown: dict[str, int] = {}
+        self.memory = LiveMemory(borrowed.weights)
+        self._borrowed = borrowed
+        self._tolerates_unknown = tolerates_unknown
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        operator = operator_of(func)
+        is_free, rule = operator.is_free, operator.rule
+        if rule is None and not is_free:
+            self._meet_unknown(operator)
+        args, kwargs, operands = self._on_meta(args, kwargs or {})
+        if is_free:
+            out = func(*args, **kwargs)
+        else:
+            out = run_on_meta(operator, args, kwargs)
+        results = [out] if isinstance(out, Tensor) else list(_tensors(out))
+        self.memory.hold(results)
+        if rule is not None and not is_free and results:
+            operation = Operation(operator.name, args, kwargs, operands, results, self._borrowed.weights)
+            self.layers.append(self._layer(operation, rule(operation)))
+        return out
+
+    def _meet_unknown(self, operator: Operator) -> None:
+        if not self._tolerates_unknown:
+            raise UnknownOperator(_unknown_operator_message(operator.name, self._borrowed.path))
+        self.unknown[operator.name] = self.unknown.get(operator.name, 0) + 1
+
+    def _on_meta(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]:
+        """Return the arguments with one device, meta, where tensors of several meet, and the tensors among them."""
+        operands = list(_tensors(args))
+        if kwargs:
+            operands += _tensors(kwargs)
+        has_meta = any(x.is_meta for x in operands)
+        if has_meta and not all(x.is_meta for x in operands):
+            # A number that a module keeps in a tensor may stay where it is: PyTorch mixes those with any device.
+            args, kwargs = self._moved(args), self._moved(kwargs)
+            operands = [*_tensors(args), *_tensors(kwargs)]
+        device = kwargs.get("device")
+        if device is not None and device.type != "meta" and (has_meta or device.type != "cpu"):
+            kwargs = {**kwargs, "device": torch.device("meta")}
+        return args, kwargs, operands
+
+    def _moved(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value if value.is_meta or value.dim() == 0 else self._borrowed.on_meta(value)
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._moved(item) for item in value)
+        if isinstance(value, dict):
+            return {key: self._moved(item) for key, item in value.items()}
+        return value
+
+    def _layer(self, operation: Operation, fields: dict[str, Any]) -> Layer:
+        weights, input_bytes, weight_bytes = self._borrowed.weights, 0, 0
+        for tensor in operation.operands:
+            storage = tensor.untyped_storage()
+            n_bytes = min(tensor.nbytes, storage.nbytes())  # an expanded tensor is read once
+            if storage._cdata in weights:
+                weight_bytes += n_bytes
+            else:
+                input_bytes += n_bytes
+        out = operation.out
+        if "batch" not in fields:
+            shape = columns(operation.x.shape if operation.operands else out.shape)
+            fields["batch"], fields["in_channels"], fields["in_h"], fields["in_w"] = shape
+            _, fields["out_channels"], fields["out_h"], fields["out_w"] = columns(out.shape)
+        return Layer(
+            name=self._borrowed.path[-1] if self._borrowed.path else "",
+            operator=operation.name,
+            dtype=_DTYPE_NAMES[out.dtype],
+            input_bytes=input_bytes,
+            weight_bytes=weight_bytes,
+            output_bytes=sum(result.nbytes for result in operation.results),
+            **fields,
+        )
+
+
+class _WholeAttention(TorchFunctionMode):
+    """Keeps scaled dot-product attention whole, as devices run it.
+
+    On the meta device PyTorch would take it apart into products and a softmax whose scores no device writes to memory.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is nn.functional.scaled_dot_product_attention:
+            return _attention(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    is_fusible = query.dim() == 4 and query.shape[:2] == key.shape[:2] and query.shape[3] == value.shape[3]
+    if not is_fusible or key.shape[3] != query.shape[3] or not query.is_meta:
+        return nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+    out, _ = fused(query, key, value, 0.0, is_causal, attn_mask=attn_mask, scale=scale)
+    return out  # type: ignore[no-any-return]
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in a value, lists, tuples and dicts opened, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+
+
+def _place(path: str) -> str:
+    return f"in '{path}'" if path else "in the network's own forward"
+
+
+def _unknown_operator_message(name: str, path: list[str]) -> str:
+    known = ", ".join(
+        ("conv2d", "linear", "matmul", "attention", "max_pool2d", "batch_norm", "relu", "add", "cat")
+    )
+    where = _place(path[-1] if path else "")
+    return (
+        f"no cost rule for operator '{name}' ({where}); known: {known}, ... "
+        f"({len(RULES)} operators). Add one to hwopt.network.RULES"
+    )
+
+
+def _why_it_failed(module: nn.Module, shape: tuple[int, ...], borrowed: Borrowed, error: Exception) -> str:
+    name, where = type(module).__name__, _place(borrowed.failed_in or "")
+    reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
+    if isinstance(error, NotImplementedError) or "meta" in reason.lower():
+        hint = "tracing has shapes and no values, so forward must not depend on the values of tensors"
+    else:
+        hint = "give the input_shape, without the batch, that the network was made for"
+    return f"{name} does not run on an input of shape {shape} ({where}): {reason}; {hint}"
+
+
+def _check_arguments(
+    module: object, input_shape: Sequence[int], batch_size: int, dtype: str, unknown: str
+) -> torch.dtype:
+    if not isinstance(module, nn.Module):
+        raise InvalidInput(f"only a torch.nn.Module can be traced, got {module!r:.200}")
+    sizes = (batch_size, *input_shape)
+    if not all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in sizes):
+        raise InvalidInput(
+            f"batch_size and input_shape are whole numbers from 1, got {batch_size!r} and {input_shape!r}"
+        )
+    if dtype not in _DTYPES:
+        raise InvalidInput(f"unknown dtype {dtype!r}{did_you_mean(str(dtype), _DTYPES)}")
+    if unknown not in ("error", "count"):
+        raise InvalidInput(
+            f"unknown={unknown!r}: an operator without a rule is an 'error' or is kept 'count' of"
+        )
+    return _DTYPES[dtype]
