@@ -72,10 +72,11 @@ class Costs(Mapping[str, Array]):
         return f"Costs(n={self.n}, metrics={list(self._values)})"
 
     def upper(self, metric: str, confidence: float) -> Array:
-        """Return the bound [n] that the metric keeps with this confidence; inverse of `probability`.
+        """Return the bound [n] that the metric keeps with this confidence; the inverse of `probability`.
 
-        Between order statistics k of the n_c calibration errors, which stand for the probabilities k / (n_c + 1),
-        it interpolates; beyond the last no finite bound has that confidence, and the bound is infinite.
+        Between order statistics k of the n_c calibration errors, which stand for the probabilities k /
+        (n_c + 1), it interpolates; beyond the last no finite bound has that confidence, and the bound is
+        infinite.
         """
         values = self[metric]
         if metric not in self.residuals:

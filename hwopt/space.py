@@ -213,6 +213,12 @@ class SearchSpace:
         """Draw n configs independently from the prior."""
         return self.from_unit(rng.random((n, len(self))))
 
+    def sample_values(self, rng: np.random.Generator) -> dict[str, Value]:
+        """Draw a value for every hyperparameter, active or not."""
+        return {
+            dim.name: dim.from_unit(u) for dim, u in zip(self.dimensions, rng.random(len(self)), strict=True)
+        }
+
     def from_unit(self, U: Array) -> list[Config]:
         """Map points of the unit cube, [n, k] with k dimensions, to configs."""
         return [

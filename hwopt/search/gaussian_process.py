@@ -1,0 +1,149 @@
+"""The surrogate of the error: a small Gaussian process with priors on its hyperparameters.
+
+    X [n, d]   encoded configs in [0, 1]^d      y [n]   observed errors
+    l [d]      length-scales (ARD)              a2, s2  signal and noise variance of the standardised errors
+    K = a2 k(r) + s2 I,   k(r) = (1 + sqrt5 r + 5/3 r^2) exp(-sqrt5 r),   r^2 = sum_j (x_j - x'_j)^2 / l_j^2
+
+theta = (ln l_1, ..., ln l_d, ln a2, ln s2) maximises the marginal likelihood times log-normal priors, with
+analytic gradients (Rasmussen and Williams 2006, eq. 5.9). The same data give the same theta, to the bit on
+one machine.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.optimize import minimize
+
+Array = NDArray[np.float64]
+
+_JITTER = 1e-8  # added to the diagonal, in units of the standardised errors
+_BOUNDS_LENGTH = (np.log(0.02), np.log(50.0))
+_BOUNDS_SIGNAL = (np.log(0.02), np.log(20.0))
+_BOUNDS_NOISE = (np.log(1e-5), np.log(1.0))
+
+
+@dataclass(frozen=True)
+class Priors:
+    """Normal priors on the logarithms of the hyperparameters: (mean, standard deviation) of each.
+
+    The length-scales of d dimensions grow with sqrt(d), as distances in the unit cube do (Hvarfner et al.
+    2024).
+    """
+
+    length: tuple[float, float] = (np.log(0.4), 0.9)
+    signal: tuple[float, float] = (0.0, 1.0)
+    noise: tuple[float, float] = (np.log(1e-2), 1.5)
+
+    def arrays(self, d: int) -> tuple[Array, Array]:
+        """Return means and standard deviations of theta, each [d + 2]."""
+        mean_length = self.length[0] + 0.5 * np.log(d / 2)
+        mean = np.array([mean_length] * d + [self.signal[0], self.noise[0]])
+        return mean, np.array([self.length[1]] * d + [self.signal[1], self.noise[1]])
+
+
+def matern52(X1: Array, X2: Array, lengths: Array) -> Array:
+    """Matern-5/2 correlation of X1 [n1, d] and X2 [n2, d], shape [n1, n2]."""
+    A, B = X1 / lengths, X2 / lengths
+    squares = np.sum(A**2, axis=1)[:, None] + np.sum(B**2, axis=1)[None, :] - 2 * A @ B.T
+    r = np.sqrt(5 * np.maximum(squares, 0.0))  # sqrt5 r
+    return np.asarray((1 + r + r**2 / 3) * np.exp(-r))
+
+
+def negative_log_posterior(theta: Array, D2: Array, y: Array, priors: Priors) -> tuple[float, Array]:
+    """Return minus the log posterior of theta, up to a constant, and its gradient [d + 2].
+
+    Args:
+        theta: ln length-scales, ln signal variance, ln noise variance, shape [d + 2].
+        D2: squared differences of the inputs by dimension, shape [d, n, n].
+        y: standardised errors, shape [n].
+        priors: of theta.
+    """
+    d, n = D2.shape[0], len(y)
+    weights, signal, noise = np.exp(-2 * theta[:d]), np.exp(theta[d]), np.exp(theta[d + 1])
+    r = np.sqrt(5 * np.tensordot(weights, D2, axes=1))  # sqrt5 r, [n, n]
+    decay = np.exp(-r)
+    K = signal * (1 + r + r**2 / 3) * decay  # [n, n]
+    L, info = dpotrf(K + (noise + _JITTER) * np.eye(n), lower=True, clean=True)
+    if info != 0:
+        return 1e25, np.zeros_like(theta)
+    alpha = cho_solve((L, True), y)
+    inverse, _ = dpotri(L, lower=True)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    S = np.outer(alpha, alpha) - inverse  # d(log likelihood) = tr(S dK) / 2
+    gradient = np.empty_like(theta)
+    # dK / d ln l_j = signal * 5/3 * (1 + sqrt5 r) exp(-sqrt5 r) * D2_j / l_j^2
+    gradient[:d] = -0.5 * weights * np.tensordot(D2, S * (signal * 5 / 3) * (1 + r) * decay, axes=2)
+    gradient[d] = -0.5 * np.sum(S * K)
+    gradient[d + 1] = -0.5 * noise * np.trace(S)
+    value = 0.5 * y @ alpha + np.sum(np.log(np.diag(L)))
+    mean, std = priors.arrays(d)
+    z = (theta - mean) / std
+    return float(value + 0.5 * z @ z), gradient + z / std
+
+
+class GaussianProcess:
+    """A posterior over the error, given hyperparameters.
+
+    Args:
+        X: encoded configs, shape [n, d], n >= 1.
+        y: errors, shape [n].
+        theta: ln length-scales, ln signal variance, ln noise variance, shape [d + 2].
+        location: what is subtracted from the errors; their mean where None.
+        scale: what they are then divided by; their standard deviation where None.
+    """
+
+    def __init__(
+        self, X: Array, y: Array, theta: Array, location: float | None = None, scale: float | None = None
+    ) -> None:
+        self.X, self.y, self.theta = X, y, theta
+        self.location = float(np.mean(y)) if location is None else location
+        self.scale = _spread(y) if scale is None else scale
+        self._lengths, self._signal, noise = np.exp(theta[:-2]), np.exp(theta[-2]), np.exp(theta[-1])
+        K = self._signal * matern52(X, X, self._lengths) + (noise + _JITTER) * np.eye(len(X))
+        self._L = np.linalg.cholesky(K)
+        self._alpha = cho_solve((self._L, True), (y - self.location) / self.scale)
+
+    @classmethod
+    def fit(cls, X: Array, y: Array, priors: Priors | None = None) -> "GaussianProcess":
+        """Fit the hyperparameters to X [n, d] and y [n] by their posterior mode, from two starts."""
+        priors, d = priors or Priors(), X.shape[1]
+        D2 = (X.T[:, :, None] - X.T[:, None, :]) ** 2
+        standardised = (y - np.mean(y)) / _spread(y)
+        bounds = [_BOUNDS_LENGTH] * d + [_BOUNDS_SIGNAL, _BOUNDS_NOISE]
+        centre, _ = priors.arrays(d)
+        noisy = centre + np.array([0.0] * d + [-0.5, np.log(30.0)])
+        results = [
+            minimize(
+                negative_log_posterior,
+                np.clip(start, *np.transpose(bounds)),
+                args=(D2, standardised, priors),
+                jac=True,
+                bounds=bounds,
+                method="L-BFGS-B",
+                options={"maxiter": 60, "ftol": 1e-7},
+            )
+            for start in (centre, noisy)
+        ]
+        best = min(results, key=lambda result: float(result.fun))
+        return cls(X, y, np.asarray(best.x))
+
+    def posterior(self, X: Array) -> tuple[Array, Array]:
+        """Return mean and standard deviation [n] of the latent error, without noise, at X [n, d]."""
+        K = self._signal * matern52(X, self.X, self._lengths)  # [n, n_observed]
+        V = solve_triangular(self._L, K.T, lower=True)
+        variance = np.maximum(self._signal - np.sum(V**2, axis=0), 1e-12)
+        return self.location + self.scale * (K @ self._alpha), self.scale * np.sqrt(variance)
+
+    def condition(self, X: Array, y: Array) -> "GaussianProcess":
+        """Return the process with further points X [n, d], y [n] and the same hyperparameters."""
+        X, y = np.vstack([self.X, X]), np.concatenate([self.y, y])
+        return GaussianProcess(X, y, self.theta, self.location, self.scale)
+
+
+def _spread(y: Array) -> float:
+    """Return the standard deviation of y [n], or 1 where all are equal, so that nothing divides by 0."""
+    spread = float(np.std(y))
+    return spread if spread > 1e-12 * max(1.0, float(np.max(np.abs(y)))) else 1.0

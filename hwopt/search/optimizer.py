@@ -1,0 +1,274 @@
+"""The optimizer: ask for a config that keeps the budgets, tell what its training gave, read off the front.
+
+It is pure: no files, no clocks, no printing. Proposal k depends on the seed, k, what was told and what is
+pending, and on nothing else, so a study goes on after a crash without replaying anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+
+from hwopt.costs import Array, Budget, CostFunction, Costs, check_metric, feasible, price
+from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.search.pareto import hypervolume
+from hwopt.search.region import Region, survey
+from hwopt.search.strategies import STRATEGIES, Observation, Rejection, Situation
+from hwopt.space import Config, SearchSpace
+
+STATUSES = ("complete", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A config to train, with its predicted costs and what choosing it took.
+
+    `n_priced` configs were priced for it, of which `n_infeasible` were filtered out; `rejections` are
+    configs that the strategy had selected and a budget refused.
+    """
+
+    config: Config
+    costs: dict[str, float]
+    n_priced: int
+    n_infeasible: int
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trained config on the front: its error and all its predicted costs."""
+
+    config: Config
+    values: dict[str, float]
+
+
+class Optimizer:
+    """Choose what to train next under budgets on known costs.
+
+    Args:
+        space: the search space.
+        costs: maps configs to a dict of arrays [n], one for each metric: a cost model or any formula.
+        budgets: limits that no proposal breaks, each at its confidence.
+        objectives: "error" and any of the cost metrics; all are minimised.
+        strategy: name of a registered strategy, such as "ehvi" or "random".
+        aware: if False, proposals ignore the budgets, and violations show in what is told.
+        reference: worst values that count, by objective, SI units; where absent, of a cost its budget,
+            else the 99% quantile of the feasible region, and 1.0 of the error.
+        seed: of everything random.
+
+    Raises:
+        UnknownName: for a metric, objective or strategy that does not exist.
+        Infeasible: on the first ask, where no config keeps the budgets.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        costs: CostFunction,
+        budgets: Sequence[Budget] = (),
+        objectives: Sequence[str] = ("error",),
+        strategy: str = "ehvi",
+        aware: bool = True,
+        reference: Mapping[str, float] | None = None,
+        seed: int = 0,
+    ) -> None:
+        if strategy not in STRATEGIES:
+            raise UnknownName(f"no strategy {strategy!r}{did_you_mean(strategy, STRATEGIES)}")
+        self.space, self.costs, self.budgets = space, costs, tuple(budgets)
+        self.strategy, self.aware, self.seed = strategy, aware, seed
+        self.metrics = tuple(self._price_one(space.sample(1, np.random.default_rng([seed, 2]))))
+        for budget in self.budgets:
+            check_metric(budget.metric, self.metrics)
+        self.objectives = _check_objectives(objectives, self.metrics)
+        self._given_reference = _check_reference(reference or {}, self.objectives)
+        self._told: list[Observation] = []
+        self._pending: list[Config] = []
+
+    @cached_property
+    def region(self) -> Region:
+        """The feasible region of the space, priced on first use; the whole space where nothing is limited.
+
+        Raises:
+            Infeasible: where no config keeps the budgets; the message names the one that binds.
+        """
+        return survey(self.space, self.costs, self.budgets, self.seed)
+
+    @cached_property
+    def reference(self) -> dict[str, float]:
+        """Worst values that count for the hypervolume, by objective, SI units."""
+        limits = {budget.metric: budget.limit for budget in self.budgets}
+        reference = {}
+        for name in self.objectives:
+            if name in self._given_reference:
+                reference[name] = self._given_reference[name]
+            elif name == "error":
+                reference[name] = 1.0
+            else:
+                reference[name] = limits.get(name) or float(np.quantile(self.region.costs[name], 0.99))
+        return reference
+
+    @overload
+    def ask(self, n: None = None, candidates: Sequence[Mapping[str, Any]] | None = None) -> Proposal: ...
+
+    @overload
+    def ask(self, n: int, candidates: Sequence[Mapping[str, Any]] | None = None) -> list[Proposal]: ...
+
+    def ask(
+        self, n: int | None = None, candidates: Sequence[Mapping[str, Any]] | None = None
+    ) -> Proposal | list[Proposal]:
+        """Propose a config, or `n` of them at once; what is proposed is pending until it is told.
+
+        Args:
+            n: how many; None gives one Proposal instead of a list.
+            candidates: choose among these configs only, such as the rows of a table.
+
+        Raises:
+            Infeasible: where no config keeps the budgets, or no candidate is left.
+        """
+        allowed = None if candidates is None else tuple(self.space.validate(c) for c in candidates)
+        if n is None:
+            return self._propose(allowed)
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise InvalidInput(f"ask({n!r}): n must be a positive whole number")
+        return [self._propose(allowed) for _ in range(n)]
+
+    def tell(
+        self,
+        config: Mapping[str, Any],
+        values: Mapping[str, float] | None = None,
+        *,
+        status: str = "complete",
+        curve: Sequence[float] = (),
+        **metrics: float,
+    ) -> None:
+        """Report how the training of a config ended; the config need not have been proposed.
+
+        Args:
+            config: a config of the space.
+            values: "error", and other metrics that only training reveals; None with status "failed".
+            status: "complete", "stopped" (early) or "failed".
+            curve: error after each epoch; of a stopped training its last one stands for the error.
+            metrics: the same as `values`, as keywords: tell(config, error=0.083).
+
+        Raises:
+            InvalidInput: for a value that is not finite, a missing error or a config outside the space.
+            UnknownName: for an unknown hyperparameter or status.
+        """
+        config = self.space.validate(config)
+        given = {**(values or {}), **metrics}
+        if status not in STATUSES:
+            raise UnknownName(f"tell: no status {status!r}{did_you_mean(status, STATUSES)}")
+        if status == "stopped" and "error" not in given and len(curve):
+            given["error"] = curve[-1]
+        checked = _check_values(given, status, self.metrics)
+        error = checked.pop("error", None)
+        costs = self._price_one([config])
+        is_feasible = bool(feasible(self.budgets, costs)[0])
+        self._told.append(Observation(config, error, costs.at(0), status, is_feasible, checked))
+        self._pending = _without(self._pending, config)
+
+    def mark_pending(self, config: Mapping[str, Any]) -> None:
+        """Say that a config is in training, so that it is not proposed again; for resuming a study."""
+        self._pending.append(self.space.validate(config))
+
+    def front(self) -> list[Point]:
+        """Return the feasible, nondominated told configs, by falling error."""
+        points = [
+            Point(o.config, {"error": float(o.error or 0.0), **o.costs}) for o in self._situation().front()
+        ]
+        return sorted(points, key=lambda point: -point.values["error"])
+
+    def hypervolume(self) -> float:
+        """Return the volume between front and reference: error times logarithms of costs."""
+        situation = self._situation()
+        return hypervolume(situation.outcomes(situation.front()), situation.reference)
+
+    def is_feasible(self, config: Mapping[str, Any]) -> bool:
+        """Return whether a config can be priced and keeps every budget."""
+        return bool(feasible(self.budgets, self._price_one([self.space.validate(config)]))[0])
+
+    def price(self, config: Mapping[str, Any]) -> dict[str, float]:
+        """Return the predicted costs of a config, SI units."""
+        return self._price_one([self.space.validate(config)]).at(0)
+
+    def _propose(self, candidates: tuple[Config, ...] | None) -> Proposal:
+        situation = self._situation(candidates, () if not self.aware else self.budgets)
+        rng = np.random.default_rng([self.seed, 3, situation.n_known])
+        choice = STRATEGIES[self.strategy](situation, rng)
+        costs = self._price_one([choice.config])
+        if not feasible(situation.budgets, costs)[0]:
+            raise RuntimeError(f"strategy {self.strategy!r} proposed a config that breaks a budget: {choice}")
+        self._pending.append(choice.config)
+        return Proposal(choice.config, costs.at(0), choice.n_priced, choice.n_infeasible, choice.rejections)
+
+    def _situation(
+        self, candidates: tuple[Config, ...] | None = None, budgets: tuple[Budget, ...] | None = None
+    ) -> Situation:
+        return Situation(
+            space=self.space,
+            costs=self.costs,
+            budgets=self.budgets if budgets is None else budgets,
+            objectives=self.objectives,
+            reference=self._log_reference(),
+            told=tuple(self._told),
+            pending=tuple(self._pending),
+            candidates=candidates,
+            region=lambda: self.region if self.aware else self._whole_region,
+        )
+
+    @cached_property
+    def _whole_region(self) -> Region:
+        return survey(self.space, self.costs, (), self.seed)
+
+    def _log_reference(self) -> Array:
+        return np.array([self.reference["error"], *[np.log(self.reference[m]) for m in self.objectives[1:]]])
+
+    def _price_one(self, configs: Sequence[Config]) -> Costs:
+        return price(self.costs, configs)
+
+
+def _check_objectives(objectives: Sequence[str], metrics: Sequence[str]) -> tuple[str, ...]:
+    """Return the objectives with the error first."""
+    names = [objectives] if isinstance(objectives, str) else list(objectives)
+    if "error" not in names or len(set(names)) < len(names):
+        raise InvalidInput(f"objectives {names} must name 'error' and distinct cost metrics")
+    return ("error", *[check_metric(name, metrics) for name in names if name != "error"])
+
+
+def _check_reference(reference: Mapping[str, float], objectives: Sequence[str]) -> dict[str, float]:
+    for name, value in reference.items():
+        if name not in objectives:
+            raise UnknownName(f"reference: {name!r} is no objective{did_you_mean(name, objectives)}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
+            raise InvalidInput(f"reference: {name} = {value!r} must be a positive, finite number")
+    return {name: float(value) for name, value in reference.items()}
+
+
+def _check_values(values: Mapping[str, Any], status: str, predicted: Sequence[str]) -> dict[str, float]:
+    """Return the told values as floats, where they are finite and belong to a training of this status."""
+    checked = {}
+    for name, value in values.items():
+        if name in predicted:
+            raise InvalidInput(f"tell: {name} is predicted before training; tell only what training reveals")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float | np.number)
+            or not np.isfinite(value)
+        ):
+            raise InvalidInput(f"tell: {name} = {value!r} is no finite number; a training without one is "
+                               "told as tell(config, None, status='failed')")  # fmt: skip
+        checked[name] = float(value)
+    if status == "failed" and checked:
+        raise InvalidInput(f"tell: a failed training has no values; got {sorted(checked)}")
+    if status != "failed" and "error" not in checked:
+        near = did_you_mean("error", checked) if checked else ""
+        raise InvalidInput(f"tell: a {status} training needs its 'error'{near}")
+    return checked
+
+
+def _without(configs: list[Config], config: Config) -> list[Config]:
+    """Return the list less the first entry that equals the config."""
+    index = configs.index(config) if config in configs else len(configs)
+    return configs[:index] + configs[index + 1 :]
