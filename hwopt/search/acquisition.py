@@ -105,8 +105,8 @@ def staircase(front: Array, reference: Array) -> tuple[Array, Array, Array]:
     k = len(reference) - 1
     inside = front[np.all(front < reference, axis=1)] if len(front) else front.reshape(0, k + 1)
     edges = [np.concatenate([[-np.inf], np.unique(inside[:, 1 + a]), [reference[1 + a]]]) for a in range(k)]
-    starts = np.array(list(product(*[edge[:-1] for edge in edges])), dtype=float).reshape(-1, k)
-    ends = np.array(list(product(*[edge[1:] for edge in edges])), dtype=float).reshape(-1, k)
+    corners = [product(*[edge[part] for edge in edges]) for part in (slice(None, -1), slice(1, None))]
+    starts, ends = (np.array(list(corner), dtype=float) for corner in corners)  # k = 0: one cell, [1, 0]
     reached = np.all(inside[None, :, 1:] <= starts[:, None, :], axis=2)  # [cells, f]
     errors = np.where(reached, inside[None, :, 0], reference[0])
     return starts, ends, np.min(errors, axis=1, initial=reference[0])

@@ -6,10 +6,11 @@ pending, and on nothing else, so a study goes on after a crash without replaying
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, overload
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from hwopt.costs import Array, Budget, CostFunction, Costs, check_metric, feasible, price
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
@@ -196,7 +197,8 @@ class Optimizer:
     def _propose(self, candidates: tuple[Config, ...] | None) -> Proposal:
         situation = self._situation(candidates, () if not self.aware else self.budgets)
         rng = np.random.default_rng([self.seed, 3, situation.n_known])
-        choice = STRATEGIES[self.strategy](situation, rng)
+        with _blas().limit(limits=1):  # the matrices are small: more threads only wait for each other
+            choice = STRATEGIES[self.strategy](situation, rng)
         costs = self._price_one([choice.config])
         if not feasible(situation.budgets, costs)[0]:
             raise RuntimeError(f"strategy {self.strategy!r} proposed a config that breaks a budget: {choice}")
@@ -227,6 +229,12 @@ class Optimizer:
 
     def _price_one(self, configs: Sequence[Config]) -> Costs:
         return price(self.costs, configs)
+
+
+@cache
+def _blas() -> Any:
+    """Return the handle of numpy's and scipy's linear algebra libraries."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _check_objectives(objectives: Sequence[str], metrics: Sequence[str]) -> tuple[str, ...]:

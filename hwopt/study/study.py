@@ -215,8 +215,7 @@ class Study:
             config, source, n_priced, n_infeasible = queued[1], "queue", 0, 0
             self.optimizer.mark_pending(config)
         else:
-            with _one_thread():
-                proposal = self.optimizer.ask()
+            proposal = self.optimizer.ask()
             config, source = proposal.config, self.optimizer.strategy
             n_priced, n_infeasible = proposal.n_priced, proposal.n_infeasible
             rejections = [Rejected(number, r.config, r.costs, r.broken) for r in proposal.rejections]
@@ -336,13 +335,6 @@ def _executor(jobs: int) -> Any:
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return get_reusable_executor(max_workers=jobs, env=dict.fromkeys(names, threads))
-
-
-def _one_thread() -> Any:
-    """Return a context in which linear algebra uses one thread; its matrices are small."""
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(1)
 
 
 def _compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:

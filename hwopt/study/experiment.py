@@ -1,0 +1,244 @@
+"""Experiment files: a TOML file says what is searched, on which device, under which budgets.
+
+space = "../search_spaces/digits_cnn.py"       a Python file with SPACE; paths are relative to the TOML file
+objectives = ["error", "time_s"]
+n_trials = 32
+
+[device]                                       either a profile, or measure = "cpu" to make one
+measure = "cpu"
+batch_size = 32
+[budgets]                                      a number, "5 ms", {limit, confidence} or {quantile, confidence}
+time_s = {quantile = 0.4}
+[data]
+name = "digits"
+[training]
+epochs = 15
+"""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from hwopt.costs import Budget, CostFunction, check_metric, parse_quantity, price
+from hwopt.errors import HwoptError, InvalidInput, did_you_mean
+from hwopt.space import SearchSpace
+from hwopt.train.data import DatasetSpec
+from hwopt.train.settings import TrainingSettings
+
+N_QUANTILE = 1024  # configs priced to turn a quantile into a limit
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DeviceSection(_Section):
+    """Where the network will run: a measured profile, or a device to measure first."""
+
+    profile: str | None = None  # a shipped name, or the path of a profile folder
+    measure: str | None = None  # a device to measure, such as "cpu"
+    budget_s: float = Field(80.0, gt=0)  # seconds that measuring may take
+    method: str = "hybrid"
+    batch_size: int = Field(1, gt=0)
+    dtype: str = "float32"
+    mode: str = "eager"
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "DeviceSection":
+        if (self.profile is None) == (self.measure is None):
+            raise ValueError('give either profile = "NAME or folder" or measure = "cpu"')
+        return self
+
+
+class BudgetSection(_Section):
+    """A limit, or the quantile of the predicted costs that becomes one."""
+
+    limit: float | str | None = None
+    quantile: float | None = Field(None, gt=0, lt=1)
+    confidence: float = Field(0.95, gt=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_limit(cls, given: Any) -> Any:
+        """Take a bare limit: `time_s = "5 ms"`."""
+        if isinstance(given, int | float | str) and not isinstance(given, bool):
+            return {"limit": given}
+        if not isinstance(given, dict):
+            raise ValueError('write 250, "250 W", {limit = "250 W"} or {quantile = 0.3}')
+        return given
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "BudgetSection":
+        if (self.limit is None) == (self.quantile is None):
+            raise ValueError("give either limit or quantile")
+        return self
+
+
+class DataSection(_Section):
+    """The data set; see `hwopt.train.load_dataset`."""
+
+    name: str
+    data_dir: str | None = None
+    validation_share: float | None = None
+    subset: int | None = None
+    seed: int = 0
+
+
+class VerifySection(_Section):
+    """What is done to the front after the search."""
+
+    retrain_seeds: int = Field(0, ge=0)  # trainings of each network of the front on fresh seeds
+    measure: bool = False  # measure each network of the front where the device is this machine
+
+
+class Experiment(_Section):
+    """An experiment file. Paths are relative to the file's folder."""
+
+    name: str | None = None
+    space: str
+    objectives: list[str]
+    n_trials: int = Field(gt=0)
+    strategy: str = "ehvi"
+    aware: bool = True
+    seed: int = Field(0, ge=0)
+    jobs: int = Field(1, gt=0)
+    device: DeviceSection
+    data: DataSection
+    training: dict[str, Any] = Field(default_factory=dict)
+    budgets: dict[str, BudgetSection] = Field(default_factory=dict)
+    reference: dict[str, float] = Field(default_factory=dict)
+    enqueue: list[dict[str, Any]] = Field(default_factory=list)
+    verify: VerifySection = VerifySection()  # type: ignore[call-arg]
+
+    _folder: Path = PrivateAttr(default=Path("."))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the file, from which its paths start."""
+        return self._folder
+
+    def load_space(self) -> SearchSpace:
+        """Import the search space's file and return its SPACE."""
+        return SpaceFile(str(self.folder / self.space))()
+
+    def dataset(self) -> DatasetSpec:
+        """Return what to load, with its folder made absolute."""
+        data = self.data.model_dump()
+        if data["data_dir"] is not None:
+            data["data_dir"] = str((self.folder / data["data_dir"]).resolve())
+        return DatasetSpec(**data)
+
+    def settings(self) -> TrainingSettings:
+        """Return how to train."""
+        return TrainingSettings(**self.training)
+
+    def resolve_budgets(self, space: SearchSpace, costs: CostFunction) -> list[Budget]:
+        """Return the budgets, quantiles turned into limits at the budget's own confidence."""
+        n = N_QUANTILE if any(section.quantile for section in self.budgets.values()) else 1
+        sample = price(costs, space.sample(n, np.random.default_rng(0)))
+        budgets = []
+        for metric, section in self.budgets.items():
+            check_metric(metric, list(sample))
+            limit = section.limit
+            if section.quantile is not None:
+                upper = sample.upper(metric, section.confidence)
+                limit = float(f"{np.nanquantile(upper, section.quantile):.3g}")
+            assert limit is not None
+            budgets.append(Budget(metric, limit, section.confidence))
+        return budgets
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes a study of this experiment what it is, beside what the study knows itself."""
+        return {
+            "device": self.device.model_dump(exclude={"budget_s"}),
+            "data": self.data.model_dump(exclude={"data_dir"}),
+            "training": self.training,
+        }
+
+
+@dataclass(frozen=True)
+class SpaceFile:
+    """A search space by the path of its file: small to send to a worker process."""
+
+    path: str
+
+    def __call__(self) -> SearchSpace:
+        """Import the file and return its SPACE."""
+        from hwopt.network.source import load_attribute
+
+        space = load_attribute(self.path, "SPACE")
+        if not isinstance(space, SearchSpace):
+            raise InvalidInput(f"{self.path}: SPACE is a {type(space).__name__}; it must be a SearchSpace")
+        return space
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Read and check an experiment file.
+
+    Raises:
+        InvalidInput: where the file is missing, no TOML, or says something that cannot be meant; a
+            misspelt key is answered with the nearest right one.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidInput(f"no experiment file {path}; give the path of a TOML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{path}: no valid TOML: {error}") from None
+    try:
+        experiment = Experiment.model_validate(content)
+    except ValidationError as error:
+        raise InvalidInput("\n".join(_explain(path, dict(e)) for e in error.errors())) from None
+    experiment._folder = path.parent
+    _check_values(path, experiment)
+    return experiment
+
+
+def _check_values(path: Path, experiment: Experiment) -> None:
+    known = [field.name for field in fields(TrainingSettings)]
+    for key in experiment.training:
+        if key not in known:
+            raise InvalidInput(f"{path}: training.{key}: unknown key{did_you_mean(key, known)}")
+    try:
+        experiment.settings()
+    except HwoptError as error:
+        raise InvalidInput(f"{path}: training: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{path}: training: a value has the wrong type: {error}") from None
+    try:
+        for metric, section in experiment.budgets.items():
+            if section.limit is not None:
+                parse_quantity(metric, section.limit)
+    except HwoptError as error:
+        raise InvalidInput(f"{path}: {error}") from None
+
+
+def _explain(path: Path, error: dict[str, Any]) -> str:
+    """Say in one line where in the file what is wrong."""
+    place = [str(part) for part in error["loc"] if part not in ("float", "str")]
+    where, kind = ".".join(place), error["type"]
+    if kind == "extra_forbidden":
+        return f"{path}: {where}: unknown key{did_you_mean(place[-1], _keys(place[:-1]))}"
+    if kind == "missing":
+        return f"{path}: {where}: missing; every experiment needs it"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    got = "" if isinstance(error["input"], dict) else f"; got {error['input']!r}"
+    return f"{path}: {where or 'experiment'}: {message}{got}"
+
+
+def _keys(place: Sequence[str]) -> list[str]:
+    """Return the keys that are known at a place of the file."""
+    sections: dict[str, type[BaseModel]] = {
+        "device": DeviceSection, "data": DataSection, "verify": VerifySection, "budgets": BudgetSection,
+    }  # fmt: skip
+    model = sections[place[0]] if place and place[0] in sections else Experiment
+    return list(model.model_fields)

@@ -1,0 +1,114 @@
+"""Expected improvement and the known-cost expected hypervolume improvement."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mpmath import mp
+from scipy.stats import norm
+
+from hwopt.search.acquisition import log_expected_hypervolume_improvement, log_expected_improvement, staircase
+from hwopt.search.pareto import hypervolume
+
+
+def ehvi(mean, std, costs, front, reference):
+    costs = np.atleast_2d(np.asarray(costs, float))
+    logs = log_expected_hypervolume_improvement(
+        np.atleast_1d(float(mean)), np.atleast_1d(float(std)), costs, front, reference
+    )
+    return float(np.exp(logs[0]))
+
+
+@pytest.mark.parametrize("u", [-1e4, -300, -41, -39.9, -20, -8, -1.0001, -0.9999, -0.2, 0, 0.5, 4, 30])
+def test_log_expected_improvement_holds_deep_in_the_tail(u):
+    with mp.workdps(60):
+        x = mp.mpf(u)
+        exact = float(mp.log(mp.npdf(x) + x * mp.ncdf(x)))
+    assert log_expected_improvement(np.array(-u), np.array(1.0), 0.0) == pytest.approx(
+        exact, rel=1e-9, abs=1e-9
+    )
+
+
+def test_without_uncertainty_expected_improvement_is_the_improvement():
+    gain = log_expected_improvement(np.array([1.0, 3.0]), np.zeros(2), 2.0)
+    assert np.exp(gain).tolist() == [1.0, 0.0]
+
+
+def random_problem(seed: int, k: int):
+    rng = np.random.default_rng(seed)
+    front = rng.random((rng.integers(0, 7), 1 + k))
+    reference = np.full(1 + k, 0.9)
+    return rng, front, reference, rng.random(k) * 0.8
+
+
+@pytest.mark.parametrize("k", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_ehvi_matches_monte_carlo(k, seed):
+    rng, front, reference, cost = random_problem(seed, k)
+    mean, std, n = 0.4, 0.2, 1500
+    errors = mean + std * rng.standard_normal(n)
+    base = hypervolume(front, reference)
+    gains = [hypervolume(np.vstack([front, [error, *cost]]), reference) - base for error in errors]
+    spread = np.std(gains) / math.sqrt(n)
+    assert ehvi(mean, std, cost, front, reference) == pytest.approx(np.mean(gains), abs=5 * spread + 1e-9)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1, 2]))
+def test_ehvi_of_a_certain_error_is_the_hypervolume_that_it_adds(seed, k):
+    rng, front, reference, cost = random_problem(seed, k)
+    error = rng.random()
+    added = hypervolume(np.vstack([front, [error, *cost]]), reference) - hypervolume(front, reference)
+    assert ehvi(error, 0.0, cost, front, reference) == pytest.approx(added, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_derivative_of_ehvi_in_the_mean_is_minus_the_weighted_cdf(seed):
+    _, front, reference, cost = random_problem(seed + 50, 1)
+    mean, std, step = 0.45, 0.15, 1e-5
+    lower, upper, heights = staircase(front, reference)
+    widths = np.maximum(upper[:, 0] - np.maximum(lower[:, 0], cost[0]), 0)
+    numeric = (
+        ehvi(mean + step, std, cost, front, reference) - ehvi(mean - step, std, cost, front, reference)
+    ) / (2 * step)
+    assert numeric == pytest.approx(-widths @ norm.cdf((heights - mean) / std), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_derivative_of_ehvi_in_the_deviation_is_the_weighted_density(seed):
+    _, front, reference, cost = random_problem(seed + 70, 1)
+    mean, std, step = 0.45, 0.15, 1e-5
+    lower, upper, heights = staircase(front, reference)
+    widths = np.maximum(upper[:, 0] - np.maximum(lower[:, 0], cost[0]), 0)
+    numeric = (
+        ehvi(mean, std + step, cost, front, reference) - ehvi(mean, std - step, cost, front, reference)
+    ) / (2 * step)
+    assert numeric == pytest.approx(widths @ norm.pdf((heights - mean) / std), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_derivative_of_ehvi_in_the_cost_is_minus_the_improvement_there(seed):
+    _, front, reference, cost = random_problem(seed + 90, 1)
+    mean, std, step = 0.45, 0.15, 1e-6
+    height = min([reference[0], *front[front[:, 1] <= cost[0], 0]])
+    numeric = (
+        ehvi(mean, std, cost + step, front, reference) - ehvi(mean, std, cost - step, front, reference)
+    ) / (2 * step)
+    expected = -math.exp(log_expected_improvement(np.array(mean), np.array(std), height))
+    assert numeric == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_candidate_dearer_than_the_reference_gains_nothing():
+    front, reference = np.array([[0.5, 0.5]]), np.array([1.0, 1.0])
+    logs = log_expected_hypervolume_improvement(
+        np.array([0.1, 0.1]), np.array([0.1, 0.1]), np.array([[1.0], [2.0]]), front, reference
+    )
+    assert logs.tolist() == [-math.inf, -math.inf]
+
+
+def test_hopeless_candidates_still_have_an_order():
+    front, reference = np.array([[0.01, 0.1]]), np.array([1.0, 1.0])
+    mean, std = np.array([0.9, 0.8]), np.array([0.01, 0.01])
+    logs = log_expected_hypervolume_improvement(mean, std, np.array([[0.2], [0.2]]), front, reference)
+    assert np.isfinite(logs).all() and logs[1] > logs[0]

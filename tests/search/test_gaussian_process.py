@@ -1,0 +1,94 @@
+"""The surrogate against scikit-learn, by finite differences, and on awkward data."""
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+from hwopt.search.gaussian_process import GaussianProcess, Priors, negative_log_posterior
+
+
+def make_data(n=25, d=4, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.random((n, d))
+    return X, np.sin(3 * X[:, 0]) + X[:, 1] ** 2 + 0.05 * rng.standard_normal(n), rng.random((40, d))
+
+
+def reference_process(theta, X, y):
+    lengths, signal, noise = np.exp(theta[:-2]), np.exp(theta[-2]), np.exp(theta[-1])
+    kernel = ConstantKernel(signal) * Matern(lengths, nu=2.5) + WhiteKernel(noise + 1e-8)
+    return GaussianProcessRegressor(kernel, optimizer=None, alpha=0).fit(X, y)
+
+
+def test_posterior_matches_scikit_learn_at_the_same_hyperparameters():
+    X, y, X_new = make_data()
+    theta = np.log([0.5, 0.8, 2.0, 3.0, 1.3, 0.02])
+    mean, std = GaussianProcess(X, y, theta, location=0.0, scale=1.0).posterior(X_new)
+    expected, total = reference_process(theta, X, y).predict(X_new, return_std=True)
+    assert mean == pytest.approx(expected, abs=1e-8)
+    assert std**2 == pytest.approx(total**2 - 0.02 - 1e-8, abs=1e-8)  # ours is latent, without the noise
+
+
+def test_marginal_likelihood_matches_scikit_learn():
+    X, y, _ = make_data()
+    D2 = (X.T[:, :, None] - X.T[:, None, :]) ** 2
+    wide = Priors(length=(0.0, 1e6), signal=(0.0, 1e6), noise=(0.0, 1e6))
+    thetas = [np.log([0.5, 0.8, 2.0, 3.0, 1.3, 0.02]), np.log([1.0, 0.3, 0.7, 9.0, 0.4, 0.2])]
+    ours = [-negative_log_posterior(theta, D2, y, wide)[0] for theta in thetas]
+    theirs = [reference_process(theta, X, y).log_marginal_likelihood_value_ for theta in thetas]
+    assert ours[0] - ours[1] == pytest.approx(theirs[0] - theirs[1], abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_gradient_matches_finite_differences(seed):
+    X, y, _ = make_data(seed=seed)
+    D2 = (X.T[:, :, None] - X.T[:, None, :]) ** 2
+    theta = np.random.default_rng(seed).normal(-0.5, 0.4, size=6)
+    numeric = approx_fprime(theta, lambda t: negative_log_posterior(t, D2, y, Priors())[0], 1e-6)
+    assert negative_log_posterior(theta, D2, y, Priors())[1] == pytest.approx(numeric, abs=2e-4)
+
+
+def test_fitting_finds_what_matters():
+    X, y, X_new = make_data(n=60)
+    process = GaussianProcess.fit(X, y)
+    lengths = np.exp(process.theta[:4])
+    assert max(lengths[:2]) < min(lengths[2:])
+    mean, _ = process.posterior(X_new)
+    assert np.abs(mean - np.sin(3 * X_new[:, 0]) - X_new[:, 1] ** 2).mean() < 0.05
+
+
+def test_the_same_data_give_the_same_fit_to_the_bit():
+    X, y, _ = make_data()
+    assert (GaussianProcess.fit(X, y).theta == GaussianProcess.fit(X.copy(), y.copy()).theta).all()
+
+
+def test_conditioning_is_a_process_with_the_further_points():
+    X, y, X_new = make_data()
+    process = GaussianProcess.fit(X[:20], y[:20])
+    more = process.condition(X[20:], y[20:])
+    whole = GaussianProcess(X, y, process.theta, process.location, process.scale)
+    assert more.posterior(X_new)[0] == pytest.approx(whole.posterior(X_new)[0])
+    assert (more.posterior(X_new)[1] <= process.posterior(X_new)[1] + 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("X", "y"),
+    [
+        (np.array([[0.5, 0.5]]), np.array([0.3])),
+        (np.random.default_rng(0).random((8, 2)), np.full(8, 0.9)),
+        (np.random.default_rng(0).random((8, 2)), np.zeros(8)),
+        (np.vstack([np.full((5, 2), 0.5), np.eye(2)]), np.array([0.1, 0.12, 0.11, 0.1, 0.1, 0.5, 0.4])),
+    ],
+    ids=["one observation", "all equal", "all zero", "repeats"],
+)
+def test_awkward_data_give_finite_posteriors(X, y):
+    mean, std = GaussianProcess.fit(X, y).posterior(np.random.default_rng(1).random((5, 2)))
+    assert np.isfinite(mean).all() and (std > 0).all()
+
+
+def test_arguments_are_left_as_they_were():
+    X, y, _ = make_data()
+    before = X.copy(), y.copy()
+    GaussianProcess.fit(X, y).condition(X[:2], y[:2])
+    assert (X == before[0]).all() and (y == before[1]).all()

@@ -1,0 +1,46 @@
+"""Dominance and hypervolume."""
+
+import moocore
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwopt.search.pareto import hypervolume, nondominated
+
+
+def test_dominance_by_hand():
+    Y = np.array([[1.0, 3.0], [2.0, 2.0], [2.0, 3.0], [3.0, 1.0], [1.0, 3.0]])
+    assert nondominated(Y).tolist() == [True, True, False, True, False]
+
+
+def test_no_points_dominate_nothing():
+    assert nondominated(np.zeros((0, 2))).tolist() == []
+    assert hypervolume(np.zeros((0, 2)), np.array([1.0, 1.0])) == 0.0
+
+
+def test_points_beyond_the_reference_add_nothing():
+    assert hypervolume(np.array([[0.5, 2.0], [0.2, 0.5]]), np.array([1.0, 1.0])) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 12), is_tied=st.booleans())
+def test_hypervolume_matches_moocore(m, seed, n, is_tied):
+    rng = np.random.default_rng(seed)
+    Y = rng.random((n, m)) * 1.2
+    Y = np.round(Y, 1) if is_tied else Y
+    reference = np.ones(m)
+    inside = Y[np.all(Y < 1, axis=1)]
+    expected = moocore.hypervolume(inside, ref=reference) if len(inside) and m > 1 else None
+    if m == 1:
+        expected = 1 - inside.min() if len(inside) else 0.0
+    assert hypervolume(Y, reference) == pytest.approx(expected or 0.0, abs=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_nondominated_matches_moocore(seed):
+    Y = np.round(np.random.default_rng(seed).random((20, 3)), 1)
+    expected = moocore.is_nondominated(Y, keep_weakly=False)
+    kept = {tuple(row) for row in Y[nondominated(Y)]}
+    assert kept == {tuple(row) for row in Y[expected]}
+    assert nondominated(Y).sum() == expected.sum()

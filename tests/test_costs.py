@@ -1,0 +1,132 @@
+"""Costs with their predictive distribution, and budgets."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwopt import Budget, Costs, InvalidInput, UnknownName
+from hwopt.costs import check_metric, feasible, price, violation
+
+
+def test_upper_bounds_are_order_statistics_of_the_calibration_errors():
+    costs = Costs({"time_s": [2.0]}, {"time_s": np.log([1.3, 0.9, 1.0, 1.1])})  # 4 errors: 20, 40, 60, 80%
+    assert costs.upper("time_s", 0.8)[0] == pytest.approx(2.6)
+    assert costs.upper("time_s", 0.4)[0] == pytest.approx(2.0)
+    assert costs.upper("time_s", 0.5)[0] == pytest.approx(2.0 * math.sqrt(1.1))
+
+
+def test_beyond_the_calibration_errors_there_is_no_finite_bound():
+    errors = np.zeros(18)
+    assert Costs({"time_s": [2.0]}, {"time_s": errors}).upper("time_s", 0.95)[0] == math.inf
+    assert Costs({"time_s": [2.0]}, {"time_s": np.zeros(19)}).upper("time_s", 0.95)[0] == 2.0
+
+
+@given(
+    st.lists(st.integers(-999, 999), min_size=2, max_size=40, unique=True),
+    st.floats(0.01, 0.99),
+    st.floats(0.1, 10),
+)
+def test_probability_inverts_upper(errors, confidence, value):
+    costs = Costs({"power_w": [value]}, {"power_w": np.array(errors) / 1000})
+    bound = costs.upper("power_w", confidence)[0]
+    if 0 < bound < math.inf:
+        assert costs.probability("power_w", bound * (1 + 1e-12))[0] == pytest.approx(confidence, abs=1e-6)
+
+
+def test_a_bound_covers_as_often_as_it_promises():
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(2000):
+        errors = 0.2 * rng.standard_normal(40)
+        bound = Costs({"time_s": [1.0]}, {"time_s": errors}).upper("time_s", 0.9)[0]
+        covered.append(np.exp(0.2 * rng.standard_normal()) <= bound)
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.02)
+
+
+def test_tied_errors_keep_the_highest_probability():
+    costs = Costs({"time_s": [1.0]}, {"time_s": [0.0, 0.0, 0.0]})
+    assert costs.probability("time_s", 1.0)[0] == 0.75
+    assert costs.upper("time_s", 0.75)[0] == 1.0
+
+
+def test_without_a_distribution_costs_are_exact():
+    costs = Costs({"energy_j": [1.0, 2.0]})
+    assert costs.upper("energy_j", 0.99).tolist() == [1.0, 2.0]
+    assert costs.probability("energy_j", 1.5).tolist() == [1.0, 0.0]
+
+
+def test_what_cannot_be_priced_is_infeasible_and_keeps_its_reason():
+    costs = Costs({"time_s": [1.0, np.nan], "power_w": [5.0, 5.0]}, reasons=[None, "no cost rule for 'fft'"])
+    assert feasible([], costs).tolist() == [True, False]
+    assert feasible([Budget("power_w", 9)], costs).tolist() == [True, False]
+    assert violation([Budget("power_w", 9)], costs).tolist() == [0.0, math.inf]
+    assert costs.take([1]).reasons == ("no cost rule for 'fft'",)
+
+
+def test_budgets_use_the_bound_not_the_prediction():
+    costs = Costs({"power_w": [100.0, 80.0]}, {"power_w": np.log(np.linspace(0.9, 1.2, 19))})
+    budget = Budget("power_w", 110, confidence=0.95)
+    assert budget.holds(costs).tolist() == [False, True]
+    assert budget.excess(costs)[0] == pytest.approx(math.log(120 / 110))
+    assert violation([budget, budget], costs).tolist() == pytest.approx([2 * math.log(120 / 110), 0])
+
+
+@pytest.mark.parametrize(
+    ("metric", "quantity", "limit"),
+    [
+        ("power_w", 250, 250.0),
+        ("power_w", "250 W", 250.0),
+        ("power_w", "250W", 250.0),
+        ("power_w", "0.25 kW", 250.0),
+        ("time_s", "5 ms", 0.005),
+        ("time_s", "1e-3", 0.001),
+        ("energy_j", "3 Wh", 10800.0),
+        ("memory_bytes", "1.5 MB", 1.5e6),
+        ("memory_bytes", "2 MiB", 2.0 * 2**20),
+        ("flops", 1e9, 1e9),
+        ("power_w", np.float64(3), 3.0),
+    ],
+)
+def test_limits_are_parsed_into_si_units(metric, quantity, limit):
+    assert Budget(metric, quantity).limit == pytest.approx(limit)
+
+
+@pytest.mark.parametrize(
+    ("metric", "quantity", "text"),
+    [
+        ("power_w", -5, "positive, finite number"),
+        ("power_w", 0, "positive"),
+        ("power_w", float("nan"), "positive, finite"),
+        ("power_w", "lots", "no quantity"),
+        ("power_w", None, "no number"),
+        ("power_w", True, "no number"),
+        ("time_s", "5 W", "unit 'W' of '5 W' does not measure time_s; use s, ms"),
+        ("flops", "3 GB", "it has no unit"),
+    ],
+)
+def test_wrong_limits_say_what_is_wanted(metric, quantity, text):
+    with pytest.raises(InvalidInput, match=text):
+        Budget(metric, quantity)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 1.5, "high", True])
+def test_a_confidence_lies_between_zero_and_one(confidence):
+    with pytest.raises(InvalidInput, match="between 0 and 1"):
+        Budget("power_w", 250, confidence=confidence)
+
+
+def test_an_unknown_metric_names_the_nearest_and_its_unit():
+    with pytest.raises(UnknownName, match="no metric 'power_mw'; did you mean power_w, in watts?"):
+        check_metric("power_mw", ["time_s", "power_w"])
+
+
+def test_cost_functions_that_return_something_else_are_refused():
+    with pytest.raises(InvalidInput, match="got list"):
+        price(lambda configs: [1.0], [{}])
+    with pytest.raises(InvalidInput, match="2 values for 1 configs"):
+        price(lambda configs: {"time_s": [1.0, 2.0]}, [{}])
+    with pytest.raises(InvalidInput, match="all of one length"):
+        price(lambda configs: {"time_s": [1.0], "power_w": [1.0, 2.0]}, [{}])
