@@ -149,8 +149,8 @@ class Store:
         refused = [(r.trial, _dump(r.config), _dump(r.costs), _dump(r.broken)) for r in rejections]
         with self._write() as connection:
             connection.execute(
-                "INSERT INTO trials (number, config, costs, is_feasible, seed, source, n_priced, n_infeasible, "
-                "ask_s, started, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running')",
+                "INSERT INTO trials (number, config, costs, is_feasible, seed, source, n_priced, "
+                "n_infeasible, ask_s, started, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running')",
                 row,
             )
             connection.executemany(

@@ -271,8 +271,8 @@ class Study:
                 then = trial.costs.get(metric, np.nan)
                 if not np.isclose(then, now, rtol=1e-6, equal_nan=True):
                     raise StudyError(
-                        f"{self.store.path}: {metric} of trial {trial.number} was predicted as {then:.4g} and "
-                        f"is now {now:.4g}: the cost model has changed; use its old profile, or a new study"
+                        f"{self.store.path}: {metric} of trial {trial.number} was predicted as {then:.4g}, "
+                        f"now {now:.4g}: the cost model has changed; use its old profile, or a new study"
                     )
 
 

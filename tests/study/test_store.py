@@ -1,0 +1,164 @@
+"""The store: what it keeps, what it refuses, and what it survives."""
+
+import sqlite3
+
+import pytest
+
+from hwopt import StudyError
+from hwopt.study.store import FORMAT, Rejected, Store, Trial
+
+
+def make_trial(number: int, **changes) -> Trial:
+    fields = dict(
+        number=number, config={"width": 8, "pool": "max"}, costs={"time_s": 1e-3}, is_feasible=True, seed=5,
+        source="ehvi", n_priced=10, n_infeasible=4, ask_s=0.01, status="running", error=None, metrics={},
+        reason=None, started="2026-01-01T00:00:00+00:00", train_s=None, told=None,
+    )  # fmt: skip
+    return Trial(**{**fields, **changes})
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    with Store(tmp_path / "study.db") as store:
+        store.set_meta(identity={"seed": 3})
+        store.start_trial(make_trial(0), [Rejected(0, {"width": 64}, {"time_s": 9.0}, ("time_s",))])
+        store.add_epoch(0, 1, 0.5, 1.0)
+        store.end_trial(0, "complete", 0.2, {"test_error": 0.25}, None, 2.5, [(0.5, 1.0), (0.2, 2.0)])
+    with Store(tmp_path / "study.db") as store:
+        assert store.meta() == {"identity": {"seed": 3}}
+        assert store.trials() == [
+            make_trial(
+                0,
+                status="complete",
+                error=0.2,
+                metrics={"test_error": 0.25},
+                train_s=2.5,
+                told=1,
+                curve=(0.5, 0.2),
+            )  # fmt: skip
+        ]
+        assert store.rejections() == [Rejected(0, {"width": 64}, {"time_s": 9.0}, ("time_s",))]
+
+
+def test_trials_are_told_in_the_order_in_which_they_end(tmp_path):
+    with Store(tmp_path / "study.db") as store:
+        for number in (0, 1):
+            store.start_trial(make_trial(number))
+        for number in (1, 0):
+            store.end_trial(number, "complete", 0.2)
+        assert [trial.told for trial in store.trials()] == [2, 1]
+
+
+def test_a_restarted_trial_forgets_its_epochs(tmp_path):
+    with Store(tmp_path / "study.db") as store:
+        store.start_trial(make_trial(0))
+        store.add_epoch(0, 1, 0.5, 1.0)
+        store.restart_trial(0)
+        assert store.trials()[0].curve == ()
+
+
+def test_an_ended_trial_cannot_end_again(tmp_path):
+    with Store(tmp_path / "study.db") as store:
+        store.start_trial(make_trial(0))
+        store.end_trial(0, "complete", 0.2)
+        with pytest.raises(StudyError, match="trial 0 is not running"):
+            store.end_trial(0, "failed")
+        assert store.trials()[0].status == "complete"
+
+
+def test_starting_a_trial_takes_its_config_from_the_queue_or_changes_nothing(tmp_path):
+    with Store(tmp_path / "study.db") as store:
+        store.enqueue({"width": 4})
+        store.enqueue({"width": 5})
+        queued = store.queued()
+        assert queued is not None and queued[1] == {"width": 4}
+        store.start_trial(make_trial(0), queued=queued[0])
+        assert store.queued()[1] == {"width": 5}
+        with pytest.raises(StudyError):
+            store.start_trial(make_trial(0), queued=store.queued()[0])  # the number is taken: all is undone
+        assert store.queued()[1] == {"width": 5} and len(store.trials()) == 1
+
+
+def test_checks_are_kept_by_trial_and_kind(tmp_path):
+    with Store(tmp_path / "study.db") as store:
+        store.start_trial(make_trial(0))
+        store.add_check(0, "retrained", 7, {"error": 0.2})
+        store.add_check(0, "retrained", 8, {"error": 0.3})
+        assert store.checks("retrained") == {0: [{"error": 0.2}, {"error": 0.3}]}
+        assert store.checks("measured") == {}
+
+
+def test_a_reader_sees_a_running_study_and_cannot_write(tmp_path):
+    with Store(tmp_path / "study.db") as store:
+        store.start_trial(make_trial(0))
+        reader = Store(tmp_path / "study.db", read_only=True)
+        store.start_trial(make_trial(1))
+        assert len(reader.trials()) == 2
+        with pytest.raises(StudyError, match="cannot be written"):
+            reader.set_meta(x=1)
+        reader.close()
+
+
+def test_a_second_driver_is_kept_out(tmp_path):
+    with Store(tmp_path / "study.db"), pytest.raises(StudyError, match="another process drives this study"):
+        Store(tmp_path / "study.db")
+    Store(tmp_path / "study.db").close()
+
+
+def test_files_that_are_no_studies_are_left_alone(tmp_path):
+    text, other = tmp_path / "notes.db", tmp_path / "other.db"
+    text.write_text("my notes, long enough to be no database at all" * 10)
+    connection = sqlite3.connect(other)
+    connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    for path in (text, other):
+        before = path.read_bytes()
+        with pytest.raises(StudyError, match="no study of hwopt"):
+            Store(path)
+        assert path.read_bytes() == before
+
+
+def test_a_truncated_study_is_recognised(tmp_path):
+    path = tmp_path / "study.db"
+    with Store(path) as store:
+        for number in range(60):
+            store.start_trial(make_trial(number, reason="x" * 400))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(StudyError, match="damaged"):
+        Store(path)
+
+
+def test_a_newer_format_asks_for_a_newer_version(tmp_path):
+    path = tmp_path / "study.db"
+    Store(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    connection.close()
+    with pytest.raises(StudyError, match="upgrade hwopt"):
+        Store(path)
+
+
+def test_a_missing_study_cannot_be_read(tmp_path):
+    with pytest.raises(StudyError, match="no study at"):
+        Store(tmp_path / "none.db", read_only=True)
+
+
+def test_a_folder_that_is_a_file_is_explained(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(StudyError, match="cannot write here"):
+        Store(tmp_path / "taken" / "study.db")
+
+
+def test_a_full_disk_leaves_the_study_as_it_was(tmp_path):
+    path = tmp_path / "study.db"
+    with Store(path) as store:
+        store.start_trial(make_trial(0))
+        n_pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._connection.execute(f"PRAGMA max_page_count = {n_pages}")
+        with pytest.raises(StudyError, match="full.*free some space"):
+            for number in range(1, 500):
+                store.start_trial(make_trial(number, config={"note": "x" * 3000}))
+        n_trials = len(store.trials())
+    with Store(path) as store:
+        assert len(store.trials()) == n_trials
+        store.end_trial(0, "complete", 0.2)
