@@ -34,6 +34,7 @@ class Proposal:
     costs: dict[str, float]
     n_priced: int
     n_infeasible: int
+    broken: dict[str, int]  # the infeasible ones by the budgets that they break
     rejections: tuple[Rejection, ...] = ()
 
 
@@ -203,7 +204,9 @@ class Optimizer:
         if not feasible(situation.budgets, costs)[0]:
             raise RuntimeError(f"strategy {self.strategy!r} proposed a config that breaks a budget: {choice}")
         self._pending.append(choice.config)
-        return Proposal(choice.config, costs.at(0), choice.n_priced, choice.n_infeasible, choice.rejections)
+        return Proposal(
+            choice.config, costs.at(0), choice.n_priced, choice.n_infeasible, choice.broken, choice.rejections
+        )
 
     def _situation(
         self, candidates: tuple[Config, ...] | None = None, budgets: tuple[Budget, ...] | None = None

@@ -18,6 +18,7 @@ from hwopt.space import Config, SearchSpace
 
 N_WANTED = 512  # feasible configs to collect
 N_SURVEYED = 4096  # configs to price for them at most
+N_REFUSED = 256  # infeasible configs whose costs are kept, to be shown beside the front
 _BATCH = 512
 _PARENTS, _CHILDREN, _GENERATIONS = 32, 256, 40
 
@@ -37,6 +38,7 @@ class Region:
     n_priced: int
     broken: dict[str, int]
     n_unpriced: int  # of n_priced: configs that cannot be priced
+    refused: tuple[dict[str, float], ...]  # costs of the first N_REFUSED that break a budget
 
 
 def survey(space: SearchSpace, costs: CostFunction, budgets: Sequence[Budget], seed: int) -> Region:
@@ -58,14 +60,21 @@ def survey(space: SearchSpace, costs: CostFunction, budgets: Sequence[Budget], s
         n_found += int(feasible(budgets, priced[-1]).sum())
     everything = concatenate(priced)
     mask = feasible(budgets, everything)
-    broken = {budget.metric: int(np.sum(~budget.holds(everything))) for budget in budgets}
-    n_unpriced = int(np.sum(~feasible([], everything)))
+    broken = count_broken(budgets, everything)
+    is_priced = feasible([], everything)
+    refused = tuple(everything.at(i) for i in np.flatnonzero(is_priced & ~mask)[:N_REFUSED])
     found, found_costs = _distinct(space, drawn, everything, np.flatnonzero(mask))
     if not found:
         best = np.argsort(violation(budgets, everything), kind="stable")[:_PARENTS]
         parents = [drawn[i] for i in best]
         found, found_costs = _descend(space, costs, budgets, parents, everything, broken, seed)
-    return Region(tuple(found), found_costs, float(mask.mean()), len(drawn), broken, n_unpriced)
+    n_unpriced = int(np.sum(~is_priced))
+    return Region(tuple(found), found_costs, float(mask.mean()), len(drawn), broken, n_unpriced, refused)
+
+
+def count_broken(budgets: Sequence[Budget], costs: Costs) -> dict[str, int]:
+    """Return by metric how many of the n configs break its budget; one config can break several."""
+    return {budget.metric: int(np.sum(~budget.holds(costs))) for budget in budgets}
 
 
 def concatenate(parts: Sequence[Costs]) -> Costs:

@@ -18,7 +18,7 @@ from hwopt.errors import Infeasible, InvalidInput
 from hwopt.search.acquisition import log_expected_hypervolume_improvement
 from hwopt.search.gaussian_process import GaussianProcess
 from hwopt.search.pareto import nondominated
-from hwopt.search.region import Region, mutate
+from hwopt.search.region import Region, count_broken, mutate
 from hwopt.space import Config, Key, SearchSpace
 
 N_NEW = 128  # candidates drawn from the whole space, an ask
@@ -50,11 +50,15 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a strategy decided, and how many configs it priced and filtered out on the way."""
+    """What a strategy decided, how many configs it priced on the way, and how many the budgets excluded.
+
+    `broken` counts those by metric; one config can break several budgets.
+    """
 
     config: Config
-    n_priced: int
-    n_infeasible: int
+    n_priced: int = 0
+    n_infeasible: int = 0
+    broken: dict[str, int] = field(default_factory=dict)
     rejections: tuple[Rejection, ...] = ()
 
 
@@ -116,14 +120,14 @@ def random(situation: Situation, rng: np.random.Generator) -> Choice:
         if config is None:
             break
         if not situation.budgets:
-            return Choice(config, 0, 0)
+            return Choice(config)
         costs = price(situation.costs, [config])
         if feasible(situation.budgets, costs)[0]:
-            return Choice(config, len(rejections) + 1, len(rejections), tuple(rejections))
+            return _after_rejections(situation, config, 1, rejections)
         rejections.append(_rejection(situation, config, costs))
     if situation.candidates is not None:
         raise Infeasible(f"none of the {len(rejections)} candidates left keeps the budgets; raise a limit")
-    return Choice(_from_region(situation, rng), len(rejections), len(rejections), tuple(rejections))
+    return _after_rejections(situation, _from_region(situation, rng), 0, rejections)
 
 
 def ehvi(situation: Situation, rng: np.random.Generator) -> Choice:
@@ -138,9 +142,10 @@ def ehvi(situation: Situation, rng: np.random.Generator) -> Choice:
     keep = np.flatnonzero(feasible(situation.budgets, costs))
     if len(keep) == 0:
         raise Infeasible(f"none of the {len(pool)} candidates left keeps the budgets; raise a limit or stop")
+    broken = count_broken(situation.budgets, costs)
     configs, costs = [pool[i] for i in keep], costs.take(keep)
     best = int(np.argmax(_log_gain(situation, configs, costs))) if _is_started(situation) else 0
-    return Choice(configs[best], len(pool), len(pool) - len(keep))
+    return Choice(configs[best], len(pool), len(pool) - len(keep), broken)
 
 
 STRATEGIES: dict[str, Strategy] = {"ehvi": ehvi, "random": random}
@@ -245,6 +250,14 @@ def _from_region(situation: Situation, rng: np.random.Generator) -> Config:
             if fits and situation.space.key(config) not in situation.taken:
                 return config
     raise Infeasible("every feasible configuration that was found has been tried; stop here")
+
+
+def _after_rejections(
+    situation: Situation, config: Config, n_kept: int, rejections: Sequence[Rejection]
+) -> Choice:
+    broken = {b.metric: sum(b.metric in r.broken for r in rejections) for b in situation.budgets}
+    n = len(rejections)
+    return Choice(config, n + n_kept, n, broken, tuple(rejections))
 
 
 def _rejection(situation: Situation, config: Config, costs: Costs) -> Rejection:

@@ -32,6 +32,7 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE trials (
     number INTEGER PRIMARY KEY, config TEXT NOT NULL, costs TEXT NOT NULL, is_feasible INTEGER NOT NULL,
     seed INTEGER NOT NULL, source TEXT NOT NULL, n_priced INTEGER NOT NULL, n_infeasible INTEGER NOT NULL,
+    broken TEXT NOT NULL,
     ask_s REAL NOT NULL, status TEXT NOT NULL CHECK (status IN ('running', 'complete', 'stopped', 'failed')),
     error REAL, metrics TEXT NOT NULL DEFAULT '{}', reason TEXT, started TEXT NOT NULL, train_s REAL,
     told INTEGER UNIQUE
@@ -51,8 +52,8 @@ CREATE TABLE checks (
 );
 """
 _COLUMNS = (
-    "number, config, costs, is_feasible, seed, source, n_priced, n_infeasible, ask_s, status, error, metrics, "
-    "reason, started, train_s, told"
+    "number, config, costs, is_feasible, seed, source, n_priced, n_infeasible, broken, ask_s, status, error, "
+    "metrics, reason, started, train_s, told"
 )
 
 
@@ -68,6 +69,7 @@ class Trial:
     source: str  # name of the strategy, or "queue"
     n_priced: int
     n_infeasible: int
+    broken: dict[str, int]  # the infeasible ones by the budgets that they break
     ask_s: float
     status: str
     error: float | None
@@ -142,16 +144,24 @@ class Store:
         self, trial: Trial, rejections: Sequence[Rejected] = (), queued: int | None = None
     ) -> None:
         """Write a trial as running, with the rejections of its ask, and take its config from the queue."""
-        row = (
-            trial.number, _dump(trial.config), _dump(trial.costs), trial.is_feasible, trial.seed,
-            trial.source, trial.n_priced, trial.n_infeasible, trial.ask_s, trial.started,
-        )  # fmt: skip
+        row = {
+            "number": trial.number,
+            "config": _dump(trial.config),
+            "costs": _dump(trial.costs),
+            "is_feasible": trial.is_feasible,
+            "seed": trial.seed,
+            "source": trial.source,
+            "n_priced": trial.n_priced,
+            "n_infeasible": trial.n_infeasible,
+            "broken": _dump(trial.broken),
+            "ask_s": trial.ask_s,
+            "started": trial.started,
+            "status": "running",
+        }
         refused = [(r.trial, _dump(r.config), _dump(r.costs), _dump(r.broken)) for r in rejections]
         with self._write() as connection:
             connection.execute(
-                "INSERT INTO trials (number, config, costs, is_feasible, seed, source, n_priced, "
-                "n_infeasible, ask_s, started, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running')",
-                row,
+                f"INSERT INTO trials ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})", row
             )
             connection.executemany(
                 "INSERT INTO rejections (trial, config, costs, broken) VALUES (?, ?, ?, ?)", refused
@@ -302,6 +312,8 @@ class Store:
         """Turn SQLite's errors into ours, which say what to do."""
         try:
             yield
+        except sqlite3.ProgrammingError:
+            raise  # ours, not the file's
         except sqlite3.DatabaseError as error:
             text = str(error)
             if "not a database" in text:
@@ -321,7 +333,7 @@ class Store:
 
 def _trial(row: Sequence[Any], curves: Mapping[int, list[float]]) -> Trial:
     fields = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    for name in ("config", "costs", "metrics"):
+    for name in ("config", "costs", "broken", "metrics"):
         fields[name] = json.loads(fields[name])
     fields["is_feasible"] = bool(fields["is_feasible"])
     return Trial(**fields, curve=tuple(curves.get(fields["number"], ())))

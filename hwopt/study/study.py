@@ -13,7 +13,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -26,22 +26,15 @@ import numpy as np
 from hwopt.costs import Budget, CostFunction
 from hwopt.errors import Infeasible, InvalidInput, StudyError
 from hwopt.search.optimizer import Optimizer
-from hwopt.space import Config, SearchSpace
-from hwopt.study.run import Objective, Outcome, Result, run_objective
+from hwopt.search.region import Region
+from hwopt.space import SearchSpace
+from hwopt.study.results import FrontPoint, front_of
+from hwopt.study.run import Objective, Outcome, run_objective
 from hwopt.study.store import Rejected, Store, Trial
 
 Listener = Callable[[str, Trial], None]  # "start", "epoch" or "end", and the trial as it is then
 
 _PACKAGES = ("hwopt", "numpy", "scipy", "scikit-learn", "scikit-optimize", "torch")
-
-
-@dataclass(frozen=True)
-class FrontPoint:
-    """A trial on the front, with its error and costs in `values`."""
-
-    number: int
-    config: Config
-    values: dict[str, float]
 
 
 class Study:
@@ -124,14 +117,21 @@ class Study:
 
     def front(self) -> list[FrontPoint]:
         """Return the feasible, nondominated trials by falling error."""
-        points = {self.optimizer.space.key(p.config): p for p in reversed(self.optimizer.front())}
-        numbers = {}
-        for trial in reversed(self.trials()):
-            point = points.get(self.optimizer.space.key(trial.config))
-            if point is not None and trial.status == "complete" and trial.error == point.values["error"]:
-                numbers[self.optimizer.space.key(trial.config)] = trial.number
-        front = [FrontPoint(numbers[key], point.config, point.values) for key, point in points.items()]
-        return sorted(front, key=lambda point: -point.values["error"])
+        return front_of(self.trials(), self.optimizer.objectives)
+
+    def survey(self) -> Region:
+        """Return the feasible region; what it says of the space is kept in the study.
+
+        Raises:
+            Infeasible: where no config keeps the budgets.
+        """
+        region = self.optimizer.region
+        if "region" not in self.store.meta():
+            facts = ("share", "n_priced", "broken", "n_unpriced", "refused")
+            self.store.set_meta(region={fact: getattr(region, fact) for fact in facts})
+        if "reference" not in self.store.meta():
+            self.store.set_meta(reference=self.optimizer.reference)
+        return region
 
     # -- the loop
 
@@ -157,6 +157,7 @@ class Study:
         waiting = [trial for trial in self.trials() if trial.status == "running"]
         for trial in waiting:
             self.store.restart_trial(trial.number)
+        self.survey()
         loop = _run_here if jobs == 1 else _run_in_workers
         try:
             loop(self, n_trials, jobs, waiting, listener)
@@ -212,12 +213,12 @@ class Study:
         queued = self.store.queued()
         rejections: list[Rejected] = []
         if queued is not None:
-            config, source, n_priced, n_infeasible = queued[1], "queue", 0, 0
+            config, source, n_priced, n_infeasible, broken = queued[1], "queue", 0, 0, {}
             self.optimizer.mark_pending(config)
         else:
             proposal = self.optimizer.ask()
             config, source = proposal.config, self.optimizer.strategy
-            n_priced, n_infeasible = proposal.n_priced, proposal.n_infeasible
+            n_priced, n_infeasible, broken = proposal.n_priced, proposal.n_infeasible, proposal.broken
             rejections = [Rejected(number, r.config, r.costs, r.broken) for r in proposal.rejections]
         trial = Trial(
             number=number,
@@ -228,6 +229,7 @@ class Study:
             source=source,
             n_priced=n_priced,
             n_infeasible=n_infeasible,
+            broken=broken,
             ask_s=time.perf_counter() - begun,
             status="running",
             error=None,
@@ -361,6 +363,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "absent"
     return found
-
-
-__all__ = ["FrontPoint", "Listener", "Objective", "Outcome", "Result", "Study", "trial_seed"]

@@ -156,6 +156,8 @@ def test_filtering_a_pool_is_counted_but_no_rejection():
     search(optimizer, 10)
     proposal = optimizer.ask()
     assert proposal.n_priced > proposal.n_infeasible > 0 and proposal.rejections == ()
+    broken = proposal.broken.values()
+    assert max(broken) <= proposal.n_infeasible <= sum(broken)
 
 
 def test_a_thin_feasible_region_is_found_by_descent():

@@ -11,7 +11,8 @@ from hwopt.study.store import FORMAT, Rejected, Store, Trial
 def make_trial(number: int, **changes) -> Trial:
     fields = dict(
         number=number, config={"width": 8, "pool": "max"}, costs={"time_s": 1e-3}, is_feasible=True, seed=5,
-        source="ehvi", n_priced=10, n_infeasible=4, ask_s=0.01, status="running", error=None, metrics={},
+        source="ehvi", n_priced=10, n_infeasible=4, broken={"time_s": 4},
+        ask_s=0.01, status="running", error=None, metrics={},
         reason=None, started="2026-01-01T00:00:00+00:00", train_s=None, told=None,
     )  # fmt: skip
     return Trial(**{**fields, **changes})
