@@ -122,6 +122,12 @@ class Experiment(_Section):
         """The folder of the file, from which its paths start."""
         return self._folder
 
+    def changed(self, **values: Any) -> "Experiment":
+        """Return the experiment with other top-level values."""
+        changed = self.model_copy(update=values)
+        changed._folder = self._folder
+        return changed
+
     def load_space(self) -> SearchSpace:
         """Import the search space's file and return its SPACE."""
         return SpaceFile(str(self.folder / self.space))()

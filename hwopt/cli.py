@@ -1,0 +1,228 @@
+"""The command line: `hwopt env | profile | predict | search | report`.
+
+Errors that a user can act on are printed without a traceback, with exit code 2; anything else is a bug.
+Heavy libraries are imported by the commands that need them, so that `hwopt --help` answers at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from hwopt.errors import HwoptError, InvalidInput, StudyError
+
+if TYPE_CHECKING:
+    from hwopt.report.progress import ProgressDisplay
+    from hwopt.study.search import Search
+    from hwopt.study.store import Trial
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Search CNNs under hardware budgets: predict what a network costs before it is trained.",
+)
+console = Console(soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except HwoptError as error:
+        Console(stderr=True, soft_wrap=True).print(
+            f"error: {error}", style="red", markup=False, highlight=False
+        )
+        sys.exit(2)
+
+
+@app.command()
+def env() -> None:
+    """Show versions, devices, and which sensors can be read."""
+    from hwopt.report.environment import environment_tables
+
+    for table in environment_tables():
+        console.print(table)
+
+
+@app.command()
+def profile(
+    out: Annotated[Path, typer.Option(help="Folder of the profile; rows that are there are kept.")],
+    device: Annotated[str, typer.Option(help="What to measure; cpu in this version.")] = "cpu",
+    budget: Annotated[str, typer.Option(help="Time to spend: 90s, 9m.")] = "90s",
+    space: Annotated[
+        Path | None, typer.Option(help="Measure around the networks of this search space.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Inputs in one pass.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the device; its model if absent.")] = None,
+    seed: Annotated[int, typer.Option(help="Of what is sampled.")] = 0,
+) -> None:
+    """Measure a device: single operators and whole networks, into a profile folder."""
+    from hwopt.device.measure import profile_device
+    from hwopt.report.progress import ProgressDisplay
+    from hwopt.study.experiment import SpaceFile
+
+    seconds = _parse_duration(budget)
+    loaded = SpaceFile(str(space))() if space else None
+    with ProgressDisplay(console) as progress:
+        profile_device(out, device, seconds, loaded, batch_size, seed, progress, name)
+    _print_device(str(out))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="torchvision:resnet18, or file.py:function.")],
+    device: Annotated[str | None, typer.Option(help="Shipped name or profile folder.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Inputs in one pass.")] = 1,
+    method: Annotated[str, typer.Option(help="Cost model.")] = "hybrid",
+    input_shape: Annotated[str | None, typer.Option(help="Shape of one input, such as 3,224,224.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Predict what a network costs, layer by layer."""
+    from hwopt.network import load_model, trace
+    from hwopt.predict.device import load_device, shipped_devices
+    from hwopt.report.prediction import prediction_json, prediction_table
+
+    name, module, default_shape = load_model(model)
+    shape = _parse_shape(input_shape) if input_shape else default_shape
+    if shape is None:
+        raise InvalidInput(f"{model}: its input shape is not known; give --input-shape 3,224,224")
+    if device is None:
+        device = next(iter(shipped_devices()), None)
+        if device is None:
+            raise InvalidInput("no device profile is shipped; give --device with the folder of a profile")
+    prediction = load_device(device).predict(trace(module, shape, batch_size), method)
+    if as_json:
+        print(prediction_json(prediction))
+    else:
+        console.print(prediction_table(name, device, shape, prediction))
+
+
+@app.command()
+def search(
+    experiment: Annotated[Path, typer.Argument(help="Experiment file, TOML.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; results/NAME if absent.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trainings, instead of the file's number.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trainings at a time.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the file's.")] = None,
+) -> None:
+    """Search for networks within budgets; the same command again goes on where it was."""
+    from hwopt.report.progress import ProgressDisplay
+    from hwopt.study.experiment import load_experiment
+    from hwopt.study.search import measure_front, open_search, retrain_front
+
+    loaded = load_experiment(experiment)
+    changes = {"n_trials": trials, "jobs": jobs, "seed": seed}
+    loaded = loaded.changed(**{key: value for key, value in changes.items() if value is not None})
+    folder = out or Path("results") / experiment.stem
+    try:
+        with ProgressDisplay(console) as progress:
+            opened = open_search(loaded, folder, progress)
+            with opened.study:
+                _print_setting(opened)
+                listener = _Listener(progress, opened, loaded.n_trials)
+                reason = opened.study.run(loaded.n_trials, loaded.jobs, listener)
+                console.print(f"search ended: {reason}", highlight=False)
+                retrain_front(opened, progress)
+                if loaded.verify.measure:
+                    measure_front(opened, progress)
+    except KeyboardInterrupt:
+        console.print("\nstopped; finished trials are kept: the same command goes on from here")
+        sys.exit(130)
+    _write_report(folder / "study.db", folder)
+
+
+@app.command()
+def report(
+    study: Annotated[Path, typer.Argument(help="A study.db.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write into; the study's own if absent.")] = None,
+) -> None:
+    """Print a study's front and write its tables and figure; also while the study runs."""
+    _write_report(study, out or study.parent)
+
+
+class _Listener:
+    """Shows how trials go, with the best error so far."""
+
+    def __init__(self, progress: "ProgressDisplay", search: "Search", n_trials: int) -> None:
+        self._progress, self._n_trials = progress, n_trials
+        ended = [trial for trial in search.study.trials() if trial.told is not None]
+        self._n_ended = len(ended)
+        self._errors = [t.error for t in ended if t.error is not None and t.is_feasible]
+
+    def __call__(self, event: str, trial: "Trial") -> None:
+        if event == "end":
+            self._n_ended += 1
+            if trial.error is not None and trial.is_feasible:
+                self._errors.append(trial.error)
+            if trial.status == "failed":
+                self._progress.note(f"trial {trial.number} failed: {trial.reason}")
+        best = f"best error {min(self._errors):.2%}" if self._errors else "none finished yet"
+        doing = f"trial {trial.number}, epoch {len(trial.curve)}"
+        self._progress("training", self._n_ended, self._n_trials, f"{doing}, {best}")
+
+
+def _print_setting(search: "Search") -> None:
+    """Say on which device, how well it is predicted, under which budgets, and how much of the space they leave."""
+    from hwopt.report.tables import format_quantity
+
+    _print_device(str(search.device.path), search.experiment.device.method)
+    for budget in search.budgets:
+        limit = format_quantity(budget.metric, budget.limit)
+        console.print(
+            f"budget: {budget.metric} <= {limit} with confidence {budget.confidence:g}", highlight=False
+        )
+    region = search.study.survey()
+    broken = ", ".join(f"{metric} breaks in {n / region.n_priced:.0%}" for metric, n in region.broken.items())
+    console.print(
+        f"{region.share:.1%} of the space keeps the budgets ({region.n_priced} configurations priced"
+        f"{'; ' + broken if broken else ''})",
+        highlight=False,
+    )
+
+
+def _print_device(path: str, method: str = "hybrid") -> None:
+    """Print how well a profile predicts the networks that were held out."""
+    from hwopt.predict.device import load_device
+    from hwopt.report.prediction import validation_table
+
+    console.print(validation_table(load_device(path), method))
+
+
+def _write_report(study: Path, folder: Path) -> None:
+    from hwopt.report.study import write_report
+    from hwopt.study.store import Store
+
+    with Store(study, read_only=True) as store:
+        if "identity" not in store.meta():
+            raise StudyError(f"{study} holds no trials yet")
+        for part in write_report(store, folder):
+            console.print(part, highlight=False)
+
+
+def _parse_duration(text: str) -> float:
+    """Return seconds from '90', '90s', '9m' or '1h'."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise InvalidInput(f"budget {text!r} is no duration; write 90s, 9m or 1h")
+    return seconds
+
+
+def _parse_shape(text: str) -> tuple[int, ...]:
+    """Return a shape from '3,224,224'."""
+    try:
+        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise InvalidInput(f"input shape {text!r} is no shape; write 3,224,224")
+    return shape

@@ -1,0 +1,59 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere.
+
+A stage is named when it begins; on a terminal its bar moves, elsewhere a line appears at the beginning, at most every
+few seconds, and at the end, so that a log stays short.
+"""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class ProgressDisplay:
+    """Call it with stage, done, planned and what is being done; use it as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._stage, self._last_line = "", 0.0
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Bar(*columns, TextColumn("{task.fields[message]}"), console=console)
+        self._task = None
+
+    def __enter__(self) -> "ProgressDisplay":
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, stage: str, done: int, planned: int, message: str) -> None:
+        """Show that `done` of `planned` steps of a stage are done."""
+        if self._console.is_terminal:
+            self._move(stage, done, planned, message)
+        else:
+            self._line(stage, done, planned, message)
+
+    def note(self, text: str) -> None:
+        """Print a line of its own, above the bar where there is one."""
+        self._console.print(text, highlight=False)
+
+    def _move(self, stage: str, done: int, planned: int, message: str) -> None:
+        if stage != self._stage or self._task is None:
+            self._stage = stage
+            self._task = self._bar.add_task(stage, total=planned, message=message)
+        self._bar.update(self._task, completed=done, total=planned, message=message)
+
+    def _line(self, stage: str, done: int, planned: int, message: str) -> None:
+        now = time.monotonic()
+        is_due = now - self._last_line >= _SECONDS_BETWEEN_LINES
+        if stage != self._stage or done >= planned or is_due:
+            self._stage, self._last_line = stage, now
+            self._console.print(f"{stage}: {done}/{planned} {message}".rstrip(), highlight=False)

@@ -1,0 +1,140 @@
+"""A search from an experiment file: device measured or loaded, study opened, front verified afterwards.
+
+    Experiment --open_search--> Search --study.run--> trials --retrain, measure--> checks of the front
+
+Nothing here prints; a `Progress` is told what is done, out of how much.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from hwopt.costs import Budget
+from hwopt.errors import InvalidInput
+from hwopt.predict.device import Device, load_device
+from hwopt.space import SearchSpace
+from hwopt.study.experiment import Experiment, SpaceFile
+from hwopt.study.run import run_objective
+from hwopt.study.store import Trial
+from hwopt.study.study import Study
+from hwopt.train.data import Dataset
+from hwopt.train.objective import TrainingObjective
+
+Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
+
+
+@dataclass(frozen=True)
+class Search:
+    """An experiment that is ready to run: everything is loaded and checked."""
+
+    experiment: Experiment
+    space: SearchSpace
+    device: Device
+    budgets: list[Budget]
+    study: Study
+
+    def front_trials(self) -> list[Trial]:
+        """Return the trials of the front, by falling error."""
+        trials = {trial.number: trial for trial in self.study.trials()}
+        return [trials[point.number] for point in self.study.front()]
+
+
+def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search:
+    """Load and check all that an experiment names, measure its device if asked, open its study in `out`.
+
+    Raises:
+        HwoptError: for whatever of it cannot be used; nothing is trained before all of it is checked.
+    """
+    space = experiment.load_space()
+    dataset = experiment.dataset().load()
+    _check_shapes(space, dataset)
+    device = _open_device(experiment, space, out, progress)
+    section = experiment.device
+    costs = device.cost_model(space, section.batch_size, section.method, section.dtype, section.mode)
+    budgets = experiment.resolve_budgets(space, costs)
+    loader = SpaceFile(str((experiment.folder / experiment.space).resolve()))
+    study = Study(
+        out / "study.db",
+        space,
+        costs,
+        TrainingObjective(loader, experiment.dataset(), experiment.settings()),
+        budgets=budgets,
+        objectives=experiment.objectives,
+        strategy=experiment.strategy,
+        aware=experiment.aware,
+        reference={"error": dataset.chance_error, **experiment.reference},
+        seed=experiment.seed,
+        description=experiment.identity(),
+    )
+    if "n_enqueued" not in study.store.meta():
+        for config in experiment.enqueue:
+            study.enqueue(config)
+        study.store.set_meta(n_enqueued=len(experiment.enqueue))
+    return Search(experiment, space, device, budgets, study)
+
+
+def retrain_front(search: Search, progress: Progress) -> None:
+    """Train the networks of the front again on fresh seeds, and write down what came of it."""
+    trials, n_seeds = search.front_trials(), search.experiment.verify.retrain_seeds
+    done = search.study.store.checks("retrained")
+    for i, trial in enumerate(trials):
+        for k in range(len(done.get(trial.number, [])), n_seeds):
+            progress("retraining", i, len(trials), f"trial {trial.number}")
+            seed = fresh_seed(search.experiment.seed, trial.number, k)
+            outcome = run_objective(search.study.objective, trial.config, seed)
+            found = outcome.values or {"reason": outcome.reason}
+            search.study.store.add_check(trial.number, "retrained", seed, found)
+    progress("retraining", len(trials), len(trials), "")
+
+
+def measure_front(search: Search, progress: Progress) -> None:
+    """Measure the networks of the front on this machine, and write the costs beside the predicted ones."""
+    from hwopt.device.measure import measure_networks
+    from hwopt.device.networks import Candidate
+
+    build, shape = search.space.build, search.space.input_shape
+    assert build is not None and shape is not None
+    done = search.study.store.checks("measured")
+    trials = [trial for trial in search.front_trials() if trial.number not in done]
+    batch = search.experiment.device.batch_size
+    candidates = [
+        Candidate(f"trial-{trial.number}", "study", "test", (batch, *shape), partial(build, trial.config))
+        for trial in trials
+    ]
+    rows = measure_networks(candidates, progress)
+    for trial, row in zip(trials, rows, strict=True):
+        search.study.store.add_check(trial.number, "measured", 0, row)
+
+
+def fresh_seed(seed: int, number: int, k: int) -> int:
+    """Return a seed that no trial of the study has used."""
+    return int(np.random.SeedSequence([seed, 5, number, k]).generate_state(1)[0] >> 1)
+
+
+def _open_device(experiment: Experiment, space: SearchSpace, out: Path, progress: Progress) -> Device:
+    """Load the device's profile; measure it first where the experiment says so and it is not there yet."""
+    section = experiment.device
+    if section.profile is not None:
+        local = experiment.folder / section.profile
+        return load_device(str(local) if local.is_dir() else section.profile)
+    from hwopt.device.measure import profile_device
+
+    assert section.measure is not None
+    folder = out / "device"
+    if not (out / "study.db").exists():  # a study keeps the profile that it began with
+        measure, budget_s, batch_size = section.measure, section.budget_s, section.batch_size
+        profile_device(folder, measure, budget_s, space, batch_size, progress=progress)
+    return load_device(str(folder))
+
+
+def _check_shapes(space: SearchSpace, dataset: Dataset) -> None:
+    if space.build is None or space.input_shape is None:
+        raise InvalidInput("SPACE has no build= or input_shape=; a search trains the networks that it builds")
+    if tuple(space.input_shape) != tuple(dataset.input_shape):
+        raise InvalidInput(
+            f"SPACE takes inputs of shape {space.input_shape}, images of {dataset.name} are "
+            f"{dataset.input_shape}; choose another data set or search space"
+        )
