@@ -1,0 +1,131 @@
+"""Experiment files: what they mean and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwopt import Costs, HwoptError
+from hwopt.study.experiment import load_experiment
+from tests.search.problem import costs, make_space
+
+ROOT = Path(__file__).parent.parent.parent
+CONTENT = """
+space = "space.py"
+objectives = ["error", "time_s"]
+n_trials = 24
+[device]
+measure = "cpu"
+batch_size = 32
+[budgets]
+time_s = "0.5 ms"
+memory_bytes = {quantile = 0.3, confidence = 0.9}
+[data]
+name = "digits"
+[training]
+epochs = 3
+"""
+
+
+def write(tmp_path, content=CONTENT):
+    path = tmp_path / "x.toml"
+    path.write_text(content)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.toml")), ids=lambda path: path.name)
+def test_the_experiments_that_ship_are_valid(path):
+    experiment = load_experiment(path)
+    space = experiment.load_space()
+    assert space.build is not None
+    assert len(space) >= 6 and experiment.settings().epochs >= 3
+
+
+def test_limits_and_quantiles_become_budgets(tmp_path):
+    experiment = load_experiment(write(tmp_path))
+    budgets = experiment.resolve_budgets(make_space(), costs)
+    assert [(b.metric, b.confidence) for b in budgets] == [("time_s", 0.95), ("memory_bytes", 0.9)]
+    assert budgets[0].limit == pytest.approx(5e-4)
+    sample = Costs(costs(make_space().sample(4000, np.random.default_rng(1))))
+    assert budgets[1].holds(sample).mean() == pytest.approx(0.3, abs=0.04)
+
+
+def test_a_quantile_is_taken_of_the_bound_at_the_budgets_confidence(tmp_path):
+    def uncertain(configs):
+        return Costs(costs(configs), {"memory_bytes": np.log(np.linspace(1.0, 2.0, 39))})
+
+    experiment = load_experiment(write(tmp_path))
+    exact = experiment.resolve_budgets(make_space(), costs)[1].limit
+    assert experiment.resolve_budgets(make_space(), uncertain)[1].limit == pytest.approx(
+        1.92 * exact, rel=0.02
+    )
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    experiment = load_experiment(write(tmp_path, CONTENT.replace('"digits"', '"mnist"\ndata_dir = "here"')))
+    assert experiment.dataset().data_dir == str((tmp_path / "here").resolve())
+    (tmp_path / "space.py").write_text("from tests.search.problem import make_space\nSPACE = make_space()\n")
+    assert experiment.load_space().names == make_space().names
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("n_trials", "n_trails", "n_trails: unknown key; did you mean n_trials?"),
+        ("n_trials = 24", "", "n_trials: missing"),
+        ("n_trials = 24", "n_trials = 0", "n_trials: input should be greater than 0; got 0"),
+        ("n_trials = 24", "n_trials = '24'", "valid integer"),
+        ("[budgets]", "[budget]", "budget: unknown key; did you mean budgets?"),
+        ("batch_size", "batchsize", "device.batchsize: unknown key; did you mean batch_size?"),
+        ('measure = "cpu"', "", "device: give either profile"),
+        ("quantile", "quantil", "budgets.memory_bytes.quantil: unknown key; did you mean quantile?"),
+        ("{quantile = 0.3, confidence = 0.9}", "true", "budgets.memory_bytes: write 250"),
+        ('"0.5 ms"', '"0.5 W"', "unit 'W' of '0.5 W' does not measure time_s"),
+        ('"0.5 ms"', "-1", "positive, finite number"),
+        ("epochs = 3", "epoch = 3", "training.epoch: unknown key; did you mean epochs?"),
+        ("epochs = 3", "epochs = 0", "epochs"),
+        ("epochs = 3", "optimizer = 'sdg'", "did you mean sgd?"),
+        ("[data]", "[data", "no valid TOML"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_the_place(tmp_path, old, new, text):
+    assert old in CONTENT
+    path = write(tmp_path, CONTENT.replace(old, new, 1))
+    with pytest.raises(HwoptError) as caught:
+        load_experiment(path)
+    assert text in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_missing_file_and_one_that_is_no_text(tmp_path):
+    with pytest.raises(HwoptError, match="no experiment file"):
+        load_experiment(tmp_path / "none.toml")
+    (tmp_path / "x.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(HwoptError, match="cannot be read"):
+        load_experiment(tmp_path / "x.toml")
+
+
+def test_a_budget_on_an_unknown_metric_names_the_nearest(tmp_path):
+    experiment = load_experiment(write(tmp_path, CONTENT.replace("time_s = ", "times_s = ")))
+    with pytest.raises(HwoptError, match="no metric 'times_s'; did you mean time_s, in seconds?"):
+        experiment.resolve_budgets(make_space(), costs)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("import nothing_of_that_name", "nothing_of_that_name"),
+        ("SPAC = 1", "SPACE"),
+        ("SPACE = 1", "SPACE is a int; it must be a SearchSpace"),
+        ("def broken(:", "line 1"),
+    ],
+)
+def test_a_space_file_that_cannot_be_used_is_explained(tmp_path, content, text):
+    (tmp_path / "space.py").write_text(content)
+    with pytest.raises(HwoptError) as caught:
+        load_experiment(write(tmp_path)).load_space()
+    assert text in str(caught.value) and "space.py" in str(caught.value)
+
+
+def test_a_missing_space_file_is_explained(tmp_path):
+    with pytest.raises(HwoptError, match=r"space\.py"):
+        load_experiment(write(tmp_path)).load_space()
