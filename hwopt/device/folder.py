@@ -1,0 +1,138 @@
+"""The folder of a profile before measuring: its device.json, and what an interrupted run left in it."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hwopt.device.ceilings import Ceilings
+from hwopt.device.cpu import Protocol, Work, time_works
+from hwopt.device.machine import describe_cpu, describe_software, last_level_cache_bytes
+from hwopt.device.profile import (
+    DEVICE_FILE,
+    NETWORK_FILE,
+    NETWORK_LAYER_FILE,
+    PROTOCOL_VERSION,
+    read_info,
+    write_info,
+)
+from hwopt.device.rows import drop_cut_line
+from hwopt.device.sensors import probe_sensors
+from hwopt.errors import InvalidInput
+
+_MAX_ROTATION_BYTES = 512 * 2**20
+_MATRIX_SIDE = 1024
+
+
+def open_folder(
+    folder: Path, name: str | None, seed: int, protocol: Protocol, allocator: str
+) -> dict[str, Any]:
+    """Create the folder with its device.json, or check that this device goes on with the one that is there.
+
+    Returns:
+        The contents of device.json.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder} is a file; a profile is a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / DEVICE_FILE).exists():
+        info = read_info(folder / DEVICE_FILE)
+        _check_same_device(folder, info)
+        drop_orphans(folder)
+        return info
+    info = describe_device(name, seed, protocol, allocator)
+    write_info(folder, info)
+    return info
+
+
+def describe_device(name: str | None, seed: int, protocol: Protocol, allocator: str) -> dict[str, Any]:
+    """Measure the ceilings and return what device.json holds."""
+    hardware = describe_cpu()
+    cache_bytes = last_level_cache_bytes() or 0
+    rotation_bytes = min(max(protocol.rotation_bytes, 2 * cache_bytes), _MAX_ROTATION_BYTES)
+    protocol = replace(protocol, rotation_bytes=rotation_bytes)
+    return {
+        "name": name or "-".join(str(hardware["model"]).lower().split()),
+        "protocol_version": PROTOCOL_VERSION,
+        "kind": "cpu",
+        "date": datetime.now(UTC).date().isoformat(),
+        "hardware": hardware,
+        "software": describe_software(),
+        "sensors": [asdict(sensor) for sensor in probe_sensors()],
+        "settings": {
+            "n_threads": 1,
+            "allocator": allocator,
+            "dtype": "float32",
+            "mode": "eager",
+            "seed": seed,
+            "protocol": asdict(protocol),
+        },
+        "ceilings": asdict(measure_ceilings(protocol)),
+    }
+
+
+def measure_ceilings(protocol: Protocol) -> Ceilings:
+    """Time a large copy, a large matrix product and the smallest operator on the current thread."""
+    source = torch.rand(protocol.rotation_bytes // 4)
+    copy = torch.empty_like(source)
+    a, b = torch.rand(_MATRIX_SIDE, _MATRIX_SIDE), torch.rand(_MATRIX_SIDE, _MATRIX_SIDE)
+    works = [
+        Work("copy", copy.copy_, [(source,)]),
+        Work("matrix product", torch.mm, [(a, b)]),
+        Work("smallest", torch.relu, [(torch.ones(1),)]),
+    ]
+    timings = time_works(works, replace(protocol, agreement=float("inf")))  # the best of all blocks counts
+    copy_s, product_s, launch_s = (timing.time_s or float("nan") for timing in timings)
+    return Ceilings(
+        flops_per_s=2 * _MATRIX_SIDE**3 / product_s,
+        bytes_per_s=2 * source.nbytes / copy_s,
+        launch_s=launch_s,
+    )
+
+
+def _check_same_device(folder: Path, info: Mapping[str, Any]) -> None:
+    here = {
+        "protocol": PROTOCOL_VERSION,
+        "processor": describe_cpu()["model"],
+        "torch": describe_software().get("torch"),
+    }
+    there = {
+        "protocol": info["protocol_version"],
+        "processor": info.get("hardware", {}).get("model"),
+        "torch": info.get("software", {}).get("torch"),
+    }
+    for what, value in here.items():
+        if there[what] != value:
+            raise InvalidInput(
+                f"{folder} holds measurements with {what} {there[what]!r}, and this is {value!r}; "
+                "measure into another folder"
+            )
+
+
+def drop_orphans(folder: Path) -> None:
+    """Drop layers of networks whose own row was not written: a run ended between the two."""
+    path, layer_path = folder / NETWORK_FILE, folder / NETWORK_LAYER_FILE
+    if not layer_path.exists():
+        return
+    for existing in (path, layer_path):
+        if existing.exists():
+            drop_cut_line(existing)
+    known = {row["network"] for row in _rows(path)} if path.exists() else set()
+    rows = _rows(layer_path)
+    kept = [row for row in rows if row["network"] in known]
+    if len(kept) < len(rows):
+        unfinished = layer_path.with_suffix(".part")
+        with unfinished.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(kept)
+        unfinished.replace(layer_path)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,46 @@
+"""From layers to costs: Paleo, NeuralPower, the hybrid, and intervals; `load_device` joins them to a profile.
+
+Names are imported when they are first used, so that `import hwopt.predict` loads nothing heavy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hwopt.predict.cross_validation import cross_validate
+    from hwopt.predict.device import CostModel, Device, Prediction, load_device, shipped_devices
+    from hwopt.predict.device_model import DeviceModel
+    from hwopt.predict.models import LayerModel, LayerPrediction, model_names, register_model
+
+_HOME = {
+    "CostModel": "hwopt.predict.device",
+    "Device": "hwopt.predict.device",
+    "DeviceModel": "hwopt.predict.device_model",
+    "LayerModel": "hwopt.predict.models",
+    "LayerPrediction": "hwopt.predict.models",
+    "Prediction": "hwopt.predict.device",
+    "cross_validate": "hwopt.predict.cross_validation",
+    "load_device": "hwopt.predict.device",
+    "model_names": "hwopt.predict.models",
+    "register_model": "hwopt.predict.models",
+    "shipped_devices": "hwopt.predict.device",
+}
+__all__ = [
+    "CostModel",
+    "Device",
+    "DeviceModel",
+    "LayerModel",
+    "LayerPrediction",
+    "Prediction",
+    "cross_validate",
+    "load_device",
+    "model_names",
+    "register_model",
+    "shipped_devices",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

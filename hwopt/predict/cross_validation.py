@@ -1,0 +1,114 @@
+"""How well a layer model predicts layers that it has not seen, beside those that it has."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwopt.device.ceilings import Ceilings, estimate_ceilings
+from hwopt.device.complete import complete
+from hwopt.errors import InvalidInput
+from hwopt.network.layer import SHAPE_COLUMNS
+from hwopt.predict.accuracy import error_figures
+from hwopt.predict.models import make_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_METRICS = ("time_s", "power_w", "energy_j")
+
+
+def cross_validate(
+    rows: "pd.DataFrame",
+    method: str = "hybrid",
+    folds: int = 5,
+    seed: int = 0,
+    ceilings: Ceilings | None = None,
+) -> "pd.DataFrame":
+    """Return the errors of a method on layer rows, in sample and out of fold.
+
+    Folds split distinct layers: repeated measurements of a layer stay together.
+
+    Args:
+        rows: measured layer rows with `time_s`; columns that follow from others may be missing.
+        method: name of a layer model.
+        folds: how many, at least 2.
+        seed: of the random split.
+        ceilings: of the device; estimated from the training rows of each fold where None.
+
+    Returns:
+        One row for each device, kind ("all" as well), metric and fold_kind (in_sample, out_of_fold), with the
+        figures of `hwopt.predict.accuracy`, errors as fractions.
+
+    Raises:
+        InvalidInput: for fewer folds than 2, or a device with fewer distinct layers than folds.
+        UnknownName: for a method that is unknown or has no layer form.
+    """
+    import pandas as pd
+
+    make_model(method)
+    if folds < 2:
+        raise InvalidInput(f"folds = {folds}; cross-validation needs at least 2")
+    if "time_s" not in rows.columns:
+        raise InvalidInput("layer rows lack the column time_s; it is what is predicted")
+    rows = complete(rows[rows["time_s"].notna()].reset_index(drop=True))
+    tables = []
+    for device, own in rows.groupby("device", sort=True):
+        own = own.reset_index(drop=True)
+        fold = _folds(own, folds, seed)
+        predictions = {
+            "in_sample": _predict(own, own, method, ceilings),
+            "out_of_fold": _out_of_fold(own, fold, folds, method, ceilings),
+        }
+        for fold_kind, predicted in predictions.items():
+            tables += _figures(str(device), own, fold_kind, predicted)
+    return pd.DataFrame(tables)
+
+
+def _folds(rows: "pd.DataFrame", folds: int, seed: int) -> NDArray[np.intp]:
+    """Return the fold of each row, [n]; equal shapes share one."""
+    layer = rows.groupby(list(SHAPE_COLUMNS), sort=False, dropna=False).ngroup().to_numpy()
+    n_layers = int(layer.max()) + 1
+    if n_layers < folds:
+        raise InvalidInput(
+            f"{n_layers} distinct layers for {folds} folds; measure more, or ask for fewer folds"
+        )
+    shuffled = np.random.default_rng(seed).permutation(n_layers) % folds
+    return np.asarray(shuffled[layer], dtype=np.intp)
+
+
+def _predict(
+    train: "pd.DataFrame", test: "pd.DataFrame", method: str, ceilings: Ceilings | None
+) -> dict[str, NDArray[np.float64]]:
+    model = make_model(method).fit(train, ceilings or estimate_ceilings(train))
+    values = dict(model.predict(test).values)
+    if "power_w" in values:
+        values["energy_j"] = values["power_w"] * values["time_s"]
+    return values
+
+
+def _out_of_fold(
+    rows: "pd.DataFrame", fold: NDArray[np.intp], folds: int, method: str, ceilings: Ceilings | None
+) -> dict[str, NDArray[np.float64]]:
+    predicted = {metric: np.full(len(rows), np.nan) for metric in _METRICS}
+    for k in range(folds):
+        held_out = fold == k
+        values = _predict(rows[~held_out], rows[held_out], method, ceilings)
+        for metric, one in values.items():
+            predicted[metric][held_out] = one
+    return {metric: values for metric, values in predicted.items() if np.isfinite(values).any()}
+
+
+def _figures(
+    device: str, rows: "pd.DataFrame", fold_kind: str, predicted: dict[str, NDArray[np.float64]]
+) -> list[dict[str, object]]:
+    table: list[dict[str, object]] = []
+    kinds = rows["kind"].to_numpy(dtype=str)
+    for metric, values in predicted.items():
+        measured = rows[metric].to_numpy(dtype=float)
+        known = np.isfinite(measured) & np.isfinite(values)
+        for kind in ("all", *np.unique(kinds)):
+            chosen = known if kind == "all" else known & (kinds == kind)
+            head = {"device": device, "kind": str(kind), "metric": metric, "fold_kind": fold_kind}
+            table.append({**head, **error_figures(measured[chosen], values[chosen])})
+    return table

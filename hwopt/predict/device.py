@@ -1,0 +1,215 @@
+"""From the name of a device to what networks cost on it.
+
+    load_device("amd-epyc") --> Device --cost_model(space)--> CostModel: configs --> Costs
+                                  |----predict(graph)-------> Prediction: a table of layers, totals, intervals
+
+Models are fitted from the profile's rows when they are first asked for, and kept in memory.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwopt.costs import Costs
+from hwopt.device.profile import DEVICE_FILE, DeviceProfile
+from hwopt.errors import HwoptError, InvalidInput, UnknownName
+from hwopt.network.layer import LayerGraph
+from hwopt.predict.device_model import DeviceModel
+from hwopt.predict.tables import NetworkTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hwopt.space import Key, SearchSpace
+
+
+def shipped_devices() -> dict[str, Path]:
+    """Return the profiles that came with the package: name -> folder."""
+    folder = Path(str(files("hwopt") / "devices"))
+    if not folder.is_dir():
+        return {}
+    return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{DEVICE_FILE}"))}
+
+
+def load_device(name_or_path: str | Path) -> "Device":
+    """Return a device by the name of a shipped profile, or by the path of a profile's folder.
+
+    Raises:
+        UnknownName: where it is neither.
+        InvalidInput: where the profile is broken; the message has file, line and what to do.
+    """
+    shipped = shipped_devices()
+    if str(name_or_path) in shipped:
+        return Device(DeviceProfile.load(shipped[str(name_or_path)]))
+    if Path(name_or_path).is_dir():
+        return Device(DeviceProfile.load(name_or_path))
+    known = ", ".join(shipped) or "none"
+    raise UnknownName(
+        f"no device profile {str(name_or_path)!r}; shipped: {known}. Or give the path of a profile folder"
+    )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one network costs.
+
+    Attributes:
+        layers: one row a layer, in running order: name, kind, shapes, FLOPs, time_s (what it adds to the
+            network's time, so that the column sums to the total), share of the total time, is_fallback, and
+            power_w and energy_j where the device has power.
+        total: metric -> value of one pass of the batch, SI units.
+        costs: the totals with their predictive distribution, n = 1.
+        notes: what a reader must know, such as kinds without measured rows.
+    """
+
+    layers: "pd.DataFrame"
+    total: dict[str, float]
+    costs: Costs
+    notes: tuple[str, ...]
+
+
+class Device:
+    """A device and its cost models, one for each method, fitted on first use."""
+
+    def __init__(self, profile: DeviceProfile) -> None:
+        self.profile = profile
+        self._models: dict[str, DeviceModel] = {}
+
+    def __repr__(self) -> str:
+        return f"Device({self.profile.name!r}, {len(self.profile.measured_layers)} layer rows)"
+
+    @property
+    def name(self) -> str:
+        """Name of the device."""
+        return self.profile.name
+
+    def model(self, method: str = "hybrid") -> DeviceModel:
+        """Return the fitted model of a method."""
+        if method not in self._models:
+            self._models[method] = DeviceModel(self.profile, method)
+        return self._models[method]
+
+    def predict(self, graph: LayerGraph, method: str = "hybrid", mode: str = "eager") -> Prediction:
+        """Predict a traced network, layer by layer.
+
+        Raises:
+            InvalidInput: where the profile has no rows of the network's dtype, or of the mode.
+        """
+        self._check(graph.batch_size, graph.dtype, mode)
+        model = self.model(method)
+        table = NetworkTable.of_graphs([graph])
+        predicted = model.predict_layers(table.layers)
+        totals = model.network_model.totals(table, predicted.values)
+        layers = table.layers.copy()
+        layers["time_s"] = model.network_model.layer_time_s(table, predicted.values["time_s"])
+        layers["share"] = layers["time_s"] / totals["time_s"][0]
+        if "power_w" in predicted.values:
+            layers["power_w"] = model.network_model.power_scale * predicted.values["power_w"]
+            layers["energy_j"] = layers["power_w"] * layers["time_s"]
+        layers["is_fallback"] = predicted.is_fallback
+        costs = Costs(totals, model.residuals)
+        fallen = sorted(set(layers.loc[predicted.is_fallback, "kind"]))
+        notes = [f"{kind}: too few measured rows on this device: roofline" for kind in fallen]
+        notes += [f"{n} x {name}: no cost rule, left out" for name, n in graph.unknown_operators]
+        return Prediction(layers, costs.at(0), costs, tuple(notes))
+
+    def cost_model(
+        self,
+        space: "SearchSpace",
+        batch_size: int = 1,
+        method: str = "hybrid",
+        dtype: str = "float32",
+        mode: str = "eager",
+    ) -> "CostModel":
+        """Return the costs of a space's configs on this device.
+
+        Args:
+            space: has `build` and `input_shape`.
+            batch_size: items a pass.
+            method: name of a layer model.
+            dtype: of weights and activations; one that the profile measured.
+            mode: "eager", or "graph" where the profile has CUDA graphs.
+
+        Raises:
+            InvalidInput: for a batch size, dtype or mode without measured rows; a space without build.
+            UnknownName: for an unknown method.
+        """
+        self._check(batch_size, dtype, mode)
+        if space.build is None or space.input_shape is None:
+            raise InvalidInput(
+                "the space has no build or no input_shape; costs are predicted from its networks"
+            )
+        return CostModel(self.model(method), space, batch_size, dtype)
+
+    def _check(self, batch_size: object, dtype: str, mode: str) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise InvalidInput(f"batch_size = {batch_size!r}; it must be a whole number from 1")
+        dtypes = sorted(set(self.profile.measured_layers["dtype"]))
+        if dtype not in dtypes:
+            raise InvalidInput(f"dtype {dtype!r}: profile {self.name!r} has rows of {', '.join(dtypes)} only")
+        if mode not in ("eager", "graph"):
+            raise InvalidInput(f"mode {mode!r}; wanted eager or graph")
+        if mode == "graph":
+            raise InvalidInput(
+                f"mode 'graph': profile {self.name!r} has no networks measured as CUDA graphs; use 'eager'"
+            )
+
+
+class CostModel:
+    """Prices configs of a space: a callable from configs to `Costs`.
+
+    Each distinct network is traced once and remembered; all new ones are predicted in one call.
+    """
+
+    def __init__(self, model: DeviceModel, space: "SearchSpace", batch_size: int, dtype: str) -> None:
+        self.model, self.space = model, space
+        self.batch_size, self.dtype = batch_size, dtype
+        self._known: dict[Key, dict[str, float] | str] = {}
+
+    def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
+        """Return the costs of n configs; NaN with the reason where a network cannot be built or traced."""
+        keys = [self.space.structural_key(config) for config in configs]
+        self._price_new(
+            {key: config for key, config in zip(keys, configs, strict=True) if key not in self._known}
+        )
+        priced = [self._known[key] for key in keys]
+        values = {
+            metric: np.array([np.nan if isinstance(one, str) else one[metric] for one in priced], dtype=float)
+            for metric in self.metrics
+        }
+        reasons = [one if isinstance(one, str) else None for one in priced]
+        return Costs(values, self.model.residuals, reasons)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics that this device predicts."""
+        has_power = bool(self.model.profile.measured_layers["power_w"].notna().any())
+        return ("time_s", "power_w", "energy_j", "memory_bytes") if has_power else ("time_s", "memory_bytes")
+
+    def _price_new(self, configs: "Mapping[Key, Mapping[str, Any]]") -> None:
+        graphs: dict[Key, LayerGraph] = {}
+        for key, config in configs.items():
+            graph = self._graph(config)
+            if isinstance(graph, str):
+                self._known[key] = graph
+            else:
+                graphs[key] = graph
+        totals = self.model.predict_networks(NetworkTable.of_graphs(list(graphs.values()))) if graphs else {}
+        for i, key in enumerate(graphs):
+            self._known[key] = {metric: float(values[i]) for metric, values in totals.items()}
+
+    def _graph(self, config: Mapping[str, Any]) -> LayerGraph | str:
+        """Return the traced network of a config, or why there is none; `build` may raise anything."""
+        from hwopt.network import trace_config
+
+        try:
+            graph = trace_config(self.space, config, self.batch_size, self.dtype)
+        except HwoptError as error:
+            return str(error)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return graph if graph.layers else "the network has no operator that costs anything"

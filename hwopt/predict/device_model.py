@@ -1,0 +1,111 @@
+"""A profile and a method: layers and networks predicted, with the errors on networks that no fit has seen.
+
+layers.csv --fit--> layer model --+
+networks of "fit" --------------- +--> coefficients --+
+networks of "calibrate" ----------------------------- +--> ln(measured / predicted): the distribution
+networks of "test" ---------------------------------- +--> validation()
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwopt.costs import Costs
+from hwopt.device.profile import SPLITS, DeviceProfile
+from hwopt.errors import InvalidInput
+from hwopt.network.layer import METRICS
+from hwopt.predict.accuracy import error_figures
+from hwopt.predict.models import LayerPrediction, make_model
+from hwopt.predict.network_model import fit_network_model
+from hwopt.predict.tables import Array, NetworkTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LEVEL = 0.9  # of the upper bound whose coverage is reported
+
+
+class DeviceModel:
+    """Cost models of one device by one method, fitted when constructed.
+
+    Args:
+        profile: the measurements.
+        method: name of a layer model, such as "hybrid".
+
+    Attributes:
+        notes: what a reader of the predictions must know.
+        residuals: metric -> ln(measured / predicted) of the calibration networks, shape [n_calibration].
+    """
+
+    def __init__(self, profile: DeviceProfile, method: str = "hybrid") -> None:
+        self.profile, self.method = profile, method
+        self.layer_model = make_model(method)
+        rows = profile.measured_layers
+        if not len(rows):
+            raise InvalidInput(f"profile {profile.name!r} has no measured layer; measure the device again")
+        self.layer_model.fit(rows, profile.ceilings)
+        fit = self._networks("fit")
+        table = NetworkTable.of_profile(profile, fit)
+        layers = self.predict_layers(table.layers).values
+        self.network_model, notes = fit_network_model(table, layers, fit, profile.ceilings.launch_s)
+        self.notes = [*self.layer_model.notes, *notes]
+        self.residuals = self._residuals()
+
+    def predict_layers(self, rows: "pd.DataFrame") -> LayerPrediction:
+        """Predict complete layer rows, [n], each measured alone."""
+        if not len(rows):
+            return LayerPrediction({"time_s": np.empty(0)}, np.empty(0, dtype=bool))
+        return self.layer_model.predict(rows)
+
+    def predict_networks(self, table: NetworkTable) -> dict[str, Array]:
+        """Return the metrics of m networks, each shape [m], in one vectorised call."""
+        return self.network_model.totals(table, self.predict_layers(table.layers).values)
+
+    def validation(self) -> "pd.DataFrame":
+        """Return the errors on whole networks, one row for each metric and split.
+
+        Columns: metric, level, split, the figures of `hwopt.predict.accuracy`, and coverage_90: the share of
+        networks that stayed below the 90% upper bound. Only the rows of `test` speak of unseen networks.
+        """
+        import pandas as pd
+
+        rows = [row for split in SPLITS for row in self._split_errors(split)]
+        return pd.DataFrame(rows)
+
+    def _split_errors(self, split: str) -> list[dict[str, object]]:
+        measured = self._networks(split)
+        predicted = self.predict_networks(NetworkTable.of_profile(self.profile, measured))
+        costs = Costs(predicted, self.residuals)
+        rows: list[dict[str, object]] = []
+        for metric in predicted:
+            values = measured[metric].to_numpy(dtype=float)
+            known = np.isfinite(values)
+            if not known.any():
+                continue
+            figures = error_figures(values[known], predicted[metric][known])
+            covered = values[known] <= costs.upper(metric, _LEVEL)[known]
+            coverage = float(covered.mean()) if metric in self.residuals else float("nan")
+            row = {"metric": metric, "level": "network", "split": split, **figures, "coverage_90": coverage}
+            rows.append(row)
+        return rows
+
+    def _residuals(self) -> dict[str, Array]:
+        measured = self._networks("calibrate")
+        predicted = self.predict_networks(NetworkTable.of_profile(self.profile, measured))
+        residuals = {}
+        for metric in predicted:
+            values = measured[metric].to_numpy(dtype=float)
+            errors = np.log(values / predicted[metric])
+            if np.isfinite(errors).any():
+                residuals[metric] = errors[np.isfinite(errors)]
+            else:
+                self.notes.append(f"{metric}: no measured network to calibrate on; it has no interval")
+        return residuals
+
+    def _networks(self, split: str) -> "pd.DataFrame":
+        """Return the networks of a split that have layers and any figure, [m]."""
+        networks = self.profile.networks
+        has_layers = networks["network"].isin(set(self.profile.network_layers["network"]))
+        has_figure = networks[list(METRICS)].notna().any(axis=1)
+        chosen = (networks["split"] == split) & (networks["mode"] == "eager") & has_layers & has_figure
+        return networks[chosen].reset_index(drop=True)

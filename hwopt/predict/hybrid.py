@@ -1,0 +1,170 @@
+"""The default: the measured roofline times a learned utilisation.
+
+    t = (max(FLOPs / matrix rate, bytes / bandwidth) + launch floor) * exp(r)
+
+r is learned from shapes, one kind at a time. The roofline carries the decades and the extrapolation; what is
+learned is a factor near one, in the logarithm, so that relative errors count alike at every size. r is the
+mean of two learners that err differently: extremely randomised trees (steps: tiles, choice of kernel) and a
+kernel ridge regression (smooth in between).
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwopt.device.ceilings import Ceilings
+from hwopt.errors import InvalidInput
+from hwopt.predict.models import MIN_ROWS, Array, LayerPrediction, Roofline, bound_s, is_matrix_kind, work
+from hwopt.predict.ridge import KernelRidge
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_OTHERS = "operators without a matrix product"
+_N_TREES = 100
+_SHARE_OF_FEATURES = 0.5  # that each split looks at
+_TILES = (8, 16)  # channels that vector units take at once
+_MAX_RIDGE_ROWS = 1500
+_WIDEST = 1.5  # residuals beyond the training range by this much are cut off, in the logarithm
+
+
+def shape_features(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
+    """Return what the utilisation is learned from, [n, 35]: logarithms of shapes and work, tiles."""
+    column = {
+        name: rows[name].to_numpy(dtype=float)
+        for name in (
+            *(
+                "batch",
+                "in_channels",
+                "in_h",
+                "in_w",
+                "out_channels",
+                "out_h",
+                "out_w",
+                "kernel_h",
+                "kernel_w",
+            ),
+            *("stride_h", "padding_h", "dilation_h", "groups", "elementwise_ops"),
+            *("input_bytes", "weight_bytes", "output_bytes"),
+        )
+    }
+    flops, moved = work(rows)
+    c_in, c_out = (column[name] / column["groups"] for name in ("in_channels", "out_channels"))
+    n_pixels = column["out_h"] * column["out_w"]
+    window = column["kernel_h"] * column["kernel_w"]
+    logs = [
+        *(column[name] for name in column if name not in ("stride_h", "padding_h", "dilation_h")),
+        *(c_in, c_out, flops, moved, n_pixels, column["batch"] * n_pixels, c_in * window),
+    ]
+    intensity = np.log2((flops + 1) / moved)
+    is_depthwise = (column["groups"] > 1) & (c_in == 1)
+    plain = [
+        column["stride_h"],
+        column["padding_h"],
+        column["dilation_h"],
+        intensity,
+        is_depthwise,
+        window == 1,
+    ]
+    tiles = [np.ceil(c / tile) * tile / c for c in (c_in, c_out) for tile in _TILES]
+    wholes = [column[name] % 16 == 0 for name in ("in_channels", "out_channels", "out_w")]
+    bound = np.log2(bound_s(rows, ceilings) / ceilings.launch_s + 1e-3)
+    features = [*(np.log2(np.maximum(value, 1.0)) for value in logs), *plain, *tiles, *wholes, bound]
+    return np.stack([np.asarray(feature, dtype=float) for feature in features], axis=1)
+
+
+@dataclass
+class _Residual:
+    """The logarithm of what a metric is above its base, for one kind."""
+
+    trees: Any
+    ridge: KernelRidge | None
+    low: float
+    high: float
+
+    @classmethod
+    def fit(cls, X: Array, y: Array) -> "_Residual":
+        """Fit y [n] on X [n, d]; beyond `_MAX_RIDGE_ROWS` the trees alone, since the ridge is cubic in n."""
+        from sklearn.ensemble import ExtraTreesRegressor
+
+        trees = ExtraTreesRegressor(_N_TREES, max_features=_SHARE_OF_FEATURES, random_state=0, n_jobs=1)
+        trees.fit(X, y)
+        importance = np.asarray(trees.feature_importances_, dtype=float)
+        ridge = KernelRidge.fit(X, y, importance) if len(y) <= _MAX_RIDGE_ROWS else None
+        return cls(trees, ridge, float(y.min()) - _WIDEST, float(y.max()) + _WIDEST)
+
+    def predict(self, X: Array) -> Array:
+        mean = self.trees.predict(X)
+        if self.ridge is not None:
+            mean = (mean + self.ridge.predict(X)) / 2
+        return np.asarray(np.clip(mean, self.low, self.high), dtype=float)
+
+
+class Hybrid:
+    """Roofline times learned utilisation; power learned directly, within the range of what was measured.
+
+    A kind with fewer than 8 rows, or none, falls back: on a model of all operators that are no matrix
+    products, which move data whatever their function; or, for a matrix product, on the calibrated roofline.
+    """
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self._times: dict[str, _Residual] = {}
+        self._powers: dict[str, _Residual] = {}
+        self._roofline: Roofline | None = None
+        self._power_range_w: tuple[float, float] | None = None
+        self._mean_power_w = float("nan")
+
+    def fit(self, rows: "pd.DataFrame", ceilings: Ceilings) -> "Hybrid":
+        """Fit on measured rows, [n]."""
+        if not len(rows):
+            raise InvalidInput("no measured layer rows to fit on; measure the device first")
+        kinds = rows["kind"].to_numpy(dtype=str)
+        self._roofline = Roofline(ceilings).fit(rows[is_matrix_kind(kinds)])
+        X = shape_features(rows, ceilings)
+        residual = np.log(rows["time_s"].to_numpy(dtype=float) / self._base_s(rows))
+        power = self._power_residual(rows)
+        groups = {str(kind): kinds == kind for kind in np.unique(kinds)}
+        for name, chosen in {**groups, _OTHERS: ~is_matrix_kind(kinds)}.items():
+            if chosen.sum() < MIN_ROWS:
+                self.notes.append(f"{name}: {chosen.sum()} measured rows, fewer than {MIN_ROWS}: fallback")
+                continue
+            self._times[name] = _Residual.fit(X[chosen], residual[chosen])
+            powered = chosen & np.isfinite(power)
+            if powered.sum() >= MIN_ROWS:
+                self._powers[name] = _Residual.fit(X[powered], power[powered])
+        return self
+
+    def predict(self, rows: "pd.DataFrame") -> LayerPrediction:
+        """Predict rows, [n]."""
+        assert self._roofline is not None, "fit first"
+        X = shape_features(rows, self._roofline.ceilings)
+        time_s, base_s = self._roofline.time_s(rows), self._base_s(rows)
+        power_w = np.full(len(rows), self._mean_power_w)
+        kinds = rows["kind"].to_numpy(dtype=str)
+        is_fallback = ~np.isin(kinds, list(self._times))
+        models = np.where(is_fallback & ~is_matrix_kind(kinds), _OTHERS, kinds)
+        for name in np.unique(models):
+            chosen = models == name
+            if name in self._times:
+                time_s[chosen] = base_s[chosen] * np.exp(self._times[name].predict(X[chosen]))
+            if name in self._powers:
+                power_w[chosen] *= np.exp(self._powers[name].predict(X[chosen]))
+        values = {"time_s": time_s}
+        if self._power_range_w is not None:
+            values["power_w"] = np.clip(power_w, *self._power_range_w)
+        return LayerPrediction(values, is_fallback)
+
+    def _base_s(self, rows: "pd.DataFrame") -> Array:
+        assert self._roofline is not None, "fit first"
+        return bound_s(rows, self._roofline.ceilings) + self._roofline.ceilings.launch_s
+
+    def _power_residual(self, rows: "pd.DataFrame") -> Array:
+        """Return ln(power / mean power) of each row, [n], NaN without; note the range of the powers."""
+        if "power_w" not in rows.columns or not rows["power_w"].notna().any():
+            return np.full(len(rows), np.nan)
+        power_w = rows["power_w"].to_numpy(dtype=float)
+        self._power_range_w = (float(np.nanmin(power_w)), float(np.nanmax(power_w)))
+        self._mean_power_w = float(np.exp(np.nanmean(np.log(power_w))))
+        return np.asarray(np.log(power_w / self._mean_power_w))

@@ -1,0 +1,134 @@
+"""What every layer model can do, and the models that are known by name.
+
+A layer model is fitted on measured rows and predicts rows; both are complete (`hwopt.device.complete`). A
+metric that no measured row has is absent from its predictions: not zero, and not guessed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwopt.device.ceilings import Ceilings
+from hwopt.errors import UnknownName, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+
+_MATRIX_KINDS = ("conv", "linear", "matmul", "attention")
+MIN_ROWS = 8  # a kind with fewer measured rows is predicted by the calibrated roofline
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPrediction:
+    """Predictions of n layers.
+
+    Attributes:
+        values: metric -> shape [n], in SI units; `time_s` always, `power_w` where rows had power.
+        is_fallback: layers whose kind had too few measured rows, shape [n].
+    """
+
+    values: dict[str, Array]
+    is_fallback: NDArray[np.bool_]
+
+
+class LayerModel(Protocol):
+    """Predicts the cost of layers of one device."""
+
+    notes: list[str]  # what a reader of the predictions must know, such as kinds that fell back
+
+    def fit(self, rows: "pd.DataFrame", ceilings: Ceilings) -> "LayerModel":
+        """Fit on measured rows, [n], with `time_s` and perhaps `power_w`; return self."""
+        ...
+
+    def predict(self, rows: "pd.DataFrame") -> LayerPrediction:
+        """Predict rows, [n]; every time is positive."""
+        ...
+
+
+@dataclass
+class Roofline:
+    """The measured roofline scaled to the rows: what is predicted where nothing better is known.
+
+    t = scale * max(FLOPs / matrix rate, bytes / bandwidth) + launch floor; the scale is the median
+    ratio, which has the least mean absolute logarithmic error.
+    """
+
+    ceilings: Ceilings
+    scale: float = 1.0
+    notes: list[str] = field(default_factory=list)
+
+    def fit(self, rows: "pd.DataFrame") -> "Roofline":
+        """Choose the scale from measured rows, [n]; without rows it stays 1."""
+        if len(rows):
+            work_s = bound_s(rows, self.ceilings)
+            above = np.maximum(rows["time_s"].to_numpy(dtype=float) - self.ceilings.launch_s, 1e-12)
+            self.scale = float(np.median(above / np.maximum(work_s, 1e-12)))
+        return self
+
+    def time_s(self, rows: "pd.DataFrame") -> Array:
+        """Return the time of each row, [n], in seconds."""
+        return np.asarray(self.scale * bound_s(rows, self.ceilings) + self.ceilings.launch_s)
+
+
+def bound_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
+    """Return max(FLOPs / matrix rate, bytes / bandwidth) of each row, [n], in seconds."""
+    flops, moved = work(rows)
+    return np.maximum(flops / ceilings.flops_per_s, moved / ceilings.bytes_per_s)
+
+
+def work(rows: "pd.DataFrame") -> tuple[Array, Array]:
+    """Return FLOPs and least bytes moved of each row, each [n]."""
+    flops = rows["flops"].to_numpy(dtype=float)
+    moved = sum(rows[f"{name}_bytes"].to_numpy(dtype=float) for name in ("input", "weight", "output"))
+    return flops, np.asarray(moved, dtype=float)
+
+
+def is_matrix_kind(kinds: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Return which kinds are convolutions, matrix products or attention, [n]."""
+    return np.asarray(np.any([np.char.startswith(kinds, kind) for kind in _MATRIX_KINDS], axis=0))
+
+
+Factory = Callable[[], LayerModel]
+_REGISTRY: dict[str, Factory] = {}
+
+
+def register_model(name: str, factory: Factory) -> None:
+    """Make a layer model known by a name; `factory()` returns a fresh, unfitted one."""
+    _REGISTRY[name] = factory
+
+
+def make_model(name: str) -> LayerModel:
+    """Return a fresh model.
+
+    Raises:
+        UnknownName: where no layer model has that name.
+    """
+    _register_own()
+    if name == "hyperpower":
+        raise UnknownName(
+            "method 'hyperpower' prices whole configs and has no layer form; use hybrid for layers"
+        )
+    if name not in _REGISTRY:
+        raise UnknownName(f"no cost model {name!r}{did_you_mean(name, sorted(_REGISTRY))}")
+    return _REGISTRY[name]()
+
+
+def model_names() -> list[str]:
+    """Return the names that `make_model` knows."""
+    _register_own()
+    return sorted(_REGISTRY)
+
+
+def _register_own() -> None:
+    from hwopt.predict.hybrid import Hybrid
+    from hwopt.predict.neuralpower import NeuralPower
+    from hwopt.predict.paleo import Paleo
+
+    own: dict[str, Factory] = {"hybrid": Hybrid, "neuralpower": NeuralPower, "paleo": Paleo}
+    for name, factory in own.items():
+        _REGISTRY.setdefault(name, factory)
