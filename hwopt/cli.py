@@ -61,6 +61,8 @@ def profile(
 ) -> None:
     """Measure a device: single operators and whole networks, into a profile folder."""
     from hwopt.device.measure import profile_device
+    from hwopt.predict.device import load_device
+    from hwopt.report.prediction import validation_table
     from hwopt.report.progress import ProgressDisplay
     from hwopt.study.experiment import SpaceFile
 
@@ -68,7 +70,7 @@ def profile(
     loaded = SpaceFile(str(space))() if space else None
     with ProgressDisplay(console) as progress:
         profile_device(out, device, seconds, loaded, batch_size, seed, progress, name)
-    _print_device(str(out))
+    console.print(validation_table(load_device(str(out)), "hybrid"))
 
 
 @app.command()
@@ -83,7 +85,7 @@ def predict(
     """Predict what a network costs, layer by layer."""
     from hwopt.network import load_model, trace
     from hwopt.predict.device import load_device, shipped_devices
-    from hwopt.report.prediction import prediction_json, prediction_table
+    from hwopt.report.prediction import prediction_json, prediction_lines, prediction_table
 
     name, module, default_shape = load_model(model)
     shape = _parse_shape(input_shape) if input_shape else default_shape
@@ -93,11 +95,14 @@ def predict(
         device = next(iter(shipped_devices()), None)
         if device is None:
             raise InvalidInput("no device profile is shipped; give --device with the folder of a profile")
-    prediction = load_device(device).predict(trace(module, shape, batch_size), method)
+    loaded = load_device(device)
+    prediction = loaded.predict(trace(module, shape, batch_size), method)
     if as_json:
-        print(prediction_json(prediction))
-    else:
-        console.print(prediction_table(name, device, shape, prediction))
+        print(prediction_json(prediction, batch_size))
+        return
+    console.print(prediction_table(name, loaded, shape, batch_size, prediction))
+    for line in prediction_lines(prediction):
+        console.print(line, highlight=False)
 
 
 @app.command()
@@ -167,10 +172,11 @@ class _Listener:
 
 
 def _print_setting(search: "Search") -> None:
-    """Say on which device, how well it is predicted, under which budgets, and how much of the space they leave."""
-    from hwopt.report.tables import format_quantity
+    """Say how well the device is predicted, and how much of the space the budgets leave."""
+    from hwopt.report.prediction import validation_table
+    from hwopt.report.units import format_quantity
 
-    _print_device(str(search.device.path), search.experiment.device.method)
+    console.print(validation_table(search.device, search.experiment.device.method))
     for budget in search.budgets:
         limit = format_quantity(budget.metric, budget.limit)
         console.print(
@@ -183,14 +189,6 @@ def _print_setting(search: "Search") -> None:
         f"{'; ' + broken if broken else ''})",
         highlight=False,
     )
-
-
-def _print_device(path: str, method: str = "hybrid") -> None:
-    """Print how well a profile predicts the networks that were held out."""
-    from hwopt.predict.device import load_device
-    from hwopt.report.prediction import validation_table
-
-    console.print(validation_table(load_device(path), method))
 
 
 def _write_report(study: Path, folder: Path) -> None:

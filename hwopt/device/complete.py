@@ -91,7 +91,7 @@ def _work(rows: "pd.DataFrame") -> dict[str, Any]:
         "elementwise_ops": np.where(np.isin(kind, ("conv2d", "linear")), 0.0, n_out * window),
         "input_bytes": item * n_operands * n_in,
         "weight_bytes": item * n_weights,
-        "output_bytes": item * n_out,
+        "output_bytes": (item + np.where(kind == "max_pool2d", 8, 0)) * n_out,  # with the maxima's places
     }
     return {name: pd.Series(values, index=rows.index) for name, values in work.items()}
 

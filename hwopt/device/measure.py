@@ -101,6 +101,49 @@ def profile_device(
     return DeviceProfile.load(out_dir)
 
 
+def measure_networks(
+    candidates: Sequence[Candidate], progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """Measure networks on this CPU, one thread, outside any profile.
+
+    Args:
+        candidates: what to measure, shape [n].
+        progress: called with stage, networks done, networks planned, message.
+
+    Returns:
+        For each its `time_s` and `memory_bytes`, None where there is no figure, with `time_reason` and
+        `memory_reason`, shape [n].
+    """
+    progress, found = progress or _silent, []
+    protocol = Protocol(n_retries=5)
+    pool = OperandPool(protocol.rotation_bytes, protocol.max_sets)
+    with one_thread_without_gradients(), MemoryMeter() as meter:
+        for i, candidate in enumerate(candidates):
+            progress("measuring", i, len(candidates), candidate.name)
+            network = candidate.build().eval()
+            inputs = pool.sets(Recipe(network, (candidate.input_shape,)))[:16]
+            timing = time_works([Work(candidate.name, network, inputs)], protocol)[0]
+            memory_bytes, memory_reason = _memory(candidate, meter)
+            found.append(
+                {
+                    "time_s": timing.time_s,
+                    "time_reason": timing.reason,
+                    "memory_bytes": memory_bytes,
+                    "memory_reason": memory_reason,
+                }
+            )
+    progress("measuring", len(candidates), len(candidates), "")
+    return found
+
+
+def _memory(candidate: Candidate, meter: MemoryMeter) -> tuple[int | None, str]:
+    """Return the peak memory of a network, or None and the reason."""
+    try:
+        return meter.measure(candidate.build, candidate.input_shape), ""
+    except Unmeasurable as reason:
+        return None, str(reason)
+
+
 def _silent(stage: str, done: int, total: int, message: str) -> None:
     """Report nothing."""
 
@@ -241,11 +284,7 @@ class _Session:
     def _network_row(
         self, candidate: Candidate, timing: Timing, graph: LayerGraph, meter: MemoryMeter
     ) -> dict[str, Any]:
-        memory_bytes, memory_reason = None, ""
-        try:
-            memory_bytes = meter.measure(candidate.build, candidate.input_shape)
-        except Unmeasurable as reason:
-            memory_reason = str(reason)
+        memory_bytes, memory_reason = _memory(candidate, meter)
         return {
             "network": candidate.name,
             "source": candidate.source,

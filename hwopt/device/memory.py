@@ -5,8 +5,8 @@
 
 The first build and run bring in code, kernels and caches, so that the second shows the network alone: its
 parameters, buffers, input, activations and workspaces. The allocator's thresholds are fixed for the process,
-so that freed tensors go back to the system. One process measures many networks. Allocations below a page come
-out of what is there already, so the figure is up to about 0.1 MB low.
+so that freed tensors go back to the system. One process measures many networks. The kernel counts pages in
+batches, so the figure is uncertain by some 0.2 MB, and below 1 MiB it is refused.
 """
 
 import json
@@ -30,6 +30,7 @@ _ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1",
     "OMP_NUM_THREADS": "1",
 }
+LEAST_BYTES = 2**20
 FRAME = struct.Struct("<Q")  # length of the request that follows
 
 
@@ -56,14 +57,20 @@ class MemoryMeter:
             input_shape: with the batch, for example (8, 3, 32, 32).
 
         Raises:
-            Unmeasurable: on another system than Linux, or where the network cannot be sent or run.
+            Unmeasurable: on another system than Linux, where the network cannot be sent or run, or needs less
+                than the resident set resolves.
         """
         if not self._platform.startswith("linux"):
             raise Unmeasurable(f"the resident-set mark is Linux's, and this system is {self._platform}")
         answer = self._ask(_pickled(build, tuple(input_shape)))
         if "error" in answer:
             raise Unmeasurable(str(answer["error"]))
-        return int(answer["memory_bytes"])
+        memory_bytes = int(answer["memory_bytes"])
+        if memory_bytes < LEAST_BYTES:
+            raise Unmeasurable(
+                f"less than {LEAST_BYTES / 2**20:g} MiB, which the resident set does not resolve"
+            )
+        return memory_bytes
 
     def _ask(self, request: bytes) -> dict[str, Any]:
         if self._process is None:

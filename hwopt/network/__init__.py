@@ -12,10 +12,17 @@ from hwopt.network.layer import METRICS, SHAPE_COLUMNS, WORK_COLUMNS, Layer, Lay
 from hwopt.network.rules import FREE, RULES, Operation, Rule, elementwise, reduction
 
 if TYPE_CHECKING:
+    from hwopt.network.build import build_network, trace_config
+    from hwopt.network.source import load_attribute, load_model, load_python_file
     from hwopt.network.tracing import UnknownOperator, trace
 
 _LAZY = {
     "UnknownOperator": "hwopt.network.tracing",
+    "build_network": "hwopt.network.build",
+    "load_attribute": "hwopt.network.source",
+    "load_model": "hwopt.network.source",
+    "load_python_file": "hwopt.network.source",
+    "trace_config": "hwopt.network.build",
     "trace": "hwopt.network.tracing",
 }
 
@@ -30,9 +37,14 @@ __all__ = [
     "Operation",
     "Rule",
     "UnknownOperator",
+    "build_network",
     "elementwise",
+    "load_attribute",
+    "load_model",
+    "load_python_file",
     "reduction",
     "trace",
+    "trace_config",
 ]
 
 

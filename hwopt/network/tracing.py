@@ -94,6 +94,10 @@ def trace(
 class _Recorder(TorchDispatchMode):
     """Sees every operator that runs, and writes down a layer for each that works."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled while tracing, and skipping would load the compiler: a second
+
     def __init__(self, borrowed: Borrowed, tolerates_unknown: bool) -> None:
         super().__init__()
         self.layers: list[Layer] = []

@@ -1,14 +1,14 @@
 """Progress of long work: a bar on a terminal, plain lines elsewhere.
 
-A stage is named when it begins; on a terminal its bar moves, elsewhere a line appears at the beginning, at most every
-few seconds, and at the end, so that a log stays short.
+A stage is named when it begins; on a terminal its bar moves, elsewhere a line appears at the beginning, at
+most every few seconds, and at the end, so that a log stays short.
 """
 
 import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -22,7 +22,7 @@ class ProgressDisplay:
         self._stage, self._last_line = "", 0.0
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Bar(*columns, TextColumn("{task.fields[message]}"), console=console)
-        self._task = None
+        self._task: TaskID | None = None
 
     def __enter__(self) -> "ProgressDisplay":
         if self._console.is_terminal:

@@ -85,7 +85,7 @@ def retrain_front(search: Search, progress: Progress) -> None:
             progress("retraining", i, len(trials), f"trial {trial.number}")
             seed = fresh_seed(search.experiment.seed, trial.number, k)
             outcome = run_objective(search.study.objective, trial.config, seed)
-            found = outcome.values or {"reason": outcome.reason}
+            found: dict[str, object] = {**outcome.values, "reason": outcome.reason}
             search.study.store.add_check(trial.number, "retrained", seed, found)
     progress("retraining", len(trials), len(trials), "")
 

@@ -1,0 +1,62 @@
+"""From a configuration to its network and its layers, with errors that name the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from hwopt.errors import HwoptError, InvalidInput
+from hwopt.network.tracing import trace
+
+if TYPE_CHECKING:
+    from hwopt.network.layer import LayerGraph
+    from hwopt.space import SearchSpace
+
+
+def build_network(space: SearchSpace, config: Mapping[str, Any], device: str = "meta") -> nn.Module:
+    """Return the network of a config.
+
+    Args:
+        space: has a `build`.
+        config: values of the active hyperparameters.
+        device: where parameters are made; a `build` that needs their values and so fails on "meta", where they
+            have none, is tried again on the CPU.
+
+    Raises:
+        InvalidInput: where there is no `build`, it raises, or it returns no module.
+    """
+    if space.build is None:
+        raise InvalidInput("the search space has no build=; give a function from config to torch.nn.Module")
+    for place in dict.fromkeys((device, "cpu")):
+        try:
+            with torch.device(place):
+                network = space.build(dict(config))
+            break
+        except Exception as error:
+            if place == "cpu":
+                reason = f"{type(error).__name__}: {error}"
+                raise InvalidInput(f"build raised {reason} (config {dict(config)})") from error
+    if not isinstance(network, nn.Module):
+        raise InvalidInput(f"build returned {network!r:.100}, not a torch.nn.Module (config {dict(config)})")
+    return network
+
+
+def trace_config(
+    space: SearchSpace, config: Mapping[str, Any], batch_size: int = 1, dtype: str = "float32"
+) -> LayerGraph:
+    """Return the layers of a config's network at a batch size; nothing is allocated.
+
+    Raises:
+        InvalidInput: where the network cannot be built, or does not run on inputs of the space's `input_shape`.
+        UnknownOperator: where it uses an operator without a cost rule.
+    """
+    if space.input_shape is None:
+        raise InvalidInput("the search space has no input_shape=; give the shape of one input, (1, 28, 28)")
+    network = build_network(space, config)
+    try:
+        return trace(network, space.input_shape, batch_size, dtype)
+    except HwoptError as error:
+        raise type(error)(f"{error} (config {dict(config)})") from error

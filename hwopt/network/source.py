@@ -1,0 +1,126 @@
+"""Networks and search spaces by name: a user's Python file, or torchvision's models.
+
+"torchvision:resnet18"      an untrained network of torchvision
+"nets.py:make_network"      what a function without arguments in a file returns; INPUT_SHAPE in it is used
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_IMAGE, _INCEPTION_IMAGE = (3, 224, 224), (3, 299, 299)
+
+
+def load_python_file(path: str | Path) -> ModuleType:
+    """Import a user's Python file and return it as a module; its folder is on the import path meanwhile.
+
+    Raises:
+        InvalidInput: where there is no such file, or importing it raises; the message has the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InvalidInput(f"no Python file {path}; give the path of a .py file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InvalidInput(f"{path} is no Python file; give the path of a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InvalidInput(
+            f"{path} does not import: {type(error).__name__}: {error}{_line(error, path)}"
+        ) from error
+    finally:
+        sys.path.remove(str(path.parent.resolve()))
+    return module
+
+
+def load_attribute(path: str | Path, name: str) -> Any:
+    """Return what a Python file calls `name`.
+
+    Raises:
+        InvalidInput: where the file cannot be imported.
+        UnknownName: where it defines no such name.
+    """
+    return _attribute(path, load_python_file(path), name)
+
+
+def load_model(spec: str) -> tuple[str, nn.Module, tuple[int, ...] | None]:
+    """Return name, network and the shape of one input, None where it is not known.
+
+    Args:
+        spec: "torchvision:NAME" or "FILE:NAME".
+
+    Raises:
+        InvalidInput: where the file cannot be imported or its function gives no module.
+        UnknownName: where torchvision, or the file, has no such name.
+    """
+    source, _, name = spec.rpartition(":")
+    if not source or not name:
+        raise InvalidInput(f"no model {spec!r}; write torchvision:resnet18 or file.py:function")
+    if source == "torchvision":
+        return name, _torchvision(name), _INCEPTION_IMAGE if name == "inception_v3" else _IMAGE
+    module = load_python_file(source)
+    return name, _call(source, module, name), getattr(module, "INPUT_SHAPE", None)
+
+
+def _attribute(path: str | Path, module: ModuleType, name: str) -> Any:
+    if not hasattr(module, name):
+        public = [known for known in vars(module) if not known.startswith("_")]
+        raise UnknownName(f"{path} defines no {name}{did_you_mean(name, public)}")
+    return getattr(module, name)
+
+
+def _torchvision(name: str) -> nn.Module:
+    import torch
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise UnknownName(f"torchvision has no classification network {name!r}{_nearest(name, known)}")
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    with torch.device("meta"):
+        network: nn.Module = models.get_model(name, weights=None, **options)
+    return network
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    return did_you_mean(name, known) if len(did_you_mean(name, known)) < 80 else "; see torchvision.models"
+
+
+def _call(source: str, module: ModuleType, name: str) -> nn.Module:
+    """Return the module that a file's function gives; a module itself is taken as it is."""
+    from torch import nn
+
+    made = _attribute(source, module, name)
+    if not isinstance(made, nn.Module):
+        if not callable(made):
+            raise InvalidInput(f"{source}: {name} is {made!r:.100}; it must be a function or a module")
+        try:
+            made = made()
+        except Exception as error:
+            raise InvalidInput(f"{source}: {name}() raised {type(error).__name__}: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise InvalidInput(f"{source}: {name}() returned {made!r:.100}; it must return a torch.nn.Module")
+    return made
+
+
+def _line(error: Exception, path: Path) -> str:
+    """Return ' (line N)' of the file where the error arose, where that is known."""
+    if isinstance(error, SyntaxError):
+        return ""  # its text has the line
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+    ]
+    return f" (line {lines[-1]})" if lines else ""

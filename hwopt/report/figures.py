@@ -1,0 +1,135 @@
+"""Figures: a function that computes what is shown, and a thin one that draws it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwopt.report.units import quantity_name, unit_for
+from hwopt.study.results import front_of
+from hwopt.study.store import Store
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FrontFigure:
+    """Error against one cost. Costs are in `unit`, errors in percent; points are [n, 2] (cost, error)."""
+
+    metric: str
+    unit: str
+    front: Array
+    dominated: Array
+    infeasible: Array  # trained, though a budget excludes them
+    refused: Array  # costs [n] of configs that a budget excluded before training
+    limit: float | None
+    reference_error: float | None
+
+
+def front_figure(store: Store, metric: str) -> FrontFigure:
+    """Compute the figure of a study's front against a cost metric."""
+    meta, trials = store.meta(), store.trials()
+    numbers = {point.number for point in front_of(trials, meta["identity"]["objectives"])}
+    complete = [trial for trial in trials if trial.error is not None]
+    factor, unit = unit_for(
+        metric, float(np.median([t.costs[metric] for t in complete])) if complete else 1.0
+    )
+    limits = {budget["metric"]: budget["limit"] for budget in meta["identity"]["budgets"]}
+    refused = [costs[metric] for costs in meta.get("region", {}).get("refused", [])]
+    refused += [rejected.costs[metric] for rejected in store.rejections()]
+    reference = meta.get("reference", {}).get("error")
+
+    def points(chosen: Sequence[bool]) -> Array:
+        pairs = [
+            (t.costs[metric] / factor, 100 * (t.error or 0.0))
+            for t, c in zip(complete, chosen, strict=True)
+            if c
+        ]
+        return np.array(sorted(pairs), dtype=float).reshape(-1, 2)
+
+    return FrontFigure(
+        metric=metric,
+        unit=unit,
+        front=points([t.number in numbers for t in complete]),
+        dominated=points([t.is_feasible and t.number not in numbers for t in complete]),
+        infeasible=points([not t.is_feasible for t in complete]),
+        refused=np.array(refused, dtype=float) / factor,
+        limit=limits[metric] / factor if metric in limits else None,
+        reference_error=None if reference is None else 100 * reference,
+    )
+
+
+def draw_front(figure: FrontFigure, path: Path, title: str) -> None:
+    """Draw the front as a staircase over the trained networks, with the refused costs as ticks below."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    canvas = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.add_subplot()
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _draw_points(axes, figure)
+    if figure.limit is not None:
+        axes.axvline(figure.limit, color="#b2182b", linewidth=1.2, linestyle="--")
+        label = f"budget {figure.limit:.3g} {figure.unit}"
+        axes.annotate(
+            label, (figure.limit, 0.98), xycoords=("data", "axes fraction"), rotation=90, va="top", ha="right",
+            color="#b2182b", fontsize=8, xytext=(-3, 0), textcoords="offset points",
+        )  # fmt: skip
+    axes.set_xlabel(f"predicted {quantity_name(figure.metric)} of one pass ({figure.unit})")
+    axes.set_ylabel("validation error (%)")
+    axes.set_title(title, loc="left", fontsize=11)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.grid(which="major", color="#e6e6e6", linewidth=0.6)
+    axes.set_axisbelow(True)
+    _plain_ticks(axes)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=8)
+    canvas.savefig(path)
+
+
+def _draw_points(axes: "object", figure: FrontFigure) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(axes, Axes)
+    if len(figure.refused):
+        floor = axes.get_xaxis_transform()
+        axes.plot(
+            figure.refused, np.full(len(figure.refused), 0.015), "|", transform=floor, color="#bbbbbb",
+            markersize=7, label=f"infeasible by prediction, not trained ({len(figure.refused)} shown)",
+        )  # fmt: skip
+    for points, color, marker, label in (
+        (figure.infeasible, "#d6604d", "x", "trained, over a budget"),
+        (figure.dominated, "#92c5de", "o", "feasible, dominated"),
+    ):
+        if len(points):
+            axes.plot(
+                points[:, 0],
+                points[:, 1],
+                marker,
+                color=color,
+                markersize=5,
+                label=f"{label} ({len(points)})",
+            )
+    if len(figure.front):
+        steps = np.vstack([figure.front, [figure.limit or figure.front[-1, 0], figure.front[-1, 1]]])
+        axes.plot(steps[:, 0], steps[:, 1], drawstyle="steps-post", color="#2166ac", linewidth=1.4)
+        axes.plot(
+            figure.front[:, 0], figure.front[:, 1], "o", color="#2166ac", markersize=7,
+            label=f"front ({len(figure.front)})",
+        )  # fmt: skip
+
+
+def _plain_ticks(axes: "object") -> None:
+    """Label the logarithmic axes with plain numbers."""
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    assert isinstance(axes, Axes)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
+        axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))

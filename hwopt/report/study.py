@@ -1,0 +1,42 @@
+"""The report of a study: tables into files, the figure of the front, and what to print."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.table import Table
+
+from hwopt.errors import InvalidInput
+from hwopt.report.figures import draw_front, front_figure
+from hwopt.report.tables import front_rows, front_table, summary_lines, trial_rows, write_csv
+from hwopt.study.results import summarise
+from hwopt.study.store import Store
+
+
+def write_report(store: Store, folder: Path) -> Iterator[Table | str]:
+    """Write front.csv, trials.csv and front.png into a folder, and yield what to print.
+
+    Raises:
+        InvalidInput: where the folder cannot be written.
+    """
+    identity = store.meta()["identity"]
+    costs = [name for name in identity["objectives"] if name != "error"]
+    summary, rows = summarise(store), front_rows(store)
+    metrics = list(summary.front[0].values)[1:] if summary.front else costs
+    yield front_table(rows, metrics)
+    yield from summary_lines(store, summary)
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_csv(folder / "front.csv", rows)
+        write_csv(folder / "trials.csv", trial_rows(store))
+        written += ["front.csv", "trials.csv"]
+        for metric in costs:
+            name = "front.png" if metric == costs[0] else f"front_{metric}.png"
+            title = (
+                f"{folder.name}: {sum(summary.n_trained.values())} trainings, strategy {identity['strategy']}"
+            )
+            draw_front(front_figure(store, metric), folder / name, title)
+            written.append(name)
+    except OSError as error:
+        raise InvalidInput(f"{folder}: cannot write the report: {error.strerror}; choose --out") from None
+    yield f"written to {folder}: {', '.join(written)}"

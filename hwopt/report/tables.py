@@ -1,0 +1,142 @@
+"""The tables of a study: the front, the trials, the summary; as rows, as CSV and for the terminal."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from hwopt.report.units import format_quantity, quantity_name
+from hwopt.study.results import Summary, front_of
+from hwopt.study.store import Store, Trial
+
+Row = dict[str, Any]
+
+
+def front_rows(store: Store) -> list[Row]:
+    """Return one row for each network of the front: error, costs predicted and measured, test error, config.
+
+    `test_error` is the mean over trainings on fresh seeds, `n_retrained` of them; `measured_*` are there
+    where the network was measured afterwards. SI units, errors as shares.
+    """
+    trials = {trial.number: trial for trial in store.trials()}
+    retrained, measured = store.checks("retrained"), store.checks("measured")
+    rows = []
+    for point in front_of(list(trials.values()), store.meta()["identity"]["objectives"]):
+        trial = trials[point.number]
+        row: Row = {"trial": trial.number, "error": trial.error, **trial.costs}
+        again = [found for found in retrained.get(trial.number, []) if "error" in found]
+        for name in ("error", "test_error"):
+            values = [found[name] for found in again if name in found]
+            if values:
+                row[name if name != "error" else "error_retrained"] = float(np.mean(values))
+        if again:
+            row["n_retrained"] = len(again)
+        for found in measured.get(trial.number, []):
+            row |= {f"measured_{metric}": found.get(metric) for metric in trial.costs}
+        rows.append(row | trial.config)
+    return rows
+
+
+def trial_rows(store: Store) -> list[Row]:
+    """Return one row for each trial, in their order: how it ended, error, costs, times, config."""
+    numbers = {p.number for p in front_of(store.trials(), store.meta()["identity"]["objectives"])}
+    return [_trial_row(trial, trial.number in numbers) for trial in store.trials()]
+
+
+def _trial_row(trial: Trial, is_on_front: bool) -> Row:
+    return {
+        "trial": trial.number,
+        "status": trial.status,
+        "error": trial.error,
+        **trial.costs,
+        "is_feasible": trial.is_feasible,
+        "is_on_front": is_on_front,
+        "source": trial.source,
+        "seed": trial.seed,
+        "n_epochs": len(trial.curve),
+        "train_s": trial.train_s,
+        "ask_s": trial.ask_s,
+        "n_priced": trial.n_priced,
+        "n_infeasible": trial.n_infeasible,
+        "reason": trial.reason,
+        "curve": json.dumps(trial.curve),
+        **trial.config,
+    }
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with the columns of all of them; what a row lacks is empty."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def front_table(rows: Sequence[Row], metrics: Sequence[str]) -> Table:
+    """Return the front for the terminal: errors, and costs predicted (and measured) with their units."""
+    table = Table(title=f"front: {len(rows)} networks", title_justify="left")
+    has_test = any("test_error" in row for row in rows)
+    headings = ["trial", "validation error", *(["test error, fresh seed"] if has_test else [])]
+    for metric in metrics:
+        headings.append(quantity_name(metric))
+        if any(f"measured_{metric}" in row for row in rows):
+            headings.append(f"{quantity_name(metric)}, measured")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        cells = [str(row["trial"]), format_quantity("error", row["error"])]
+        cells += [format_quantity("error", row.get("test_error"))] if has_test else []
+        for metric in metrics:
+            cells.append(format_quantity(metric, row.get(metric)))
+            if f"{quantity_name(metric)}, measured" in headings:
+                cells.append(format_quantity(metric, row.get(f"measured_{metric}")))
+        table.add_row(*cells)
+    return table
+
+
+def summary_lines(store: Store, summary: Summary) -> list[str]:
+    """Say what was priced, what the budgets excluded, what was trained, and what came of it."""
+    by_budget = ", ".join(f"{metric} by {n:,}" for metric, n in summary.broken.items()) or "no budgets"
+    trained = ", ".join(f"{n} {status}" for status, n in summary.n_trained.items()) or "none"
+    share = "" if summary.share is None else f"; {summary.share:.1%} of the space is feasible"
+    lines = [
+        f"priced {summary.n_priced:,} configurations{share}",
+        f"excluded before training {summary.n_infeasible:,} (broken: {by_budget}); "
+        f"{summary.n_rejected:,} of them had been selected, {summary.n_unpriced:,} could not be priced",
+        f"trained {sum(summary.n_trained.values())}: {trained}; {summary.n_infeasible_trials} over a budget; "
+        f"{summary.train_s:.0f} s of training, {summary.ask_s:.1f} s of choosing",
+    ]
+    lines += [f"failed {n} times: {reason}" for reason, n in summary.failures.items()]
+    if summary.hypervolume is not None:
+        lines.append(f"front {len(summary.front)} networks, hypervolume {summary.hypervolume:.4f}")
+    return lines + _violation_lines(store)
+
+
+def _violation_lines(store: Store) -> list[str]:
+    """Say how the measured costs of the front compare with the predicted ones and the budgets."""
+    measured = store.checks("measured")
+    if not measured:
+        return []
+    trials = {trial.number: trial for trial in store.trials()}
+    lines = []
+    for budget in store.meta()["identity"]["budgets"]:
+        metric = budget["metric"]
+        pairs = [
+            (trials[number].costs[metric], found[0][metric])
+            for number, found in measured.items()
+            if found[0].get(metric) is not None
+        ]
+        if pairs:
+            predicted, actual = np.array(pairs).T
+            lines.append(
+                f"measured {metric} of {len(pairs)} networks of the front: "
+                f"{np.sum(actual > budget['limit'])} above the budget of "
+                f"{format_quantity(metric, budget['limit'])}; mean error of the prediction "
+                f"{np.mean(np.abs(predicted / actual - 1)):.1%}"
+            )
+    return lines
