@@ -31,7 +31,7 @@ def peak_resident_bytes(build: Callable[[], Any], input_shape: tuple[int, ...]) 
     with torch.no_grad():
         _CLEAR.write_text(_RESET_PEAK)
         network(x)
-    return _status("VmHWM")
+    return _status("VmHWM") - baseline
 
 
 def _run(build: Callable[[], Any], input_shape: tuple[int, ...]) -> None:

@@ -113,7 +113,7 @@ class Device:
         layers["is_fallback"] = predicted.is_fallback
         costs = Costs(totals, model.residuals)
         fallen = sorted(set(layers.loc[predicted.is_fallback, "kind"]))
-        notes = [f"{kind}: too few measured rows on this device: roofline" for kind in fallen]
+        notes = [f"{kind}: too few measured rows on this device: fallback" for kind in fallen]
         notes += [f"{n} x {name}: no cost rule, left out" for name, n in graph.unknown_operators]
         return Prediction(layers, costs.at(0), costs, tuple(notes))
 
@@ -203,13 +203,11 @@ class CostModel:
             self._known[key] = {metric: float(values[i]) for metric, values in totals.items()}
 
     def _graph(self, config: Mapping[str, Any]) -> LayerGraph | str:
-        """Return the traced network of a config, or why there is none; `build` may raise anything."""
+        """Return the traced network of a config, or why there is none."""
         from hwopt.network import trace_config
 
         try:
             graph = trace_config(self.space, config, self.batch_size, self.dtype)
         except HwoptError as error:
             return str(error)
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
         return graph if graph.layers else "the network has no operator that costs anything"

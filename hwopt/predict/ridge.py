@@ -43,7 +43,7 @@ class KernelRidge:
     def fit(cls, X: Array, y: Array, importance: Array) -> "KernelRidge":
         """Fit y [n] on X [n, d], features weighted by the square root of their importance, [d]."""
         scale = X.std(axis=0)
-        share = np.sqrt(importance / max(importance.max(), 1e-300))
+        share = np.sqrt(np.maximum(importance, 0.0) / max(importance.max(), 1e-300))
         weight = np.where(scale > 0, share / np.where(scale > 0, scale, 1.0), 0.0)
         shift, mean = X.mean(axis=0), float(y.mean())
         Z = (X - shift) * weight

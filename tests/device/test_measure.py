@@ -1,0 +1,132 @@
+"""The whole path on this machine, with a tiny budget; contended rows are allowed, it may be busy."""
+
+import json
+
+import numpy as np
+import pytest
+from skopt.space import Categorical, Integer
+from torch import nn
+
+from hwopt.device import DeviceProfile, profile_device
+from hwopt.device.folder import drop_orphans
+from hwopt.device.machine import cpu_model, last_level_cache_bytes
+from hwopt.errors import InvalidInput
+from hwopt.network.layer import SHAPE_COLUMNS
+from hwopt.space import SearchSpace
+
+
+def build(config):
+    pool = nn.MaxPool2d(2) if config["pool"] == "max" else nn.AvgPool2d(2)
+    conv = nn.Conv2d(1, config["features"], 3)
+    return nn.Sequential(conv, nn.ReLU(), pool, nn.Flatten(), nn.Linear(config["features"] * 25, 10))
+
+
+SPACE = SearchSpace(
+    [Integer(4, 64, name="features"), Categorical(["max", "avg"], name="pool")],
+    build=build,
+    input_shape=(1, 12, 12),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("profile") / "here"
+    messages = []
+    profile_device(
+        folder,
+        budget_s=3,
+        space=SPACE,
+        batch_size=4,
+        progress=lambda *message: messages.append(message),
+        name="here",
+    )
+    assert {message[0] for message in messages} == {"operators", "networks"}
+    assert all(done <= total for _, done, total, _ in messages)
+    return folder
+
+
+def test_a_measured_profile_is_complete_and_honest(folder):
+    profile = DeviceProfile.load(folder)
+    assert len(profile.layers) >= 8 and len(profile.networks) >= 4
+    assert set(profile.layers["status"]) <= {"ok", "contended", "failed"}
+    has_time = profile.layers["time_s"].notna()
+    assert (has_time == (profile.layers["status"] == "ok")).all()
+    assert (profile.layers.loc[~has_time, "time_reason"] != "").all()
+    assert profile.layers["energy_j"].isna().all() and (profile.layers["energy_reason"] != "").all()
+    assert profile.networks["batch"].eq(4).all()
+    measured = profile.networks["memory_bytes"].notna()
+    assert (profile.networks.loc[~measured, "memory_reason"] != "").all()
+    assert set(profile.network_layers["network"]) == set(profile.networks["network"])
+    assert {"conv2d", "relu", "linear"} <= set(profile.network_layers["kind"])
+
+
+def test_the_device_file_tells_the_machine_but_no_host_and_no_folder(folder):
+    text = (folder / "device.json").read_text()
+    info = json.loads(text)
+    assert info["settings"]["n_threads"] == 1 and info["protocol_version"] == 1
+    assert info["hardware"]["model"] and info["software"]["torch"]
+    assert {sensor["name"].split(":")[0] for sensor in info["sensors"]} == {"nvml", "rapl"}
+    import os
+    import socket
+
+    assert socket.gethostname() not in text.split('"') and os.getcwd() not in text
+
+
+def test_a_second_run_skips_what_is_there(folder):
+    before = DeviceProfile.load(folder)
+    profile_device(folder, budget_s=0.5, space=SPACE, batch_size=4, name="here")
+    after = DeviceProfile.load(folder)  # loading refuses a key that was measured twice
+    kept = before.measured_layers.merge(after.measured_layers, on=[*SHAPE_COLUMNS, "time_s"])
+    assert len(kept) == len(before.measured_layers)
+    assert len(after.layers) >= len(before.layers)
+
+
+def test_layers_of_a_network_whose_row_was_not_written_are_dropped(folder):
+    lines = (folder / "network_layers.csv").read_text().splitlines()
+    orphan = ",".join(["orphan", *lines[1].split(",")[1:]])
+    (folder / "network_layers.csv").write_text("\n".join([*lines, orphan, "cut off"]))
+    drop_orphans(folder)
+    assert (folder / "network_layers.csv").read_text().splitlines() == lines
+
+
+def test_a_folder_of_another_machine_is_not_continued(folder, tmp_path):
+    info = json.loads((folder / "device.json").read_text())
+    info["hardware"]["model"] = "Z80"
+    (tmp_path / "device.json").write_text(json.dumps(info))
+    with pytest.raises(InvalidInput, match="processor 'Z80', and this is .*another folder"):
+        profile_device(tmp_path, budget_s=1, space=SPACE)
+
+
+def test_what_cannot_be_measured_is_refused_at_once(tmp_path):
+    with pytest.raises(
+        InvalidInput, match="device 'cuda:0': this version measures the CPU; use device='cpu'"
+    ):
+        profile_device(tmp_path, device="cuda:0")
+    with pytest.raises(InvalidInput, match="budget_s = 0"):
+        profile_device(tmp_path, budget_s=0)
+    with pytest.raises(InvalidInput, match="batch_size = 0"):
+        profile_device(tmp_path, batch_size=0)
+    with pytest.raises(InvalidInput, match="no build or no input_shape"):
+        profile_device(tmp_path, space=SearchSpace([Integer(1, 3, name="n")]))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match="is a file; a profile is a folder"):
+        profile_device(tmp_path / "file", space=SPACE)
+
+
+def test_the_processor_is_read_from_what_linux_shows(tmp_path):
+    (tmp_path / "cpuinfo").write_text("processor : 0\nmodel name\t: Some  CPU @ 3 GHz\n")
+    assert cpu_model(tmp_path / "cpuinfo") == "Some CPU @ 3 GHz"
+    assert cpu_model(tmp_path / "absent")
+    for index, size in enumerate(["32K", "1024K", "32M"]):
+        (tmp_path / f"index{index}").mkdir()
+        (tmp_path / f"index{index}" / "size").write_text(size + "\n")
+    assert last_level_cache_bytes(tmp_path) == 32 * 2**20
+    assert last_level_cache_bytes(tmp_path / "absent") is None
+
+
+def test_configs_of_a_space_with_few_networks_are_not_repeated():
+    from hwopt.device.networks import choose_networks
+
+    small = SearchSpace([Integer(1, 3, name="features")], build=build, input_shape=(1, 12, 12))
+    chosen = choose_networks(50, np.random.default_rng(0), small, (2,))
+    assert len(chosen) == 3

@@ -1,0 +1,202 @@
+"""From a profile of a known law to the costs of a search space."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from skopt.space import Categorical, Integer, Real
+from torch import nn
+
+from hwopt import load_device
+from hwopt.errors import InvalidInput, UnknownName
+from hwopt.network import LayerGraph, trace
+from hwopt.predict import shipped_devices
+from hwopt.predict.network_model import NetworkModel, fit_network_model, memory_bytes
+from hwopt.predict.tables import NetworkTable
+from hwopt.space import SearchSpace
+from tests.device.profiles import write_profile
+
+
+def build_chain(config):
+    n = config["features"]
+    if n == 13:
+        raise RuntimeError("thirteen is unlucky")
+    kernel = 20 if n == 14 else 3  # larger than the image
+    return nn.Sequential(nn.Conv2d(1, n, kernel, padding=0), nn.ReLU(), nn.Conv2d(n, n, 3), nn.Flatten())
+
+
+SPACE = SearchSpace(
+    [
+        Integer(4, 64, name="features"),
+        Categorical(["sgd", "adam"], name="optimizer"),
+        Real(1e-3, 1e-1, name="learning_rate"),
+    ],
+    build=build_chain,
+    input_shape=(1, 16, 16),
+    structural=["features"],
+)
+
+
+def config(features, learning_rate=0.01):
+    return {"features": features, "optimizer": "sgd", "learning_rate": learning_rate}
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("profiles") / "law"
+    return load_device(write_profile(folder, n_layers=240, n_networks=80, has_power=True))
+
+
+@pytest.fixture(scope="module")
+def graph():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2))
+    return trace(model, (3, 16, 16), batch_size=4)
+
+
+def test_an_unknown_device_names_those_that_are_shipped():
+    shipped = ", ".join(shipped_devices()) or "none"
+    with pytest.raises(UnknownName) as error:
+        load_device("h200")
+    assert str(error.value) == (
+        f"no device profile 'h200'; shipped: {shipped}. Or give the path of a profile folder"
+    )
+
+
+def test_a_prediction_is_a_table_whose_times_sum_to_the_total(device, graph):
+    prediction = device.predict(graph)
+    layers, total = prediction.layers, prediction.total
+    assert layers["kind"].tolist() == ["conv2d", "batch_norm", "relu", "max_pool2d"]
+    assert layers["time_s"].sum() == pytest.approx(total["time_s"])
+    assert layers["share"].sum() == pytest.approx(1)
+    assert layers["energy_j"].sum() == pytest.approx(total["energy_j"])
+    assert total["energy_j"] == pytest.approx(total["power_w"] * total["time_s"])
+    assert total["memory_bytes"] >= graph.memory_bytes
+    assert layers["is_fallback"].tolist() == [False, True, False, False]
+    assert prediction.notes == ("batch_norm: too few measured rows on this device: fallback",)
+    assert prediction.costs.upper("time_s", 0.9)[0] > total["time_s"]
+
+
+def test_network_coefficients_of_the_law_are_found(device):
+    coefficients = device.model().network_model
+    assert coefficients.matrix_scale == pytest.approx(0.9, abs=0.06)
+    assert coefficients.other_scale == pytest.approx(0.9, abs=0.15)
+    assert coefficients.overhead == pytest.approx(5, abs=1.5)  # launch floors of 1 microsecond
+    assert coefficients.power_scale == pytest.approx(1, abs=0.03)
+
+
+def test_unseen_networks_are_predicted_within_the_noise_and_the_bound_covers_them(device):
+    errors = device.model().validation().set_index(["metric", "split"])
+    assert errors.loc[("time_s", "test"), "mape"] < 0.06
+    assert errors.loc[("memory_bytes", "test"), "mape"] < 0.03
+    assert errors.loc[("energy_j", "test"), "mape"] < 0.08
+    assert errors.loc[("time_s", "test"), "kendall_tau"] > 0.9
+    assert errors.loc[("time_s", "test"), "coverage_90"] > 0.6
+    assert errors.loc[("time_s", "calibrate"), "coverage_90"] == pytest.approx(0.9, abs=0.03)
+    assert set(errors["level"]) == {"network"}
+
+
+def test_configs_are_priced_together_and_each_network_once(device, monkeypatch):
+    costs = device.cost_model(SPACE, batch_size=2)
+    traced = []
+    original = costs._graph
+    monkeypatch.setattr(costs, "_graph", lambda config: traced.append(config) or original(config))
+    priced = costs([config(8), config(8, 0.1), config(32), config(8)])
+    assert len(traced) == 2
+    assert set(priced) == {"time_s", "power_w", "energy_j", "memory_bytes"}
+    assert priced["time_s"][0] == priced["time_s"][1] == priced["time_s"][3] != priced["time_s"][2]
+    again = costs([config(32)])
+    assert again["time_s"][0] == priced["time_s"][2] and len(traced) == 2
+    assert costs([]).n == 0
+
+
+def test_costs_of_a_config_are_those_of_its_network(device):
+    alone = device.predict(trace(build_chain(config(20)), (1, 16, 16), 2)).total
+    together = device.cost_model(SPACE, batch_size=2)([config(20), config(40)]).at(0)
+    assert together == pytest.approx(alone)
+
+
+def test_a_config_that_cannot_be_built_or_run_is_nan_with_its_reason(device):
+    costs = device.cost_model(SPACE)([config(13), config(14), config(15)])
+    assert np.isnan(costs["time_s"]).tolist() == [True, True, False]
+    assert np.isnan(costs["memory_bytes"]).tolist() == [True, True, False]
+    assert "thirteen is unlucky" in costs.reasons[0]
+    assert "1, 1, 16, 16" in costs.reasons[1]
+    assert costs.reasons[2] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size = 0; it must be a whole number from 1"),
+        ({"batch_size": 2.5}, "batch_size = 2.5"),
+        ({"dtype": "float16"}, "dtype 'float16': profile 'law' has rows of float32 only"),
+        ({"mode": "graph"}, "profile 'law' has no networks measured as CUDA graphs; use 'eager'"),
+        ({"mode": "fast"}, "mode 'fast'; wanted eager or graph"),
+        ({"method": "hybird"}, "no cost model 'hybird'; did you mean hybrid"),
+    ],
+)
+def test_what_the_profile_cannot_price_is_refused_at_once(device, arguments, message):
+    with pytest.raises((InvalidInput, UnknownName), match=message):
+        device.cost_model(SPACE, **arguments)
+
+
+def test_a_space_without_networks_cannot_be_priced(device):
+    with pytest.raises(InvalidInput, match="the space has no build or no input_shape"):
+        device.cost_model(SearchSpace([Integer(1, 3, name="n")]))
+
+
+def test_without_power_there_is_no_energy(tmp_path):
+    device = load_device(write_profile(tmp_path / "law", has_power=False))
+    assert set(device.cost_model(SPACE)([config(8)])) == {"time_s", "memory_bytes"}
+    assert set(device.predict(trace(nn.ReLU(), (4, 8, 8))).total) == {"time_s", "memory_bytes"}
+
+
+def test_without_networks_layers_are_summed_as_they_are(tmp_path):
+    device = load_device(write_profile(tmp_path / "law", n_networks=0))
+    model = device.model()
+    assert model.network_model.matrix_scale == 1.0 and model.residuals == {}
+    assert any("layers are summed as they are" in note for note in model.notes)
+    assert any("time_s: no measured network to calibrate on" in note for note in model.notes)
+    assert model.validation().empty
+
+
+def test_a_profile_without_measured_layers_says_so(tmp_path):
+    folder = write_profile(tmp_path / "law")
+    lines = (folder / "layers.csv").read_text().splitlines()
+    (folder / "layers.csv").write_text(lines[0] + "\n")
+    with pytest.raises(InvalidInput, match="'law' has no measured layer; measure the device again"):
+        load_device(folder).model()
+
+
+def test_memory_of_a_convolution_holds_the_copies_in_blocks():
+    graph = trace(nn.Conv2d(64, 64, 3, padding=1, bias=False), (64, 56, 56), 8)
+    table = NetworkTable.of_graphs([graph, trace(nn.Conv2d(64, 64, 1), (64, 56, 56), 8)])
+    plain, full = memory_bytes(table, 0.0), memory_bytes(table, 1.0)
+    image, weight = 8 * 64 * 56 * 56 * 4, 64 * 64 * 9 * 4
+    assert plain.tolist() == table.memory_bytes.tolist()
+    assert full[0] == 3 * image + 2 * weight  # input, its copy, blocked output; weight and its copy
+    assert full[1] == plain[1]  # without a window there is no copy
+
+
+def test_sums_are_of_each_network_and_coefficients_need_networks():
+    graphs = [trace(nn.Sequential(*[nn.ReLU()] * n), (2, 4, 4)) for n in (1, 3, 2)]
+    empty = LayerGraph((), 0, 0, 0, 4, 4, 4, 1)
+    table = NetworkTable.of_graphs([graphs[0], empty, *graphs[1:]])
+    assert table.sum(np.ones(6)).tolist() == [1, 0, 3, 2]
+    totals = NetworkModel().totals(table, {"time_s": np.ones(6)})
+    assert totals["time_s"].tolist() == [1, 0, 3, 2]
+    import pandas as pd
+
+    measured = pd.DataFrame({metric: [1.0, 1, 1, 1] for metric in ("time_s", "memory_bytes", "power_w")})
+    model, notes = fit_network_model(
+        NetworkTable.of_graphs(graphs), {"time_s": np.ones(6)}, measured.head(3), 1e-6
+    )
+    assert model.matrix_scale == 1.0 and "fewer than 4 measured networks" in notes[0]
+
+
+def test_importing_loads_nothing_heavy():
+    code = "import sys, hwopt.device, hwopt.predict; print([m for m in sys.argv[1:] if m in sys.modules])"
+    heavy = ["torch", "pandas", "sklearn", "scipy", "pynvml"]
+    out = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
