@@ -1,4 +1,4 @@
-"""From a configuration to a network to its layers: shapes, work, traffic and memory, without running anything.
+"""From a configuration to a network to its layers: shapes, work, traffic, memory; nothing is run.
 
     config --build--> nn.Module --trace--> LayerGraph
 

@@ -1,7 +1,8 @@
 """Lend a network to the tracer: on the meta device, in eval mode, and afterwards exactly as it was.
 
-Nothing is copied: while borrowed, each module's dictionaries of parameters and buffers are replaced by ones that hold
-meta tensors of the same shapes, and put back at the end together with every other attribute that running may have set.
+Nothing is copied: while borrowed, each module's dictionaries of parameters and buffers are replaced by ones
+that hold meta tensors of the same shapes, and put back at the end together with every other attribute that
+running may have set.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Borrowed:
     _seen: set[Any] = field(default_factory=set)
 
     def on_meta(self, tensor: Tensor) -> Tensor:
-        """Return the meta tensor that stands for a tensor: itself, or a copy, one for all uses of a weight."""
+        """Return the meta tensor that stands for a tensor: itself, or one copy for all uses of a weight."""
         if id(tensor) in self._copies:
             return self._copies[id(tensor)][1]
         is_weight = tensor.untyped_storage()._cdata in self.weights
@@ -57,7 +58,7 @@ class Borrowed:
         return copy
 
     def lend(self, tensors: dict[str, Tensor | None]) -> tuple[dict[str, Any], int, int]:
-        """Return meta stand-ins of parameters or buffers, and the elements and bytes of those not seen before."""
+        """Return meta stand-ins of parameters or buffers, and the elements and bytes of the new ones."""
         stand_ins: dict[str, Any] = {}
         n_elements = n_bytes = 0
         for name, tensor in tensors.items():
@@ -66,7 +67,8 @@ class Borrowed:
                 continue
             if is_lazy(tensor):
                 raise InvalidInput(
-                    f"parameter '{name}' has no shape yet (a lazy module); run the network once before tracing it"
+                    f"parameter '{name}' has no shape yet (a lazy module); "
+                    "run the network once before tracing it"
                 )
             address, n = tensor.untyped_storage()._cdata, tensor.numel()
             self.weights.add(address)
@@ -86,7 +88,7 @@ class Borrowed:
 
 @contextmanager
 def borrow(module: nn.Module, dtype: torch.dtype | None) -> Iterator[Borrowed]:
-    """Put a network on the meta device, in eval mode and with floating-point weights of `dtype`, for a while."""
+    """Put a network on the meta device, in eval mode, its floating-point weights as `dtype`, for a while."""
     borrowed = Borrowed(dtype)
     before: list[tuple[dict[str, Any], dict[str, Any]]] = []
     try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from hwopt.errors import HwoptError, InvalidInput
 from hwopt.network.tracing import trace
@@ -16,14 +17,26 @@ if TYPE_CHECKING:
     from hwopt.space import SearchSpace
 
 
+class EmptyOnMeta(TorchFunctionMode):
+    """Puts on the meta device what `torch.empty` makes, most parameters; tensors made with values keep them."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.empty and kwargs.get("device") is None:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
+
+
 def build_network(space: SearchSpace, config: Mapping[str, Any], device: str = "meta") -> nn.Module:
     """Return the network of a config.
 
     Args:
         space: has a `build`.
         config: values of the active hyperparameters.
-        device: where parameters are made; a `build` that needs their values and so fails on "meta", where they
-            have none, is tried again on the CPU.
+        device: where parameters are made; a `build` that needs their values and so fails on "meta", where
+            they have none, is tried again on the CPU.
 
     Raises:
         InvalidInput: where there is no `build`, it raises, or it returns no module.
@@ -50,7 +63,7 @@ def trace_config(
     """Return the layers of a config's network at a batch size; nothing is allocated.
 
     Raises:
-        InvalidInput: where the network cannot be built, or does not run on inputs of the space's `input_shape`.
+        InvalidInput: where the network cannot be built, or does not run on the space's `input_shape`.
         UnknownOperator: where it uses an operator without a cost rule.
     """
     if space.input_shape is None:

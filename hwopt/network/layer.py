@@ -1,7 +1,8 @@
 """A layer: one traced operator with its shapes, work and traffic. Plain data, no torch.
 
-A multiply-add counts as two FLOPs, and `flops` holds those of convolutions, matrix products and attention only, as
-PyTorch's flop counter does; element-wise work is in `elementwise_ops`. Both, and all bytes, are of the whole batch.
+A multiply-add counts as two FLOPs, and `flops` holds those of convolutions, matrix products and attention
+only, as PyTorch's flop counter does; element-wise work is in `elementwise_ops`. Both, and all bytes, are of
+the whole batch.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,8 +13,8 @@ from typing import Any
 class Layer:
     """One operator of a network, the unit of measurement and of prediction.
 
-    Shapes are of the first tensor operand and of the result. Operators without space (linear) have height and width 1;
-    operators without a kernel have kernel, stride and dilation 1, padding 0 and groups 1.
+    Shapes are of the first tensor operand and of the result. Operators without space (linear) have height and
+    width 1; operators without a kernel have kernel, stride and dilation 1, padding 0 and groups 1.
     """
 
     name: str  # path of the module that ran it, for example "features.0"
@@ -65,8 +66,9 @@ METRICS = ("time_s", "power_w", "energy_j", "memory_bytes")
 class LayerGraph:
     """A traced network: its layers in the order in which they ran, and what it holds in memory.
 
-    `peak_activation_bytes` is the most that inputs and intermediate results occupied at once while the network ran,
-    freed as PyTorch frees them; the peak of memory in inference is that plus parameters and buffers.
+    `peak_activation_bytes` is the most that inputs and intermediate results occupied at once while the
+    network ran, freed as PyTorch frees them; the peak of memory in inference is that plus parameters and
+    buffers.
     """
 
     layers: tuple[Layer, ...]

@@ -4,8 +4,8 @@
     |----------------------------------|
                                        ^ the last reference dies: freed, as PyTorch's allocator would
 
-Only storages count, so views and in-place operators cost nothing. What an operator allocates and frees within itself
-(a workspace of a convolution) is not seen.
+Only storages count, so views and in-place operators cost nothing. What an operator allocates and frees within
+itself (a workspace of a convolution) is not seen.
 """
 
 from __future__ import annotations

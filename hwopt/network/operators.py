@@ -1,8 +1,9 @@
 """Run one operator on meta tensors, quickly.
 
-PyTorch works out the shape of a result in Python for many operators, which takes 50 to 600 microseconds each; a search
-prices thousands of networks made of the same few layers. So what an operator returned for operands of some shapes,
-strides and types is remembered, and next time empty tensors of that description are returned instead.
+PyTorch works out the shape of a result in Python for many operators, which takes 50 to 600 microseconds each;
+a search prices thousands of networks made of the same few layers. So what an operator returned for operands
+of some shapes, strides and types is remembered, and next time empty tensors of that description are returned
+instead.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def operator_of(function: Any) -> Operator:
 
 
 def run_on_meta(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return what an operator that is not a view returns for meta tensors: new tensors, or its first argument."""
+    """Return what an operator other than a view returns on meta: new tensors, or its first argument."""
     key = _key(operator, args, kwargs)
     if key is None:
         return operator.function(*args, **kwargs)

@@ -127,14 +127,14 @@ def columns(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
 
 
 def planes(shape: tuple[int, ...], n_spatial: int) -> tuple[int, int, int, int]:
-    """Return (batch, channels, height, width) of [N, C, *spatial] or [C, *spatial]; depth folds into the height."""
+    """Return (batch, channels, height, width) of [N, C, *spatial] or [C, *spatial], depth in the height."""
     batch = shape[0] if len(shape) == n_spatial + 2 else 1
     spatial = shape[len(shape) - n_spatial :]
     return batch, shape[-n_spatial - 1], prod(spatial[:-1]), spatial[-1] if spatial else 1
 
 
 def _pair(values: Any, n_spatial: int, neutral: int, fold: bool = False) -> tuple[int, int]:
-    """Return the height's and the width's value of one for each spatial dimension (one for all is allowed)."""
+    """Return the height's and the width's value, of one for each spatial dimension or one for all."""
     values = list(values) if isinstance(values, (list, tuple)) else [values]
     if len(values) == 1:
         values *= n_spatial
@@ -168,7 +168,7 @@ def _window(n_spatial: int, kernel: Any, stride: Any, padding: Any = 0, dilation
 def _convolution(operation: Operation) -> Fields:
     x, weight, _, stride, padding, dilation, transposed, _, groups = operation.args
     n_spatial = weight.dim() - 2
-    # Each weight is used once at every place of the output, or of the input where the convolution is transposed.
+    # Each weight is used once at every place of the output, or of the input where it is transposed.
     places = prod((x if transposed else operation.out).shape[2:]) * x.shape[0]
     return {
         "kind": f"conv_transpose{n_spatial}d" if transposed else f"conv{n_spatial}d",
@@ -180,7 +180,7 @@ def _convolution(operation: Operation) -> Fields:
 
 
 def _matrix_product(operation: Operation, first: int) -> Fields:
-    """Price [M, K] x [K, N], the operands at positions `first` and `first` + 1: linear where one is a weight."""
+    """Price [M, K] x [K, N], the operands from position `first` on: linear where one is a weight."""
     a, b = operation.args[first : first + 2]
     (rows, inner), n = a.shape, b.shape[1]
     is_linear = operation.is_weight(b)
@@ -301,29 +301,30 @@ def _interpolation(kind: str, taps: int, n_spatial: int) -> Rule:
 
 # Pointwise functions: the operator "aten.<word>" has the kind <word>.
 _POINTWISE = """
-    relu hardtanh silu gelu sigmoid hardsigmoid hardswish tanh elu leaky_relu log_sigmoid_forward mish softplus softshrink
-    hardshrink threshold celu selu prelu rrelu add sub mul div pow sqrt rsqrt exp exp2 expm1 log log2 log1p abs neg sign
-    reciprocal square floor ceil round trunc frac clamp clamp_min clamp_max maximum minimum fmod remainder sin cos tan atan
-    atan2 sinh cosh erf lerp addcmul addcdiv where masked_fill eq ne lt le gt ge logical_not logical_and logical_or
-    logical_xor bitwise_not bitwise_and bitwise_or bitwise_xor isnan isinf isfinite tril triu floor_divide nan_to_num
+    relu hardtanh silu gelu sigmoid hardsigmoid hardswish tanh elu leaky_relu log_sigmoid_forward mish
+    softplus softshrink hardshrink threshold celu selu prelu rrelu add sub mul div pow sqrt rsqrt exp exp2
+    expm1 log log2 log1p abs neg sign reciprocal square floor ceil round trunc frac clamp clamp_min clamp_max
+    maximum minimum fmod remainder sin cos tan atan atan2 sinh cosh erf lerp addcmul addcdiv where masked_fill
+    eq ne lt le gt ge logical_not logical_and logical_or logical_xor bitwise_not bitwise_and bitwise_or
+    bitwise_xor isnan isinf isfinite tril triu floor_divide nan_to_num
 """.split()
 # Reductions: likewise.
 _REDUCTIONS = """
-    sum amax amin max min prod var std var_mean std_mean argmax argmin any all norm linalg_vector_norm logsumexp
-    cumsum cumprod sort topk
+    sum amax amin max min prod var std var_mean std_mean argmax argmin any all norm linalg_vector_norm
+    logsumexp cumsum cumprod sort topk
 """.split()
 # Operators that move or create elements, by kind.
 _MOVES = {
     "cat": "cat stack",
     "copy": "clone copy contiguous _to_copy repeat roll flip rot90 view_copy repeat_interleave",
-    "pad": "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d "
-    "replication_pad3d",
+    "pad": "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
+    "replication_pad2d replication_pad3d",
     "index": "index index_select gather take index_put scatter scatter_add index_add masked_select",
     "embedding": "embedding",
     "shuffle": "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col col2im",
-    "fill": "zeros ones full arange linspace eye scalar_tensor zeros_like ones_like full_like rand randn rand_like "
-    "randn_like new_zeros new_ones new_full fill zero bernoulli normal uniform randint randperm tril_indices "
-    "triu_indices",
+    "fill": "zeros ones full arange linspace eye scalar_tensor zeros_like ones_like full_like rand randn "
+    "rand_like randn_like new_zeros new_ones new_full fill zero bernoulli normal uniform randint randperm "
+    "tril_indices triu_indices",
 }
 
 RULES: dict[str, Rule] = {
@@ -378,10 +379,11 @@ RULES: dict[str, Rule] = {
 FREE: set[str] = {
     f"aten.{word}"
     for word in """
-    view _unsafe_view reshape _reshape_alias alias detach lift_fresh expand expand_as permute transpose t slice select
-    squeeze unsqueeze split split_with_sizes unsafe_split unsafe_split_with_sizes chunk unbind as_strided diagonal unfold
-    narrow movedim view_as real imag view_as_real view_as_complex conj _conj resolve_conj resolve_neg empty empty_like
-    empty_strided new_empty new_empty_strided _local_scalar_dense is_same_size sym_size sym_numel sym_stride
-    _assert_async _assert_scalar numpy_T mT mH positive requires_grad
+    view _unsafe_view reshape _reshape_alias alias detach lift_fresh expand expand_as permute transpose t
+    slice select squeeze unsqueeze split split_with_sizes unsafe_split unsafe_split_with_sizes chunk unbind
+    as_strided diagonal unfold narrow movedim view_as real imag view_as_real view_as_complex conj _conj
+    resolve_conj resolve_neg empty empty_like empty_strided new_empty new_empty_strided _local_scalar_dense
+    is_same_size sym_size sym_numel sym_stride _assert_async _assert_scalar numpy_T mT mH positive
+    requires_grad
 """.split()
 }

@@ -83,14 +83,15 @@ def _attribute(path: str | Path, module: ModuleType, name: str) -> Any:
 
 
 def _torchvision(name: str) -> nn.Module:
-    import torch
     from torchvision import models
+
+    from hwopt.network.build import EmptyOnMeta
 
     known = models.list_models(module=models)
     if name not in known:
         raise UnknownName(f"torchvision has no classification network {name!r}{_nearest(name, known)}")
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    with torch.device("meta"):
+    with EmptyOnMeta():  # a RegNet works out its widths from values of small tensors
         network: nn.Module = models.get_model(name, weights=None, **options)
     return network
 

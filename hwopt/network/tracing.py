@@ -91,7 +91,7 @@ def trace(
         )
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operator that runs, and writes down a layer for each that works."""
 
     @classmethod
@@ -99,7 +99,7 @@ class _Recorder(TorchDispatchMode):
         return False  # nothing is compiled while tracing, and skipping would load the compiler: a second
 
     def __init__(self, borrowed: Borrowed, tolerates_unknown: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.layers: list[Layer] = []
         self.unknown: dict[str, int] = {}
         self.memory = LiveMemory(borrowed.weights)
@@ -133,13 +133,13 @@ class _Recorder(TorchDispatchMode):
     def _on_meta(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]:
-        """Return the arguments with one device, meta, where tensors of several meet, and the tensors among them."""
+        """Return the arguments with one device, meta, where several meet, and the tensors among them."""
         operands = list(_tensors(args))
         if kwargs:
             operands += _tensors(kwargs)
         has_meta = any(x.is_meta for x in operands)
         if has_meta and not all(x.is_meta for x in operands):
-            # A number that a module keeps in a tensor may stay where it is: PyTorch mixes those with any device.
+            # A number that a module keeps in a tensor may stay: PyTorch mixes those with any device.
             args, kwargs = self._moved(args), self._moved(kwargs)
             operands = [*_tensors(args), *_tensors(kwargs)]
         device = kwargs.get("device")
@@ -184,7 +184,8 @@ class _Recorder(TorchDispatchMode):
 class _WholeAttention(TorchFunctionMode):
     """Keeps scaled dot-product attention whole, as devices run it.
 
-    On the meta device PyTorch would take it apart into products and a softmax whose scores no device writes to memory.
+    On the meta device PyTorch would take it apart into products and a softmax whose scores no device writes
+    to memory.
     """
 
     def __torch_function__(
