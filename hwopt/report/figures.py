@@ -33,21 +33,17 @@ def front_figure(store: Store, metric: str) -> FrontFigure:
     meta, trials = store.meta(), store.trials()
     numbers = {point.number for point in front_of(trials, meta["identity"]["objectives"])}
     complete = [trial for trial in trials if trial.error is not None]
-    factor, unit = unit_for(
-        metric, float(np.median([t.costs[metric] for t in complete])) if complete else 1.0
-    )
     limits = {budget["metric"]: budget["limit"] for budget in meta["identity"]["budgets"]}
+    dearest = max([trial.costs[metric] for trial in complete], default=1.0)
+    factor, unit = unit_for(metric, limits.get(metric, dearest))
     refused = [costs[metric] for costs in meta.get("region", {}).get("refused", [])]
     refused += [rejected.costs[metric] for rejected in store.rejections()]
     reference = meta.get("reference", {}).get("error")
 
-    def points(chosen: Sequence[bool]) -> Array:
-        pairs = [
-            (t.costs[metric] / factor, 100 * (t.error or 0.0))
-            for t, c in zip(complete, chosen, strict=True)
-            if c
-        ]
-        return np.array(sorted(pairs), dtype=float).reshape(-1, 2)
+    def points(is_chosen: Sequence[bool]) -> Array:
+        chosen = [trial for trial, keep in zip(complete, is_chosen, strict=True) if keep]
+        pairs = sorted((trial.costs[metric] / factor, 100 * (trial.error or 0.0)) for trial in chosen)
+        return np.array(pairs, dtype=float).reshape(-1, 2)
 
     return FrontFigure(
         metric=metric,
@@ -66,7 +62,7 @@ def draw_front(figure: FrontFigure, path: Path, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    canvas = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    canvas = Figure(figsize=(7.5, 5.5), dpi=150, layout="constrained")
     FigureCanvasAgg(canvas)
     axes = canvas.add_subplot()
     axes.set_xscale("log")
@@ -76,8 +72,8 @@ def draw_front(figure: FrontFigure, path: Path, title: str) -> None:
         axes.axvline(figure.limit, color="#b2182b", linewidth=1.2, linestyle="--")
         label = f"budget {figure.limit:.3g} {figure.unit}"
         axes.annotate(
-            label, (figure.limit, 0.98), xycoords=("data", "axes fraction"), rotation=90, va="top", ha="right",
-            color="#b2182b", fontsize=8, xytext=(-3, 0), textcoords="offset points",
+            label, (figure.limit, 0.98), xycoords=("data", "axes fraction"), rotation=90, va="top",
+            ha="right", color="#b2182b", fontsize=8, xytext=(-3, 0), textcoords="offset points",
         )  # fmt: skip
     axes.set_xlabel(f"predicted {quantity_name(figure.metric)} of one pass ({figure.unit})")
     axes.set_ylabel("validation error (%)")
@@ -87,7 +83,7 @@ def draw_front(figure: FrontFigure, path: Path, title: str) -> None:
     axes.grid(which="major", color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
     _plain_ticks(axes)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=8)
+    canvas.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     canvas.savefig(path)
 
 
@@ -106,14 +102,8 @@ def _draw_points(axes: "object", figure: FrontFigure) -> None:
         (figure.dominated, "#92c5de", "o", "feasible, dominated"),
     ):
         if len(points):
-            axes.plot(
-                points[:, 0],
-                points[:, 1],
-                marker,
-                color=color,
-                markersize=5,
-                label=f"{label} ({len(points)})",
-            )
+            x, y = points.T
+            axes.plot(x, y, marker, color=color, markersize=5, label=f"{label} ({len(points)})")
     if len(figure.front):
         steps = np.vstack([figure.front, [figure.limit or figure.front[-1, 0], figure.front[-1, 1]]])
         axes.plot(steps[:, 0], steps[:, 1], drawstyle="steps-post", color="#2166ac", linewidth=1.4)

@@ -2,12 +2,15 @@
 
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from hwopt.predict.device import Device, Prediction
-from hwopt.report.units import format_quantity
+from hwopt.report.units import format_quantity, quantity_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _COSTS = ("time_s", "power_w", "energy_j", "memory_bytes")
 _SHAPE = (
@@ -28,14 +31,15 @@ def prediction_table(
     name: str, device: Device, input_shape: tuple[int, ...], batch_size: int, prediction: Prediction
 ) -> Table:
     """Return the layers of a network with their predicted costs and their share of the time."""
-    metrics = [metric for metric in _COSTS if metric in prediction.layers]
+    layers = _with_memory(prediction)
+    metrics = [metric for metric in _COSTS if metric in layers]
     shape = "x".join(map(str, (batch_size, *input_shape)))
     table = Table(title=f"{name} on {device.name}, input {shape}", title_justify="left")
     for heading in ("layer", "kind", "output", "FLOPs"):
         table.add_column(heading, justify="left" if heading in ("layer", "kind") else "right")
-    for metric in [*metrics, "share"]:
-        table.add_column(metric, justify="right")
-    for row in prediction.layers.to_dict("records"):
+    for heading in [*(quantity_name(metric) for metric in metrics), "share of time"]:
+        table.add_column(heading, justify="right")
+    for row in layers.to_dict("records"):
         output = f"{row['batch']}x{row['out_channels']}x{row['out_h']}x{row['out_w']}"
         mark = " *" if row["is_fallback"] else ""
         costs = [format_quantity(metric, row[metric]) for metric in metrics]
@@ -64,9 +68,10 @@ def prediction_lines(prediction: Prediction) -> list[str]:
 
 def prediction_json(prediction: Prediction, batch_size: int) -> str:
     """Return the layers and totals as JSON; FLOPs and costs are of the whole batch, SI units."""
-    metrics = [metric for metric in _COSTS if metric in prediction.layers]
+    layers_table = _with_memory(prediction)
+    metrics = [metric for metric in _COSTS if metric in layers_table]
     columns = ["name", "kind", "flops", *metrics, "share", "is_fallback", "batch", *_SHAPE]
-    layers = [{name: _plain(row[name]) for name in columns} for row in prediction.layers.to_dict("records")]
+    layers = [{name: _plain(row[name]) for name in columns} for row in layers_table.to_dict("records")]
     total = {"flops": int(prediction.layers["flops"].sum()), **prediction.total}
     upper = {m: float(prediction.costs.upper(m, 0.95)[0]) for m in prediction.total}
     content = {
@@ -83,17 +88,28 @@ def validation_table(device: Device, method: str) -> Table:
     """Return the errors of a cost model on the measured networks of a profile, those held out last."""
     figures = device.model(method).validation()
     n_rows = len(device.profile.measured_layers)
-    table = Table(title=f"{device.name}: {method} from {n_rows} layer rows", title_justify="left")
+    title = f"{device.name}: {method} from {n_rows} layer rows, errors on whole networks"
+    table = Table(title=title, title_justify="left")
     for heading in ("metric", "networks", "n", "mean error", "median", "Kendall's tau", "below 90% bound"):
         table.add_column(heading, justify="right" if heading != "metric" else "left")
     names = {"fit": "fitted", "calibrate": "calibration", "test": "held out"}
     for row in figures.to_dict("records"):
         covered = "-" if math.isnan(row["coverage_90"]) else f"{row['coverage_90']:.0%}"
         table.add_row(
-            row["metric"], names[row["split"]], str(row["n"]), f"{row['mape']:.1%}", f"{row['median_ape']:.1%}",
-            f"{row['kendall_tau']:.2f}", covered,
+            quantity_name(row["metric"]), names[row["split"]], str(row["n"]), f"{row['mape']:.1%}",
+            f"{row['median_ape']:.1%}", f"{row['kendall_tau']:.2f}", covered,
         )  # fmt: skip
     return table
+
+
+def _with_memory(prediction: Prediction) -> "pd.DataFrame":
+    """Return the layers with `memory_bytes`: what a layer reads and writes, its weights included.
+
+    The network's own is the most that is alive at once, so the layers do not sum to it.
+    """
+    layers = prediction.layers
+    touched = layers["input_bytes"] + layers["weight_bytes"] + layers["output_bytes"]
+    return layers.assign(memory_bytes=touched)
 
 
 def _plain(value: Any) -> Any:

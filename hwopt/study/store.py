@@ -12,6 +12,7 @@ read while the study runs; a lock file beside the study keeps a second driver ou
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -259,7 +260,7 @@ class Store:
 
     def _open(self, read_only: bool) -> sqlite3.Connection:
         is_new = not self.path.exists() or self.path.stat().st_size == 0
-        uri = f"{self.path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        uri = f"{self.path.absolute().as_uri()}?{self._mode(read_only)}"
         with self._explained():
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
             try:
@@ -272,10 +273,20 @@ class Store:
                 self._check(connection)
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute(f"PRAGMA query_only = {int(read_only)}")
             except BaseException:
                 connection.close()
                 raise
         return connection
+
+    def _mode(self, read_only: bool) -> str:
+        """Return how SQLite opens the file; a reader needs the journal's files and removes them again."""
+        if not read_only:
+            return "mode=rwc"
+        has_journal = self.path.with_name(f"{self.path.name}-wal").exists()
+        if os.access(self.path.parent, os.W_OK) and os.access(self.path, os.W_OK):
+            return "mode=rw"
+        return "mode=ro" if has_journal else "mode=ro&immutable=1"
 
     def _check(self, connection: sqlite3.Connection) -> None:
         """Refuse files that are not studies, from a newer version, or damaged."""
