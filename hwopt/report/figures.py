@@ -66,7 +66,10 @@ def draw_front(figure: FrontFigure, path: Path, title: str) -> None:
     FigureCanvasAgg(canvas)
     axes = canvas.add_subplot()
     axes.set_xscale("log")
-    axes.set_yscale("log")
+    is_positive = all(
+        len(p) == 0 or p[:, 1].min() > 0 for p in (figure.front, figure.dominated, figure.infeasible)
+    )
+    axes.set_yscale("log" if is_positive else "linear")
     _draw_points(axes, figure)
     if figure.limit is not None:
         axes.axvline(figure.limit, color="#b2182b", linewidth=1.2, linestyle="--")
@@ -83,7 +86,8 @@ def draw_front(figure: FrontFigure, path: Path, title: str) -> None:
     axes.grid(which="major", color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
     _plain_ticks(axes)
-    canvas.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    if any(axes.get_legend_handles_labels()):
+        canvas.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     canvas.savefig(path)
 
 

@@ -32,7 +32,8 @@ class ProgressDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def __call__(self, stage: str, done: int, planned: int, message: str) -> None:
         """Show that `done` of `planned` steps of a stage are done."""

@@ -1,0 +1,43 @@
+"""SI inside, units on the page."""
+
+import pytest
+
+from hwopt.costs import parse_quantity
+from hwopt.report.units import format_quantity, quantity_name, unit_for
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("time_s", 0.00231, "2.31 ms"),
+        ("time_s", 4.2e-5, "42 us"),
+        ("time_s", 3e-8, "0.03 us"),
+        ("time_s", 12.0, "12 s"),
+        ("memory_bytes", 1.8e6, "1.8 MB"),
+        ("memory_bytes", 999.9e6, "1000 MB"),
+        ("power_w", 250.0, "250 W"),
+        ("energy_j", 0.0312, "31.2 mJ"),
+        ("energy_j", 5230.0, "5.23 kJ"),
+        ("error", 0.0167, "1.67%"),
+        ("test_error", 1.0, "100.00%"),
+        ("flops", 12.5, "12.5"),
+        ("time_s", None, "-"),
+        ("time_s", float("nan"), "-"),
+        ("time_s", 0.0, "0 us"),
+    ],
+)
+def test_quantities_get_their_unit(metric, value, text):
+    assert format_quantity(metric, value) == text
+
+
+@pytest.mark.parametrize("metric", ["time_s", "power_w", "energy_j", "memory_bytes"])
+@pytest.mark.parametrize("value", [1.5e-3, 1.5, 150.0, 1.5e4])
+def test_what_is_printed_can_be_written_as_a_budget(metric, value):
+    assert parse_quantity(metric, format_quantity(metric, value)) == pytest.approx(value)
+
+
+def test_units_and_names_follow_from_the_ending():
+    assert unit_for("time_s", 0.02) == (1e-3, "ms")
+    assert quantity_name("time_s") == "time"
+    assert quantity_name("training_memory_bytes") == "training_memory"
+    assert quantity_name("calibration") == "calibration"
