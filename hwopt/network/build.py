@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class EmptyOnMeta(TorchFunctionMode):
-    """Puts on the meta device what `torch.empty` makes, most parameters; tensors made with values keep them."""
+    """Puts on the meta device what `torch.empty` makes, as most parameters are; other tensors keep values."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -1,7 +1,8 @@
 """What each operator costs: a table from operator to rule, and the operators that are free.
 
 A rule is a function from an `Operation` to the fields of its `Layer` that differ from the defaults. The tracer fills in
-name, operator, dtype, bytes and, from the first operand and the first result, the shapes. A rule of your own:
+name, operator, dtype, bytes (`output_bytes` where not given) and, from the first operand and the first result, the
+shapes. A rule of your own:
 
     from hwopt.network import RULES, Operation
 
@@ -271,7 +272,10 @@ def _batch_norm(operation: Operation) -> Fields:
     shape = planes(operation.x.shape, operation.x.dim() - 2)
     has_statistics = operation.argument(3) is not None and not operation.argument(5, False)
     ops = (2 if has_statistics else 5) * operation.out.numel()
-    return {"kind": "batch_norm", "elementwise_ops": ops, **_shape_fields(shape, shape)}
+    fields = {"kind": "batch_norm", "elementwise_ops": ops, **_shape_fields(shape, shape)}
+    if has_statistics:
+        fields["output_bytes"] = operation.out.nbytes  # it returns statistics too, unwritten
+    return fields
 
 
 def _group_norm(operation: Operation) -> Fields:

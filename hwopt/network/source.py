@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -30,19 +32,17 @@ def load_python_file(path: str | Path) -> ModuleType:
     path = Path(path)
     if not path.is_file():
         raise InvalidInput(f"no Python file {path}; give the path of a .py file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    path_of_code = path.resolve()
+    spec = importlib.util.spec_from_file_location(path.stem, path_of_code)
     if spec is None or spec.loader is None:
         raise InvalidInput(f"{path} is no Python file; give the path of a .py file")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InvalidInput(
-            f"{path} does not import: {type(error).__name__}: {error}{_line(error, path)}"
-        ) from error
-    finally:
-        sys.path.remove(str(path.parent.resolve()))
+        with _importing_from(path_of_code.parent), _registered(module):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}{_line(error, path_of_code)}"
+        raise InvalidInput(f"{path} does not import: {reason}") from error
     return module
 
 
@@ -73,6 +73,30 @@ def load_model(spec: str) -> tuple[str, nn.Module, tuple[int, ...] | None]:
         return name, _torchvision(name), _INCEPTION_IMAGE if name == "inception_v3" else _IMAGE
     module = load_python_file(source)
     return name, _call(source, module, name), getattr(module, "INPUT_SHAPE", None)
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        if str(folder) in sys.path:
+            sys.path.remove(str(folder))
+
+
+@contextmanager
+def _registered(module: ModuleType) -> Iterator[None]:
+    """Let a module be found by its name while it is imported, as dataclasses need; not for longer.
+
+    Worker processes could not import what stayed registered, and so is pickled by its name.
+    """
+    is_registered = sys.modules.setdefault(module.__name__, module) is module
+    try:
+        yield
+    finally:
+        if is_registered:
+            sys.modules.pop(module.__name__, None)
 
 
 def _attribute(path: str | Path, module: ModuleType, name: str) -> Any:
@@ -109,7 +133,8 @@ def _call(source: str, module: ModuleType, name: str) -> nn.Module:
         if not callable(made):
             raise InvalidInput(f"{source}: {name} is {made!r:.100}; it must be a function or a module")
         try:
-            made = made()
+            with _importing_from(Path(source).resolve().parent):
+                made = made()
         except Exception as error:
             raise InvalidInput(f"{source}: {name}() raised {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):
@@ -117,7 +142,7 @@ def _call(source: str, module: ModuleType, name: str) -> nn.Module:
     return made
 
 
-def _line(error: Exception, path: Path) -> str:
+def _line(error: BaseException, path: Path) -> str:
     """Return ' (line N)' of the file where the error arose, where that is known."""
     if isinstance(error, SyntaxError):
         return ""  # its text has the line

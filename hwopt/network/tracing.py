@@ -170,13 +170,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             shape = columns(operation.x.shape if operation.operands else out.shape)
             fields["batch"], fields["in_channels"], fields["in_h"], fields["in_w"] = shape
             _, fields["out_channels"], fields["out_h"], fields["out_w"] = columns(out.shape)
+        fields.setdefault("output_bytes", sum(result.nbytes for result in operation.results))
         return Layer(
             name=self._borrowed.path[-1] if self._borrowed.path else "",
             operator=operation.name,
             dtype=_DTYPE_NAMES[out.dtype],
             input_bytes=input_bytes,
             weight_bytes=weight_bytes,
-            output_bytes=sum(result.nbytes for result in operation.results),
             **fields,
         )
 
