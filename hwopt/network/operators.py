@@ -1,9 +1,9 @@
 """Run one operator on meta tensors, quickly.
 
 PyTorch works out the shape of a result in Python for many operators, which takes 50 to 600 microseconds each;
-a search prices thousands of networks made of the same few layers. So what an operator returned for operands
-of some shapes, strides and types is remembered, and next time empty tensors of that description are returned
-instead.
+a search prices thousands of networks made of the same few layers. So the commonest have shortcuts, and what
+another returned for operands of some shapes, strides and types is remembered, and next time empty tensors of
+that description are returned instead.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from hwopt.network.rules import FREE, RULES, Rule
+from hwopt.network.shortcuts import SHORTCUTS
 
 _MAX_REMEMBERED = 20_000  # descriptions, under a kilobyte each
 _PLAIN = (Tensor, torch.nn.Parameter)
+_HARMLESS = {"alpha", "approximate"}  # arguments that do not change what is returned
 _SELF = "self"  # an operator that returns its first argument, which it changed in place
 
 
@@ -27,15 +29,17 @@ class Operator:
         name: for example "aten.relu_".
         is_in_place: it writes to its first argument and returns it.
         is_functional: it returns new tensors and changes none.
+        shortcut: knows what it returns in plain cases, where there is one.
     """
 
-    __slots__ = ("function", "is_functional", "is_in_place", "name", "_base")
+    __slots__ = ("function", "is_functional", "is_in_place", "name", "shortcut", "_base")
 
     def __init__(self, function: Any) -> None:
         self.function = function
         schema = getattr(function, "_schema", None)
         self.name = schema.name.replace("::", ".") if schema else str(function)
         self._base = self.name[:-1] if self.name.endswith("_") else self.name
+        self.shortcut = SHORTCUTS.get(self.name)
         returns, arguments = (schema.returns, schema.arguments) if schema else ([], [])
         returns_tensors = bool(returns) and all(str(r.type) == "Tensor" for r in returns)
         writes = [a for a in arguments if a.alias_info is not None and a.alias_info.is_write]
@@ -68,6 +72,10 @@ def operator_of(function: Any) -> Operator:
 
 def run_on_meta(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return what an operator other than a view returns on meta: new tensors, or its first argument."""
+    if operator.shortcut is not None and not (kwargs.keys() - _HARMLESS):
+        out = operator.shortcut(args)
+        if out is not None:
+            return out
     key = _key(operator, args, kwargs)
     if key is None:
         return operator.function(*args, **kwargs)

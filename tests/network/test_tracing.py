@@ -111,6 +111,23 @@ def test_work_in_a_networks_own_forward_has_the_empty_path():
     assert (layer.name, layer.kind) == ("", "add")
 
 
+def test_work_between_the_parts_of_a_module_is_the_modules_own():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.inner(x) + x
+
+    layers = trace(nn.Sequential(Block(), nn.ReLU()), (4,)).layers
+    assert [(layer.name, layer.kind) for layer in layers] == [
+        ("0.inner", "linear"),
+        ("0", "add"),
+        ("1", "relu"),
+    ]
+
+
 def test_a_view_makes_no_layer():
     def views(x):
         return x.transpose(1, 2).unsqueeze(1)[:, 0, 1:].permute(0, 2, 1).split(2, 1)[0].detach()
