@@ -84,6 +84,16 @@ def test_the_same_seed_gives_the_same_result_and_another_seed_another(digits):
     assert first.curve != other.curve
 
 
+def test_first_weights_and_dropout_come_from_the_seed_and_not_from_the_state_before(digits):
+    results = []
+    for _ in range(2):
+        torch.rand(3)  # moves the global state on
+        network = small_network(seed=4)
+        results.append((network[0].weight.sum().item(), train(network, digits, settings(), seed=4).curve))
+    assert results[0] == results[1]
+    assert small_network(seed=4)[0].weight.sum() != small_network(seed=5)[0].weight.sum()
+
+
 def test_the_random_state_and_the_threads_of_the_caller_are_as_before(digits):
     before, n_threads = torch.get_rng_state(), torch.get_num_threads()
     train(small_network(), digits, settings(threads=n_threads + 1), seed=3)

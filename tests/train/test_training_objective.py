@@ -60,7 +60,7 @@ def test_it_pickles_without_images_and_loads_its_space_where_it_arrives():
     assert len(sent) < 2000 and len(N_LOADED) == 1
     there = pickle.loads(sent)
     assert len(N_LOADED) == 1
-    assert there(config, None, 1)["error"] == here["error"] and there(config, None, 2)["error"] != 0
+    assert there(config, None, 1)["error"] == here["error"]
     assert len(N_LOADED) == 2
 
 
