@@ -8,6 +8,7 @@ that description are returned instead.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -130,7 +131,7 @@ def _remember(key: Any, operator: Operator, args: tuple[Any, ...], out: Any) -> 
         results = [out] if isinstance(out, Tensor) else list(out)
         found = [(tuple(x.shape), x.stride(), x.dtype) for x in results]
         # Only results that own their memory whole can be made again from a description.
-        if any(x.storage_offset() or x.untyped_storage().nbytes() != _extent(x) for x in results):
+        if _share_memory([*results, *_tensors(args)], len(results)) or any(not _owns_all(x) for x in results):
             found = None
     if found is not None:
         if len(_remembered) >= _MAX_REMEMBERED:
@@ -138,9 +139,22 @@ def _remember(key: Any, operator: Operator, args: tuple[Any, ...], out: Any) -> 
         _remembered[key] = found
 
 
-def _extent(tensor: Tensor) -> int:
-    """Return the bytes from the first to the last element."""
-    if tensor.numel() == 0:
-        return 0
+def _tensors(values: Any) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)
+
+
+def _share_memory(tensors: list[Tensor], n_results: int) -> bool:
+    """Whether one of the first tensors, the results, shares its memory with another tensor of the list."""
+    addresses = [tensor.untyped_storage()._cdata for tensor in tensors]
+    return any(addresses.count(address) > 1 for address in addresses[:n_results])
+
+
+def _owns_all(tensor: Tensor) -> bool:
+    """Whether the tensor's memory is all from its first to its last element."""
     last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
-    return (last + 1) * tensor.element_size()
+    extent = (last + 1) * tensor.element_size() if tensor.numel() else 0
+    return bool(tensor.storage_offset() == 0 and tensor.untyped_storage().nbytes() == extent)
