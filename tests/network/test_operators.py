@@ -17,22 +17,23 @@ def on_meta(*shape, dtype=torch.float32):
 
 
 def description(out):
-    return [
-        (tuple(t.shape), t.stride(), t.dtype, t.device.type)
-        for t in (out if isinstance(out, tuple) else [out])
-    ]
+    results = out if isinstance(out, tuple) else [out]
+    return [(tuple(t.shape), t.stride(), t.dtype, t.device.type) for t in results]
 
 
 @pytest.mark.parametrize(
     ("function", "args"),
     [
-        (aten.convolution.default, (on_meta(2, 3, 8, 8), on_meta(5, 3, 3, 3), None, [2], [1], [1], False, [0], 1)),
+        (
+            aten.convolution.default,
+            (on_meta(2, 3, 8, 8), on_meta(5, 3, 3, 3), None, [2], [1], [1], False, [0], 1),
+        ),
         (aten.max_pool2d_with_indices.default, (on_meta(2, 3, 8, 8), [2, 2])),
         (aten.add.Tensor, (on_meta(2, 3).t(), on_meta(3, 1))),
         (aten.relu.default, (on_meta(2, 3, 8, 8).to(memory_format=torch.channels_last),)),
         (aten.cat.default, ([on_meta(2, 3), on_meta(2, 4)], 1)),
     ],
-)  # fmt: skip
+)
 def test_the_second_result_has_the_description_of_the_first_and_memory_of_its_own(function, args):
     first, second = (run_on_meta(operator_of(function), args, {}) for _ in range(2))
     assert description(first) == description(second) == description(function(*args))
