@@ -82,8 +82,9 @@ def load_dataset(
         download: whether anything may be fetched.
 
     Raises:
-        UnknownName: no such data set. InvalidInput: no such folder, nothing found, a damaged file, or a share
-            or subset that leaves a class empty.
+        UnknownName: no such data set.
+        InvalidInput: no such folder, nothing found, a damaged file, or a share or subset that leaves a class
+            empty.
     """
     return _load(DatasetSpec(name, data_dir, validation_share, subset, seed, download))
 

@@ -71,11 +71,15 @@ def _check_word(name: str, word: str, known: tuple[str, ...]) -> None:
 
 
 def _check_count(name: str, value: int | None) -> None:
-    if value is not None and (int(value) != value or value < 1):
-        raise InvalidInput(f"{name} {value} must be a whole number of at least 1")
+    if value is not None and (not _is_number(value) or value % 1 != 0 or value < 1):
+        raise InvalidInput(f"{name} {value!r} must be a whole number of at least 1")
 
 
 def _check_number(name: str, value: float, below: float = float("inf"), above_zero: bool = False) -> None:
-    if not isfinite(value) or not 0 <= value < below or (above_zero and value == 0):
+    if not _is_number(value) or not 0 <= value < below or (above_zero and value == 0):
         limit = "finite" if below == float("inf") else f"below {below:g}"
-        raise InvalidInput(f"{name} {value} must be {'above 0' if above_zero else '0 or more'} and {limit}")
+        raise InvalidInput(f"{name} {value!r} must be {'above 0' if above_zero else '0 or more'} and {limit}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

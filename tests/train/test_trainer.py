@@ -213,6 +213,9 @@ def test_hyperparameters_of_the_configuration_override_the_settings_by_their_nam
         ("momentum", 1.0, InvalidInput, "momentum 1.0 must be 0 or more and below 1"),
         ("weight_decay", -1e-4, InvalidInput, "weight_decay -0.0001 must be 0 or more and finite"),
         ("epochs", 0, InvalidInput, "epochs 0 must be a whole number of at least 1"),
+        ("epochs", "many", InvalidInput, "epochs 'many' must be a whole number of at least 1"),
+        ("threads", True, InvalidInput, "threads True must be a whole number of at least 1"),
+        ("momentum", "0.9", InvalidInput, "momentum '0.9' must be 0 or more and below 1"),
         ("batch_size", 2.5, InvalidInput, "batch_size 2.5 must be a whole number of at least 1"),
     ],
 )
