@@ -5,6 +5,8 @@ Heavy libraries are imported by the commands that need them, so that `hwopt --he
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +40,24 @@ def main() -> None:
         sys.exit(2)
 
 
+def _fail(message: str) -> None:
+    """Print an error without a traceback and exit with code 2."""
+    Console(stderr=True, soft_wrap=True).print(
+        f"error: {message}", style="red", markup=False, highlight=False
+    )
+    sys.exit(2)
+
+
+@contextmanager
+def _interruptible(kept: str) -> Iterator[None]:
+    """On Ctrl-C, say what is kept and exit with code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(f"\nstopped; {kept} are kept: the same command goes on from here")
+        sys.exit(130)
+
+
 @app.command()
 def env() -> None:
     """Show versions, devices, and which sensors can be read."""
@@ -68,7 +88,7 @@ def profile(
 
     seconds = _parse_duration(budget)
     loaded = SpaceFile(str(space))() if space else None
-    with ProgressDisplay(console) as progress:
+    with _interruptible("finished rows"), ProgressDisplay(console) as progress:
         profile_device(out, device, seconds, loaded, batch_size, seed, progress, name)
     console.print(validation_table(load_device(str(out)), "hybrid"))
 
@@ -124,20 +144,16 @@ def search(
     changes = {"n_trials": trials, "jobs": jobs, "seed": seed}
     loaded = loaded.changed(**{key: value for key, value in changes.items() if value is not None})
     folder = out or Path("results") / experiment.stem
-    try:
-        with ProgressDisplay(console) as progress:
-            opened = open_search(loaded, folder, progress)
-            with opened.study:
-                _print_setting(opened)
-                listener = _Listener(progress, opened, loaded.n_trials)
-                reason = opened.study.run(loaded.n_trials, loaded.jobs, listener)
-                console.print(f"search ended: {reason}", highlight=False)
-                retrain_front(opened, progress)
-                if loaded.verify.measure:
-                    measure_front(opened, progress)
-    except KeyboardInterrupt:
-        console.print("\nstopped; finished trials are kept: the same command goes on from here")
-        sys.exit(130)
+    with _interruptible("finished trials"), ProgressDisplay(console) as progress:
+        opened = open_search(loaded, folder, progress)
+        with opened.study:
+            _print_setting(opened)
+            listener = _Listener(progress, opened, loaded.n_trials)
+            reason = opened.study.run(loaded.n_trials, loaded.jobs, listener)
+            console.print(f"search ended: {reason}", highlight=False)
+            retrain_front(opened, progress)
+            if loaded.verify.measure:
+                measure_front(opened, progress)
     _write_report(folder / "study.db", folder)
 
 

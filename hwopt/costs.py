@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwopt.errors import InvalidInput, UnknownName, nearest
+from hwopt.errors import Infeasible, InvalidInput, UnknownName, nearest
 
 Array = NDArray[np.float64]
 CostFunction = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, ArrayLike]]
@@ -156,6 +156,24 @@ def violation(budgets: Sequence[Budget], costs: Costs) -> Array:
     return total
 
 
+def check_priced(costs: Costs) -> None:
+    """Raise Infeasible, with a reason, where not one of the n configs can be priced."""
+    if not feasible([], costs).any():
+        reason = next((reason for reason in costs.reasons if reason), "the costs are NaN")
+        raise Infeasible(f"no configuration of {costs.n} could be priced: {reason}")
+
+
+def check_confidence(budget: Budget, costs: Costs) -> None:
+    """Raise Infeasible where no finite bound of the costs has the budget's confidence."""
+    n = len(costs.residuals.get(budget.metric, ()))
+    if n and budget.confidence > n / (n + 1) * (1 + 1e-12):
+        raise Infeasible(
+            f"no upper bound of {budget.metric} has confidence {budget.confidence:g}: the cost model was "
+            f"calibrated on {n} networks, which allow at most {n / (n + 1):.3f}; lower the confidence or "
+            "measure more networks"
+        )
+
+
 def price(function: CostFunction, configs: Sequence[Mapping[str, Any]]) -> Costs:
     """Call a cost function and check what it returns: a mapping from metric to n values.
 
@@ -208,7 +226,7 @@ def _parse_text(metric: str, text: str) -> float:
         raise InvalidInput(f"budget {metric}: {text!r} is no quantity; write 250 or '250 W'") from None
     unit = unit.strip()
     if unit and unit not in units:
-        wanted = f"use {', '.join(units)}" if units else "it has no unit: write a plain number"
+        wanted = f"use {', '.join(units)}" if units else f"units go with names in {', '.join(UNITS)}"
         raise InvalidInput(f"budget {metric}: unit {unit!r} of {text!r} does not measure {metric}; {wanted}")
     return value * units.get(unit, 1.0)
 

@@ -104,7 +104,7 @@ def test_limits_are_parsed_into_si_units(metric, quantity, limit):
         ("power_w", None, "no number"),
         ("power_w", True, "no number"),
         ("time_s", "5 W", "unit 'W' of '5 W' does not measure time_s; use s, ms"),
-        ("flops", "3 GB", "it has no unit"),
+        ("flops", "3 GB", "units go with names in _s, _w, _j, _bytes"),
     ],
 )
 def test_wrong_limits_say_what_is_wanted(metric, quantity, text):

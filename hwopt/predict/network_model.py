@@ -29,6 +29,7 @@ MIN_NETWORKS = 4  # with fewer measured networks the layers are summed as they a
 _NEUTRAL, _PRIOR_WEIGHTS = np.array([1.0, 1.0, 0.0]), np.array([0.3, 0.3, 1e-4])
 _WORKSPACES = np.linspace(0.0, 1.5, 31)
 _TILE = 16  # channels of a block in the layout that convolutions copy to
+_IMAGE_CHANNELS = 3  # inputs of so few channels are read as they are
 _CONVOLUTION_COLUMNS = (
     *("input_bytes", "weight_bytes", "output_bytes", "in_channels", "out_channels", "kernel_h", "kernel_w"),
 )
@@ -140,22 +141,26 @@ def is_matrix(table: NetworkTable) -> NDArray[np.bool_]:
 def memory_bytes(table: NetworkTable, workspace: float) -> Array:
     """Return the peak memory of each network, [m], with a share of the copies that convolutions make.
 
-    A convolution with a window copies weights and input into blocks of channels, computes a blocked output,
-    drops the input's copy and writes the output in the network's layout: beyond input and output it holds
-    max(blocked input + blocked output - output, blocked output), and the copy of the weights.
+    A convolution with a window, or on the few channels of an image, copies weights and input into blocks of
+    channels, computes a blocked output, drops the input's copy and writes the output in the network's layout:
+    beyond input and output it holds max(blocked input + blocked output - output, blocked output), and the
+    copy of the weights.
     """
     column = {name: table.layers[name].to_numpy(dtype=float) for name in _CONVOLUTION_COLUMNS}
     blocked_in = column["input_bytes"] * _blocks(column["in_channels"])
     blocked_out = column["output_bytes"] * _blocks(column["out_channels"])
-    blocked_in = np.where(column["in_channels"] > 3, blocked_in, 0.0)  # images are read as they are
+    blocked_in = np.where(
+        column["in_channels"] > _IMAGE_CHANNELS, blocked_in, 0.0
+    )  # images are read as they are
     copies = column["weight_bytes"] + np.maximum(
         blocked_in + blocked_out - column["output_bytes"], blocked_out
     )
     is_conv = np.char.startswith(table.layers["kind"].to_numpy(dtype=str), "conv")
-    has_window = is_conv & (column["kernel_h"] * column["kernel_w"] > 1)
+    has_window = column["kernel_h"] * column["kernel_w"] > 1  # without one it is a matrix product, uncopied
+    is_blocked = is_conv & (has_window | (column["in_channels"] <= _IMAGE_CHANNELS))
     held = column["input_bytes"] + column["output_bytes"] + workspace * copies
     peaks = np.zeros(table.n_networks)
-    np.maximum.at(peaks, table.segment[has_window], held[has_window])
+    np.maximum.at(peaks, table.segment[is_blocked], held[is_blocked])
     weights = np.minimum(table.sum(column["weight_bytes"]), table.memory_bytes)
     return np.maximum(table.memory_bytes, weights + (peaks if workspace > 0 else 0.0))
 

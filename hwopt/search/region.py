@@ -12,7 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwopt.costs import Budget, CostFunction, Costs, feasible, price, violation
+from hwopt.costs import (
+    Budget,
+    CostFunction,
+    Costs,
+    check_confidence,
+    check_priced,
+    feasible,
+    price,
+    violation,
+)
 from hwopt.errors import Infeasible
 from hwopt.space import Config, SearchSpace
 
@@ -57,8 +66,11 @@ def survey(space: SearchSpace, costs: CostFunction, budgets: Sequence[Budget], s
         batch = space.from_unit(sequence.random(_BATCH))
         priced.append(price(costs, batch))
         drawn += batch
+        for budget in budgets:
+            check_confidence(budget, priced[-1])
         n_found += int(feasible(budgets, priced[-1]).sum())
     everything = concatenate(priced)
+    check_priced(everything)
     mask = feasible(budgets, everything)
     broken = count_broken(budgets, everything)
     is_priced = feasible([], everything)
@@ -120,17 +132,6 @@ def _explain(
     budgets: Sequence[Budget], surveyed: Costs, broken: dict[str, int], config: Config, costs: Costs
 ) -> str:
     """Say which budget binds, by how much, and show the least violating config."""
-    if not np.isfinite(violation(budgets, costs)[0]):
-        if not np.isfinite([costs[metric][0] for metric in costs]).all():
-            reason = next((reason for reason in surveyed.reasons if reason), "the costs are NaN")
-            return f"no configuration of {surveyed.n} could be priced: {reason}"
-        budget = next(b for b in budgets if not np.isfinite(b.bound(costs)[0]))
-        n = len(costs.residuals[budget.metric])
-        return (
-            f"no upper bound of {budget.metric} has confidence {budget.confidence:g}: the cost model was "
-            f"calibrated on {n} networks, which allow at most {n / (n + 1):.3f}; lower the confidence or "
-            "measure more networks"
-        )
     excess = {budget.metric: float(budget.excess(costs)[0]) for budget in budgets}
     binding = max(budgets, key=lambda budget: excess[budget.metric])
     metric, bound = binding.metric, float(binding.bound(costs)[0])

@@ -24,7 +24,15 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from hwopt.costs import Budget, CostFunction, check_metric, parse_quantity, price
+from hwopt.costs import (
+    Budget,
+    CostFunction,
+    check_confidence,
+    check_metric,
+    check_priced,
+    parse_quantity,
+    price,
+)
 from hwopt.errors import HwoptError, InvalidInput, did_you_mean
 from hwopt.space import SearchSpace
 from hwopt.train.data import DatasetSpec
@@ -147,11 +155,13 @@ class Experiment(_Section):
         """Return the budgets, quantiles turned into limits at the budget's own confidence."""
         n = N_QUANTILE if any(section.quantile for section in self.budgets.values()) else 1
         sample = price(costs, space.sample(n, np.random.default_rng(0)))
+        check_priced(sample)
         budgets = []
         for metric, section in self.budgets.items():
             check_metric(metric, list(sample))
             limit = section.limit
             if section.quantile is not None:
+                check_confidence(Budget(metric, 1.0, section.confidence), sample)
                 upper = sample.upper(metric, section.confidence)
                 limit = float(f"{np.nanquantile(upper, section.quantile):.3g}")
             assert limit is not None
