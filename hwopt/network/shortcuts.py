@@ -62,7 +62,7 @@ def _addmm(args: tuple[Any, ...]) -> Any:
 
 def _batch_norm(args: tuple[Any, ...]) -> Any:
     x, statistics = args[0], args[1:5]
-    if not _is_plain(x) or x.dim() < 2 or x.dtype != torch.float32 or args[5]:
+    if not _is_plain(x) or x.dim() < 2 or x.dtype != torch.float32:
         return None
     channels = x.shape[1:2]
     if not all(_is_plain(s) and s.shape == channels and s.dtype == x.dtype for s in statistics):
