@@ -34,10 +34,9 @@ def main() -> None:
     try:
         app()
     except HwoptError as error:
-        Console(stderr=True, soft_wrap=True).print(
-            f"error: {error}", style="red", markup=False, highlight=False
-        )
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'writing'}: {error.strerror or error}; what is finished is kept")
 
 
 def _fail(message: str) -> None:
