@@ -16,7 +16,7 @@ from hwopt.costs import Array, Budget, CostFunction, Costs, check_metric, feasib
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
 from hwopt.search.pareto import hypervolume
 from hwopt.search.region import Region, survey
-from hwopt.search.strategies import STRATEGIES, Observation, Rejection, Situation
+from hwopt.search.strategies import STRATEGIES, Observation, Rejection, Situation, log_axis
 from hwopt.space import Config, SearchSpace
 
 STATUSES = ("complete", "stopped", "failed")
@@ -228,7 +228,8 @@ class Optimizer:
         return survey(self.space, self.costs, (), self.seed)
 
     def _log_reference(self) -> Array:
-        return np.array([self.reference["error"], *[np.log(self.reference[m]) for m in self.objectives[1:]]])
+        costs = [log_axis(name, np.array(self.reference[name])) for name in self.objectives[1:]]
+        return np.array([self.reference["error"], *costs])
 
     def _price_one(self, configs: Sequence[Config]) -> Costs:
         return price(self.costs, configs)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwopt.costs import Array, Budget, CostFunction, Costs, feasible, price
 from hwopt.errors import Infeasible, InvalidInput
@@ -37,6 +38,11 @@ class Observation:
     status: str  # complete, stopped, failed
     is_feasible: bool = True
     metrics: dict[str, float] = field(default_factory=dict)  # what else the training revealed
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether every cost could be predicted."""
+        return all(np.isfinite(cost) for cost in self.costs.values())
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,11 @@ class Situation:
 
     def front(self) -> list[Observation]:
         """Return the complete, feasible told configs that no other one dominates."""
-        complete = [o for o in self.told if o.status == "complete" and (o.is_feasible or not self.budgets)]
+        complete = [
+            o
+            for o in self.told
+            if o.status == "complete" and o.is_priced and (o.is_feasible or not self.budgets)
+        ]
         keep = nondominated(self.outcomes(complete))
         return [observation for observation, is_kept in zip(complete, keep, strict=True) if is_kept]
 
@@ -104,8 +114,16 @@ class Situation:
 
     def log_costs(self, costs: Costs) -> Array:
         """Return the costs among the objectives on their logarithmic axes, shape [n, m - 1]."""
-        columns = [np.log(costs[name]) for name in self.objectives[1:]]
+        columns = [log_axis(name, costs[name]) for name in self.objectives[1:]]
         return np.stack(columns, axis=1) if columns else np.zeros((costs.n, 0))
+
+
+def log_axis(name: str, values: Array) -> Array:
+    """Return costs on their logarithmic axis; raise InvalidInput where one is not positive."""
+    if np.any(values <= 0):
+        reason = "objectives are compared by their logarithms, so costs must be positive"
+        raise InvalidInput(f"{name} = {np.min(values):g}: {reason}")
+    return np.asarray(np.log(values))
 
 
 Strategy = Callable[[Situation, np.random.Generator], Choice]
@@ -127,7 +145,8 @@ def random(situation: Situation, rng: np.random.Generator) -> Choice:
         rejections.append(_rejection(situation, config, costs))
     if situation.candidates is not None:
         raise Infeasible(f"none of the {len(rejections)} candidates left keeps the budgets; raise a limit")
-    return _after_rejections(situation, _from_region(situation, rng), 0, rejections)
+    order = rng.permutation(len(situation.region().configs))
+    return _after_rejections(situation, _from_region(situation, order, rng), 0, rejections)
 
 
 def ehvi(situation: Situation, rng: np.random.Generator) -> Choice:
@@ -137,6 +156,9 @@ def ehvi(situation: Situation, rng: np.random.Generator) -> Choice:
     configs stand in it, and in the front, at their predicted mean (Kriging believer, Ginsbourger et al.
     2010).
     """
+    if not _is_started(situation) and situation.candidates is None:
+        order = np.roll(np.arange(len(situation.region().configs)), -situation.n_known)
+        return Choice(_from_region(situation, order, rng), 1)
     pool = _candidates(situation, rng)
     costs = price(situation.costs, pool)
     keep = np.flatnonzero(feasible(situation.budgets, costs))
@@ -190,18 +212,13 @@ def _fit(situation: Situation) -> GaussianProcess:
 def _candidates(situation: Situation, rng: np.random.Generator) -> list[Config]:
     """Return distinct candidates that are neither told nor pending."""
     if situation.candidates is not None:
-        pool = list(situation.candidates)
-    elif not _is_started(situation):
-        pool = [_redraw(situation.space, config, rng) for config in situation.region().configs]
-        pool = pool[situation.n_known :] + pool[: situation.n_known]  # the next of the sequence comes first
+        pool = [situation.candidates[i] for i in rng.permutation(len(situation.candidates))]
     else:
         pool = _global(situation, rng) + _local(situation, rng)
     fresh = {situation.space.key(config): config for config in pool}
     pool = [config for key, config in fresh.items() if key not in situation.taken]
     if not pool:
         raise Infeasible("every candidate has been told or is pending; stop here, or give more candidates")
-    if situation.candidates is not None and not _is_started(situation):
-        return [pool[i] for i in rng.permutation(len(pool))]
     return pool
 
 
@@ -241,10 +258,10 @@ def _drawer(situation: Situation, rng: np.random.Generator) -> Callable[[], Conf
     return draw
 
 
-def _from_region(situation: Situation, rng: np.random.Generator) -> Config:
-    """Return an untaken config of the feasible region, the rest of it drawn anew."""
+def _from_region(situation: Situation, order: NDArray[np.intp], rng: np.random.Generator) -> Config:
+    """Return the first untaken config of the feasible region in this order, its non-structural part new."""
     region = situation.region().configs
-    for i in rng.permutation(len(region)):
+    for i in order:
         for config in (_redraw(situation.space, region[i], rng), region[i]):
             fits = feasible(situation.budgets, price(situation.costs, [config]))[0]
             if fits and situation.space.key(config) not in situation.taken:

@@ -304,3 +304,22 @@ def test_a_small_space_is_exhausted_without_repeats():
             optimizer.tell(optimizer.ask().config, error=0.5)
         with pytest.raises(Infeasible, match=r"every (feasible configuration|candidate)"):
             optimizer.ask()
+
+
+def test_a_cost_of_zero_is_no_objective():
+    optimizer = Optimizer(
+        make_space(), lambda cs: {"time_s": [0.0] * len(cs)}, objectives=("error", "time_s")
+    )
+    with pytest.raises(InvalidInput, match="time_s = 0: .*must be positive"):
+        search(optimizer, 8)
+
+
+def test_a_told_config_that_cannot_be_priced_is_not_on_the_front():
+    optimizer = Optimizer(
+        make_space(),
+        lambda cs: {"time_s": [math.nan if c["pool"] == "none" else 1.0 for c in cs]},
+        objectives=("error", "time_s"),
+    )
+    for pool, error in (("none", 0.1), ("max", 0.2)):
+        optimizer.tell({"depth": 1, "width": 5, "pool": pool, "learning_rate": 0.1}, error=error)
+    assert [point.values["error"] for point in optimizer.front()] == [0.2]
