@@ -66,10 +66,7 @@ def draw_front(figure: FrontFigure, path: Path, title: str) -> None:
     FigureCanvasAgg(canvas)
     axes = canvas.add_subplot()
     axes.set_xscale("log")
-    is_positive = all(
-        len(p) == 0 or p[:, 1].min() > 0 for p in (figure.front, figure.dominated, figure.infeasible)
-    )
-    axes.set_yscale("log" if is_positive else "linear")
+    axes.set_yscale(_error_scale(figure))
     _draw_points(axes, figure)
     if figure.limit is not None:
         axes.axvline(figure.limit, color="#b2182b", linewidth=1.2, linestyle="--")
@@ -89,6 +86,12 @@ def draw_front(figure: FrontFigure, path: Path, title: str) -> None:
     if any(axes.get_legend_handles_labels()):
         canvas.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     canvas.savefig(path)
+
+
+def _error_scale(figure: FrontFigure) -> str:
+    """Return "log" where the errors span decades, so that the good ones can be told apart, else "linear"."""
+    errors = np.concatenate([figure.front[:, 1], figure.dominated[:, 1], figure.infeasible[:, 1]])
+    return "log" if len(errors) and errors.min() > 0 and errors.max() > 8 * errors.min() else "linear"
 
 
 def _draw_points(axes: "object", figure: FrontFigure) -> None:
@@ -118,12 +121,12 @@ def _draw_points(axes: "object", figure: FrontFigure) -> None:
 
 
 def _plain_ticks(axes: "object") -> None:
-    """Label the logarithmic axes with plain numbers."""
+    """Label logarithmic axes with plain numbers."""
     from matplotlib.axes import Axes
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     assert isinstance(axes, Axes)
-    for axis in (axes.xaxis, axes.yaxis):
+    for axis in [axes.xaxis, axes.yaxis] if axes.get_yscale() == "log" else [axes.xaxis]:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
         axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
