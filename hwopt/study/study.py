@@ -180,21 +180,16 @@ class Study:
 
     def end_trial(self, trial: Trial, outcome: Outcome, listener: Listener) -> None:
         """Write how a trial ended, tell the optimizer, and let the listener know."""
-        values = outcome.values
+        error = outcome.values.get("error")
+        metrics = {name: value for name, value in outcome.values.items() if name != "error"}
         self.store.end_trial(
-            trial.number,
-            outcome.status,
-            values.get("error"),
-            {name: value for name, value in values.items() if name != "error"},
-            outcome.reason,
-            outcome.train_s,
-            outcome.curve,
+            trial.number, outcome.status, error, metrics, outcome.reason, outcome.train_s, outcome.curve
         )
         ended = replace(
             trial,
             status=outcome.status,
-            error=values.get("error"),
-            metrics={name: value for name, value in values.items() if name != "error"},
+            error=error,
+            metrics=metrics,
             reason=outcome.reason,
             train_s=outcome.train_s,
             curve=tuple(error for error, _ in outcome.curve),
@@ -244,7 +239,9 @@ class Study:
         return trial
 
     def _tell(self, trial: Trial) -> None:
-        values = None if trial.error is None else {"error": trial.error, **trial.metrics}
+        """Tell the optimizer what training reveals; a cost that it measured stays in the store."""
+        revealed = {k: v for k, v in trial.metrics.items() if k not in self.optimizer.metrics}
+        values = None if trial.error is None else {"error": trial.error, **revealed}
         self.optimizer.tell(trial.config, values, status=trial.status, curve=trial.curve)
 
     def _open(self) -> None:

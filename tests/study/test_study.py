@@ -171,6 +171,16 @@ def test_a_study_is_not_continued_with_another_cost_model(tmp_path):
               ("error", "time_s"), seed=3)  # fmt: skip
 
 
+def test_a_training_may_report_a_cost_that_was_predicted(tmp_path):
+    def measuring(config, report):
+        return {"error": error_of(config), "time_s": 0.1}
+
+    for _ in range(2):  # and the study can be continued
+        with Study(tmp_path / "study.db", make_space(), costs, measuring, seed=1) as study:
+            study.run(2)
+            assert study.trials()[0].metrics == {"time_s": 0.1}
+
+
 @pytest.mark.parametrize("n", [0, -2, 1.5, "3", True])
 def test_the_number_of_trials_is_a_positive_whole_number(tmp_path, n):
     with (
