@@ -108,5 +108,5 @@ def staircase(front: Array, reference: Array) -> tuple[Array, Array, Array]:
     corners = [product(*[edge[part] for edge in edges]) for part in (slice(None, -1), slice(1, None))]
     starts, ends = (np.array(list(corner), dtype=float) for corner in corners)  # k = 0: one cell, [1, 0]
     reached = np.all(inside[None, :, 1:] <= starts[:, None, :], axis=2)  # [cells, f]
-    errors = np.where(reached, inside[None, :, 0], reference[0])
+    errors = np.where(reached, inside[None, :, 0], np.inf)
     return starts, ends, np.min(errors, axis=1, initial=reference[0])

@@ -79,6 +79,15 @@ def test_starting_a_trial_takes_its_config_from_the_queue_or_changes_nothing(tmp
         assert store.queued()[1] == {"width": 5} and len(store.trials()) == 1
 
 
+def test_a_trial_whose_rejections_cannot_be_written_is_not_written_either(tmp_path):
+    with Store(tmp_path / "study.db") as store:
+        store.enqueue({"width": 4})
+        of_another_trial = Rejected(99, {"width": 64}, {"time_s": 9.0}, ("time_s",))
+        with pytest.raises(StudyError, match="FOREIGN KEY"):
+            store.start_trial(make_trial(0), [of_another_trial], queued=1)
+        assert store.trials() == [] and store.queued() is not None
+
+
 def test_checks_are_kept_by_trial_and_kind(tmp_path):
     with Store(tmp_path / "study.db") as store:
         store.start_trial(make_trial(0))
