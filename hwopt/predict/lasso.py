@@ -44,7 +44,9 @@ def fit_lasso(X: Array, y: Array) -> SparsePolynomial:
     from sklearn.linear_model import LassoCV
 
     mean, scale = _moments(X)
-    standard, unit = (X - mean) / scale, float(np.std(y)) or 1.0
+    standard, unit = (X - mean) / scale, float(np.std(y))
+    if unit == 0.0:  # nothing to explain
+        return SparsePolynomial(mean, scale, np.zeros(X.shape[1]), float(y[0]), 0.0)
     largest = float(np.abs(standard.T @ (y - y.mean())).max()) / (len(y) * unit) or 1.0  # leaves no feature
     penalties = np.geomspace(largest, largest * _SMALLEST_PENALTY, _N_PENALTIES)
     lasso = LassoCV(
