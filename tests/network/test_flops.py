@@ -45,6 +45,7 @@ def test_flops_and_parameters_of_a_known_network_equal_those_that_pytorch_counts
     assert graph.unknown_operators == ()
 
 
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")  # of older torchvisions
 def test_every_classification_network_of_torchvision_is_counted_as_pytorch_counts_it():
     wrong = {}
     for name in models.list_models(module=models):
