@@ -4,10 +4,12 @@ Errors that a user can act on are printed without a traceback, with exit code 2;
 Heavy libraries are imported by the commands that need them, so that `hwopt --help` answers at once.
 """
 
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,13 +50,30 @@ def _fail(message: str) -> None:
 
 
 @contextmanager
-def _interruptible(kept: str) -> Iterator[None]:
-    """On Ctrl-C, say what is kept and exit with code 130."""
+def _interruptible(kept: str) -> Iterator[Callable[[], None]]:
+    """On Ctrl-C, say what is kept and exit with code 130.
+
+    Yields a function that raises KeyboardInterrupt once Ctrl-C was pressed: an interrupt that arrives in a
+    destructor or a callback is swallowed there, and would be lost otherwise.
+    """
+    presses: list[int] = []
+
+    def remember(signal_number: int, frame: FrameType | None) -> None:
+        presses.append(signal_number)
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if presses:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, remember)
     try:
-        yield
+        yield check
     except KeyboardInterrupt:
         console.print(f"\nstopped; {kept} are kept: the same command goes on from here")
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @app.command()
@@ -143,17 +162,18 @@ def search(
     changes = {"n_trials": trials, "jobs": jobs, "seed": seed}
     loaded = loaded.changed(**{key: value for key, value in changes.items() if value is not None})
     folder = out or Path("results") / experiment.stem
-    with _interruptible("finished trials"), ProgressDisplay(console) as progress:
+    with _interruptible("finished trials") as check, ProgressDisplay(console) as progress:
         opened = open_search(loaded, folder, progress)
         with opened.study:
             _print_setting(opened)
-            listener = _Listener(progress, opened, loaded.n_trials)
+            listener = _Listener(progress, opened, loaded.n_trials, check)
             reason = opened.study.run(loaded.n_trials, loaded.jobs, listener)
             console.print(f"search ended: {reason}", highlight=False)
             retrain_front(opened, progress)
             if loaded.verify.measure:
                 measure_front(opened, progress)
     _write_report(folder / "study.db", folder)
+    _check_completed(folder / "study.db")
 
 
 @app.command()
@@ -168,13 +188,16 @@ def report(
 class _Listener:
     """Shows how trials go, with the best error so far."""
 
-    def __init__(self, progress: "ProgressDisplay", search: "Search", n_trials: int) -> None:
-        self._progress, self._n_trials = progress, n_trials
+    def __init__(
+        self, progress: "ProgressDisplay", search: "Search", n_trials: int, check: Callable[[], None]
+    ) -> None:
+        self._progress, self._n_trials, self._check = progress, n_trials, check
         ended = [trial for trial in search.study.trials() if trial.told is not None]
         self._n_ended = len(ended)
         self._errors = [t.error for t in ended if t.error is not None and t.is_feasible]
 
     def __call__(self, event: str, trial: "Trial") -> None:
+        self._check()
         if event == "end":
             self._n_ended += 1
             if trial.error is not None and trial.is_feasible:
@@ -204,6 +227,16 @@ def _print_setting(search: "Search") -> None:
         f"{'; ' + broken if broken else ''})",
         highlight=False,
     )
+
+
+def _check_completed(study: Path) -> None:
+    """Raise StudyError, with the first reason, where every training failed."""
+    from hwopt.study.store import Store
+
+    with Store(study, read_only=True) as store:
+        trials = store.trials()
+    if trials and all(trial.status == "failed" for trial in trials):
+        raise StudyError(f"all {len(trials)} trainings failed; the first: {trials[0].reason}")
 
 
 def _write_report(study: Path, folder: Path) -> None:

@@ -39,7 +39,7 @@ class Costs(Mapping[str, Array]):
     Args:
         values: point predictions, metric -> shape [n], in SI units.
         residuals: metric -> ln(measured / predicted) of calibration networks, shape [n_calibration], in any
-            order. A metric without them is taken as exact.
+            order. Without an entry a metric is exact; with an empty one it has no finite bound.
         reasons: for each config why it could not be priced, or None.
     """
 
@@ -166,7 +166,7 @@ def check_priced(costs: Costs) -> None:
 def check_confidence(budget: Budget, costs: Costs) -> None:
     """Raise Infeasible where no finite bound of the costs has the budget's confidence."""
     n = len(costs.residuals.get(budget.metric, ()))
-    if n and budget.confidence > n / (n + 1) * (1 + 1e-12):
+    if budget.metric in costs.residuals and budget.confidence > n / (n + 1) * (1 + 1e-12):
         raise Infeasible(
             f"no upper bound of {budget.metric} has confidence {budget.confidence:g}: the cost model was "
             f"calibrated on {n} networks, which allow at most {n / (n + 1):.3f}; lower the confidence or "
@@ -253,6 +253,8 @@ def _quantile(residuals: Array, confidence: float) -> float:
 def _cumulative(residuals: Array, errors: Array) -> Array:
     """Return the probability of a residual at most `errors`, [n]: the inverse of `_quantile`."""
     n = len(residuals)
+    if n == 0:
+        return np.zeros_like(errors)
     ranks = np.interp(errors, residuals, np.arange(1, n + 1), left=0.0, right=float(n))
     # np.interp takes the first of tied residuals; the highest rank among them is the one that holds
     ties = np.searchsorted(residuals, errors, side="right")

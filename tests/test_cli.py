@@ -202,6 +202,9 @@ def wait_for_trials(path, n):
         ('name = "digits"\nsubset = 300', 'name = "cifar10"\ndata_dir = "."', "cifar"),
         ("subset = 300", "subset = 3", "subset 3"),
         ("epochs = 2", "epochs = 0", "epochs"),
+        ("epochs = 2", 'epochs = 2\ndevice = "gpu"', "device 'gpu' is not one of torch's"),
+        ("epochs = 2", 'epochs = 2\nchannels_last = "yes"', "write true or false"),
+        ("n_trials = 5", "n_trials = 5\nenqueue = [{width = 1}]", "enqueue[0]: config: width = 1"),
     ],
 )
 def test_bad_experiments_end_with_code_2_and_one_message(run, folder, old, new, text):
@@ -220,6 +223,7 @@ def test_bad_experiments_end_with_code_2_and_one_message(run, folder, old, new, 
         ("(1, 8, 8)", "(3, 8, 8)", "inputs of shape (3, 8, 8)"),
         ("16 * width", "15 * width", "no configuration of 1024 could be priced"),
         ("return nn.Sequential(", "return (", "not a torch.nn.Module"),
+        ("nn.Linear(16 * width, 10)", "nn.Linear(16 * width, 7)", "give 7 outputs, digits has 10 classes"),
         ('config["width"]', 'config["widht"]', "build raised KeyError: 'widht'"),
         ('name="learning_rate"', 'name="width"', "2 dimensions are called 'width'"),
         (', name="learning_rate"', "", "has no name"),
@@ -255,13 +259,22 @@ def test_bad_arguments_end_with_code_2_and_one_message(run, arguments, text, tmp
 
 
 def test_a_training_that_fails_does_not_end_the_search(run, folder):
-    failing = 'if width < 20 and not torch.empty(0).is_meta:\n        raise RuntimeError("too narrow")\n    '
+    condition = 'config["learning_rate"] > 0.03 and not torch.empty(0).is_meta'
+    failing = f'if {condition}:\n        raise RuntimeError("too fast")\n    '
     text = SPACE.replace("return nn.Sequential(", failing + "return nn.Sequential(")
     (folder / "space.py").write_text("import torch\n" + text)
     code, out, _ = run("search", folder / "x.toml", "--out", folder / "out")
-    assert code == 0 and "too narrow" in out
+    assert code == 0 and "too fast" in out
     with Store(folder / "out" / "study.db", read_only=True) as store:
         assert "failed" in {trial.status for trial in store.trials()}
+
+
+def test_a_search_in_which_every_training_fails_ends_with_code_2(run, folder):
+    failing = 'if not torch.empty(0).is_meta:\n        raise RuntimeError("no luck")\n    '
+    text = SPACE.replace("return nn.Sequential(", failing + "return nn.Sequential(")
+    (folder / "space.py").write_text("import torch\n" + text)
+    code, _, err = run("search", folder / "x.toml", "--out", folder / "out", "--trials", "2")
+    assert code == 2 and "all 2 trainings failed; the first:" in err and "no luck" in err
 
 
 def test_a_study_of_another_experiment_is_refused(run, folder):

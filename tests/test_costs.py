@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwopt import Budget, Costs, InvalidInput, UnknownName
-from hwopt.costs import check_metric, feasible, price, violation
+from hwopt import Budget, Costs, Infeasible, InvalidInput, UnknownName
+from hwopt.costs import check_confidence, check_metric, feasible, price, violation
 
 
 def test_upper_bounds_are_order_statistics_of_the_calibration_errors():
@@ -50,6 +50,14 @@ def test_tied_errors_keep_the_highest_probability():
     costs = Costs({"time_s": [1.0]}, {"time_s": [0.0, 0.0, 0.0]})
     assert costs.probability("time_s", 1.0)[0] == 0.75
     assert costs.upper("time_s", 0.75)[0] == 1.0
+
+
+def test_without_any_calibration_error_there_is_no_bound_either():
+    costs = Costs({"time_s": [2.0]}, {"time_s": []})
+    assert costs.upper("time_s", 0.5)[0] == math.inf
+    assert costs.probability("time_s", 9.0)[0] == 0.0
+    with pytest.raises(Infeasible, match="calibrated on 0 networks"):
+        check_confidence(Budget("time_s", 3), costs)
 
 
 def test_without_a_distribution_costs_are_exact():

@@ -84,7 +84,7 @@ class DeviceModel:
                 continue
             figures = error_figures(values[known], predicted[metric][known])
             covered = values[known] <= costs.upper(metric, _LEVEL)[known]
-            coverage = float(covered.mean()) if metric in self.residuals else float("nan")
+            coverage = float(covered.mean()) if len(self.residuals[metric]) else float("nan")
             row = {"metric": metric, "level": "network", "split": split, **figures, "coverage_90": coverage}
             rows.append(row)
         return rows
@@ -99,7 +99,8 @@ class DeviceModel:
             if np.isfinite(errors).any():
                 residuals[metric] = errors[np.isfinite(errors)]
             else:
-                self.notes.append(f"{metric}: no measured network to calibrate on; it has no interval")
+                residuals[metric] = np.empty(0)
+                self.notes.append(f"{metric}: no measured network to calibrate on; it has no bound")
         return residuals
 
     def _networks(self, split: str) -> "pd.DataFrame":

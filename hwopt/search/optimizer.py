@@ -19,6 +19,7 @@ from hwopt.search.region import Region, survey
 from hwopt.search.strategies import STRATEGIES, Observation, Rejection, Situation, log_axis
 from hwopt.space import Config, SearchSpace
 
+_LARGEST_ERROR = 1e6  # a share of wrong answers, or any loss of a sensible size
 STATUSES = ("complete", "stopped", "failed")
 
 
@@ -78,7 +79,9 @@ class Optimizer:
     ) -> None:
         if strategy not in STRATEGIES:
             raise UnknownName(f"no strategy {strategy!r}{did_you_mean(strategy, STRATEGIES)}")
-        self.space, self.costs, self.budgets = space, costs, tuple(budgets)
+        self.space, self.costs, self.budgets = space, costs, _check_budgets(budgets)
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise InvalidInput(f"seed = {seed!r} must be a whole number from 0")
         self.strategy, self.aware, self.seed = strategy, aware, seed
         self.metrics = tuple(self._price_one(space.sample(1, np.random.default_rng([seed, 2]))))
         for budget in self.budgets:
@@ -159,6 +162,8 @@ class Optimizer:
             UnknownName: for an unknown hyperparameter or status.
         """
         config = self.space.validate(config)
+        if values is not None and not isinstance(values, Mapping):
+            raise InvalidInput(f"tell: values = {values!r}; write error={values!r}, or a dict with 'error'")
         given = {**(values or {}), **metrics}
         if status not in STATUSES:
             raise UnknownName(f"tell: no status {status!r}{did_you_mean(status, STATUSES)}")
@@ -241,6 +246,14 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
+def _check_budgets(budgets: Sequence[Budget]) -> tuple[Budget, ...]:
+    budgets = [budgets] if isinstance(budgets, Budget) else list(budgets)
+    for budget in budgets:
+        if not isinstance(budget, Budget):
+            raise InvalidInput(f'budgets: {budget!r} is no Budget; write Budget("power_w", 250)')
+    return tuple(budgets)
+
+
 def _check_objectives(objectives: Sequence[str], metrics: Sequence[str]) -> tuple[str, ...]:
     """Return the objectives with the error first."""
     names = [objectives] if isinstance(objectives, str) else list(objectives)
@@ -271,6 +284,8 @@ def _check_values(values: Mapping[str, Any], status: str, predicted: Sequence[st
         ):
             raise InvalidInput(f"tell: {name} = {value!r} is no finite number; a training without one is "
                                "told as tell(config, None, status='failed')")  # fmt: skip
+        if name == "error" and not 0 <= value <= _LARGEST_ERROR:
+            raise InvalidInput(f"tell: error = {value:g} must lie between 0 and {_LARGEST_ERROR:g}")
         checked[name] = float(value)
     if status == "failed" and checked:
         raise InvalidInput(f"tell: a failed training has no values; got {sorted(checked)}")

@@ -39,6 +39,7 @@ from hwopt.train.data import DatasetSpec
 from hwopt.train.settings import TrainingSettings
 
 N_QUANTILE = 1024  # configs priced to turn a quantile into a limit
+N_TRIED = 32  # configs priced to see whether any can be
 
 
 class _Section(BaseModel):
@@ -153,7 +154,7 @@ class Experiment(_Section):
 
     def resolve_budgets(self, space: SearchSpace, costs: CostFunction) -> list[Budget]:
         """Return the budgets, quantiles turned into limits at the budget's own confidence."""
-        n = N_QUANTILE if any(section.quantile for section in self.budgets.values()) else 1
+        n = N_QUANTILE if any(section.quantile for section in self.budgets.values()) else N_TRIED
         sample = price(costs, space.sample(n, np.random.default_rng(0)))
         check_priced(sample)
         budgets = []

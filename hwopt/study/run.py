@@ -36,6 +36,8 @@ def run_objective(
     curve: list[tuple[float, float]] = []
 
     def report(epoch: int, error: float) -> bool:
+        if epoch != len(curve) + 1:
+            raise TrainingFailed(f"report(epoch={epoch!r}): epochs count 1, 2, ...; next is {len(curve) + 1}")
         if not math.isfinite(error):
             raise TrainingFailed(f"diverged: error {error} after epoch {epoch}")
         curve.append((float(error), time.perf_counter() - begun))

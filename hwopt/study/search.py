@@ -13,15 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from hwopt.costs import Budget
-from hwopt.errors import InvalidInput
+from hwopt.errors import HwoptError, InvalidInput
+from hwopt.network import trace_config
 from hwopt.predict.device import Device, load_device
-from hwopt.space import SearchSpace
+from hwopt.space import Config, SearchSpace
 from hwopt.study.experiment import Experiment, SpaceFile
 from hwopt.study.run import run_objective
 from hwopt.study.store import Trial
 from hwopt.study.study import Study
 from hwopt.train.data import Dataset
 from hwopt.train.objective import TrainingObjective
+from hwopt.train.trainer import check_device
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
 
@@ -49,12 +51,15 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
         HwoptError: for whatever of it cannot be used; nothing is trained before all of it is checked.
     """
     space = experiment.load_space()
+    enqueued = _check_enqueued(experiment, space)
     dataset = experiment.dataset().load()
     _check_shapes(space, dataset)
     device = _open_device(experiment, space, out, progress)
     section = experiment.device
     costs = device.cost_model(space, section.batch_size, section.method, section.dtype, section.mode)
     budgets = experiment.resolve_budgets(space, costs)
+    _check_outputs(space, dataset)
+    check_device(experiment.settings().device)
     loader = SpaceFile(str((experiment.folder / experiment.space).resolve()))
     study = Study(
         out / "study.db",
@@ -70,9 +75,7 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
         description=experiment.identity(),
     )
     if "n_enqueued" not in study.store.meta():
-        for config in experiment.enqueue:
-            study.enqueue(config)
-        study.store.set_meta(n_enqueued=len(experiment.enqueue))
+        study.store.enqueue(enqueued, n_enqueued=len(enqueued))
     return Search(experiment, space, device, budgets, study)
 
 
@@ -128,6 +131,31 @@ def _open_device(experiment: Experiment, space: SearchSpace, out: Path, progress
         measure, budget_s, batch_size = section.measure, section.budget_s, section.batch_size
         profile_device(folder, measure, budget_s, space, batch_size, progress=progress)
     return load_device(str(folder))
+
+
+def _check_enqueued(experiment: Experiment, space: SearchSpace) -> list[Config]:
+    """Return the configs of `enqueue`, checked before the study exists."""
+    checked = []
+    for position, config in enumerate(experiment.enqueue):
+        try:
+            checked.append(space.validate(config))
+        except HwoptError as error:
+            raise InvalidInput(f"enqueue[{position}]: {error}") from None
+    return checked
+
+
+def _check_outputs(space: SearchSpace, dataset: Dataset) -> None:
+    """Check that the networks give one number for each class, on the first config that can be traced."""
+    for config in space.sample(32, np.random.default_rng(0)):
+        try:
+            n_outputs = trace_config(space, config).output_bytes // 4
+        except HwoptError:
+            continue
+        if n_outputs != dataset.n_classes:
+            raise InvalidInput(
+                f"networks of SPACE give {n_outputs} outputs, {dataset.name} has {dataset.n_classes} classes"
+            )
+        return
 
 
 def _check_shapes(space: SearchSpace, dataset: Dataset) -> None:

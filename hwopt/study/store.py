@@ -218,10 +218,12 @@ class Store:
 
     # -- configs to train first, and what is found out afterwards
 
-    def enqueue(self, config: Config) -> None:
-        """Add a config that is trained before any proposal."""
+    def enqueue(self, configs: Sequence[Config], **meta: Any) -> None:
+        """Add configs that are trained before any proposal, together with entries of `meta`."""
         with self._write() as connection:
-            connection.execute("INSERT INTO queue (config) VALUES (?)", (_dump(config),))
+            connection.executemany("INSERT INTO queue (config) VALUES (?)", [(_dump(c),) for c in configs])
+            rows = [(key, _dump(value)) for key, value in meta.items()]
+            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
     def queued(self) -> tuple[int, Config] | None:
         """Return the first of the queue with its identity, or None."""

@@ -78,7 +78,7 @@ class Study:
         self.optimizer = Optimizer(space, costs, budgets, objectives, strategy, aware, reference, seed)
         self._identity = {
             "space": space.describe(),
-            "budgets": [asdict(budget) for budget in budgets],
+            "budgets": [asdict(budget) for budget in self.optimizer.budgets],
             "objectives": list(self.optimizer.objectives),
             "strategy": strategy,
             "aware": aware,
@@ -109,7 +109,7 @@ class Study:
 
     def enqueue(self, config: Mapping[str, Any]) -> None:
         """Train this config before any proposal; a budget that it breaks is no obstacle."""
-        self.store.enqueue(self.optimizer.space.validate(config))
+        self.store.enqueue([self.optimizer.space.validate(config)])
 
     def trials(self) -> list[Trial]:
         """Return all trials by number."""
@@ -338,13 +338,24 @@ def _executor(jobs: int) -> Any:
 
 def _compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to continue a study that is not this one."""
-    now = json.loads(json.dumps(now))
-    for key in now:
-        if then.get(key) != now[key]:
-            raise StudyError(
-                f"{path} belongs to another experiment: its {key} is {_short(then.get(key))}, "
-                f"not {_short(now[key])}; choose another path to start anew"
-            )
+    differing = _first_difference(then, json.loads(json.dumps(now)))
+    if differing:
+        place, old, new = differing
+        raise StudyError(
+            f"{path} belongs to another experiment: its {place} is {_short(old)}, not {_short(new)}; "
+            "choose another path to start anew"
+        )
+
+
+def _first_difference(then: Any, now: Any, place: str = "") -> tuple[str, Any, Any] | None:
+    """Return where two JSON values first differ, as a dotted path, and the two values there."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*now, *then]):
+            found = _first_difference(then.get(key), now.get(key), f"{place}.{key}" if place else key)
+            if found:
+                return found
+        return None
+    return None if then == now else (place, then, now)
 
 
 def _short(value: Any) -> str:

@@ -51,6 +51,9 @@ class TrainingSettings:
         _check_word("schedule", self.schedule, SCHEDULES)
         for name in ("epochs", "batch_size", "threads"):
             _check_count(name, getattr(self, name))
+        if not isinstance(self.deterministic, bool) or not isinstance(self.channels_last, bool | None):
+            got = f"deterministic = {self.deterministic!r}, channels_last = {self.channels_last!r}"
+            raise InvalidInput(f"{got}: write true or false")
         _check_number("learning_rate", self.learning_rate, above_zero=True)
         _check_number("momentum", self.momentum, below=1)
         _check_number("weight_decay", self.weight_decay)

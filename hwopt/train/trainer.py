@@ -68,7 +68,7 @@ def train(
         TrainingFailed: diverged, out of memory, or the network raised; the message says which.
         InvalidInput: there is no such device.
     """
-    device = _device(settings.device)
+    device = check_device(settings.device)
     with seeded(seed, device), _threads(settings.threads), _deterministic(settings.deterministic, device):
         with _failures_named():
             run = _Run(module, dataset, settings, seed, device)
@@ -230,7 +230,8 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
-def _device(name: str) -> torch.device:
+def check_device(name: str) -> torch.device:
+    """Return the device of a name, "auto" being a GPU where there is one; InvalidInput where it is not."""
     has_cuda = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda", torch.cuda.current_device()) if has_cuda else torch.device("cpu")

@@ -256,6 +256,8 @@ def test_references_default_to_the_budget_and_to_a_quantile():
         ({"objectives": ("error", "error")}, InvalidInput, "distinct"),
         ({"reference": {"errors": 1}}, UnknownName, "'errors' is no objective; did you mean error?"),
         ({"reference": {"error": -1}}, InvalidInput, "positive"),
+        ({"budgets": ["250 W"]}, InvalidInput, "is no Budget"),
+        ({"seed": -1}, InvalidInput, "whole number from 0"),
     ],
 )
 def test_wrong_arguments_are_refused_at_construction(arguments, error, text):
@@ -271,6 +273,9 @@ def test_wrong_arguments_are_refused_at_construction(arguments, error, text):
         ({}, {}, InvalidInput, "needs its 'error'"),
         ({"error": 0.1, "time_s": 0.3}, {}, InvalidInput, "time_s is predicted before training"),
         ({"error": "low"}, {}, InvalidInput, "no finite number"),
+        ({"error": -0.1}, {}, InvalidInput, "between 0 and"),
+        ({"error": 1e160}, {}, InvalidInput, "between 0 and"),
+        (0.1, {}, InvalidInput, "write error=0.1"),
         ({"error": 0.1}, {"status": "failed"}, InvalidInput, "a failed training has no values"),
         ({"error": 0.1}, {"status": "done"}, UnknownName, "no status 'done'"),
     ],

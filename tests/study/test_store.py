@@ -68,8 +68,7 @@ def test_an_ended_trial_cannot_end_again(tmp_path):
 
 def test_starting_a_trial_takes_its_config_from_the_queue_or_changes_nothing(tmp_path):
     with Store(tmp_path / "study.db") as store:
-        store.enqueue({"width": 4})
-        store.enqueue({"width": 5})
+        store.enqueue([{"width": 4}, {"width": 5}])
         queued = store.queued()
         assert queued is not None and queued[1] == {"width": 4}
         store.start_trial(make_trial(0), queued=queued[0])
@@ -81,7 +80,7 @@ def test_starting_a_trial_takes_its_config_from_the_queue_or_changes_nothing(tmp
 
 def test_a_trial_whose_rejections_cannot_be_written_is_not_written_either(tmp_path):
     with Store(tmp_path / "study.db") as store:
-        store.enqueue({"width": 4})
+        store.enqueue([{"width": 4}])
         of_another_trial = Rejected(99, {"width": 64}, {"time_s": 9.0}, ("time_s",))
         with pytest.raises(StudyError, match="FOREIGN KEY"):
             store.start_trial(make_trial(0), [of_another_trial], queued=1)

@@ -149,7 +149,7 @@ def test_listeners_hear_start_epochs_and_end(tmp_path):
         ({"seed": 4}, "its seed is 3, not 4"),
         ({"strategy": "random"}, "its strategy is 'ehvi', not 'random'"),
         ({"budgets": [Budget("time_s", 7e-4)]}, "its budgets is"),
-        ({"description": {"epochs": 5}}, "its description is"),
+        ({"description": {"epochs": 5}}, "its description.epochs is None, not 5"),
     ],
 )
 def test_a_study_of_another_experiment_is_not_continued(tmp_path, changes, text):
@@ -204,6 +204,8 @@ def test_an_objective_may_leave_out_the_seed_and_return_a_number():
     [
         (lambda config, report: math.nan, "diverged: error is nan"),
         (lambda config, report: report(1, math.nan), "diverged: error nan after epoch 1"),
+        (lambda config, report: report(0, 0.5), "epochs count 1, 2, ...; next is 1"),
+        (lambda config, report: report("one", 0.5), "epochs count 1, 2"),
         (lambda config, report: None, "returned error = None, which is no number"),
         (lambda config, report: {"loss": 0.3}, "it must return its error"),
         (lambda config, report: 1 / 0, "ZeroDivisionError: division by zero"),
