@@ -301,28 +301,40 @@ def _write_epoch(
 
 
 def _run_in_workers(study: Study, n_trials: int, jobs: int, waiting: list[Trial], listener: Listener) -> None:
-    """Keep `jobs` trials in training; a trial whose worker dies is tried once more, then failed."""
+    """Keep `jobs` trials in training.
+
+    A worker that dies takes those beside it along, and does not say which trial it was: each of them is tried
+    again alone, and is failed where its worker dies then too.
+    """
     running: dict[Future[Outcome], Trial] = {}
-    n_deaths: dict[int, int] = {}
+    suspects: list[Trial] = []
+    alone: Trial | None = None  # the suspect in training
+
+    def start(trial: Trial) -> None:
+        running[_executor(jobs).submit(run_objective, study.objective, trial.config, trial.seed)] = trial
+
     try:
         while True:
-            while (
-                len(running) < jobs and (trial := study.next_trial(waiting, n_trials, listener)) is not None
-            ):
-                future = _executor(jobs).submit(run_objective, study.objective, trial.config, trial.seed)
-                running[future] = trial
+            if suspects and not running:
+                alone = suspects.pop(0)
+                start(alone)
+            while not suspects and alone is None and len(running) < jobs:
+                trial = study.next_trial(waiting, n_trials, listener)
+                if trial is None:
+                    break
+                start(trial)
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 trial, error = running.pop(future), future.exception()
-                n_deaths[trial.number] = n_deaths.get(trial.number, 0) + (error is not None)
                 if error is None:
                     study.end_trial(trial, future.result(), listener)
-                elif n_deaths[trial.number] < 2:
-                    waiting.append(trial)
-                else:
+                elif trial is alone:
                     reason = f"its worker process died twice: {type(error).__name__}: {error}"
                     study.end_trial(trial, Outcome("failed", {}, (), 0.0, reason), listener)
+                else:
+                    suspects.append(trial)
+                alone = None if trial is alone else alone
     finally:
         _executor(jobs).shutdown(wait=True, kill_workers=True)
 
