@@ -204,11 +204,6 @@ class SearchSpace:
     def __repr__(self) -> str:
         return f"SearchSpace({list(self.dimensions)})"
 
-    @property
-    def n_configs(self) -> float:
-        """Number of points of the grid of all dimensions; infinite with a real dimension."""
-        return math.prod(dimension.n_values for dimension in self.dimensions)
-
     def sample(self, n: int, rng: np.random.Generator) -> list[Config]:
         """Draw n configs independently from the prior."""
         return self.from_unit(rng.random((n, len(self))))

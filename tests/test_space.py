@@ -120,11 +120,6 @@ def test_keys_ignore_order_and_structural_keys_ignore_the_rest():
     assert space.structural_key(config) != space.structural_key(config_of(width=9))
 
 
-def test_the_number_of_configs_of_a_grid():
-    assert SearchSpace([Integer(2, 5, name="k"), Categorical(["a", "b"], name="x")]).n_configs == 8
-    assert make_space().n_configs == math.inf
-
-
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [

@@ -25,7 +25,6 @@ class FrontFigure:
     infeasible: Array  # trained, though a budget excludes them
     refused: Array  # costs [n] of configs that a budget excluded before training
     limit: float | None
-    reference_error: float | None
 
 
 def front_figure(store: Store, metric: str) -> FrontFigure:
@@ -38,7 +37,6 @@ def front_figure(store: Store, metric: str) -> FrontFigure:
     factor, unit = unit_for(metric, limits.get(metric, dearest))
     refused = [costs[metric] for costs in meta.get("region", {}).get("refused", [])]
     refused += [rejected.costs[metric] for rejected in store.rejections()]
-    reference = meta.get("reference", {}).get("error")
 
     def points(is_chosen: Sequence[bool]) -> Array:
         chosen = [trial for trial, keep in zip(complete, is_chosen, strict=True) if keep]
@@ -53,7 +51,6 @@ def front_figure(store: Store, metric: str) -> FrontFigure:
         infeasible=points([not t.is_feasible for t in complete]),
         refused=np.array(refused, dtype=float) / factor,
         limit=limits[metric] / factor if metric in limits else None,
-        reference_error=None if reference is None else 100 * reference,
     )
 
 

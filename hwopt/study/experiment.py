@@ -108,7 +108,6 @@ class VerifySection(_Section):
 class Experiment(_Section):
     """An experiment file. Paths are relative to the file's folder."""
 
-    name: str | None = None
     space: str
     objectives: list[str]
     n_trials: int = Field(gt=0)

@@ -13,7 +13,6 @@ from hwopt.errors import TrainingFailed
 from hwopt.space import Config
 
 Objective = Callable[..., Any]  # (config, report) or (config, report, seed) -> error or {"error": ..., ...}
-Result = float | Mapping[str, float]
 EpochListener = Callable[[int, float, float], None]  # epoch from 1, error, seconds since the training began
 
 

@@ -328,3 +328,20 @@ def test_a_told_config_that_cannot_be_priced_is_not_on_the_front():
     for pool, error in (("none", 0.1), ("max", 0.2)):
         optimizer.tell({"depth": 1, "width": 5, "pool": pool, "learning_rate": 0.1}, error=error)
     assert [point.values["error"] for point in optimizer.front()] == [0.2]
+
+
+def test_a_registered_strategy_is_used_by_name_and_cannot_break_a_budget(monkeypatch):
+    from hwopt.search import strategies
+
+    monkeypatch.setitem(strategies.STRATEGIES, "mine", None)  # removed again after the test
+    del strategies.STRATEGIES["mine"]
+    cheap = {"depth": 1, "width": 5, "pool": "max", "learning_rate": 0.1}
+    dear = {"depth": 3, "width": 64, "width2": 64, "pool": "none", "learning_rate": 0.1}
+    answers = iter([cheap, dear])
+    strategies.register_strategy("mine", lambda situation, rng: strategies.Choice(next(answers)))
+    optimizer = make_optimizer(strategy="mine")
+    assert optimizer.ask().config == cheap
+    with pytest.raises(RuntimeError, match="'mine' proposed a config that breaks a budget"):
+        optimizer.ask()
+    with pytest.raises(InvalidInput, match="exists already"):
+        strategies.register_strategy("ehvi", strategies.ehvi)
