@@ -1,0 +1,1 @@
+"""Energy meters: NVML, RAPL, and replayed or simulated ones, behind one protocol."""

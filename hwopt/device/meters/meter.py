@@ -1,0 +1,105 @@
+"""What an energy meter is, and the words for why it gives no figure.
+
+A meter reads one device's cumulative energy and its state. NVML, RAPL and a replayed recording answer the same
+protocol, so that all that is built on it runs in tests without hardware.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hwopt.errors import HwoptError
+
+# Why there is no energy: the codes of `energy_reason`, each with what a reader should know.
+REASONS = {
+    "no_sensor": "the device has no energy sensor that can be read",
+    "not_supported": "the driver says that this device does not support the reading",
+    "no_permission": "the counter is there but may not be read",
+    "counter_stalled": "the counter did not advance while the device was busy",
+    "counter_reset": "the counter went back and has no known range to wrap at",
+    "device_lost": "the device disappeared while it was measured",
+    "other_process": "another process used the device",
+    "windows_disagree": "two windows disagree by more than the protocol allows",
+    "aliased": "the work alternates at a period that the sensor does not resolve",
+    "too_short": "the window spans too few updates of the counter",
+    "not_planned": "the row was measured for time only",
+}
+
+
+class SensorError(HwoptError):
+    """A reading that cannot be had; `code` is one of `REASONS`."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        if code not in REASONS:
+            raise ValueError(f"no reason code {code!r}; known: {', '.join(REASONS)}")
+        super().__init__(f"{code}: {detail or REASONS[code]}")
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """What a device tells about itself at one moment; None where it does not.
+
+    Attributes:
+        power_w: instantaneous power, watts.
+        temperature_c: degrees Celsius.
+        core_clock_hz: of the compute units.
+        memory_clock_hz: of the memory.
+        memory_used_bytes: by all processes.
+        n_other_processes: that compute on the device beside this one.
+        throttled_s: cause -> cumulative seconds for which it held the clocks down.
+    """
+
+    power_w: float | None = None
+    temperature_c: float | None = None
+    core_clock_hz: float | None = None
+    memory_clock_hz: float | None = None
+    memory_used_bytes: int | None = None
+    n_other_processes: int | None = None
+    throttled_s: Mapping[str, float] = field(default_factory=dict)
+
+
+class Clock(Protocol):
+    """Seconds that only go forward, and a way to let them pass."""
+
+    def now(self) -> float:
+        """Return seconds since some moment."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let seconds pass."""
+
+
+class Meter(Protocol):
+    """One device's energy counter and state.
+
+    Attributes:
+        name: sensor and device, for example "nvml:0 NVIDIA H200".
+        resolution_j: joules of one step of the counter.
+    """
+
+    name: str
+    resolution_j: float
+
+    def energy_j(self) -> float:
+        """Return the joules used since the meter was opened; unwrapped, so it never decreases.
+
+        Raises:
+            SensorError: with the reason's code.
+        """
+
+    def power_w(self) -> float:
+        """Return the instantaneous power in watts.
+
+        Raises:
+            SensorError: `not_supported` where the device has none.
+        """
+
+    def state(self) -> DeviceState:
+        """Return what the device tells about itself; a reading that fails is None.
+
+        Raises:
+            SensorError: `device_lost` where the device is gone.
+        """
+
+    def close(self) -> None:
+        """Let go of the driver."""
