@@ -36,12 +36,12 @@ from hwopt.device.profile import (
     read_network_layers,
     read_networks,
 )
-from hwopt.device.rows import LAYER_COLUMNS, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS, RowFile
+from hwopt.device.rows import LAYER_COLUMNS, LAYER_KEY, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS, RowFile
 from hwopt.device.sampling import Operator, sample_operators
 from hwopt.device.sensors import energy_reason, probe_sensors
 from hwopt.errors import InvalidInput
 from hwopt.network import trace
-from hwopt.network.layer import SHAPE_COLUMNS, LayerGraph
+from hwopt.network.layer import LayerGraph
 
 if TYPE_CHECKING:
     from hwopt.space import SearchSpace
@@ -207,7 +207,7 @@ class _Session:
     def measure_operators(self, operators: Sequence[Operator]) -> None:
         """Time operators in groups until the share of the budget is spent; write a row each."""
         path = self.folder / LAYER_FILE
-        done = _keys(path, read_layers, SHAPE_COLUMNS)
+        done = _keys(path, read_layers, LAYER_KEY)
         waiting = [operator for operator in operators if operator.key not in done]
         with RowFile(path, LAYER_COLUMNS) as file:
             self._in_groups(

@@ -16,6 +16,7 @@ from hwopt.device.ceilings import Ceilings
 from hwopt.device.complete import complete
 from hwopt.device.rows import (
     LAYER_COLUMNS,
+    LAYER_KEY,
     NETWORK_COLUMNS,
     NETWORK_LAYER_COLUMNS,
     TEXT_COLUMNS,
@@ -23,7 +24,6 @@ from hwopt.device.rows import (
     read_table,
 )
 from hwopt.errors import InvalidInput
-from hwopt.network.layer import SHAPE_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +142,7 @@ def read_layers(path: Path) -> "pd.DataFrame":
     table = complete(table)
     if "time_s" not in table.columns:
         raise InvalidInput(f"{path}: column time_s is missing; a layer row is a measured time, in seconds")
-    return one_row_a_key(path, _with_columns(table, LAYER_COLUMNS), ("device", *SHAPE_COLUMNS))
+    return one_row_a_key(path, _with_columns(table, LAYER_COLUMNS), ("device", *LAYER_KEY))
 
 
 def read_networks(path: Path) -> "pd.DataFrame":

@@ -16,6 +16,9 @@ from hwopt.network.layer import METRICS, SHAPE_COLUMNS, WORK_COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
+# What makes a measured operator another one than those in the file: its shapes, and its operands' bytes,
+# which tell a product with a scale for each channel from one with a whole tensor, or a bias from none.
+LAYER_KEY = (*SHAPE_COLUMNS, "input_bytes", "weight_bytes", "output_bytes")
 _REASONS = ("time_reason", "energy_reason", "memory_reason")
 _QUALITY = ("status", *_REASONS, "spread", "n_blocks", "n_passes")
 LAYER_COLUMNS = ("device", *SHAPE_COLUMNS, *METRICS, *WORK_COLUMNS, "operator", "source", *_QUALITY)

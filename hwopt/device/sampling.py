@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.device.operators import Recipe, Unbuildable, recipe_of, trace_recipe
+from hwopt.device.rows import LAYER_KEY
 from hwopt.errors import InvalidInput
-from hwopt.network.layer import SHAPE_COLUMNS, Layer, LayerGraph
+from hwopt.network.layer import Layer, LayerGraph
 
 Row = dict[str, Any]
 
@@ -56,7 +57,7 @@ class Operator:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What makes it distinct: the values of the shape columns."""
+        """What makes it distinct: the values of the columns of `LAYER_KEY`."""
         return key_of(self.layer)
 
 
@@ -69,8 +70,8 @@ class OperatorSample:
 
 
 def key_of(layer: Layer) -> tuple[Any, ...]:
-    """Return the values of the shape columns of a layer."""
-    return tuple(getattr(layer, column) for column in SHAPE_COLUMNS)
+    """Return what makes an operator distinct: the values of a layer's shape columns and operand bytes."""
+    return tuple(getattr(layer, column) for column in LAYER_KEY)
 
 
 def sample_operators(

@@ -63,6 +63,14 @@ def test_two_measurements_of_one_layer_are_refused(tmp_path):
         read_layers(path)
 
 
+def test_layers_of_one_shape_whose_operands_differ_in_bytes_are_two_layers(tmp_path):
+    columns = COLUMNS.replace(",time_s", ",input_bytes,time_s")
+    scaled, whole = "cpu,mul,1,8,4,4,8,544,1e-3", "cpu,mul,1,8,4,4,8,1024,2e-3"
+    assert len(read_layers(layers_file(tmp_path, scaled, whole, columns=columns))) == 2
+    with pytest.raises(InvalidInput, match="line 3: the same key as line 2"):
+        read_layers(layers_file(tmp_path, scaled, scaled, columns=columns))
+
+
 def test_a_measurement_replaces_an_earlier_attempt_without_a_time(tmp_path):
     path = layers_file(tmp_path, "cpu,relu,1,8,4,4,8,", "cpu,relu,1,8,4,4,8,2e-3", "cpu,relu,1,9,4,4,9,")
     rows = read_layers(path)
