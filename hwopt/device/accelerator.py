@@ -1,15 +1,47 @@
 """What the measuring protocol asks of a device that runs work: to repeat it, to time it, to say what it is.
 
-    prepare(work) --> Loop --replay()--> keeps the device busy, while a meter is read
+    prepare(job) --> Loop --replay()--> keeps the device busy, while a meter is read
                            --time_replays(n)--> seconds a pass, by the device's own events
 
 A replay is as many passes as take a few milliseconds, captured as one graph where the device can.
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hwopt.device.meters.meter import Clock
+from hwopt.errors import HwoptError
+
+if TYPE_CHECKING:
+    from hwopt.network.layer import LayerGraph
+
+
+class Unrunnable(HwoptError):
+    """A piece of work that the device cannot run, and why; the others go on."""
+
+
+class DeviceLost(HwoptError):
+    """The device does not answer any more; nothing further can be measured in this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A piece of work: an operator or a network.
+
+    Attributes:
+        key: what names it in messages.
+        graph: its layers as the tracer writes them.
+        build: makes the callable; a module is moved to the device and set to evaluation.
+        inputs: shapes of the tensors that a pass takes anew, the batch included.
+        weights: shapes of further operands, where the callable is no module with weights of its own.
+    """
+
+    key: str
+    graph: "LayerGraph"
+    build: Callable[[], Callable[..., Any]]
+    inputs: tuple[tuple[int, ...], ...]
+    weights: tuple[tuple[int, ...], ...] = ()
 
 
 class Loop(Protocol):
@@ -28,9 +60,9 @@ class Loop(Protocol):
     memory_bytes: int | None
 
     def replay(self) -> None:
-        """Have the device run one more replay.
+        """Keep the device busy: have it run one more replay, unless it has work for some milliseconds.
 
-        Returns as soon as the device has work for a few milliseconds; blocks while it has more than that.
+        It returns within a fraction of a millisecond of the device's clock, so a meter can be read in turn.
         """
 
     def n_replayed(self) -> int:
@@ -65,9 +97,17 @@ class Accelerator(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return the hardware as device.json keeps it."""
 
-    def prepare(self, work: Any) -> Loop:
-        """Return a loop over a piece of work, warmed up.
+    def prepare(self, job: Job, mode: str = "graph") -> Loop:
+        """Return a loop over a piece of work, warmed up; mode "eager" calls it operator by operator.
 
         Raises:
-            hwopt.device.accelerator.Unrunnable: with the reason, where the device cannot run it.
+            Unrunnable: with the reason, where the device cannot run it.
+            DeviceLost: where the device is gone.
+        """
+
+    def ceilings(self) -> dict[str, float]:
+        """Return the measured ceilings: those of `Ceilings`, and matrix rates by precision.
+
+        Keys: flops_per_s (of the precision that is measured), bytes_per_s, launch_s (in a graph),
+        eager_launch_s, and flops_per_s of each further precision as `flops_per_s_bfloat16` and the like.
         """

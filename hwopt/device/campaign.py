@@ -1,0 +1,57 @@
+"""What every campaign shares: how long it may go on, what is there already, how a network becomes rows."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hwopt.device.networks import Candidate
+from hwopt.network import trace
+from hwopt.network.layer import LayerGraph
+
+Progress = Callable[[str, int, int, str], None]
+
+
+def trace_candidate(candidate: Candidate) -> LayerGraph:
+    """Return a network as the tracer writes it."""
+    batch, *shape = candidate.input_shape
+    return trace(candidate.build(), tuple(shape), batch)
+
+
+class Deadline:
+    """How much of a budget is left, and whether a further group fits into a share of it."""
+
+    def __init__(self, budget_s: float, now: Callable[[], float] = time.monotonic) -> None:
+        self.budget_s = budget_s
+        self._now, self._begin = now, now()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the campaign went on."""
+        return self._now() - self._begin
+
+    def allows(self, seconds: float, share: float) -> bool:
+        """Whether `seconds` more end within a share of the budget."""
+        return self.elapsed_s + seconds <= share * self.budget_s
+
+
+def rows_of_graph(network: str, graph: LayerGraph) -> list[dict[str, Any]]:
+    """Return the rows of network_layers.csv of one network."""
+    return [
+        {**layer.row(), "network": network, "position": position}
+        for position, layer in enumerate(graph.layers)
+    ]
+
+
+def measured_keys(
+    path: Path, read: Callable[[Path], Any], columns: Sequence[str], with_value: str | None = "time_s"
+) -> set[tuple[Any, ...]]:
+    """Return the keys of the rows of a file that have a value, as plain Python values."""
+    if not path.exists():
+        return set()
+    table = read(path)
+    table = table if with_value is None else table[table[with_value].notna()]
+    return {
+        tuple(int(value) if isinstance(value, float) else value for value in row)
+        for row in table[list(columns)].itertuples(index=False, name=None)
+    }

@@ -1,0 +1,168 @@
+"""A campaign on one thread of a CPU: operators in interleaved groups, then networks."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hwopt.device.campaign import Deadline, Progress, measured_keys, rows_of_graph, trace_candidate
+from hwopt.device.cpu import Protocol, Timing, Work, time_works
+from hwopt.device.memory import MemoryMeter, Unmeasurable
+from hwopt.device.networks import Candidate
+from hwopt.device.operators import OperandPool, Recipe
+from hwopt.device.profile import (
+    LAYER_FILE,
+    NETWORK_FILE,
+    NETWORK_LAYER_FILE,
+    read_layers,
+    read_network_layers,
+    read_networks,
+)
+from hwopt.device.rows import LAYER_COLUMNS, LAYER_KEY, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS, RowFile
+from hwopt.device.sampling import Operator
+from hwopt.device.sensors import energy_reason, probe_sensors
+from hwopt.network.layer import LayerGraph
+
+OPERATOR_SHARE = 0.55  # of the budget, ceilings included
+_OPERATOR_GROUP = 12  # how many are timed interleaved
+_NETWORK_GROUP = 4
+_N_ATTEMPTS = 2  # groups that a contended row is in, each with the protocol's own retries
+_MAX_PASS_S = 0.1  # a network that needs longer is left out
+
+
+@dataclass
+class CpuCampaign:
+    """One run of `profile_device`: where the rows go and when to stop."""
+
+    folder: Path
+    info: Mapping[str, Any]
+    deadline: Deadline
+    progress: Progress
+    protocol: Protocol = field(default_factory=Protocol)
+
+    def __post_init__(self) -> None:
+        rotation_bytes = self.info["settings"]["protocol"]["rotation_bytes"]
+        self.protocol = Protocol(rotation_bytes=rotation_bytes)
+        self.pool = OperandPool(rotation_bytes, self.protocol.max_sets)
+        self.energy_reason = (
+            energy_reason(probe_sensors(), "rapl") or "attribution of RAPL to one core is not done"
+        )
+
+    def measure_operators(self, operators: Sequence[Operator]) -> None:
+        """Time operators in groups until the share of the budget is spent; write a row each."""
+        path = self.folder / LAYER_FILE
+        done = measured_keys(path, read_layers, LAYER_KEY)
+        waiting = [operator for operator in operators if operator.key not in done]
+        with RowFile(path, LAYER_COLUMNS) as file:
+            self._in_groups(
+                "operators",
+                waiting,
+                _OPERATOR_GROUP,
+                OPERATOR_SHARE,
+                lambda operator: Work(operator.key, operator.recipe.call, self.pool.sets(operator.recipe)),
+                lambda operator, timing: file.append(self._layer_row(operator, timing)),
+            )
+
+    def measure_networks(self, candidates: Sequence[Candidate]) -> None:
+        """Time networks in groups until the budget is spent; write their row and their layers."""
+        path, layer_path = self.folder / NETWORK_FILE, self.folder / NETWORK_LAYER_FILE
+        done = {key[0] for key in measured_keys(path, read_networks, ("network",))}
+        has_layers = {key[0] for key in measured_keys(layer_path, read_network_layers, ("network",), None)}
+        waiting = [candidate for candidate in candidates if candidate.name not in done]
+        with RowFile(path, NETWORK_COLUMNS) as file, RowFile(layer_path, NETWORK_LAYER_COLUMNS) as layers:
+            with MemoryMeter() as meter:
+
+                def write(candidate: Candidate, timing: Timing) -> None:
+                    graph = trace_candidate(candidate)
+                    row = self._network_row(candidate, timing, graph, meter)
+                    if candidate.name not in has_layers:
+                        layers.append_all(rows_of_graph(candidate.name, graph))
+                    file.append(row)
+
+                self._in_groups("networks", waiting, _NETWORK_GROUP, 1.0, self._network_work, write)
+
+    def _in_groups(
+        self,
+        stage: str,
+        items: Sequence[Any],
+        size: int,
+        share: float,
+        work_of: Callable[[Any], Work],
+        write: Callable[[Any, Timing], None],
+    ) -> None:
+        """Time items in groups; what is contended comes again at the end."""
+        queue = [(item, 1) for item in items]
+        left_over: list[tuple[Any, Timing]] = []
+        n_done, seconds = 0, 0.0
+        while queue and (n_done == 0 or self.deadline.allows(seconds, share)):
+            begin = time.monotonic()
+            group, queue = queue[:size], queue[size:]
+            timings = time_works([work_of(item) for item, _ in group], self.protocol)
+            for (item, attempt), timing in zip(group, timings, strict=True):
+                if timing.status == "contended" and attempt < _N_ATTEMPTS:
+                    queue.append((item, attempt + 1))
+                    left_over.append((item, timing))
+                    continue
+                left_over = [(other, last) for other, last in left_over if other is not item]
+                write(item, timing)
+                n_done += 1
+            seconds = max(0.7 * seconds, time.monotonic() - begin)
+            self.progress(stage, n_done, len(items), f"{len(left_over)} contended")
+        for item, timing in left_over:
+            write(item, timing)
+
+    def _network_work(self, candidate: Candidate) -> Work:
+        network = candidate.build().eval()
+        recipe = Recipe(network, (candidate.input_shape,))
+        inputs = self.pool.sets(recipe)[:16]
+        begin = time.perf_counter()
+        network(*inputs[0])
+        if time.perf_counter() - begin > 1.5 * _MAX_PASS_S:
+            return Work(candidate.name, _too_slow)
+        return Work(candidate.name, network, inputs)
+
+    def _layer_row(self, operator: Operator, timing: Timing) -> dict[str, Any]:
+        row = {**operator.layer.row(), "device": self.info["name"], "source": operator.source}
+        return {**row, **self._quality(timing), "memory_reason": "not measured for single operators"}
+
+    def _network_row(
+        self, candidate: Candidate, timing: Timing, graph: LayerGraph, meter: MemoryMeter
+    ) -> dict[str, Any]:
+        memory_bytes, memory_reason = memory_of(candidate, meter)
+        return {
+            "network": candidate.name,
+            "source": candidate.source,
+            "split": candidate.split,
+            "batch": graph.batch_size,
+            "dtype": graph.dtype,
+            "mode": "eager",
+            "memory_bytes": memory_bytes,
+            "modelled_memory_bytes": graph.memory_bytes,
+            "input_shape": "x".join(str(side) for side in candidate.input_shape),
+            **self._quality(timing),
+            "memory_reason": memory_reason,
+        }
+
+    def _quality(self, timing: Timing) -> dict[str, Any]:
+        return {
+            "time_s": timing.time_s,
+            "status": timing.status,
+            "time_reason": timing.reason,
+            "energy_reason": self.energy_reason,
+            "spread": timing.spread,
+            "n_blocks": timing.n_blocks,
+            "n_passes": timing.n_passes,
+        }
+
+
+def _too_slow() -> None:
+    raise ValueError(f"one pass takes more than {_MAX_PASS_S:g} s: too slow to measure in a short run")
+
+
+def memory_of(candidate: Candidate, meter: MemoryMeter) -> tuple[int | None, str]:
+    """Return the peak memory of a network, or None and the reason."""
+    try:
+        return meter.measure(candidate.build, candidate.input_shape), ""
+    except Unmeasurable as reason:
+        return None, str(reason)

@@ -1,0 +1,283 @@
+"""An NVIDIA GPU as the measuring protocol sees it: graphs of passes over rotating operands, timed by events.
+
+    operand sets 0 1 2 ... of more than three times the cache     |0 1 2 3|4 5 6 7|...   one graph a bar
+    replay --event--> replay --event--> replay --event-->         seconds of a pass = between events / passes
+
+Nothing here changes clocks, power limits or modes; of torch's own switches only the precision is set, and
+restored. Called only where torch sees a GPU; the simulated accelerator answers the same protocol elsewhere.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hwopt.device.accelerator import DeviceLost, Job, Unrunnable
+from hwopt.device.operators import OperandPool, Recipe
+from hwopt.device.precision import Precision
+from hwopt.errors import InvalidInput
+
+_REPLAY_S = {"graph": 3.5e-3, "eager": 1e-3}  # of one replay, where a pass is shorter
+_MAX_PASSES = 2000  # nodes of a graph
+_MAX_GRAPHS = 4
+_MAX_SETS = 256
+_IN_FLIGHT = 4  # replays that the device has queued while a meter is read
+_PAUSE_S = 2e-4
+_N_WARMUP = 3
+_CACHES = 3  # operands span so many times the last-level cache
+_MATRIX_SIDE, _COPY_BYTES = 8192, 2**31
+_BEST_OF = 20
+_Event: Any = torch.cuda.Event  # untyped in torch
+
+
+class RealClock:
+    """The machine's monotonic clock."""
+
+    def now(self) -> float:
+        """Return seconds since some moment."""
+        return time.perf_counter()
+
+    def sleep(self, seconds: float) -> None:
+        """Let seconds pass."""
+        time.sleep(seconds)
+
+
+class CudaAccelerator:
+    """One GPU, at one precision; use it as a context manager.
+
+    Args:
+        index: as torch numbers the GPUs.
+        precision: what convolutions and matrix products compute in.
+    """
+
+    def __init__(self, index: int, precision: Precision) -> None:
+        n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if index >= n_gpus:
+            seen = f"torch sees {n_gpus} GPUs" if n_gpus else "torch sees no GPU here"
+            raise InvalidInput(f"device 'cuda:{index}': {seen}; `hwopt env` shows what there is")
+        self._device = torch.device("cuda", index)
+        self._properties = torch.cuda.get_device_properties(self._device)
+        self._precision = precision
+        self.name = str(self._properties.name)
+        self.clock = RealClock()
+        self.cache_bytes = int(self._properties.L2_cache_size)
+        self._pool: OperandPool | None = None
+
+    @property
+    def uuid(self) -> str:
+        """What the driver calls this GPU, whatever the order in which torch sees them."""
+        return f"GPU-{self._properties.uuid}"
+
+    def describe(self) -> dict[str, Any]:
+        """Return the hardware as device.json keeps it, without serial numbers."""
+        properties = self._properties
+        return {
+            "model": self.name,
+            "memory_bytes": int(properties.total_memory),
+            "n_multiprocessors": int(properties.multi_processor_count),
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "last_level_cache_bytes": self.cache_bytes,
+        }
+
+    def __enter__(self) -> "CudaAccelerator":
+        self._switches = self._precision.set()
+        self._no_grad = torch.no_grad()
+        self._no_grad.__enter__()
+        torch.cuda.set_device(self._device)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._no_grad.__exit__(None, None, None)
+        self._precision.restore(self._switches)
+
+    def prepare(self, job: Job, mode: str = "graph") -> "CudaLoop":
+        """Return a loop over a job, warmed up.
+
+        Raises:
+            Unrunnable: with the reason: out of memory, no such kernel, shapes that do not fit.
+            DeviceLost: where the GPU does not answer any more.
+        """
+        with _reasons(self._device):
+            call = job.build()
+            if isinstance(call, nn.Module):
+                call = call.to(self._device, self._precision.torch_dtype).eval()
+            sets = self._operands().sets(Recipe(call, job.inputs, job.weights))
+            return CudaLoop(call, sets, mode)
+
+    def _operands(self) -> OperandPool:
+        if self._pool is None:
+            n_bytes = max(_CACHES * self.cache_bytes, 64 * 2**20)
+            self._pool = OperandPool(n_bytes, _MAX_SETS, self._precision.dtype, str(self._device))
+        return self._pool
+
+    def ceilings(self) -> dict[str, float]:
+        """Return the best of some repetitions: a copy, matrix products, the smallest operator."""
+        with _reasons(self._device):
+            ones = torch.ones(1, device=self._device)
+            smallest = CudaLoop(torch.relu, [(ones,)], "graph")
+            found = {
+                "flops_per_s": self._matrix_rate(self._precision),
+                "bytes_per_s": self._bandwidth(),
+                "launch_s": min(smallest.time_replays(_BEST_OF)),
+                "eager_launch_s": min(smallest.time_eager(10 * _BEST_OF)),
+            }
+            smallest.close()
+            for other in Precision.all():
+                found[f"flops_per_s_{other.name}"] = self._matrix_rate(other)
+        return found
+
+    def _matrix_rate(self, precision: Precision) -> float:
+        """Return the FLOPs a second of a large matrix product."""
+        switches = precision.set()
+        try:
+            shape, dtype = (_MATRIX_SIDE, _MATRIX_SIDE), precision.torch_dtype
+            a, b = (torch.rand(shape, dtype=dtype, device=self._device) - 0.5 for _ in range(2))
+            loop = CudaLoop(torch.mm, [(a, b)], "eager")
+            return 2 * _MATRIX_SIDE**3 / min(loop.time_replays(_BEST_OF))
+        finally:
+            precision.restore(switches)
+
+    def _bandwidth(self) -> float:
+        """Return the bytes read plus written a second by a large copy."""
+        n_bytes = min(_COPY_BYTES, int(self._properties.total_memory) // 8)
+        source = torch.empty(n_bytes, dtype=torch.uint8, device=self._device)
+        target = torch.empty_like(source)
+        loop = CudaLoop(target.copy_, [(source,)], "eager")
+        return 2 * n_bytes / min(loop.time_replays(_BEST_OF))
+
+
+class CudaLoop:
+    """A job that the GPU repeats; see `hwopt.device.accelerator.Loop`."""
+
+    def __init__(self, call: Callable[..., Any], sets: Sequence[tuple[Tensor, ...]], mode: str) -> None:
+        self._call, self._sets, self._next = call, sets, 0
+        self.mode, self.mode_reason = mode, ""
+        for _ in range(_N_WARMUP):
+            self._pass()
+        self.memory_bytes: int | None = self._peak_bytes()
+        pass_s = min(self._time(self._pass, _N_WARMUP))
+        self.n_passes = min(max(1, round(_REPLAY_S[mode] / pass_s)), _MAX_PASSES)
+        self._graphs = self._capture() if mode == "graph" else []
+        self._n_launched, self._n_done = 0, 0
+        self._in_flight: deque[Any] = deque()
+
+    def _pass(self) -> None:
+        self._call(*self._sets[self._next])
+        self._next = (self._next + 1) % len(self._sets)
+
+    def _passes(self) -> None:
+        for _ in range(self.n_passes):
+            self._pass()
+
+    def _peak_bytes(self) -> int:
+        """Return what one pass held: operands, weights of a module, and what was allocated meanwhile."""
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        self._pass()
+        torch.cuda.synchronize()
+        own = [*self._sets[0]]
+        if isinstance(self._call, nn.Module):
+            own += [*self._call.parameters(), *self._call.buffers()]
+        return torch.cuda.max_memory_allocated() - before + sum(tensor.nbytes for tensor in own)
+
+    def _capture(self) -> list[torch.cuda.CUDAGraph]:
+        """Return graphs that together take all operand sets in turn; none where capture fails."""
+        n_graphs = min(_MAX_GRAPHS, -(-len(self._sets) // self.n_passes))
+        graphs: list[torch.cuda.CUDAGraph] = []
+        try:
+            for _ in range(n_graphs):
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, pool=graphs[0].pool() if graphs else None):
+                    self._passes()
+                graphs.append(graph)
+        except RuntimeError as error:
+            torch.cuda.synchronize()
+            self.mode, self.mode_reason = "eager", f"no graph: {_first_line(error)}"
+            return []
+        return graphs
+
+    def _launch(self) -> None:
+        if self._graphs:
+            self._graphs[self._n_launched % len(self._graphs)].replay()
+        else:
+            self._passes()
+        self._n_launched += 1
+
+    def replay(self) -> None:
+        """Have the GPU run one more replay, unless some are queued."""
+        self._collect()
+        if len(self._in_flight) >= _IN_FLIGHT:
+            time.sleep(_PAUSE_S)
+            return
+        self._launch()
+        event = _Event()
+        event.record()
+        self._in_flight.append(event)
+
+    def n_replayed(self) -> int:
+        """Return how many replays the GPU has finished through `replay`."""
+        self._collect()
+        return self._n_done
+
+    def _collect(self) -> None:
+        while self._in_flight and self._in_flight[0].query():
+            self._in_flight.popleft()
+            self._n_done += 1
+
+    def synchronize(self) -> None:
+        """Wait until the GPU has nothing left to do."""
+        torch.cuda.synchronize()
+        self._collect()
+
+    def time_replays(self, n: int) -> list[float]:
+        """Return the seconds of one pass in each of n replays, back to back, shape [n]."""
+        return [seconds / self.n_passes for seconds in self._time(self._launch, n)]
+
+    def time_eager(self, n: int) -> list[float]:
+        """Return the seconds of each of n passes, operator by operator, back to back, shape [n]."""
+        return self._time(self._pass, n)
+
+    def _time(self, step: Callable[[], None], n: int) -> list[float]:
+        """Return the seconds between the ends of steps, after one that is not counted, shape [n]."""
+        events = [_Event(enable_timing=True) for _ in range(n + 1)]
+        torch.cuda.synchronize()
+        for event in events:
+            step()
+            event.record()
+        torch.cuda.synchronize()
+        return [begin.elapsed_time(end) * 1e-3 for begin, end in zip(events, events[1:], strict=False)]
+
+    def close(self) -> None:
+        """Free graphs, operands and the callable, and give what is cached back."""
+        torch.cuda.synchronize()
+        self._graphs, self._sets, self._call = [], [], _nothing
+        self._in_flight.clear()
+
+
+def _nothing(*operands: Any) -> None:
+    """Stand in for a callable that was let go."""
+
+
+@contextmanager
+def _reasons(device: torch.device) -> Iterator[None]:
+    """Turn what torch raises into Unrunnable, or DeviceLost where the GPU then does not answer at all."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        raise Unrunnable("out of memory on the GPU") from None
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        try:
+            torch.cuda.synchronize(device)
+        except RuntimeError as lost:
+            raise DeviceLost(f"the GPU does not answer any more: {_first_line(lost)}") from error
+        raise Unrunnable(f"{type(error).__name__}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
