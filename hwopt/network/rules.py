@@ -364,6 +364,8 @@ RULES: dict[str, Rule] = {
     "aten._safe_softmax": elementwise("softmax", ops=5),
     "aten._log_softmax": elementwise("log_softmax", ops=5),
     "aten.glu": elementwise("glu", ops=2),
+    "aten._prelu_kernel": elementwise("prelu"),
+    "aten.rrelu_with_noise": elementwise("rrelu"),
     "aten.rsub": elementwise("sub"),
     "aten.upsample_nearest1d": _interpolation("upsample_nearest", 1, 1),
     "aten.upsample_nearest2d": _interpolation("upsample_nearest", 1, 2),
