@@ -1,0 +1,33 @@
+"""How each kind of operator is run alone: recipes by kind, and the kinds that have none, with the reason."""
+
+from hwopt.device.recipes import matrix, moving, norms, pointwise, reductions, windows
+from hwopt.device.recipes.recipe import RecipeOf
+
+RECIPES: dict[str, RecipeOf] = {
+    **matrix.RECIPES,
+    **windows.RECIPES,
+    **norms.RECIPES,
+    **pointwise.RECIPES,
+    **reductions.RECIPES,
+    **moving.RECIPES,
+}
+
+_OF_TRUTHS = "the row's dtype is that of its result, truths; the operands' is not in the columns"
+_OF_PLACES = "the row's dtype is that of its result, places; the operands' is not in the columns"
+_ELSEWHERE = {
+    "avg_pool1d": "avg_pool2d", "isfinite": "abs, ne, eq, mul", "norm": "linalg_vector_norm",
+    "rms_norm": "pow, mean, add, rsqrt, mul, mul", "selu": "elu", "square": "pow",
+}  # fmt: skip
+WITHOUT_RECIPE: dict[str, str] = {
+    **{kind: f"PyTorch runs it as {others}, each a row of its own" for kind, others in _ELSEWHERE.items()},
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), _OF_TRUTHS),
+    **dict.fromkeys(("logical_not", "logical_and", "logical_or", "logical_xor"), _OF_TRUTHS),
+    **dict.fromkeys(("isnan", "isinf", "isfinite", "any", "all"), _OF_TRUTHS),
+    **dict.fromkeys(("argmax", "argmin"), _OF_PLACES),
+    **dict.fromkeys(
+        ("bitwise_not", "bitwise_and", "bitwise_or", "bitwise_xor"),
+        "on whole numbers or truths only, and operands are made as floating-point numbers",
+    ),
+    "index": "which elements are read or written, and where, is not in the columns",
+    "fill": "which numbers are made is not in the columns: zeros, a range or random ones cost differently",
+}
