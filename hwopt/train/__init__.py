@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hwopt.train.objective import TrainingObjective as TrainingObjective
     from hwopt.train.settings import TrainingSettings as TrainingSettings
     from hwopt.train.trainer import TrainingResult as TrainingResult
+    from hwopt.train.trainer import error_of as error_of
     from hwopt.train.trainer import seeded as seeded
     from hwopt.train.trainer import train as train
 
@@ -25,6 +26,7 @@ _MODULES = {
     "TrainingObjective": "objective",
     "TrainingSettings": "settings",
     "TrainingResult": "trainer",
+    "error_of": "trainer",
     "seeded": "trainer",
     "train": "trainer",
 }

@@ -99,6 +99,26 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
         yield
 
 
+@torch.no_grad()
+def error_of(module: nn.Module, split: Split) -> float:
+    """Return the share of a split's images that `module` names wrongly, 0 to 1; it is left in evaluation mode.
+
+    Raises:
+        TrainingFailed: its outputs are not finite.
+    """
+    module.eval()
+    wrong: list[Tensor] = []
+    sums: list[Tensor] = []
+    batches = (torch.split(part, _EVALUATION_BATCH) for part in split)
+    for images, labels in zip(*batches, strict=True):
+        logits = module(images)
+        wrong.append((logits.argmax(1) != labels).sum())
+        sums.append(logits.sum())
+    if not all(isfinite(total) for total in torch.stack(sums).tolist()):
+        raise TrainingFailed("diverged: the network's outputs are not finite numbers any more")
+    return int(torch.stack(wrong).sum()) / len(split.labels)
+
+
 class _Run:
     """One training under way: network, data on the device, optimizer and schedule."""
 
@@ -141,20 +161,9 @@ class _Run:
         if losses:
             _check_losses(losses, epoch, step)
 
-    @torch.no_grad()
     def error(self, split: Split) -> float:
         """Return the share of wrong answers on a split."""
-        self.module.eval()
-        wrong: list[Tensor] = []
-        sums: list[Tensor] = []
-        batches = (torch.split(part, _EVALUATION_BATCH) for part in split)
-        for images, labels in zip(*batches, strict=True):
-            logits = self.module(images)
-            wrong.append((logits.argmax(1) != labels).sum())
-            sums.append(logits.sum())
-        if not all(isfinite(total) for total in torch.stack(sums).tolist()):
-            raise TrainingFailed("diverged: the network's outputs are not finite numbers any more")
-        return int(torch.stack(wrong).sum()) / len(split.labels)
+        return error_of(self.module, split)
 
     def _batches(self) -> list[Tensor]:
         """Return the rows of every batch of one epoch, shuffled."""
