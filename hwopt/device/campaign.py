@@ -6,16 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from hwopt.device.networks import Candidate
+from hwopt.device.profile import read_networks
 from hwopt.network import trace
 from hwopt.network.layer import LayerGraph
 
 Progress = Callable[[str, int, int, str], None]
 
 
-def trace_candidate(candidate: Candidate) -> LayerGraph:
+def trace_candidate(candidate: Candidate, dtype: str = "float32") -> LayerGraph:
     """Return a network as the tracer writes it."""
     batch, *shape = candidate.input_shape
-    return trace(candidate.build(), tuple(shape), batch)
+    return trace(candidate.build(), tuple(shape), batch, dtype)
+
+
+def tested(candidates: Sequence[Candidate], path: Path) -> list[Candidate]:
+    """Return the candidates of the split `test` that have a time in a networks.csv."""
+    names = {key[0] for key in measured_keys(path, read_networks, ("network",))}
+    return [candidate for candidate in candidates if candidate.split == "test" and candidate.name in names]
 
 
 class Deadline:

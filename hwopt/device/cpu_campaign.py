@@ -1,4 +1,4 @@
-"""A campaign on one thread of a CPU: operators in interleaved groups, then networks."""
+"""A campaign on one thread of a CPU: operators in groups, networks, the test networks' operators."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hwopt.device.campaign import Deadline, Progress, measured_keys, rows_of_graph, trace_candidate
+from hwopt.device.campaign import Deadline, Progress, measured_keys, rows_of_graph, tested, trace_candidate
 from hwopt.device.cpu import Protocol, Timing, Work, time_works
 from hwopt.device.memory import MemoryMeter, Unmeasurable
 from hwopt.device.networks import Candidate
 from hwopt.device.operators import OperandPool, Recipe
+from hwopt.device.oracle import oracle_operators
 from hwopt.device.profile import (
     LAYER_FILE,
     NETWORK_FILE,
     NETWORK_LAYER_FILE,
+    ORACLE_FILE,
     read_layers,
     read_network_layers,
     read_networks,
@@ -24,7 +26,8 @@ from hwopt.device.sampling import Operator
 from hwopt.device.sensors import energy_reason, probe_sensors
 from hwopt.network.layer import LayerGraph
 
-OPERATOR_SHARE = 0.55  # of the budget, ceilings included
+OPERATOR_SHARE = 0.5  # of the budget, ceilings included
+_NETWORK_SHARE = 0.85  # of the budget, operators included; the rest is the oracle's
 _OPERATOR_GROUP = 12  # how many are timed interleaved
 _NETWORK_GROUP = 4
 _N_ATTEMPTS = 2  # groups that a contended row is in, each with the protocol's own retries
@@ -51,15 +54,23 @@ class CpuCampaign:
 
     def measure_operators(self, operators: Sequence[Operator]) -> None:
         """Time operators in groups until the share of the budget is spent; write a row each."""
-        path = self.folder / LAYER_FILE
+        self._operators("operators", LAYER_FILE, operators, OPERATOR_SHARE)
+
+    def measure_oracle(self, candidates: Sequence[Candidate]) -> None:
+        """Time the operators of the test networks, one by one."""
+        graphs = map(trace_candidate, tested(candidates, self.folder / NETWORK_FILE))
+        self._operators("oracle", ORACLE_FILE, oracle_operators(graphs), 1.0)
+
+    def _operators(self, stage: str, file_name: str, operators: Sequence[Operator], share: float) -> None:
+        path = self.folder / file_name
         done = measured_keys(path, read_layers, LAYER_KEY)
         waiting = [operator for operator in operators if operator.key not in done]
         with RowFile(path, LAYER_COLUMNS) as file:
             self._in_groups(
-                "operators",
+                stage,
                 waiting,
                 _OPERATOR_GROUP,
-                OPERATOR_SHARE,
+                share,
                 lambda operator: Work(operator.key, operator.recipe.call, self.pool.sets(operator.recipe)),
                 lambda operator, timing: file.append(self._layer_row(operator, timing)),
             )
@@ -80,7 +91,9 @@ class CpuCampaign:
                         layers.append_all(rows_of_graph(candidate.name, graph))
                     file.append(row)
 
-                self._in_groups("networks", waiting, _NETWORK_GROUP, 1.0, self._network_work, write)
+                self._in_groups(
+                    "networks", waiting, _NETWORK_GROUP, _NETWORK_SHARE, self._network_work, write
+                )
 
     def _in_groups(
         self,

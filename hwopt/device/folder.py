@@ -1,7 +1,7 @@
 """The folder of a profile before measuring: its device.json, and what an interrupted run left in it."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,14 +24,20 @@ from hwopt.device.rows import drop_cut_line
 from hwopt.device.sensors import probe_sensors
 from hwopt.errors import InvalidInput
 
+Info = dict[str, Any]
+
 _MAX_ROTATION_BYTES = 512 * 2**20
 _MATRIX_SIDE = 1024
 
 
-def open_folder(
-    folder: Path, name: str | None, seed: int, protocol: Protocol, allocator: str
-) -> dict[str, Any]:
+def open_folder(folder: Path, describe: Callable[[], dict[str, Any]], model: str, precision: str) -> Info:
     """Create the folder with its device.json, or check that this device goes on with the one that is there.
+
+    Args:
+        folder: of the profile.
+        describe: measures what device.json holds; called for a new folder only.
+        model: of the device, as `hardware.model` of device.json.
+        precision: as `settings.precision`.
 
     Returns:
         The contents of device.json.
@@ -41,15 +47,15 @@ def open_folder(
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / DEVICE_FILE).exists():
         info = read_info(folder / DEVICE_FILE)
-        _check_same_device(folder, info)
+        _check_same_device(folder, info, model, precision)
         drop_orphans(folder)
         return info
-    info = describe_device(name, seed, protocol, allocator)
+    info = describe()
     write_info(folder, info)
     return info
 
 
-def describe_device(name: str | None, seed: int, protocol: Protocol, allocator: str) -> dict[str, Any]:
+def describe_cpu_device(name: str | None, seed: int, protocol: Protocol, allocator: str) -> Info:
     """Measure the ceilings and return what device.json holds."""
     hardware = describe_cpu()
     cache_bytes = last_level_cache_bytes() or 0
@@ -68,6 +74,7 @@ def describe_device(name: str | None, seed: int, protocol: Protocol, allocator: 
             "allocator": allocator,
             "dtype": "float32",
             "mode": "eager",
+            "precision": "default",
             "seed": seed,
             "protocol": asdict(protocol),
         },
@@ -94,16 +101,18 @@ def measure_ceilings(protocol: Protocol) -> Ceilings:
     )
 
 
-def _check_same_device(folder: Path, info: Mapping[str, Any]) -> None:
+def _check_same_device(folder: Path, info: Mapping[str, Any], model: str, precision: str) -> None:
     here = {
         "protocol": PROTOCOL_VERSION,
-        "processor": describe_cpu()["model"],
+        "processor": model,
         "torch": describe_software().get("torch"),
+        "precision": precision,
     }
     there = {
         "protocol": info["protocol_version"],
         "processor": info.get("hardware", {}).get("model"),
         "torch": info.get("software", {}).get("torch"),
+        "precision": info.get("settings", {}).get("precision", "default"),
     }
     for what, value in here.items():
         if there[what] != value:

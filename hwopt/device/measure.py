@@ -16,7 +16,8 @@ import numpy as np
 from hwopt.device.campaign import Deadline, Progress, trace_candidate
 from hwopt.device.cpu import Protocol, Work, keep_freed_memory, one_thread_without_gradients, time_works
 from hwopt.device.cpu_campaign import OPERATOR_SHARE, CpuCampaign, memory_of
-from hwopt.device.folder import open_folder
+from hwopt.device.folder import describe_cpu_device, open_folder
+from hwopt.device.machine import describe_cpu
 from hwopt.device.memory import MemoryMeter
 from hwopt.device.networks import Candidate, choose_networks
 from hwopt.device.operators import OperandPool, Recipe
@@ -68,10 +69,17 @@ def profile_device(
         _n_networks(budget_s, space), np.random.default_rng([seed, 0]), space, batch_sizes
     )
     with one_thread_without_gradients():
-        info = open_folder(Path(out_dir), name, seed, Protocol(), keep_freed_memory())
+        allocator = keep_freed_memory()
+        info = open_folder(
+            Path(out_dir),
+            lambda: describe_cpu_device(name, seed, Protocol(), allocator),
+            str(describe_cpu()["model"]),
+            "default",
+        )
         session = CpuCampaign(Path(out_dir), info, deadline, progress or _silent)
         session.measure_operators(_operators(budget_s, seed, space, batch_sizes, networks))
         session.measure_networks(networks)
+        session.measure_oracle(networks)
     return DeviceProfile.load(out_dir)
 
 

@@ -5,15 +5,30 @@ its operators, measured     ------------------------- 0.95       what is lost by
 its operators, predicted    -------------------- 0.90            what the layer model adds to that
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwopt.device.operators import Unbuildable, recipe_of
 from hwopt.device.profile import NETWORK_KEY, DeviceProfile
 from hwopt.device.rows import LAYER_KEY
+from hwopt.device.sampling import Operator, key_of
+from hwopt.network.layer import LayerGraph
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def oracle_operators(graphs: Iterable[LayerGraph]) -> list[Operator]:
+    """Return the distinct operators of networks that can be run alone, in the order in which they come."""
+    operators: dict[tuple[Any, ...], Operator] = {}
+    for layer in (layer for graph in graphs for layer in graph.layers):
+        if key_of(layer) not in operators:
+            with suppress(Unbuildable):  # the network's sum is then incomplete, and has no ratio
+                operators[key_of(layer)] = Operator(layer, recipe_of(layer.row()), "oracle")
+    return list(operators.values())
 
 
 def oracle_sums(profile: DeviceProfile) -> "pd.DataFrame":
