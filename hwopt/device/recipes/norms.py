@@ -1,6 +1,7 @@
 """Recipes of normalisations and of the softmax."""
 
 from collections.abc import Callable, Iterator
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -28,8 +29,12 @@ def batch_norm(row: Row) -> Recipe:
     channels, shape = int(row["in_channels"]), plain(row)
     n_vectors = n_of(row, "weight_bytes") // channels if is_known(row.get("weight_bytes")) else 4
     n_operations = row.get("elementwise_ops")
-    if is_known(n_operations) and n_operations == 5 * torch.Size(shape).numel():
-        return Recipe(_own_statistics, (shape,), ((channels,),) * min(n_vectors, 2))
+    if is_known(n_operations) and n_operations == 5 * prod(shape):
+        n_computed = (
+            max(0, n_of(row, "input_bytes") - prod(shape)) // channels
+        )  # instance norm repeats weights
+        vectors = (((channels,),) * min(n, 2) for n in (n_computed, n_vectors))
+        return Recipe(_own_statistics, (shape, *next(vectors)), next(vectors))
     return Recipe(_stored_statistics, (shape,), ((channels,),) * (4 if n_vectors >= 4 else 2))
 
 

@@ -70,14 +70,14 @@ def _ternary(function: Function, n_least: int) -> RecipeOf:
 
 
 def _where(row: Row) -> Iterator[Recipe]:
-    """Yield choices by a condition of truths, between two tensors or a tensor and a number."""
-    condition = Whole(plain(row), dtype="bool")
-    for n_tensors in (2, 1):
-        yield Recipe(
-            lambda *tensors: torch.where(tensors[-1], tensors[0], tensors[1] if len(tensors) > 2 else 0.0),
-            (condition.shape,) * n_tensors,
-            wholes=(condition,),
-        )
+    """Yield choices by a condition of truths, between two tensors or a tensor and one number in a tensor."""
+    x = plain(row)
+    for operands in ((x, x), (x, ()), ((), x)):
+        yield Recipe(_choose, operands, wholes=(Whole(x, dtype="bool"),))
+
+
+def _choose(x: Tensor, other: Tensor, condition: Tensor) -> Tensor:
+    return torch.where(condition, x, other)
 
 
 def _masked_fills(row: Row) -> Iterator[Recipe]:
