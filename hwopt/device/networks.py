@@ -1,7 +1,12 @@
 """Which whole networks a profile measures: torchvision's, random small ones, or configs of a search space.
 
+    campaign   on a CPU         7 of torchvision, random small CNNs
+               on a GPU         11 of torchvision, random small CNNs, NeuralPower's five, blocks
+               of a space       its configs, and where it has few, random networks of the same input
+
 Networks of the split `fit` fit the network-level coefficients, those of `calibrate` give the predictive
-distribution, those of `test` show the error. The splits alternate, so that a run cut short has all three.
+distribution, those of `test` show the error. The splits alternate, so that a run cut short has all three; a
+named network is in one split at all batch sizes.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,8 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
+from hwopt.device.architectures import blocks, neuralpower
+from hwopt.device.architectures.small import SmallCNN, SmallMLP, random_block
 from hwopt.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -29,8 +36,9 @@ _CYCLE = (
     "test",
     "calibrate",
 )
-# Networks of torchvision that one thread runs in a fraction of a second, each in one split.
-_TORCHVISION = {
+LEAST_NETWORKS = 40  # of which 20 calibrate: a bound at 95% takes 19
+# Networks of torchvision that one thread runs in a fraction of a second.
+_TORCHVISION_CPU = {
     "mobilenet_v3_small": "fit",
     "resnet18": "fit",
     "squeezenet1_1": "calibrate",
@@ -39,6 +47,29 @@ _TORCHVISION = {
     "mobilenet_v2": "test",
     "alexnet": "test",
 }
+# Those for a GPU; families that the fit has not seen, such as MobileNetV2's, are among those of the test.
+_TORCHVISION_GPU = {
+    "resnet18": "fit",
+    "vgg11": "fit",
+    "densenet121": "fit",
+    "mobilenet_v3_small": "fit",
+    "squeezenet1_1": "calibrate",
+    "mnasnet1_0": "calibrate",
+    "googlenet": "calibrate",
+    "resnet50": "test",
+    "mobilenet_v2": "test",
+    "shufflenet_v2_x1_0": "test",
+    "efficientnet_b0": "test",
+}
+_NEURALPOWER: dict[str, tuple[int, int, Callable[[], nn.Module] | None]] = {  # batch and side of its table
+    "vgg16": (64, 224, None),
+    "alexnet": (128, 224, None),
+    "nin": (128, 224, neuralpower.nin),
+    "overfeat": (128, 231, neuralpower.overfeat),
+    "cifar10_6conv": (128, 32, neuralpower.cifar10_6conv),
+}
+_CPU_SIDES, _GPU_SIDES = (28, 32, 48, 64), (28, 32, 48, 64, 96, 128)
+_BLOCK_ELEMENTS = 2**26  # most that a block's input has
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +77,7 @@ class Candidate:
     """A network to measure; `input_shape` includes the batch."""
 
     name: str
-    source: str  # torchvision, random or space
+    source: str  # torchvision, random, space, neuralpower or block
     split: str
     input_shape: tuple[int, ...]
     build: Callable[[], nn.Module]
@@ -55,20 +86,48 @@ class Candidate:
 def choose_networks(
     n: int, rng: np.random.Generator, space: "SearchSpace | None" = None, batch_sizes: Sequence[int] = (1, 8)
 ) -> list[Candidate]:
-    """Return networks in the order in which to measure them.
+    """Return networks in the order in which to measure them, on a CPU or of a search space.
 
     Args:
         n: how many random ones, beside torchvision's where no space is given.
         rng: source of all randomness.
-        space: draw configs of this space instead, at the first batch size.
+        space: draw configs of this space instead, at the first batch size; where it has few distinct
+            networks, random ones of its input's shape fill up to `LEAST_NETWORKS`, or to n.
         batch_sizes: items a pass; random networks draw one, torchvision's take all.
     """
     if space is not None:
         return _from_space(n, rng, space, batch_sizes[0])
     random = [_random(i, rng, int(rng.choice(batch_sizes))) for i in range(n)]
-    known = [_torchvision(name, batch) for name in _TORCHVISION for batch in batch_sizes]
-    both = random + known
-    return [both[i] for i in rng.permutation(len(both))]
+    known = [
+        _torchvision(name, batch, _TORCHVISION_CPU) for name in _TORCHVISION_CPU for batch in batch_sizes
+    ]
+    return _shuffled(random + known, rng)
+
+
+def choose_gpu_networks(
+    rng: np.random.Generator,
+    n_random: int = 56,
+    n_blocks: int = 30,
+    batch_sizes: Sequence[int] = (1, 8, 32, 128),
+) -> list[Candidate]:
+    """Return networks in the order in which to measure them on a GPU.
+
+    Args:
+        rng: source of all randomness.
+        n_random: random small CNNs, each at one of the batch sizes.
+        n_blocks: fused blocks, likewise; they are in the split `fit`.
+        batch_sizes: items a pass; torchvision's networks take all, NeuralPower's those of its table.
+    """
+    known = [
+        _torchvision(name, batch, _TORCHVISION_GPU) for name in _TORCHVISION_GPU for batch in batch_sizes
+    ]
+    random = [_random(i, rng, int(rng.choice(batch_sizes)), _GPU_SIDES, widest=512) for i in range(n_random)]
+    fused = [_block(i, rng, int(rng.choice(batch_sizes))) for i in range(n_blocks)]
+    return _shuffled([*known, *random, *fused, *(_neuralpower(name) for name in _NEURALPOWER)], rng)
+
+
+def _shuffled(candidates: Sequence[Candidate], rng: np.random.Generator) -> list[Candidate]:
+    return [candidates[i] for i in rng.permutation(len(candidates))]
 
 
 def _from_space(n: int, rng: np.random.Generator, space: "SearchSpace", batch: int) -> list[Candidate]:
@@ -78,111 +137,65 @@ def _from_space(n: int, rng: np.random.Generator, space: "SearchSpace", batch: i
         )
     configs = {space.structural_key(config): config for config in space.sample(2 * n, rng)}
     shape = (batch, *space.input_shape)
-    return [
+    own = [
         Candidate(f"config-{i}-b{batch}", "space", _split(i), shape, partial(space.build, config))
         for i, config in enumerate(list(configs.values())[:n])
     ]
+    return own + [_random_like(i, rng, shape) for i in range(len(own), min(n, LEAST_NETWORKS))]
 
 
 def _split(i: int) -> str:
     return _CYCLE[i % len(_CYCLE)]
 
 
-def _torchvision(name: str, batch: int) -> Candidate:
+def _torchvision(name: str, batch: int, splits: dict[str, str]) -> Candidate:
     build = partial(_build_torchvision, name)
-    return Candidate(f"{name}-b{batch}", "torchvision", _TORCHVISION[name], (batch, 3, 224, 224), build)
+    return Candidate(f"{name}-b{batch}", "torchvision", splits[name], (batch, 3, 224, 224), build)
 
 
 def _build_torchvision(name: str) -> nn.Module:
     import torchvision
 
     options: dict[str, Any] = {"weights": None}
+    if name == "googlenet":
+        options.update(init_weights=False, aux_logits=False)  # drawing its weights is slow
     module: nn.Module = torchvision.models.get_model(name, **options)
     return module
 
 
-def _random(i: int, rng: np.random.Generator, batch: int) -> Candidate:
-    side = int(rng.choice([28, 32, 48, 64]))
-    blocks = tuple(random_block(rng) for _ in range(int(rng.integers(2, 7))))
+def _neuralpower(name: str) -> Candidate:
+    batch, side, build = _NEURALPOWER[name]
+    build = build or partial(_build_torchvision, name)
+    return Candidate(f"{name}-b{batch}", "neuralpower", "test", (batch, 3, side, side), build)
+
+
+def _random(
+    i: int, rng: np.random.Generator, batch: int, sides: Sequence[int] = _CPU_SIDES, widest: int = 128
+) -> Candidate:
+    side = int(rng.choice(sides))
+    stages = tuple(random_block(rng, widest) for _ in range(int(rng.integers(2, 7))))
     hidden = tuple(int(h) for h in rng.integers(32, 512, size=int(rng.integers(0, 3))))
     channels = int(rng.choice([1, 3]))
-    build = partial(SmallCNN, (channels, side, side), blocks, hidden)
+    build = partial(SmallCNN, (channels, side, side), stages, hidden)
     return Candidate(f"small-{i}-b{batch}", "random", _split(i), (batch, channels, side, side), build)
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A stage of a small CNN: one convolution of some form, then normalisation, activation and pooling."""
-
-    form: str  # plain, separable or residual
-    channels: int
-    kernel: int
-    has_norm: bool
-    activation: str
-    pool: str  # none, max, avg or stride
-
-
-def random_block(rng: np.random.Generator) -> Block:
-    """Draw a block; channels are log-uniform."""
-    return Block(
-        form=str(rng.choice(["plain", "plain", "separable", "residual"])),
-        channels=int(np.exp(rng.uniform(np.log(8), np.log(128)))),
-        kernel=int(rng.choice([1, 2, 3, 3, 3, 4, 5])),
-        has_norm=bool(rng.random() < 0.5),
-        activation=str(rng.choice(["ReLU", "ReLU", "SiLU", "Hardswish", "GELU"])),
-        pool=str(rng.choice(["none", "max", "avg", "stride"])),
-    )
+def _random_like(i: int, rng: np.random.Generator, shape: tuple[int, ...]) -> Candidate:
+    """Return a random network for an input of a shape, batch included: a small CNN where it is an image."""
+    hidden = tuple(int(h) for h in rng.integers(32, 512, size=int(rng.integers(0, 3))))
+    if len(shape) == 4:
+        stages = tuple(random_block(rng) for _ in range(int(rng.integers(2, 7))))
+        build: Callable[[], nn.Module] = partial(SmallCNN, shape[1:], stages, hidden)
+    else:
+        build = partial(SmallMLP, shape[1:], hidden)
+    return Candidate(f"small-{i}-b{shape[0]}", "random", _split(i), shape, build)
 
 
-class SmallCNN(nn.Module):
-    """A random small CNN: blocks, then global pooling or flattening into linear layers."""
-
-    def __init__(
-        self, input_shape: tuple[int, int, int], blocks: Sequence[Block], hidden: Sequence[int]
-    ) -> None:
-        super().__init__()
-        channels, side, _ = input_shape
-        stages: list[nn.Module] = []
-        for block in blocks:
-            can_shrink = side >= 4
-            stages.append(_Stage(channels, block, can_shrink))
-            channels = block.channels
-            side = (side - (block.kernel % 2 == 0)) // (2 if can_shrink and block.pool != "none" else 1)
-        self.stages = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1 if len(hidden) == 0 else 2), nn.Flatten())
-        widths = [channels * (1 if len(hidden) == 0 else 4), *hidden, 10]
-        layers: list[nn.Module] = []
-        for c_in, c_out in zip(widths, widths[1:], strict=False):
-            layers += [nn.Linear(c_in, c_out), nn.ReLU()]
-        self.head = nn.Sequential(*layers[:-1])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits, [n, 10]."""
-        return self.head(self.stages(x))  # type: ignore[no-any-return]
-
-
-class _Stage(nn.Module):
-    def __init__(self, c_in: int, block: Block, can_shrink: bool) -> None:
-        super().__init__()
-        c_out, kernel = block.channels, block.kernel
-        stride = 2 if can_shrink and block.pool == "stride" else 1
-        padding = kernel // 2
-        if block.form == "separable":
-            depthwise = nn.Conv2d(c_in, c_in, kernel, stride, padding, groups=c_in, bias=not block.has_norm)
-            body: list[nn.Module] = [depthwise, nn.Conv2d(c_in, c_out, 1, bias=not block.has_norm)]
-        else:
-            body = [nn.Conv2d(c_in, c_out, kernel, stride, padding, bias=not block.has_norm)]
-        if block.has_norm:
-            body.append(nn.BatchNorm2d(c_out))
-        self.body = nn.Sequential(*body, getattr(nn, block.activation)())
-        is_residual = block.form == "residual" and kernel % 2 == 1
-        self.residual = nn.Conv2d(c_out, c_out, kernel, 1, padding) if is_residual else None
-        pools = {"max": nn.MaxPool2d(2), "avg": nn.AvgPool2d(2)}
-        self.pool = pools.get(block.pool) if can_shrink else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.body(x)
-        if self.residual is not None:
-            x = x + self.residual(x)
-        if self.pool is not None:
-            x = self.pool(x)
-        return x
+def _block(i: int, rng: np.random.Generator, batch: int) -> Candidate:
+    """Return one of the fused blocks in turn; channels are log-uniform, sides as the memory allows."""
+    form = list(blocks.FORMS)[i % len(blocks.FORMS)]
+    channels = int(np.exp(rng.uniform(np.log(16), np.log(512))))
+    sides = [side for side in (7, 14, 28, 56, 112) if batch * channels * side**2 <= _BLOCK_ELEMENTS]
+    side, kernel = int(rng.choice(sides)), int(rng.choice([1, 3, 3, 5]))
+    build = partial(blocks.FORMS[form], channels, kernel)
+    return Candidate(f"{form}-{i}-b{batch}", "block", "fit", (batch, channels, side, side), build)

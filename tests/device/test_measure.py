@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 from skopt.space import Categorical, Integer
 from torch import nn
@@ -122,11 +121,3 @@ def test_the_processor_is_read_from_what_linux_shows(tmp_path):
         (tmp_path / f"index{index}" / "size").write_text(size + "\n")
     assert last_level_cache_bytes(tmp_path) == 32 * 2**20
     assert last_level_cache_bytes(tmp_path / "absent") is None
-
-
-def test_configs_of_a_space_with_few_networks_are_not_repeated():
-    from hwopt.device.networks import choose_networks
-
-    small = SearchSpace([Integer(1, 3, name="features")], build=build, input_shape=(1, 12, 12))
-    chosen = choose_networks(50, np.random.default_rng(0), small, (2,))
-    assert len(chosen) == 3

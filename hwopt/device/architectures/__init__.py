@@ -1,0 +1,1 @@
+"""Networks that are measured and that torchvision does not have: small random ones, blocks, a paper's."""
