@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-POWERCAP = Path("/sys/class/powercap")
+from hwopt.device.meters.rapl import POWERCAP, package_zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,9 @@ def probe_rapl(folder: Path = POWERCAP, platform: str = sys.platform) -> list[Se
         return [SensorStatus("rapl", False, f"read through Linux's powercap, and this system is {platform}")]
     if not folder.is_dir():
         return [SensorStatus("rapl", False, f"{folder} is absent: no driver, or a virtual machine")]
-    zones = sorted(path for path in folder.glob("*rapl:*") if path.name.count(":") == 1)
+    zones = package_zones(folder)
     if not zones:
-        return [SensorStatus("rapl", False, f"{folder} shows no RAPL zone")]
+        return [SensorStatus("rapl", False, f"{folder} shows no RAPL zone of a package")]
     return [_probe_zone(zone) for zone in zones]
 
 

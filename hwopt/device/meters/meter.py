@@ -1,9 +1,10 @@
 """What an energy meter is, and the words for why it gives no figure.
 
-A meter reads one device's cumulative energy and its state. NVML, RAPL and a replayed recording answer the same
-protocol, so that all that is built on it runs in tests without hardware.
+A meter reads one device's cumulative energy and its state. NVML, RAPL and a replayed recording answer the
+same protocol, so that all that is built on it runs in tests without hardware.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,13 +16,15 @@ REASONS = {
     "no_sensor": "the device has no energy sensor that can be read",
     "not_supported": "the driver says that this device does not support the reading",
     "no_permission": "the counter is there but may not be read",
+    "read_failed": "the driver failed to answer, which says nothing about the device",
     "counter_stalled": "the counter did not advance while the device was busy",
     "counter_reset": "the counter went back and has no known range to wrap at",
     "device_lost": "the device disappeared while it was measured",
     "other_process": "another process used the device",
+    "throttled": "heat or the power supply held the clocks down",
     "windows_disagree": "two windows disagree by more than the protocol allows",
     "aliased": "the work alternates at a period that the sensor does not resolve",
-    "too_short": "the window spans too few updates of the counter",
+    "too_short": "the window spans too few updates of the counter, or too few passes",
     "not_planned": "the row was measured for time only",
 }
 
@@ -69,19 +72,31 @@ class Clock(Protocol):
         """Let seconds pass."""
 
 
+class SystemClock:
+    """The machine's monotonic clock."""
+
+    def now(self) -> float:
+        """Return seconds since some moment."""
+        return time.perf_counter()
+
+    def sleep(self, seconds: float) -> None:
+        """Let seconds pass."""
+        time.sleep(seconds)
+
+
 class Meter(Protocol):
     """One device's energy counter and state.
 
     Attributes:
         name: sensor and device, for example "nvml:0 NVIDIA H200".
-        resolution_j: joules of one step of the counter.
+        resolution_j: joules of one count of the counter.
     """
 
     name: str
     resolution_j: float
 
     def energy_j(self) -> float:
-        """Return the joules used since the meter was opened; unwrapped, so it never decreases.
+        """Return the joules used since the first reading; unwrapped, so it never decreases.
 
         Raises:
             SensorError: with the reason's code.

@@ -1,0 +1,186 @@
+"""The energy counter and state of an NVIDIA GPU, through the driver's library. Sets nothing, runs no program.
+
+| what | NVML's name | unit there |
+|---|---|---|
+| energy | nvmlDeviceGetTotalEnergyConsumption | mJ since the driver was loaded |
+| instantaneous power | field 186, NVML_FI_DEV_POWER_INSTANT | mW |
+| time held down by the power limit | field 74, NVML_FI_DEV_PERF_POLICY_POWER | ns, cumulative |
+| ... by heat, gently | field 269, NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN | ns, cumulative |
+| ... by heat, clocks halved | field 270, NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN | ns, cumulative |
+| ... by its supply | field 271, NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN | ns, cumulative |
+
+Not used: nvmlDeviceGetPowerUsage, which is the mean of the last second on recent GPUs. Fields are asked for
+by the numbers that the installed pynvml has for their names; a driver of another series may number the last
+three otherwise (251 to 253 in one), so doubt a cause that grew by more seconds than have passed.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NoReturn, TypeVar
+
+from hwopt.device.meters.counter import Counter
+from hwopt.device.meters.meter import DeviceState, SensorError
+
+T = TypeVar("T")
+THROTTLE_FIELDS = {
+    "power_cap": "NVML_FI_DEV_PERF_POLICY_POWER",
+    "thermal": "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN",
+    "hardware_thermal": "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN",
+    "power_brake": "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN",
+}
+_ERRORS = {
+    "not_supported": ("NOT_SUPPORTED", "FUNCTION_NOT_FOUND", "DEPRECATED", "ARGUMENT_VERSION_MISMATCH"),
+    "no_permission": ("NO_PERMISSION",),
+    "device_lost": ("GPU_IS_LOST", "NOT_FOUND", "GPU_NOT_FOUND", "RESET_REQUIRED"),
+    "no_sensor": ("UNINITIALIZED", "DRIVER_NOT_LOADED", "LIBRARY_NOT_FOUND", "LIB_RM_VERSION_MISMATCH"),
+}
+# Where the bits of a field's value lie, by NVML's valueType.
+_VALUE_FIELDS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+
+
+class NvmlMeter:
+    """One NVIDIA GPU.
+
+    Open it before this process first works on the GPU, then call `mark_own_process` after it has: inside of a
+    container the driver may list this process under the host's id, or list none at all.
+
+    Args:
+        index: the driver's number of the GPU, which CUDA_VISIBLE_DEVICES does not change.
+        device_id: UUID ("GPU-..." or as torch gives it) or PCI bus id ("0000:3b:00.0"), which name the same
+            GPU for every library; it is used in place of the index.
+        nvml: a module with pynvml's functions; None imports pynvml.
+
+    Raises:
+        SensorError: `no_sensor` without a driver or such a GPU.
+    """
+
+    def __init__(self, index: int = 0, device_id: str = "", nvml: Any = None) -> None:
+        self._nvml = nvml = import_module("pynvml") if nvml is None else nvml
+        self._codes = {
+            getattr(nvml, f"NVML_ERROR_{name}"): code for code, names in _ERRORS.items() for name in names
+        }
+        self._fields = {cause: int(getattr(nvml, name)) for cause, name in THROTTLE_FIELDS.items()}
+        self._call("start NVML", nvml.nvmlInit)
+        try:
+            self._handle = _find(nvml, index, device_id)
+            model = nvml.nvmlDeviceGetName(self._handle)
+        except nvml.NVMLError as error:
+            nvml.nvmlShutdown()
+            wanted = device_id or f"index {index}"
+            raise SensorError("no_sensor", f"no GPU with {wanted}: {error}") from error
+        self.name = f"nvml:{device_id or index} {model.decode() if isinstance(model, bytes) else model}"
+        self.resolution_j = 1e-3
+        self._counter = Counter(self.resolution_j)
+        self._earlier = self._process_ids() or frozenset()
+        self._own: frozenset[int] | None = None
+
+    def energy_j(self) -> float:
+        """Return the joules used since the first reading."""
+        read = self._nvml.nvmlDeviceGetTotalEnergyConsumption
+        return self._counter.advance(self._call("energy", read, self._handle))
+
+    def power_w(self) -> float:
+        """Return the instantaneous power in watts (field 186)."""
+        field = self._nvml.NVML_FI_DEV_POWER_INSTANT
+        (value,) = self._call("power", self._nvml.nvmlDeviceGetFieldValues, self._handle, [field])
+        if value.nvmlReturn != self._nvml.NVML_SUCCESS:
+            self._fail("instantaneous power (field 186)", self._nvml.NVMLError(value.nvmlReturn))
+        return _value(value) * 1e-3
+
+    def state(self) -> DeviceState:
+        """Return what the GPU tells about itself; a reading that fails is None.
+
+        Raises:
+            SensorError: `device_lost` where the GPU is gone.
+        """
+        nvml, handle = self._nvml, self._handle
+        temperature = self._try(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
+        core = self._try(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM)
+        memory_clock = self._try(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM)
+        memory = self._try(nvml.nvmlDeviceGetMemoryInfo, handle)
+        return DeviceState(
+            power_w=self._optional(self.power_w),
+            temperature_c=None if temperature is None else float(temperature),
+            core_clock_hz=None if core is None else core * 1e6,
+            memory_clock_hz=None if memory_clock is None else memory_clock * 1e6,
+            memory_used_bytes=None if memory is None else int(memory.used),
+            n_other_processes=self._n_other_processes(),
+            throttled_s=self._throttled_s(),
+        )
+
+    def mark_own_process(self) -> None:
+        """Take the process that appeared on the GPU since the meter was opened for this one.
+
+        Where the driver lists none, processes cannot be seen from here and their number is None from now on.
+
+        Raises:
+            SensorError: `other_process` where more than one appeared.
+        """
+        present = self._process_ids()
+        new = frozenset() if present is None else present - self._earlier
+        self._own = present & {os.getpid()} if present and os.getpid() in present else new
+        if len(self._own) > 1:
+            raise SensorError("other_process", f"{len(new)} processes appeared on {self.name}, wanted one")
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        self._nvml.nvmlShutdown()
+
+    def _process_ids(self) -> frozenset[int] | None:
+        listed = self._try(self._nvml.nvmlDeviceGetComputeRunningProcesses, self._handle)
+        return None if listed is None else frozenset(int(process.pid) for process in listed)
+
+    def _n_other_processes(self) -> int | None:
+        present = self._process_ids()
+        if present is None:
+            return None
+        others = present - {os.getpid()} - (self._own or frozenset())
+        cannot_see = self._own is not None and not self._own
+        return None if cannot_see and not others else len(others)
+
+    def _throttled_s(self) -> Mapping[str, float]:
+        values = self._try(self._nvml.nvmlDeviceGetFieldValues, self._handle, list(self._fields.values()))
+        named = zip(self._fields, values or (), strict=False)
+        return {
+            cause: _value(value) * 1e-9
+            for cause, value in named
+            if value.nvmlReturn == self._nvml.NVML_SUCCESS
+        }
+
+    def _try(self, function: Callable[..., T], *arguments: Any) -> T | None:
+        return self._optional(lambda: self._call("state", function, *arguments))
+
+    def _optional(self, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except SensorError as error:
+            if error.code == "device_lost":
+                raise
+            return None
+
+    def _call(self, what: str, function: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return function(*arguments)
+        except self._nvml.NVMLError as error:
+            self._fail(what, error)
+
+    def _fail(self, what: str, error: Any) -> NoReturn:
+        name = getattr(self, "name", "NVML")
+        raise SensorError(
+            self._codes.get(error.value, "read_failed"), f"{what} of {name}: {error}"
+        ) from error
+
+
+def _find(nvml: Any, index: int, device_id: str) -> Any:
+    """Return the driver's handle of a GPU."""
+    if not device_id:
+        return nvml.nvmlDeviceGetHandleByIndex(index)
+    if ":" in device_id:
+        return nvml.nvmlDeviceGetHandleByPciBusId(device_id)
+    uuid = device_id if device_id.startswith(("GPU-", "MIG-")) else f"GPU-{device_id}"
+    return nvml.nvmlDeviceGetHandleByUUID(uuid)
+
+
+def _value(field: Any) -> float:
+    return float(getattr(field.value, _VALUE_FIELDS[field.valueType]))
