@@ -5,16 +5,20 @@
       each letter one block of about 0.7 ms on operands that the caches no longer hold
 
 A work's figure is its second-smallest block: interruptions only ever add time. Rounds whose own figures
-disagree saw different machines: the work is `contended`, and has no figure. Slow drift hits all works alike.
-Nothing here knows torch: a work is any callable, and the clock is passed in, so tests replay one.
+disagree saw different machines: the work is `contended`, and has no figure. A load that lasts slows all
+rounds alike, so a guard (see `hwopt.device.contention`) reads the machine's counters around each group and
+times sentinels in it; what it refuses is contended as well. The contended are tried again, after a wait.
+Nothing here knows torch: a work is any callable, and clock and guard are passed in, so tests replay them.
 """
 
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from hwopt.device.contention import Guard
 
 Clock = Callable[[], int]
 
@@ -28,7 +32,7 @@ class Protocol:
     block_s: float = 0.7e-3
     n_rounds: int = 3
     n_blocks: int = 8  # a round
-    agreement: float = 0.03  # largest relative difference between the rounds' figures
+    agreement: float = 0.03  # largest relative difference between the rounds' figures; inf: refuse nothing
     n_retries: int = 2  # further groups for the contended
     rotation_bytes: int = 64 * 2**20  # operands of a work span at least this much, or `max_sets` copies
     max_sets: int = 256
@@ -37,11 +41,15 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One thing to time: `call(*operands[i])` is one pass; passes take the operand sets in turn."""
+    """One thing to time: `call(*operands[i])` is one pass; passes take the operand sets in turn.
+
+    `agreement` replaces the protocol's: a sentinel has a figure whether its rounds agree or not.
+    """
 
     key: Any
     call: Callable[..., object]
     operands: Sequence[tuple[Any, ...]] = ((),)
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,10 @@ class _Running:
 
 
 def time_works(
-    works: Sequence[Work], protocol: Protocol | None = None, clock: Clock = time.perf_counter_ns
+    works: Sequence[Work],
+    protocol: Protocol | None = None,
+    clock: Clock = time.perf_counter_ns,
+    guard: Guard | None = None,
 ) -> list[Timing]:
     """Time the works interleaved, then those that were contended again.
 
@@ -89,19 +100,38 @@ def time_works(
         works: what to time, shape [n]; all operands must fit into memory together.
         protocol: see `Protocol`.
         clock: nanoseconds, monotonic.
+        guard: refuses the timings of a shared machine; None takes one that has counters and no sentinels.
 
     Returns:
         One timing for each work, in their order, shape [n]; a work that raises has status `failed`.
     """
-    protocol = protocol or Protocol()
-    timings = _time_group(works, protocol, clock)
-    for _ in range(protocol.n_retries):
+    protocol, guard = protocol or Protocol(), guard or Guard()
+    timings = _time_guarded(works, protocol, clock, guard)
+    for attempt in range(protocol.n_retries):
         again = [i for i, timing in enumerate(timings) if timing.status == "contended"]
-        if not again:
+        if not again or guard.patience_s <= 0:
             break
-        for i, timing in zip(again, _time_group([works[i] for i in again], protocol, clock), strict=True):
+        if not guard.wait(attempt):
+            continue
+        begin_s = guard.read().wall_s
+        group = _time_guarded([works[i] for i in again], protocol, clock, guard)
+        guard.patience_s -= guard.read().wall_s - begin_s
+        for i, timing in zip(again, group, strict=True):
             timings[i] = timing
     return timings
+
+
+def _time_guarded(works: Sequence[Work], protocol: Protocol, clock: Clock, guard: Guard) -> list[Timing]:
+    """Time a group with the guard's sentinels; where it refuses, what would be ok is contended."""
+    before = guard.read()
+    timings = _time_group([*works, *guard.sentinels], protocol, clock)
+    reason = guard.verdict(before, guard.read(), timings[len(works) :])
+    if not reason or protocol.agreement == float("inf"):
+        return timings[: len(works)]
+    return [
+        replace(timing, time_s=None, status="contended", reason=reason) if timing.status == "ok" else timing
+        for timing in timings[: len(works)]
+    ]
 
 
 def _time_group(works: Sequence[Work], protocol: Protocol, clock: Clock) -> list[Timing]:
@@ -145,8 +175,9 @@ def _timing(one: _Running, protocol: Protocol) -> Timing:
     figures = [second_smallest(blocks) for blocks in one.rounds]
     spread = max(figures) / min(figures) - 1 if min(figures) > 0 else float("inf")
     blocks = [block for blocks in one.rounds for block in blocks]
-    if spread > protocol.agreement:
-        reason = f"rounds disagree by {spread:.1%}, more than {protocol.agreement:.0%}: a busy machine"
+    agreement = protocol.agreement if one.work.agreement is None else one.work.agreement
+    if spread > agreement:
+        reason = f"rounds disagree by {spread:.1%}, more than {agreement:.0%}: a busy machine"
         return Timing(None, "contended", reason, spread, len(blocks), one.n_passes)
     return Timing(second_smallest(blocks), "ok", "", spread, len(blocks), one.n_passes)
 

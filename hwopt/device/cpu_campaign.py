@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hwopt.device.campaign import Deadline, Progress, measured_keys, rows_of_graph, tested, trace_candidate
-from hwopt.device.cpu import Protocol, Timing, Work, time_works
+from hwopt.device.cpu import Protocol, Timing, Work
 from hwopt.device.memory import MemoryMeter, Unmeasurable
 from hwopt.device.networks import Candidate
 from hwopt.device.operators import OperandPool, Recipe
@@ -24,6 +26,7 @@ from hwopt.device.profile import (
 from hwopt.device.rows import LAYER_COLUMNS, LAYER_KEY, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS, RowFile
 from hwopt.device.sampling import Operator
 from hwopt.device.sensors import energy_reason, probe_sensors
+from hwopt.device.watch import REPEAT_FILE, Watch, choose_repeats
 from hwopt.network.layer import LayerGraph
 
 OPERATOR_SHARE = 0.5  # of the budget, ceilings included
@@ -31,6 +34,8 @@ _NETWORK_SHARE = 0.85  # of the budget, operators included; the rest is the orac
 _OPERATOR_GROUP = 12  # how many are timed interleaved
 _NETWORK_GROUP = 4
 _N_ATTEMPTS = 2  # groups that a contended row is in, each with the protocol's own retries
+_PATIENCE = 0.2  # share of the budget that waits and further attempts may take
+_REPEAT_RESERVE = 0.94  # of a stage's share; the rest is for measuring some of its rows again
 _MAX_PASS_S = 0.1  # a network that needs longer is left out
 
 
@@ -48,9 +53,16 @@ class CpuCampaign:
         rotation_bytes = self.info["settings"]["protocol"]["rotation_bytes"]
         self.protocol = Protocol(rotation_bytes=rotation_bytes)
         self.pool = OperandPool(rotation_bytes, self.protocol.max_sets)
+        self.watch = Watch(self.folder / REPEAT_FILE, self.protocol, _PATIENCE * self.deadline.budget_s)
         self.energy_reason = (
             energy_reason(probe_sensors(), "rapl") or "attribution of RAPL to one core is not done"
         )
+
+    def __enter__(self) -> "CpuCampaign":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.watch.close()
 
     def measure_operators(self, operators: Sequence[Operator]) -> None:
         """Time operators in groups until the share of the budget is spent; write a row each."""
@@ -68,6 +80,7 @@ class CpuCampaign:
         with RowFile(path, LAYER_COLUMNS) as file:
             self._in_groups(
                 stage,
+                file_name,
                 waiting,
                 _OPERATOR_GROUP,
                 share,
@@ -92,26 +105,34 @@ class CpuCampaign:
                     file.append(row)
 
                 self._in_groups(
-                    "networks", waiting, _NETWORK_GROUP, _NETWORK_SHARE, self._network_work, write
+                    "networks",
+                    NETWORK_FILE,
+                    waiting,
+                    _NETWORK_GROUP,
+                    _NETWORK_SHARE,
+                    self._network_work,
+                    write,
                 )
 
     def _in_groups(
         self,
         stage: str,
+        file_name: str,
         items: Sequence[Any],
         size: int,
         share: float,
         work_of: Callable[[Any], Work],
         write: Callable[[Any, Timing], None],
     ) -> None:
-        """Time items in groups; what is contended comes again at the end."""
+        """Time items in groups; what is contended comes again at the end, then some that have a time."""
         queue = [(item, 1) for item in items]
         left_over: list[tuple[Any, Timing]] = []
+        measured: list[tuple[Any, float]] = []
         n_done, seconds = 0, 0.0
-        while queue and (n_done == 0 or self.deadline.allows(seconds, share)):
+        while queue and (n_done == 0 or self.deadline.allows(seconds, _REPEAT_RESERVE * share)):
             begin = time.monotonic()
             group, queue = queue[:size], queue[size:]
-            timings = time_works([work_of(item) for item, _ in group], self.protocol)
+            timings = self.watch.time([work_of(item) for item, _ in group])
             for (item, attempt), timing in zip(group, timings, strict=True):
                 if timing.status == "contended" and attempt < _N_ATTEMPTS:
                     queue.append((item, attempt + 1))
@@ -120,10 +141,26 @@ class CpuCampaign:
                 left_over = [(other, last) for other, last in left_over if other is not item]
                 write(item, timing)
                 n_done += 1
+                if timing.time_s is not None:
+                    measured.append((item, timing.time_s))
             seconds = max(0.7 * seconds, time.monotonic() - begin)
             self.progress(stage, n_done, len(items), f"{len(left_over)} contended")
         for item, timing in left_over:
             write(item, timing)
+        if measured and self.deadline.allows(seconds, share):
+            self._repeat(measured, size, work_of, file_name)
+
+    def _repeat(
+        self, measured: Sequence[tuple[Any, float]], size: int, work_of: Callable[[Any], Work], file_name: str
+    ) -> None:
+        """Measure a twentieth of the rows again, to know from the run itself how it repeats."""
+        rng = np.random.default_rng([int(self.info["settings"]["seed"]), len(measured)])
+        again = [measured[i] for i in choose_repeats(len(measured), rng)]
+        for begin in range(0, len(again), size):
+            group = again[begin : begin + size]
+            self.watch.repeat(
+                [work_of(item) for item, _ in group], [time_s for _, time_s in group], file_name
+            )
 
     def _network_work(self, candidate: Candidate) -> Work:
         network = candidate.build().eval()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.device.campaign import Deadline, Progress, trace_candidate
-from hwopt.device.cpu import Protocol, Work, keep_freed_memory, one_thread_without_gradients, time_works
+from hwopt.device.cpu import Protocol, Work, keep_freed_memory, one_thread_without_gradients
 from hwopt.device.cpu_campaign import OPERATOR_SHARE, CpuCampaign, memory_of
 from hwopt.device.folder import describe_cpu_device, open_folder
 from hwopt.device.machine import describe_cpu
@@ -23,6 +23,7 @@ from hwopt.device.networks import Candidate, choose_networks
 from hwopt.device.operators import OperandPool, Recipe
 from hwopt.device.profile import DeviceProfile
 from hwopt.device.sampling import Operator, sample_operators
+from hwopt.device.watch import Watch
 from hwopt.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -76,10 +77,10 @@ def profile_device(
             str(describe_cpu()["model"]),
             "default",
         )
-        session = CpuCampaign(Path(out_dir), info, deadline, progress or _silent)
-        session.measure_operators(_operators(budget_s, seed, space, batch_sizes, networks))
-        session.measure_networks(networks)
-        session.measure_oracle(networks)
+        with CpuCampaign(Path(out_dir), info, deadline, progress or _silent) as session:
+            session.measure_operators(_operators(budget_s, seed, space, batch_sizes, networks))
+            session.measure_networks(networks)
+            session.measure_oracle(networks)
     return DeviceProfile.load(out_dir)
 
 
@@ -99,12 +100,12 @@ def measure_networks(
     progress, found = progress or _silent, []
     protocol = Protocol(n_retries=5)
     pool = OperandPool(protocol.rotation_bytes, protocol.max_sets)
-    with one_thread_without_gradients(), MemoryMeter() as meter:
+    with one_thread_without_gradients(), MemoryMeter() as meter, Watch(None, protocol) as watch:
         for i, candidate in enumerate(candidates):
             progress("measuring", i, len(candidates), candidate.name)
             network = candidate.build().eval()
             inputs = pool.sets(Recipe(network, (candidate.input_shape,)))[:16]
-            timing = time_works([Work(candidate.name, network, inputs)], protocol)[0]
+            timing = watch.time([Work(candidate.name, network, inputs)])[0]
             memory_bytes, memory_reason = memory_of(candidate, meter)
             found.append(
                 {

@@ -1,15 +1,23 @@
 """The whole path on this machine, with a tiny budget; contended rows are allowed, it may be busy."""
 
+import csv
 import json
+from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 from skopt.space import Categorical, Integer
 from torch import nn
 
-from hwopt.device import DeviceProfile, profile_device
+from hwopt.device import DeviceProfile, cpu_campaign, profile_device, watch
+from hwopt.device.campaign import Deadline
+from hwopt.device.contention import Limits
 from hwopt.device.folder import drop_orphans
 from hwopt.device.machine import cpu_model, last_level_cache_bytes
+from hwopt.device.sampling import sample_operators
 from hwopt.errors import InvalidInput
+from hwopt.network import trace
 from hwopt.network.layer import SHAPE_COLUMNS
 from hwopt.space import SearchSpace
 
@@ -25,6 +33,16 @@ SPACE = SearchSpace(
     build=build,
     input_shape=(1, 12, 12),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_load_beside_the_tests_refuses_nothing():
+    anything = Limits(others_cores=float("inf"), own_cores=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu_campaign, "Watch", partial(watch.Watch, limits=anything))
+        for name in watch.TOLERANCES:
+            patch.setitem(watch.TOLERANCES, name, float("inf"))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +75,29 @@ def test_a_measured_profile_is_complete_and_honest(folder):
     assert (profile.networks.loc[~measured, "memory_reason"] != "").all()
     assert set(profile.network_layers["network"]) == set(profile.networks["network"])
     assert {"conv2d", "relu", "linear"} <= set(profile.network_layers["kind"])
+
+
+def read_repeats(folder, role):
+    with (folder / "repeats.csv").open() as file:
+        return [row for row in csv.DictReader(file) if row["role"] == role]
+
+
+def test_sentinels_were_measured_with_every_group(folder):
+    sentinels = read_repeats(folder, "sentinel")
+    assert {row["key"] for row in sentinels} == {"product", "stream", "overhead"}
+    assert len(sentinels) > 3 * 5  # more than before the first group
+
+
+def test_a_twentieth_of_the_rows_is_measured_again_at_the_end(folder, tmp_path):
+    info = json.loads((folder / "device.json").read_text())
+    graph = trace(build({"features": 8, "pool": "max"}), (1, 12, 12), 4)
+    operators = sample_operators(8, np.random.default_rng(0), [graph]).operators
+    with cpu_campaign.CpuCampaign(tmp_path, info, Deadline(60.0), lambda *message: None) as campaign:
+        campaign.watch.protocol = replace(campaign.watch.protocol, agreement=float("inf"))
+        campaign.measure_operators(operators)
+    (repeat,) = read_repeats(tmp_path, "repeat")
+    assert float(repeat["ratio"]) > 0 and repeat["file"] == "layers.csv"
+    assert any(repeat["key"].startswith(operator.layer.kind) for operator in operators)
 
 
 def test_the_device_file_tells_the_machine_but_no_host_and_no_folder(folder):
