@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search CNNs under hardware budgets: predict what a network costs before it is trained.",
 )
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, markup=False)  # what is printed may hold brackets: it is no markup
 
 
 def main() -> None:
@@ -108,7 +108,10 @@ def profile(
     loaded = SpaceFile(str(space))() if space else None
     with _interruptible("finished rows"), ProgressDisplay(console) as progress:
         profile_device(out, device, seconds, loaded, batch_size, seed, progress, name)
-    console.print(validation_table(load_device(str(out)), "hybrid"))
+    measured = load_device(str(out))
+    console.print(validation_table(measured, "hybrid"))
+    for note in measured.model("hybrid").notes:
+        console.print(f"* {note}", highlight=False)
 
 
 @app.command()

@@ -21,7 +21,10 @@ _DEFAULTS: dict[str, Any] = {
     "device": "unknown", "in_h": 1, "in_w": 1, "kernel_h": 1, "kernel_w": 1, "stride_h": 1, "stride_w": 1,
     "padding_h": 0, "padding_w": 0, "dilation_h": 1, "dilation_w": 1, "groups": 1, "dtype": "float32",
 }  # fmt: skip
-_ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int8": 1}
+ITEM_BYTES = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1, "int64": 8,
+    "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16,
+}  # fmt: skip
 _WINDOWED = ("conv2d", "max_pool2d", "avg_pool2d")  # the output's size follows from the window
 _NUMBERS = tuple(column for column in SHAPE_COLUMNS if column not in ("kind", "dtype"))
 
@@ -29,7 +32,7 @@ _NUMBERS = tuple(column for column in SHAPE_COLUMNS if column not in ("kind", "d
 def complete(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Return a copy of layer rows, [n], with every shape and work column filled.
 
-    Energy is filled from power and time, or power from energy and time, where two of the three are there.
+    An energy or a power is filled where the other and a time are there, see `complete_energy`.
 
     Raises:
         InvalidInput: where `kind`, `batch`, `in_channels` or `out_channels` is missing.
@@ -44,10 +47,22 @@ def complete(rows: "pd.DataFrame") -> "pd.DataFrame":
         _fill(rows, f"out_{side}", _output_side(rows, side))
     for column, values in _work(rows).items():
         _fill(rows, column, values)
-    if {"time_s", "power_w"} <= set(rows.columns):
-        _fill(rows, "energy_j", rows["power_w"] * rows["time_s"])
-    if {"time_s", "energy_j"} <= set(rows.columns):
-        _fill(rows, "power_w", rows["energy_j"] / rows["time_s"])
+    return complete_energy(rows)
+
+
+def complete_energy(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a copy of rows, [n], of layers or networks, with the third of time, power and energy.
+
+    Energy is of a pass as it ran while energy was read, so the time is `loop_time_s` where the row has it.
+    """
+    rows = rows.copy()
+    if "time_s" not in rows.columns:
+        return rows
+    time_s = rows["loop_time_s"].fillna(rows["time_s"]) if "loop_time_s" in rows.columns else rows["time_s"]
+    if "power_w" in rows.columns:
+        _fill(rows, "energy_j", rows["power_w"] * time_s)
+    if "energy_j" in rows.columns:
+        _fill(rows, "power_w", rows["energy_j"] / time_s)
     return rows
 
 
@@ -75,7 +90,7 @@ def _work(rows: "pd.DataFrame") -> dict[str, Any]:
 
     column = {name: rows[name].to_numpy(dtype=float) for name in _NUMBERS}
     kind = rows["kind"].to_numpy(dtype=str)
-    item = rows["dtype"].map(_ITEM_BYTES).fillna(4).to_numpy(dtype=float)
+    item = rows["dtype"].map(ITEM_BYTES).astype(float).fillna(4).to_numpy(dtype=float)
     n_in = column["batch"] * column["in_channels"] * column["in_h"] * column["in_w"]
     n_out = column["batch"] * column["out_channels"] * column["out_h"] * column["out_w"]
     window = column["kernel_h"] * column["kernel_w"]

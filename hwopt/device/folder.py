@@ -1,6 +1,5 @@
 """The folder of a profile before measuring: its device.json, and what an interrupted run left in it."""
 
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -11,17 +10,12 @@ import torch
 
 from hwopt.device.ceilings import Ceilings
 from hwopt.device.cpu import Protocol, Work, time_works
+from hwopt.device.device_file import DEVICE_FILE, PROTOCOL_VERSION, read_info, write_info
 from hwopt.device.machine import describe_cpu, describe_software, last_level_cache_bytes
-from hwopt.device.profile import (
-    DEVICE_FILE,
-    NETWORK_FILE,
-    NETWORK_LAYER_FILE,
-    PROTOCOL_VERSION,
-    read_info,
-    write_info,
-)
-from hwopt.device.rows import drop_cut_line
+from hwopt.device.profile import NETWORK_FILE, NETWORK_LAYER_FILE
+from hwopt.device.rows import drop_cut_line, write_cells
 from hwopt.device.sensors import probe_sensors
+from hwopt.device.textfile import Cells, read_cells, shown
 from hwopt.errors import InvalidInput
 
 Info = dict[str, Any]
@@ -48,6 +42,7 @@ def open_folder(folder: Path, describe: Callable[[], dict[str, Any]], model: str
     if (folder / DEVICE_FILE).exists():
         info = read_info(folder / DEVICE_FILE)
         _check_same_device(folder, info, model, precision)
+        _check_rotation(folder / DEVICE_FILE, info)
         drop_orphans(folder)
         return info
     info = describe()
@@ -122,6 +117,16 @@ def _check_same_device(folder: Path, info: Mapping[str, Any], model: str, precis
             )
 
 
+def _check_rotation(path: Path, info: Mapping[str, Any]) -> None:
+    """Refuse to go on where device.json does not tell how far a CPU's operands rotate, or too far."""
+    protocol = info.get("settings", {}).get("protocol")
+    value = protocol.get("rotation_bytes") if isinstance(protocol, dict) else None
+    is_size = isinstance(value, int) and 1 <= value <= _MAX_ROTATION_BYTES and value is not True
+    if info.get("kind") == "cpu" and not is_size:
+        wanted = f"wanted a whole number from 1 to {_MAX_ROTATION_BYTES:,}; measure into another folder"
+        raise InvalidInput(f"{path}: settings.protocol.rotation_bytes = {shown(value)}; {wanted}")
+
+
 def drop_orphans(folder: Path) -> None:
     """Drop layers of networks whose own row was not written: a run ended between the two."""
     path, layer_path = folder / NETWORK_FILE, folder / NETWORK_LAYER_FILE
@@ -130,18 +135,21 @@ def drop_orphans(folder: Path) -> None:
     for existing in (path, layer_path):
         if existing.exists():
             drop_cut_line(existing)
-    known = {row["network"] for row in _rows(path)} if path.exists() else set()
-    rows = _rows(layer_path)
-    kept = [row for row in rows if row["network"] in known]
-    if len(kept) < len(rows):
-        unfinished = layer_path.with_suffix(".part")
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(kept)
-        unfinished.replace(layer_path)
+            if not existing.stat().st_size:
+                existing.unlink()
+    if not layer_path.exists():
+        return
+    known = set(_networks(path, read_cells(path))) if path.exists() else set()
+    cells = read_cells(layer_path)
+    networks = _networks(layer_path, cells)
+    kept = [row for row, network in zip(cells.rows, networks, strict=True) if network in known]
+    if len(kept) < len(cells.rows):
+        write_cells(layer_path, cells.names, kept)
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def _networks(path: Path, cells: Cells) -> list[str]:
+    """Return the network of each row, [n]."""
+    if "network" not in cells.names:
+        raise InvalidInput(f"{path}: column network is missing; measure into another folder")
+    position = cells.names.index("network")
+    return [row[position] for row in cells.rows]

@@ -1,41 +1,74 @@
 """A device profile: a folder of measurements of one device. Text files only, so loading one can run nothing.
 
-device.json          identity, software, sensors, settings, ceilings, protocol version
-layers.csv           measured operators, one a line
-networks.csv         measured networks, each for fitting, calibrating or testing
-network_layers.csv   every operator of those networks, so that calibration needs none of their code
+    device.json          identity, software, sensors, settings, ceilings, protocol version
+    layers.csv           measured operators, one a line
+    networks.csv         measured networks, each for fitting, calibrating or testing
+    network_layers.csv   every operator of those networks, so that calibration needs none of their code
+    oracle.csv           may be absent: operators of validation networks measured one by one; never fitted on
+    repeats.csv          may be absent: what a campaign measured again, to see how steady the device was
+
+The columns of the CSV files are listed in `hwopt.device.rows`. Of device.json the rest relies on
+
+    name                 of the device: printable, no path
+    protocol_version     whole number; a newer one than `PROTOCOL_VERSION` is refused, an older one stated
+    ceilings             {"flops_per_s": ..., "bytes_per_s": ..., "launch_s": ...}: FLOPs a second, bytes a
+                         second and seconds, see `hwopt.device.ceilings`; it may hold more
+
+and takes `kind`, `date`, `hardware`, `software`, `sensors` and `settings` as they are. Other files are not
+opened. What a reader of the numbers should know, but what is no fault, is in `DeviceProfile.notes`.
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hwopt.device.ceilings import Ceilings
-from hwopt.device.complete import complete
+from hwopt.device.complete import ITEM_BYTES, complete, complete_energy
+from hwopt.device.device_file import DEVICE_FILE, read_info
+from hwopt.device.plausible import (
+    bound_s,
+    check_energy,
+    check_memory,
+    check_times,
+    moved_bytes,
+    note_kinds,
+    note_reasons,
+)
 from hwopt.device.rows import (
     LAYER_COLUMNS,
     LAYER_KEY,
+    MODES,
     NETWORK_COLUMNS,
     NETWORK_LAYER_COLUMNS,
+    REPEAT_COLUMNS,
     TEXT_COLUMNS,
-    one_row_a_key,
-    read_table,
 )
+from hwopt.device.table import like, one_row_a_key, read_table, refuse
+from hwopt.device.textfile import shown
 from hwopt.errors import InvalidInput
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PROTOCOL_VERSION = 1
 SPLITS = ("fit", "calibrate", "test")
+ROLES = ("sentinel", "repeat")
 NETWORK_KEY = ("network", "batch", "dtype", "mode")
 
-DEVICE_FILE = "device.json"
 LAYER_FILE = "layers.csv"
 NETWORK_FILE = "networks.csv"
 NETWORK_LAYER_FILE = "network_layers.csv"
+ORACLE_FILE = "oracle.csv"
+REPEAT_FILE = "repeats.csv"
+
+
+def _empty(columns: Sequence[str]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return _with_columns(pd.DataFrame(), columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +79,11 @@ class DeviceProfile:
         folder: where they lie.
         info: contents of device.json.
         layers: one measured operator a row, shapes and work complete; NaN where a metric was not measured.
-        networks: one measured network a row.
+        networks: one measured network a row, once for each mode.
         network_layers: one operator of a measured network a row, in the order in which they ran.
+        oracle: operators of validation networks, rows as in `layers`; no fit may see them.
+        repeats: what was measured again.
+        notes: what a reader of these numbers should know.
     """
 
     folder: Path
@@ -55,6 +91,9 @@ class DeviceProfile:
     layers: "pd.DataFrame"
     networks: "pd.DataFrame"
     network_layers: "pd.DataFrame"
+    oracle: "pd.DataFrame" = field(default_factory=lambda: _empty(LAYER_COLUMNS))
+    repeats: "pd.DataFrame" = field(default_factory=lambda: _empty(REPEAT_COLUMNS))
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, folder: str | Path) -> "DeviceProfile":
@@ -63,12 +102,19 @@ class DeviceProfile:
         Raises:
             InvalidInput: with file, line, what came, what was wanted and what to do.
         """
-        folder = Path(folder)
-        info = read_info(folder / DEVICE_FILE)
-        layers = read_layers(folder / LAYER_FILE)
-        networks = read_networks(folder / NETWORK_FILE)
-        network_layers = read_network_layers(folder / NETWORK_LAYER_FILE)
-        return cls(folder, info, layers, networks, network_layers)
+        folder, notes = Path(folder), list[str]()
+        info = read_info(folder / DEVICE_FILE, notes)
+        ceilings = Ceilings.from_mapping(info["ceilings"])
+        layers = read_layers(folder / LAYER_FILE, notes, ceilings)
+        networks = read_networks(folder / NETWORK_FILE, notes)
+        network_layers = read_network_layers(folder / NETWORK_LAYER_FILE, notes)
+        _check_network_times(folder / NETWORK_FILE, networks, network_layers, ceilings)
+        has_oracle = os.path.lexists(folder / ORACLE_FILE)
+        oracle = read_layers(folder / ORACLE_FILE, notes, ceilings) if has_oracle else _empty(LAYER_COLUMNS)
+        repeats = read_repeats(folder / REPEAT_FILE, notes)
+        notes += _note_devices(str(info["name"]), layers)
+        notes += _note_network_layers(networks, network_layers)
+        return cls(folder, info, layers, networks, network_layers, oracle, repeats, tuple(notes))
 
     @property
     def name(self) -> str:
@@ -86,84 +132,147 @@ class DeviceProfile:
         return self.layers[self.layers["time_s"].notna()].reset_index(drop=True)
 
 
-def read_info(path: Path) -> dict[str, Any]:
-    """Read device.json and check what the rest relies on: name, protocol version, ceilings.
-
-    Raises:
-        InvalidInput: for a missing file, broken JSON, a newer protocol, or ceilings that are no ceilings.
-    """
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InvalidInput(f"{path}: no such file; a device profile has one") from None
-    except UnicodeDecodeError:
-        raise InvalidInput(f"{path}: not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"{path}, line {error.lineno}: no valid JSON: {error.msg}") from None
-    if not isinstance(info, dict):
-        raise InvalidInput(f"{path}: wanted an object with name, protocol_version and ceilings")
-    for key in ("name", "protocol_version", "ceilings"):
-        if key not in info:
-            raise InvalidInput(f"{path}: key {key} is missing; wanted name, protocol_version and ceilings")
-    _check_version(path, info["protocol_version"])
-    if not isinstance(info["ceilings"], dict):
-        raise InvalidInput(f"{path}: ceilings = {info['ceilings']!r}; wanted an object of numbers")
-    try:
-        Ceilings.from_mapping(info["ceilings"])
-    except InvalidInput as error:
-        raise InvalidInput(f"{path}: {error}") from None
-    return info
-
-
-def _check_version(path: Path, version: object) -> None:
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise InvalidInput(f"{path}: protocol_version = {version!r}; it must be a whole number from 1")
-    if version > PROTOCOL_VERSION:
-        raise InvalidInput(
-            f"{path}: protocol_version = {version}; this hwopt knows up to {PROTOCOL_VERSION}; "
-            "upgrade hwopt, or measure the device again"
-        )
-
-
-def write_info(folder: Path, info: Mapping[str, Any]) -> None:
-    """Write device.json, at once or not at all."""
-    unfinished = folder / f"{DEVICE_FILE}.part"
-    unfinished.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(folder / DEVICE_FILE)
-
-
-def read_layers(path: Path) -> "pd.DataFrame":
+def read_layers(
+    path: Path, notes: list[str] | None = None, ceilings: Ceilings | None = None
+) -> "pd.DataFrame":
     """Read a layers.csv, complete what follows from other columns, and keep one row a key.
+
+    Args:
+        path: the file.
+        notes: what a reader should know is appended.
+        ceilings: of the device, to check the times against.
 
     Raises:
         InvalidInput: with file, line, what came, what was wanted.
     """
-    table = read_table(path, required=("kind", "batch", "in_channels", "out_channels"))
-    table = complete(table)
+    notes = [] if notes is None else notes
+    table = read_table(path, required=("kind", "batch", "in_channels", "out_channels"), notes=notes)
     if "time_s" not in table.columns:
-        raise InvalidInput(f"{path}: column time_s is missing; a layer row is a measured time, in seconds")
-    return one_row_a_key(path, _with_columns(table, LAYER_COLUMNS), ("device", *LAYER_KEY))
+        wanted = f"a layer row is a measured time, in seconds{like('time_s', table.columns)}"
+        raise InvalidInput(f"{path}: column time_s is missing; {wanted}")
+    check_energy(path, table)
+    table = _complete(path, table, notes)
+    table = _with_columns(table, LAYER_COLUMNS)
+    _check_modes(path, table)
+    check_memory(path, table, _series(table, moved_bytes(table)))
+    if ceilings is not None:
+        check_times(path, table["time_s"], bound_s(table, ceilings), np.full(len(table), ceilings.launch_s))
+    notes += note_reasons(path.name, table)
+    own = [column for column in ("network", "position") if column in table.columns]
+    return one_row_a_key(path, table, (*own, "device", *LAYER_KEY))
 
 
-def read_networks(path: Path) -> "pd.DataFrame":
-    """Read a networks.csv; each network is in one of the splits."""
-    table = read_table(path, required=("network", "split", "batch", "dtype", "mode"), is_network=True)
-    for position, split in enumerate(table["split"]):
-        if split not in SPLITS:
-            raise InvalidInput(f"{path}, line {position + 2}: split = {split!r}; wanted {', '.join(SPLITS)}")
-    return one_row_a_key(path, _with_columns(table, NETWORK_COLUMNS), NETWORK_KEY)
+def read_networks(path: Path, notes: list[str] | None = None) -> "pd.DataFrame":
+    """Read a networks.csv; each network is in one of the splits, and there once for each mode."""
+    notes = [] if notes is None else notes
+    required = ("network", "split", "batch", "dtype", "mode")
+    table = read_table(path, required=required, is_network=True, notes=notes)
+    refuse(path, ~table["split"].isin(SPLITS), table["split"], f"wanted {', '.join(SPLITS)}")
+    check_energy(path, table)
+    table = _with_columns(complete_energy(table), NETWORK_COLUMNS)
+    _check_modes(path, table)
+    check_memory(path, table, table["modelled_memory_bytes"])
+    _check_one_network_a_name(path, table)
+    notes += note_reasons(path.name, table)
+    return one_row_a_key(path, table, NETWORK_KEY)
 
 
-def read_network_layers(path: Path) -> "pd.DataFrame":
+def read_network_layers(path: Path, notes: list[str] | None = None) -> "pd.DataFrame":
     """Read a network_layers.csv, sorted by network and position."""
-    table = complete(read_table(path, required=("network", "position", "kind", "batch", "in_channels")))
+    notes = [] if notes is None else notes
+    required = ("network", "position", "kind", "batch", "in_channels", "out_channels")
+    table = _complete(path, read_table(path, required=required, notes=notes), notes)
     table = one_row_a_key(path, _with_columns(table, NETWORK_LAYER_COLUMNS), ("network", "position"))
     return table.sort_values(["network", "position"], kind="stable", ignore_index=True)
 
 
-def _with_columns(table: "pd.DataFrame", columns: tuple[str, ...]) -> "pd.DataFrame":
-    """Return the table with the columns that it lacks, empty."""
-    for column in columns:
-        if column not in table.columns:
-            table[column] = "" if column in TEXT_COLUMNS else float("nan")
+def read_repeats(path: Path, notes: list[str] | None = None) -> "pd.DataFrame":
+    """Read a repeats.csv, in the order of the file; an empty table where there is none."""
+    if not os.path.lexists(path):
+        return _empty(REPEAT_COLUMNS)
+    table = read_table(path, required=("role",), is_network=True, notes=notes)
+    refuse(path, ~table["role"].isin(ROLES), table["role"], f"wanted {' or '.join(ROLES)}")
+    return _with_columns(table, REPEAT_COLUMNS).reset_index(drop=True)
+
+
+def _complete(path: Path, table: "pd.DataFrame", notes: list[str]) -> "pd.DataFrame":
+    """Complete layer rows, and check what came of it."""
+    notes += note_kinds(path.name, table)
+    table = complete(table)
+    for side in ("out_h", "out_w"):
+        refuse(path, ~(table[side] >= 1), table[side], "the window does not fit into the padded input")
+    grouped = (table["kind"] == "conv2d") & (table["in_channels"] % table["groups"] != 0)
+    refuse(path, grouped, table["groups"], "it must divide in_channels")
+    moved = _series(table, moved_bytes(table)).rename("input_bytes + weight_bytes + output_bytes")
+    refuse(path, moved <= 0, moved, "an operator moves at least a byte")
+    unknown = sorted({str(dtype) for dtype in table["dtype"] if dtype not in ITEM_BYTES})
+    if unknown:
+        names = ", ".join(shown(dtype) for dtype in unknown[:5])
+        notes.append(f"{path.name}: bytes of dtype {names} are taken as 4 an element where not given")
     return table
+
+
+def _series(table: "pd.DataFrame", values: Any) -> "pd.Series[float]":
+    import pandas as pd
+
+    return pd.Series(values, index=table.index, dtype=float)
+
+
+def _check_modes(path: Path, table: "pd.DataFrame") -> None:
+    wrong = ~table["mode"].isin(("", *MODES))
+    refuse(path, wrong, table["mode"], f"wanted {' or '.join(MODES)}")
+
+
+def _check_one_network_a_name(path: Path, table: "pd.DataFrame") -> None:
+    """Refuse one name for several batch sizes or dtypes: network_layers.csv holds the layers of one."""
+    firsts = table.drop_duplicates("network").set_index("network")
+    for column in ("batch", "dtype", "split"):
+        differs = table[column].to_numpy() != table["network"].map(firsts[column]).to_numpy()
+        wanted = f"another row of this network has another {column}; name them apart, such as net-b1, net-b8"
+        refuse(path, differs, table["network"], wanted)
+
+
+def _check_network_times(
+    path: Path, networks: "pd.DataFrame", network_layers: "pd.DataFrame", ceilings: Ceilings
+) -> None:
+    """Refuse network times that contradict the ceilings; the rows have names, no lines, by now."""
+    parts = network_layers[["network"]].assign(bound_s=bound_s(network_layers, ceilings), n=1.0)
+    sums = parts.groupby("network", sort=False)[["bound_s", "n"]].sum()
+    known = networks[networks["network"].isin(sums.index)]
+    bounds = known["network"].map(sums["bound_s"]).to_numpy(dtype=float)
+    launches = known["network"].map(sums["n"]).to_numpy(dtype=float) * ceilings.launch_s
+    times = known["time_s"].set_axis(known["network"].map(shown))
+    check_times(path, times, bounds, launches)
+
+
+def _note_devices(name: str, layers: "pd.DataFrame") -> list[str]:
+    others = sorted({str(device) for device in layers["device"]} - {name, "unknown", ""})
+    shown_names = ", ".join(shown(device) for device in others[:5])
+    return [f"{LAYER_FILE}: rows of {shown_names}, while the profile is of {shown(name)}"] if others else []
+
+
+def _note_network_layers(networks: "pd.DataFrame", network_layers: "pd.DataFrame") -> list[str]:
+    """State the networks that are in one of the two files only; in a run that goes on that is normal."""
+    measured, with_layers = set(networks["network"]), set(network_layers["network"])
+    notes = []
+    for missing, here, there in (
+        (measured - with_layers, NETWORK_FILE, NETWORK_LAYER_FILE),
+        (with_layers - measured, NETWORK_LAYER_FILE, NETWORK_FILE),
+    ):
+        if missing:
+            names = ", ".join(shown(name) for name in sorted(missing)[:3])
+            more = ", ..." if len(missing) > 3 else ""
+            notes.append(f"{here}: {len(missing)} networks are not in {there} and not used: {names}{more}")
+    return notes
+
+
+def _with_columns(table: "pd.DataFrame", columns: Sequence[str]) -> "pd.DataFrame":
+    """Return the table with the columns that it lacks, empty."""
+    import pandas as pd
+
+    missing = [column for column in columns if column not in table.columns]
+    empty: dict[bool, Any] = {
+        True: pd.Series("", table.index, dtype=str),
+        False: pd.Series(np.nan, table.index, dtype=float),
+    }
+    return table.assign(**{column: empty[column in TEXT_COLUMNS] for column in missing})

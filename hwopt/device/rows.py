@@ -1,142 +1,103 @@
-"""Layer and network rows as CSV: which columns there are, reading with checks, appending.
+"""Layer and network rows as CSV: which columns there are, and appending rows.
 
-Reading executes nothing. Every complaint names file, line, what came and what was wanted.
+Each file is UTF-8 CSV with a header, in any order of columns; lines end in LF, CRLF or CR. Units are SI; work
+and costs are of one pass of the whole batch. A metric that was not measured is an empty cell, never 0, and
+its reason column says why. Columns marked * are filled in every row, all others may be empty or missing; (c)
+is completed from the others where it is (see `hwopt.device.complete`).
+
+layers.csv, and oracle.csv with the operators of validation networks, which no fit sees:
+    device                      name of the device; "unknown" where empty
+    kind *                      conv2d, linear, relu, ...; others are accepted and stated
+    batch *                     items
+    in_channels *, out_channels *    whole numbers from 1
+    in_h, in_w                  sides of the input; 1 where empty
+    out_h, out_w                (c) sides of the output
+    kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, groups    1 where empty
+    padding_h, padding_w        0 where empty
+    dtype                       float32 where empty
+    time_s                      seconds; the column is there, a cell of it may be empty
+    power_w, energy_j           watts and joules, gross; (c) one from the other and the time: a pass took
+                                `loop_time_s` while energy was read, `time_s` where that is empty
+    memory_bytes                peak bytes that a pass held, operands included
+    flops, elementwise_ops      (c) a multiply-add counts two
+    input_bytes, weight_bytes, output_bytes    (c) bytes of the operands and the result
+    operator, source            name of the operator; why it was chosen
+    status                      ok, contended, failed, ...
+    time_reason, memory_reason  why there is no figure
+    energy_reason               why there is no power and no energy: a code of
+                                `hwopt.device.meters.meter.REASONS`, then ": detail"
+    spread                      disagreement of the rounds, a share of the time
+    n_blocks, n_passes          how many blocks were timed; passes in each
+    mode                        how it was run: graph or eager
+    eager_time_s                seconds of a pass called operator by operator
+    loop_time_s                 seconds of a pass while energy was read
+    idle_subtracted_energy_j    joules above those of the idle device
+    energy_uncertainty          a share of energy_j
+    core_clock_hz               hertz, while energy was read
+    temperature_c               degrees Celsius, while energy was read
+    throttled                   what held the clocks down
+    elapsed_s                   seconds since the campaign began
+    energy_status               ok, or why energy is doubtful
+networks.csv, each network once a mode:
+    network *                   its name; another one for each batch size and dtype
+    source                      where it comes from
+    split *                     fit, calibrate or test
+    batch *, dtype *, mode *    items; data type; eager or graph
+    modelled_memory_bytes       parameters, buffers and live activations, bytes
+    input_shape                 batch first, such as 8x3x224x224
+    and as above                time_s to memory_bytes, status to n_passes, eager_time_s to energy_status
+network_layers.csv, every operator of those networks:
+    network *, position *       whose, and where in running order, from 0
+    name                        path of the module that ran it
+    and as above                kind to dtype, flops to output_bytes, operator
+repeats.csv, what was measured again during a campaign:
+    role *                      sentinel (the same operators time and again) or repeat (a row of a file)
+    elapsed_s                   seconds since the campaign began
+    file, key                   which row was repeated; text, never opened
+    time_s, power_w, status     as above
+    ratio                       this time over the first one
+Other columns are accepted, stated and not used.
 """
 
 import csv
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-import numpy as np
-
+from hwopt.device.textfile import clean, not_a_formula, read_cells
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import METRICS, SHAPE_COLUMNS, WORK_COLUMNS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # What makes a measured operator another one than those in the file: its shapes, and its operands' bytes,
 # which tell a product with a scale for each channel from one with a whole tensor, or a bias from none.
 LAYER_KEY = (*SHAPE_COLUMNS, "input_bytes", "weight_bytes", "output_bytes")
+MODES = ("eager", "graph")
 _REASONS = ("time_reason", "energy_reason", "memory_reason")
 _QUALITY = ("status", *_REASONS, "spread", "n_blocks", "n_passes")
-LAYER_COLUMNS = ("device", *SHAPE_COLUMNS, *METRICS, *WORK_COLUMNS, "operator", "source", *_QUALITY)
+# Columns that came later: a file without them is continued with them empty.
+LATER_COLUMNS = (
+    "mode", "eager_time_s", "loop_time_s", "idle_subtracted_energy_j", "energy_uncertainty", "core_clock_hz",
+    "temperature_c", "throttled", "elapsed_s", "energy_status",
+)  # fmt: skip
+LAYER_COLUMNS = (
+    "device", *SHAPE_COLUMNS, *METRICS, *WORK_COLUMNS, "operator", "source", *_QUALITY, *LATER_COLUMNS
+)  # fmt: skip
 NETWORK_COLUMNS = (
     "network", "source", "split", "batch", "dtype", "mode", *METRICS, "modelled_memory_bytes", "input_shape",
-    *_QUALITY,
+    *_QUALITY, *LATER_COLUMNS[1:],
 )  # fmt: skip
 NETWORK_LAYER_COLUMNS = ("network", "position", "name", *SHAPE_COLUMNS, *WORK_COLUMNS, "operator")
+REPEAT_COLUMNS = ("role", "elapsed_s", "file", "key", "time_s", "power_w", "status", "ratio")
 
-TEXT_COLUMNS = frozenset(
-    ("device", "kind", "dtype", "operator", "source", "network", "split", "mode", "name", "input_shape")
-    + ("status", *_REASONS)
-)
-_NUMBER_COLUMNS = {*LAYER_COLUMNS, *NETWORK_COLUMNS, *NETWORK_LAYER_COLUMNS} - TEXT_COLUMNS
-_WHOLE_COLUMNS = tuple(c for c in (*SHAPE_COLUMNS, *WORK_COLUMNS) if c not in TEXT_COLUMNS)
-# largest believable value and its unit: what lies above is another unit, not another device
-_LIMITS = {
-    "time_s": (60.0, "seconds"),
-    "power_w": (5e3, "watts"),
-    "energy_j": (3e5, "joules"),
-    "memory_bytes": (1e13, "bytes"),
-}
-_NETWORK_TIME = (3600.0, "seconds")
-
-
-def read_table(path: Path, required: Sequence[str], is_network: bool = False) -> "pd.DataFrame":
-    """Read a CSV file of rows and check every cell.
-
-    Args:
-        path: the file, UTF-8.
-        required: columns that must be there and filled in every line.
-        is_network: whether `time_s` is of whole networks, which may take longer.
-
-    Returns:
-        One row a line, numbers as floats with NaN for empty cells, texts as str.
-
-    Raises:
-        InvalidInput: with file, line, what came and what was wanted.
-    """
-    table = _read_text(path)
-    for column in required:
-        if column not in table.columns:
-            raise InvalidInput(f"{path}: column {column} is missing; wanted {', '.join(required)}")
-        _refuse(path, table[column] == "", table[column], column, "it must not be empty")
-    for column in _NUMBER_COLUMNS & set(table.columns):
-        table[column] = _numbers(path, table[column])
-    limits = {**_LIMITS, "time_s": _NETWORK_TIME} if is_network else _LIMITS
-    for column in set(limits) & set(table.columns):
-        _check_metric(path, table[column], *limits[column])
-    for column in set(_WHOLE_COLUMNS) & set(table.columns):
-        _check_whole(path, table[column])
-    return table
-
-
-def _read_text(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    try:
-        return pd.read_csv(path, encoding="utf-8", dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except FileNotFoundError:
-        raise InvalidInput(f"{path}: no such file; a device profile has one") from None
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except pd.errors.EmptyDataError:
-        raise InvalidInput(f"{path}: empty; wanted at least a line of column names") from None
-    except pd.errors.ParserError as error:
-        raise InvalidInput(f"{path}: no valid CSV: {' '.join(str(error).split())}") from None
-
-
-def _numbers(path: Path, cells: "pd.Series[str]") -> "pd.Series[float]":
-    import pandas as pd
-
-    numbers = pd.to_numeric(cells, errors="coerce").astype(float)
-    wrong = (cells != "") & ~np.isfinite(numbers)
-    _refuse(path, wrong, cells, str(cells.name), "it must be a finite number or empty")
-    return numbers
-
-
-def _check_metric(path: Path, values: "pd.Series[float]", limit: float, unit: str) -> None:
-    name = str(values.name)
-    _refuse(path, values <= 0, values, name, f"it must be positive, in {unit}; leave it empty where unknown")
-    wanted = f"more than {limit:g} {unit} is not believable; is it in another unit?"
-    _refuse(path, values > limit, values, name, wanted)
-
-
-def _check_whole(path: Path, values: "pd.Series[float]") -> None:
-    name = str(values.name)
-    least = 0 if name.startswith("padding") or name in WORK_COLUMNS else 1
-    wrong = (values < least) | ((values % 1 != 0) & values.notna())
-    _refuse(path, wrong, values, name, f"it must be a whole number, at least {least}")
-
-
-def _refuse(path: Path, wrong: Any, values: Any, column: str, wanted: str) -> None:
-    """Raise for the first row where `wrong` is true; the first line of a file holds the names."""
-    positions = np.flatnonzero(np.asarray(wrong, dtype=bool))
-    if len(positions):
-        value = values.iloc[positions[0]]
-        shown = f"{value:g}" if isinstance(value, float) else repr(value)
-        raise InvalidInput(f"{path}, line {positions[0] + 2}: {column} = {shown}; {wanted}")
-
-
-def one_row_a_key(path: Path, table: "pd.DataFrame", key: Sequence[str]) -> "pd.DataFrame":
-    """Return the rows with one of each key; a row with a time replaces attempts without.
-
-    Raises:
-        InvalidInput: where two rows of the same key both have a time, or rows have no time at all.
-    """
-    columns = list(key)
-    is_measured = table["time_s"].notna() if "time_s" in table.columns else table[columns[0]].notna()
-    measured = table[is_measured]
-    again = measured[measured.duplicated(columns)]
-    if len(again):
-        same = (measured[columns] == again.iloc[0][columns]).all(axis=1)
-        line, first = int(again.index[0]) + 2, int(measured.index[same.to_numpy()][0]) + 2
-        values = ", ".join(f"{name}={again.iloc[0][name]}" for name in columns[:4])
-        raise InvalidInput(f"{path}, line {line}: the same key as line {first} ({values}); keep one of them")
-    order = np.argsort(~is_measured.to_numpy(), kind="stable")  # measured rows first
-    return table.iloc[order].drop_duplicates(columns).sort_index().reset_index(drop=True)
+NAME_COLUMNS = frozenset(("device", "network"))  # which might be taken for paths
+FREE_TEXT_COLUMNS = frozenset((*_REASONS, "key"))
+TEXT_COLUMNS = NAME_COLUMNS | FREE_TEXT_COLUMNS | frozenset(
+    ("kind", "dtype", "operator", "source", "split", "mode", "name", "input_shape")
+    + ("status", "energy_status", "throttled", "role", "file")
+)  # fmt: skip
+_COLUMNS = {*LAYER_COLUMNS, *NETWORK_COLUMNS, *NETWORK_LAYER_COLUMNS, *REPEAT_COLUMNS}
+NUMBER_COLUMNS = frozenset(_COLUMNS - TEXT_COLUMNS)
 
 
 class RowFile:
@@ -145,12 +106,17 @@ class RowFile:
     A line that was cut while it was being written is dropped when the file is opened again.
 
     Args:
-        path: the file; it is created with `columns` as its first line, or continued with its own.
+        path: the file; it is created with `columns` as its first line, or continued with its own. Where it is
+            of a time before `LATER_COLUMNS`, it gets those.
         columns: names of the cells.
+
+    Raises:
+        InvalidInput: where the file lacks other columns, or is no regular file.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path = path
+        check_own_file(path)
         if path.exists():
             drop_cut_line(path)
         is_new = not path.exists() or path.stat().st_size == 0
@@ -162,18 +128,20 @@ class RowFile:
             self._file.flush()
 
     def _own_columns(self, wanted: Sequence[str]) -> tuple[str, ...]:
-        with self.path.open(encoding="utf-8", newline="") as file:
-            own = tuple(next(csv.reader(file), ()))
-        missing = [column for column in wanted if column not in own]
-        if missing:
+        cells = read_cells(self.path)
+        missing = [column for column in wanted if column not in cells.names]
+        if not missing:
+            return tuple(cells.names)
+        if not set(missing) <= set(LATER_COLUMNS):
             hint = "measure into a new folder"
             raise InvalidInput(f"{self.path}: cannot be continued, it lacks {', '.join(missing)}; {hint}")
-        return own
+        columns = [*cells.names, *missing]
+        write_cells(self.path, columns, [[*row, *[""] * len(missing)] for row in cells.rows])
+        return tuple(columns)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write one row; None and NaN become empty cells."""
-        self._writer.writerow({key: _cell(value) for key, value in row.items()})
-        self._file.flush()
+        """Write one row; None and NaN become empty cells, texts one printable line that is no formula."""
+        self.append_all([row])
 
     def append_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write several rows that belong together."""
@@ -190,12 +158,32 @@ class RowFile:
 def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and value != value):
         return ""
+    if isinstance(value, str):
+        return not_a_formula(clean(value))
     return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def write_cells(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a whole file anew, at once or not at all."""
+    unfinished = path.with_suffix(".part")
+    unfinished.unlink(missing_ok=True)
+    with unfinished.open("x", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
 
 
 def drop_cut_line(path: Path) -> None:
     """Remove a last line that does not end: writing it was interrupted."""
+    check_own_file(path)
     with path.open("rb+") as file:
         content = file.read()
         if not content.endswith(b"\n"):
             file.truncate(content.rfind(b"\n") + 1)
+
+
+def check_own_file(path: Path) -> None:
+    """Refuse to write where there is a link, a folder, a pipe or a device."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise InvalidInput(f"{path} is a link or no file; rows are appended to a regular file of the folder")

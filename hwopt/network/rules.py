@@ -381,6 +381,17 @@ RULES: dict[str, Rule] = {
     **{f"aten.{word}": elementwise(kind, ops=0) for kind, words in _MOVES.items() for word in words.split()},
 }
 
+# The kinds that these rules give, for readers of rows that have no operator at hand.
+_OTHERS = """
+    linear matmul matrix_vector attention mean batch_norm layer_norm group_norm rms_norm weight_norm softmax
+    log_softmax glu upsample_nearest upsample_linear upsample_bilinear upsample_trilinear upsample_bicubic
+    grid_sampler
+""".split()
+_SPATIAL = "conv conv_transpose max_pool avg_pool adaptive_max_pool adaptive_avg_pool".split()
+KINDS = frozenset(
+    (*_POINTWISE, *_REDUCTIONS, *_MOVES, *_OTHERS, *(f"{word}{n}d" for word in _SPATIAL for n in (1, 2, 3)))
+)
+
 # Views, and operators that reserve memory or read one number without touching the rest: they make no layer.
 FREE: set[str] = {
     f"aten.{word}"

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.costs import Costs
-from hwopt.device.profile import DEVICE_FILE, DeviceProfile
+from hwopt.device.device_file import DEVICE_FILE
+from hwopt.device.profile import DeviceProfile
 from hwopt.errors import HwoptError, InvalidInput, UnknownName
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.device_model import DeviceModel
@@ -113,7 +114,8 @@ class Device:
         layers["is_fallback"] = predicted.is_fallback
         costs = Costs(totals, model.residuals)
         fallen = sorted(set(layers.loc[predicted.is_fallback, "kind"]))
-        notes = [f"{kind}: too few measured rows on this device: fallback" for kind in fallen]
+        notes = [*self.profile.notes]
+        notes += [f"{kind}: too few measured rows on this device: fallback" for kind in fallen]
         notes += [f"{n} x {name}: no cost rule, left out" for name, n in graph.unknown_operators]
         return Prediction(layers, costs.at(0), costs, tuple(notes))
 

@@ -48,7 +48,7 @@ class DeviceModel:
         table = NetworkTable.of_profile(profile, fit)
         layers = self.predict_layers(table.layers).values
         self.network_model, notes = fit_network_model(table, layers, fit, profile.ceilings.launch_s)
-        self.notes = [*self.layer_model.notes, *notes]
+        self.notes = [*profile.notes, *self.layer_model.notes, *notes]
         self.residuals = self._residuals()
 
     def predict_layers(self, rows: "pd.DataFrame") -> LayerPrediction:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hwopt.device.ceilings import Ceilings, estimate_ceilings
 from hwopt.device.complete import complete
-from hwopt.device.profile import DeviceProfile, read_info, read_layers, write_info
+from hwopt.device.device_file import read_info, write_info
+from hwopt.device.profile import DeviceProfile, read_layers
 from hwopt.device.rows import RowFile
 from hwopt.errors import InvalidInput
 

@@ -1,0 +1,142 @@
+"""What follows from other columns: sizes, work, energy; and what contradicts itself."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hwopt.device.complete import complete, complete_energy
+from hwopt.device.plausible import ENERGY_TOLERANCE, FASTEST, SLOWEST
+from hwopt.device.profile import DeviceProfile, read_layers, read_networks
+from hwopt.device.rows import LAYER_COLUMNS, RowFile
+from hwopt.errors import InvalidInput
+
+from .profiles import CEILINGS, write_profile
+
+RELU = {"device": "d", "kind": "relu", "batch": 1, "in_channels": 8, "in_h": 4, "in_w": 4, "out_channels": 8}
+
+
+def layers(tmp_path, *changes, ceilings=None):
+    """Read layer rows that differ in their channels and in what is given."""
+    path = tmp_path / "layers.csv"
+    path.unlink(missing_ok=True)
+    with RowFile(path, LAYER_COLUMNS) as file:
+        for i, change in enumerate(changes):
+            file.append(RELU | {"in_channels": 8 + i, "out_channels": 8 + i, "time_s": 1e-3} | change)
+    return read_layers(path, None, ceilings)
+
+
+def scaled(folder, name, **factors):
+    """Multiply columns of a file of a profile."""
+    table = pd.read_csv(folder / name)
+    for column, factor in factors.items():
+        table[column] *= factor
+    table.to_csv(folder / name, index=False)
+
+
+def test_energy_is_power_times_the_time_of_a_pass_while_energy_was_read():
+    given = pd.DataFrame({"time_s": [1.0, 1.0], "loop_time_s": [2.0, np.nan], "power_w": [10.0, 10.0]})
+    assert complete_energy(given)["energy_j"].tolist() == [20, 10]
+    back = complete_energy(complete_energy(given).drop(columns="power_w"))
+    assert back["power_w"].tolist() == [10, 10]
+    assert "energy_j" not in given  # a copy
+
+
+def test_energy_is_not_made_of_what_is_missing():
+    given = pd.DataFrame({"time_s": [1.0, np.nan, 1.0], "power_w": [np.nan, 5.0, 5.0]})
+    assert complete_energy(given)["energy_j"].isna().tolist() == [True, True, False]
+    assert list(complete_energy(given[["power_w"]]).columns) == ["power_w"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "item_bytes"), [("float64", 8), ("bfloat16", 2), ("int8", 1), ("float8_e4m3fn", 1), ("odd", 4)]
+)
+def test_bytes_follow_from_the_type(dtype, item_bytes):
+    row = complete(pd.DataFrame([RELU | {"dtype": dtype}])).iloc[0]
+    assert row["input_bytes"] == row["output_bytes"] == item_bytes * 8 * 4 * 4
+
+
+def test_energy_that_contradicts_power_and_time_is_refused(tmp_path):
+    within = {"power_w": 100.0, "energy_j": 0.1 * (1 + 0.9 * ENERGY_TOLERANCE)}
+    assert len(layers(tmp_path, within)) == 1
+    with pytest.raises(
+        InvalidInput, match="line 3: energy_j = 0.13; power_w x time_s differs by .* 1.3, more"
+    ):
+        layers(tmp_path, within, {"power_w": 100.0, "energy_j": 0.13})
+    with pytest.raises(InvalidInput, match="factor of 1000, .* milliwatts, millijoules or milliseconds"):
+        layers(tmp_path, {"power_w": 100.0, "energy_j": 100.0})
+    slower_while_read = {"power_w": 100.0, "energy_j": 0.2, "loop_time_s": 2e-3}
+    assert len(layers(tmp_path, slower_while_read)) == 1
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1024, "kilobytes"), (1e6, "megabytes"), (2**30, "gigabytes")])
+def test_memory_below_that_of_the_operands_names_the_likely_unit(tmp_path, factor, unit):
+    held = {"in_h": 512, "in_w": 512, "in_channels": 4096, "out_channels": 4096, "batch": 8}
+    own = 2 * 4 * 8 * 4096 * 512 * 512
+    assert len(layers(tmp_path, held | {"memory_bytes": own})) == 1
+    with pytest.raises(InvalidInput, match=f"line 2: memory_bytes = .* alone take .* bytes; is it in {unit}"):
+        layers(tmp_path, held | {"memory_bytes": own / factor})
+
+
+def test_memory_of_a_network_in_megabytes_is_refused(tmp_path):
+    folder = write_profile(tmp_path / "law")
+    scaled(folder, "networks.csv", memory_bytes=1e-6)
+    with pytest.raises(InvalidInput, match="networks.csv, line 2: memory_bytes = .*is it in megabytes"):
+        read_networks(folder / "networks.csv")
+
+
+def test_a_layer_far_below_the_roofline_is_refused(tmp_path):
+    bound_s = 2 * 8 * 64 * 4 * 4 / CEILINGS.bytes_per_s
+    row = {"in_channels": 64, "out_channels": 64, "in_h": 4, "in_w": 8}
+    assert len(layers(tmp_path, row | {"time_s": 1.1 * bound_s / FASTEST}, ceilings=CEILINGS)) == 1
+    with pytest.raises(
+        InvalidInput, match="line 2: time_s = .* at least 5.46e-07 s, 111 times as long; is it"
+    ):
+        layers(tmp_path, row | {"time_s": 0.9 * bound_s / FASTEST}, ceilings=CEILINGS)
+    assert len(layers(tmp_path, row | {"time_s": 0.9 * bound_s / FASTEST})) == 1  # nothing to compare with
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e3, "milliseconds"), (1e6, "microseconds")])
+def test_times_far_above_the_roofline_throughout_name_the_likely_unit(tmp_path, factor, unit):
+    changes = [{"time_s": 2e-6 * factor}] * 7
+    assert len(layers(tmp_path, *changes, ceilings=CEILINGS)) == 7  # too few to speak of all
+    with pytest.raises(InvalidInput, match=f"in the median time_s is .* {SLOWEST:g}; .* is it in {unit}"):
+        layers(tmp_path, *changes, changes[0], ceilings=CEILINGS)
+
+
+def test_a_few_slow_layers_are_believed(tmp_path):
+    changes = [{"time_s": 2e-6}] * 8 + [{"time_s": 2.0}] * 3
+    assert len(layers(tmp_path, *changes, ceilings=CEILINGS)) == 11
+
+
+@pytest.mark.parametrize("name", ["layers.csv", "networks.csv"])
+def test_a_profile_in_other_units_of_time_is_refused_on_loading(tmp_path, name):
+    folder = write_profile(tmp_path / "law", n_layers=40)
+    scaled(folder, name, time_s=1e-3 if name == "layers.csv" else 1e3)
+    with pytest.raises(InvalidInput, match=f"{name}.*time_s"):
+        DeviceProfile.load(folder)
+
+
+def test_a_network_far_below_the_roofline_of_its_layers_is_named(tmp_path):
+    folder = write_profile(tmp_path / "law", n_layers=20, n_networks=4)
+    scaled(folder, "networks.csv", time_s=1e-3)
+    with pytest.raises(InvalidInput, match="networks.csv, 'net-0': time_s = .* times as long; is it seconds"):
+        DeviceProfile.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"kind": "conv2d", "kernel_h": 9},
+            "line 2: out_h = -4; the window does not fit into the padded input",
+        ),
+        ({"kind": "conv2d", "groups": 5}, "line 2: groups = 5; it must divide in_channels"),
+        (
+            {"input_bytes": 0, "weight_bytes": 0, "output_bytes": 0},
+            "input_bytes . weight_bytes . output_bytes = 0; an operator moves at least a byte",
+        ),
+    ],
+)
+def test_shapes_that_cannot_be_are_refused(tmp_path, change, message):
+    with pytest.raises(InvalidInput, match=message):
+        layers(tmp_path, change)
