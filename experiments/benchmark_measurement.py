@@ -195,7 +195,7 @@ def summary(run: Run, reference: Run, noise: float) -> dict[str, object]:
     """
     found = ratios(run, reference)
     off = [abs(ratio - 1) for ratio in found]
-    n_lies = sum(ratio > 1 + noise + TOLERANCE for ratio in found)
+    n_lies = sum(ratio > 1 + noise + TOLERANCE for ratio in found) if noise == noise and found else None
     return {
         "run": run.name,
         "protocol": run.protocol,
@@ -249,7 +249,7 @@ def readme(lines: list[dict[str, object]], noise: float, command: str, warning: 
     return f"""# What the CPU timing protocol refuses on a busy machine, and what it lets through
 
 The same rows, in a fresh folder each time; ratios are to the first quiet run. A lie is a row with a number
-that is more than 3% beyond what 95% of the rows of two quiet runs keep ({noise:.1%} here).
+that is more than 3% beyond what 95% of the rows of two quiet runs keep ({f"{noise:.1%}" if noise == noise else "unknown"} here).
 `counters` is the protocol that profiles use; `sentinels` is it where /proc/stat tells nothing, resumed in a
 folder from a quiet time; `rounds` looks at nothing but the agreement of a work's own rounds.
 {warning}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from hwopt.device.ceilings import Ceilings
+from hwopt.device.contention import describe_counters
 from hwopt.device.cpu import Protocol, Work, time_works
 from hwopt.device.device_file import DEVICE_FILE, PROTOCOL_VERSION, read_info, write_info
 from hwopt.device.machine import describe_cpu, describe_software, last_level_cache_bytes
@@ -72,6 +73,7 @@ def describe_cpu_device(name: str | None, seed: int, protocol: Protocol, allocat
             "precision": "default",
             "seed": seed,
             "protocol": asdict(protocol),
+            "counters": describe_counters(),
         },
         "ceilings": asdict(measure_ceilings(protocol)),
     }

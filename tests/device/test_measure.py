@@ -105,6 +105,7 @@ def test_the_device_file_tells_the_machine_but_no_host_and_no_folder(folder):
     info = json.loads(text)
     assert info["settings"]["n_threads"] == 1 and info["protocol_version"] == 1
     assert info["hardware"]["model"] and info["software"]["torch"]
+    assert isinstance(info["settings"]["counters"]["others_cpu"], bool)
     assert {sensor["name"].split(":")[0] for sensor in info["sensors"]} == {"nvml", "rapl"}
     import os
     import socket

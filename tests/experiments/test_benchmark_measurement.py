@@ -52,7 +52,12 @@ def test_the_noise_is_what_95_percent_of_two_quiet_runs_keep(benchmark):
 def test_a_run_that_refused_all_has_a_line_without_ratios(benchmark):
     quiet = run_of(benchmark, {"a": 1.0})
     line = benchmark.summary(run_of(benchmark, {"a": None}), quiet, 0.01)
-    assert line["refused_share"] == 1 and line["median_ratio"] is None and line["n_lies"] == 0
+    assert line["refused_share"] == 1 and line["median_ratio"] is None and line["n_lies"] is None
+
+
+def test_lies_are_unknown_not_none_where_no_two_quiet_runs_can_be_compared(benchmark):
+    quiet = run_of(benchmark, {"a": 1.0})
+    assert benchmark.summary(run_of(benchmark, {"a": 9.0}), quiet, float("nan"))["n_lies"] is None
 
 
 def test_the_same_seed_gives_the_same_rows(benchmark):
