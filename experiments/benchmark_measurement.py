@@ -244,12 +244,13 @@ def write(out: Path, runs: list[Run], items: list[Item], command: str, warning: 
 def readme(lines: list[dict[str, object]], noise: float, command: str, warning: str) -> str:
     """Return the text beside the tables."""
     cpu, software = describe_cpu(), describe_software()
+    share = f"{noise:.1%}" if noise == noise else "unknown"
     head, rows = list(lines[0]), [[cell(value) for value in line.values()] for line in lines]
     table = "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
     return f"""# What the CPU timing protocol refuses on a busy machine, and what it lets through
 
 The same rows, in a fresh folder each time; ratios are to the first quiet run. A lie is a row with a number
-that is more than 3% beyond what 95% of the rows of two quiet runs keep ({f"{noise:.1%}" if noise == noise else "unknown"} here).
+that is more than 3% beyond what 95% of the rows of two quiet runs keep ({share} here).
 `counters` is the protocol that profiles use; `sentinels` is it where /proc/stat tells nothing, resumed in a
 folder from a quiet time; `rounds` looks at nothing but the agreement of a work's own rounds.
 {warning}
