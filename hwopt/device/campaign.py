@@ -2,21 +2,24 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from hwopt.device.networks import Candidate
 from hwopt.device.profile import read_networks
 from hwopt.network import trace
+from hwopt.network.build import build_on
 from hwopt.network.layer import LayerGraph
 
 Progress = Callable[[str, int, int, str], None]
 
 
+@lru_cache(maxsize=512)
 def trace_candidate(candidate: Candidate, dtype: str = "float32") -> LayerGraph:
     """Return a network as the tracer writes it."""
     batch, *shape = candidate.input_shape
-    return trace(candidate.build(), tuple(shape), batch, dtype)
+    return trace(build_on(candidate.build), tuple(shape), batch, dtype)
 
 
 def tested(candidates: Sequence[Candidate], path: Path) -> list[Candidate]:
@@ -51,13 +54,26 @@ def rows_of_graph(network: str, graph: LayerGraph) -> list[dict[str, Any]]:
 
 
 def measured_keys(
-    path: Path, read: Callable[[Path], Any], columns: Sequence[str], with_value: str | None = "time_s"
+    path: Path,
+    read: Callable[[Path], Any],
+    columns: Sequence[str],
+    with_value: str | None = "time_s",
+    again: Sequence[str] = (),
 ) -> set[tuple[Any, ...]]:
-    """Return the keys of the rows of a file that have a value, as plain Python values."""
+    """Return the keys of the rows of a file as plain Python values.
+
+    Args:
+        path: the file; none is as an empty one.
+        read: how it is read.
+        columns: the key.
+        with_value: only rows with a value in this column.
+        again: only rows of another status than these.
+    """
     if not path.exists():
         return set()
     table = read(path)
     table = table if with_value is None else table[table[with_value].notna()]
+    table = table[~table["status"].isin(again)] if again else table
     return {
         tuple(int(value) if isinstance(value, float) else value for value in row)
         for row in table[list(columns)].itertuples(index=False, name=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +29,18 @@ class EmptyOnMeta(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def build_on(build: Callable[[], Any], device: str = "meta") -> Any:
+    """Return what `build` makes with its parameters on a device; what fails on "meta" is built on the CPU."""
+    try:
+        with torch.device(device):
+            return build()
+    except Exception:
+        if device == "cpu":
+            raise
+    with torch.device("cpu"):
+        return build()
+
+
 def build_network(space: SearchSpace, config: Mapping[str, Any], device: str = "meta") -> nn.Module:
     """Return the network of a config.
 
@@ -41,17 +53,14 @@ def build_network(space: SearchSpace, config: Mapping[str, Any], device: str = "
     Raises:
         InvalidInput: where there is no `build`, it raises, or it returns no module.
     """
-    if space.build is None:
+    build = space.build
+    if build is None:
         raise InvalidInput("the search space has no build=; give a function from config to torch.nn.Module")
-    for place in dict.fromkeys((device, "cpu")):
-        try:
-            with torch.device(place):
-                network = space.build(dict(config))
-            break
-        except Exception as error:
-            if place == "cpu":
-                reason = f"{type(error).__name__}: {error}"
-                raise InvalidInput(f"build raised {reason} (config {dict(config)})") from error
+    try:
+        network = build_on(lambda: build(dict(config)), device)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InvalidInput(f"build raised {reason} (config {dict(config)})") from error
     if not isinstance(network, nn.Module):
         raise InvalidInput(f"build returned {network!r:.100}, not a torch.nn.Module (config {dict(config)})")
     return network

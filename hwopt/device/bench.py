@@ -1,0 +1,152 @@
+"""One measurement on a GPU: time, energy and memory of one job, with all that was around it.
+
+    state | energy window, GPU busy | replays until the median is known, device hot | eager passes | state
+      |                                                                                                |
+      +--- clocks, temperature, throttling, other processes: what a reader needs to trust the row -----+
+
+Timing comes right after the window, so that time and power are of the same hot, loaded device.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hwopt.device.accelerator import Accelerator, DeviceLost, Job, Loop, Unrunnable
+from hwopt.device.energy import EnergyReading, SensorPlan, measure_energy
+from hwopt.device.meters.meter import DeviceState, Meter, SensorError
+from hwopt.device.statistics import steady_median
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Precautions:
+    """How one job is measured, beside what the sensor's plan says."""
+
+    second_window_share: float = 0.1
+    half_width: float = 0.01  # of a median's confidence interval, relative: timing goes on until then
+    agreement: float = 0.03  # beyond which there is no number
+
+
+@dataclass
+class Bench:
+    """Measures jobs on one GPU.
+
+    Args:
+        accelerator: what runs the work.
+        meter: what reads its energy; None where nothing can, with `no_energy` the reason.
+        plan: of the sensor, from its characterisation.
+        no_energy: why there is no meter.
+        seed: of which jobs get a second window.
+    """
+
+    accelerator: Accelerator
+    meter: Meter | None
+    plan: SensorPlan
+    no_energy: str = ""
+    precautions: Precautions = field(default_factory=Precautions)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng([self.seed, 3])
+
+    def measure(self, job: Job, mode: str, wants_energy: bool, window_s: float) -> Row:
+        """Return the measured columns of one job; what has no figure has its reason."""
+        try:
+            loop = self.accelerator.prepare(job, mode)
+        except Unrunnable as reason:
+            return _without_figures(str(reason), mode)
+        try:
+            before = self._state()
+            is_steady = len(job.graph.layers) == 1
+            reading = self._energy(loop, wants_energy, window_s, is_steady)
+            row = self._timed(loop) | _energy_columns(reading)
+            return row | self._surroundings(before, self._state())
+        except Unrunnable as reason:
+            return _without_figures(str(reason), mode)
+        finally:
+            loop.close()
+
+    def _energy(self, loop: Loop, wants_energy: bool, window_s: float, is_steady: bool) -> EnergyReading:
+        if self.meter is None:
+            return EnergyReading.refused("no_sensor", self.no_energy)
+        if not wants_energy:
+            return EnergyReading.refused("not_planned")
+        n_windows = 2 if self._rng.random() < self.precautions.second_window_share else 1
+        return measure_energy(
+            loop, self.meter, self.accelerator.clock, self.plan, window_s, n_windows, is_steady
+        )
+
+    def _timed(self, loop: Loop) -> Row:
+        """Return the columns of time and memory."""
+        timing = steady_median(loop.time_replays, self.precautions.half_width, self.accelerator.clock)
+        eager = steady_median(loop.time_eager, self.precautions.half_width, self.accelerator.clock, max_s=0.3)
+        row: Row = {
+            "time_s": timing.median,
+            "status": "ok",
+            "time_reason": loop.mode_reason,
+            "spread": timing.half_width,
+            "n_blocks": timing.n,
+            "n_passes": loop.n_passes,
+            "mode": loop.mode,
+            "eager_time_s": eager.median,
+            "memory_bytes": loop.memory_bytes,
+            "memory_reason": "" if loop.memory_bytes else "the device does not tell",
+        }
+        if timing.half_width > self.precautions.agreement:
+            reason = f"the median is known to {timing.half_width:.1%} only after {timing.n} replays"
+            return row | {"time_s": None, "status": "contended", "time_reason": reason}
+        return row
+
+    def _surroundings(self, before: DeviceState, after: DeviceState) -> Row:
+        """Return clocks, heat and throttling; another process on the device takes the figures away."""
+        throttled = [
+            cause
+            for cause, seconds in after.throttled_s.items()
+            if seconds > before.throttled_s.get(cause, 0.0)
+        ]
+        row: Row = {
+            "core_clock_hz": after.core_clock_hz,
+            "temperature_c": after.temperature_c,
+            "throttled": " ".join(throttled),
+        }
+        n_others = max(before.n_other_processes or 0, after.n_other_processes or 0)
+        if n_others:
+            reason = f"{n_others} other processes computed on the device"
+            none = {"power_w": None, "energy_j": None, "energy_reason": f"other_process: {reason}"}
+            row |= {"time_s": None, "status": "contended", "time_reason": reason, **none}
+        return row
+
+    def _state(self) -> DeviceState:
+        if self.meter is None:
+            return DeviceState()
+        try:
+            return self.meter.state()
+        except SensorError as error:
+            raise DeviceLost(str(error)) from error
+
+
+def _energy_columns(reading: EnergyReading) -> Row:
+    """Return the columns of energy; a figure in doubt is left out, and its reason says what it was."""
+    row: Row = {"loop_time_s": reading.loop_time_s, "energy_status": reading.status}
+    if reading.status == "ok":
+        return row | {
+            "power_w": reading.power_w,
+            "energy_j": reading.energy_j,
+            "idle_subtracted_energy_j": reading.idle_subtracted_j,
+            "energy_uncertainty": reading.uncertainty,
+            "energy_reason": "",
+        }
+    read = "" if reading.power_w is None else f"; {reading.power_w:.4g} W were read"
+    return row | {"energy_reason": f"{reading.reason}: {reading.detail}{read}"}
+
+
+def _without_figures(reason: str, mode: str) -> Row:
+    return {
+        "status": "failed",
+        "time_reason": reason,
+        "energy_reason": f"not_run: {reason}",
+        "memory_reason": reason,
+        "mode": mode,
+    }
