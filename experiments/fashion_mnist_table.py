@@ -21,17 +21,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "search_spaces"))  # worker processes take the path over
+sys.path[:0] = [str(ROOT / "experiments"), str(ROOT / "search_spaces")]  # worker processes take it over
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # one thread a training: the trainings are the parallel part
 
 import numpy as np
 import pandas as pd
 import torch
-from fashion_mnist_grid import LEVELS, SPACE, draw
+from fashion_mnist_grid import LEVELS, SPACE, config_of, draw
+from fashion_mnist_report import write_report
 from joblib import Parallel, delayed
 
 from hwopt.device.cpu import keep_freed_memory
@@ -78,7 +80,7 @@ class Plan:
 
 
 DRY_PLAN = Plan(
-    "synthetic", 8, n_train=60, n_validation=40, n_test_each_epoch=40, epochs=2, n_repeated=2, repeat_after=4
+    "synthetic", 8, 160, 40, n_test_each_epoch=40, epochs=2, train_batch_size=8, n_repeated=3, repeat_after=4
 )
 
 
@@ -98,9 +100,9 @@ def load_images(plan: Plan, data_dir: str | None) -> Dataset:
 
 
 def _synthetic(plan: Plan) -> Dataset:
-    """Return noise around one image a class, so bright that high learning rates diverge."""
+    """Return noise around one image a class, so bright that the highest learning rate diverges."""
     generator = torch.Generator().manual_seed(plan.seed)
-    centres = 30 * torch.randn(10, 1, 28, 28, generator=generator)
+    centres = 3 * torch.randn(10, 1, 28, 28, generator=generator)
 
     def split(n: int) -> Split:
         labels = torch.arange(n) % 10
@@ -259,10 +261,20 @@ def open_table(out: Path, plan: Plan, training_device: str) -> list[Row]:
         about = {"plan": wanted, "machine": machine(training_device), "software": describe_software()}
         path.write_text(json.dumps(about, indent=2) + "\n")
     configs = config_rows(plan)
-    if not (out / "configs.csv").exists():
-        with RowFile(out / "configs.csv", ("config", "structure", *LEVELS)) as file:
-            file.append_all(configs)
+    write_or_check(out / "configs.csv", configs)
     return configs
+
+
+def write_or_check(path: Path, configs: Sequence[Row]) -> None:
+    """Write configs.csv, or compare it: another version of numpy or of the space may draw other configs."""
+    if not path.exists():
+        with RowFile(path, ("config", "structure", *LEVELS)) as file:
+            file.append_all(configs)
+    found = [config_of(row) for row in pd.read_csv(path).to_dict("records")]
+    for i, row in enumerate(configs):
+        wanted = {name: value for name, value in row.items() if name in LEVELS}
+        if i >= len(found) or found[i] != wanted:
+            raise InvalidInput(f"{path}: config {i} is not what this version draws; give another --out")
 
 
 def machine(device: str) -> Row:
@@ -358,14 +370,20 @@ def choose_measure(plan: Plan, device: str) -> Measure:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "fashion_mnist_table")
+    parser.add_argument("--out", type=Path, help="results/fashion_mnist_table; a new folder for a dry run")
     parser.add_argument("--phase", choices=PHASES, help="only this part; all of them by default")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
     parser.add_argument("--budget", help="time to spend: 90s, 20m; none by default")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--data-dir", help="folder of Fashion-MNIST; HWOPT_DATA_DIR by default")
+    parser.add_argument("--profile", help="device profile, such as amd-epyc, whose predictions to report too")
     parser.add_argument("--dry-run", action="store_true", help="a handful of made-up trainings and costs")
     return parser.parse_args(arguments)
+
+
+def default_folder(is_dry: bool) -> Path:
+    """Return where a table goes that nobody gave a folder for."""
+    return Path(mkdtemp(prefix="table-")) if is_dry else ROOT / "results" / "fashion_mnist_table"
 
 
 def seconds_of(budget: str | None) -> float:
@@ -373,9 +391,12 @@ def seconds_of(budget: str | None) -> float:
     if budget is None:
         return float("inf")
     try:
-        return float(budget[:-1]) * {"s": 1, "m": 60, "h": 3600}[budget[-1:]]
+        seconds = float(budget[:-1]) * {"s": 1, "m": 60, "h": 3600}[budget[-1:]]
     except (KeyError, ValueError):
-        raise InvalidInput(f"--budget {budget!r} is no duration; write 90s, 20m or 2h") from None
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise InvalidInput(f"--budget {budget!r} is no duration; write 90s, 20m or 2h")
+    return seconds
 
 
 def main(arguments: Sequence[str] | None = None, measure: Measure | None = None) -> int:
@@ -392,6 +413,7 @@ def main(arguments: Sequence[str] | None = None, measure: Measure | None = None)
 def run(options: argparse.Namespace, plan: Plan, measure: Measure | None) -> None:
     """Run one phase, or all of them within the budget."""
     begin, budget = time.monotonic(), seconds_of(options.budget)
+    options.out = options.out or default_folder(options.dry_run)
     configs = open_table(options.out, plan, options.device)
     share = COSTS_SHARE if options.phase is None else 1.0
 
@@ -402,7 +424,15 @@ def run(options: argparse.Namespace, plan: Plan, measure: Measure | None) -> Non
         measure = measure or choose_measure(plan, options.device)
         measure_all(options.out, plan, configs, options.device, measure, partial(in_time, share=share))
     if options.phase in (None, "train"):
-        train_all(options.out, plan, options.device, options.data_dir, options.jobs, in_time)
+        trained = partial(train_all, options.out, plan, options.device, options.data_dir, options.jobs)
+        if options.dry_run:
+            first = iter(range(5))
+            trained(lambda _: next(first, None) is not None)  # a run that is cut, and gone on with below
+        trained(in_time)
+    if options.phase in (None, "report"):
+        name = device_name(plan, options.device)
+        table = write_report(options.out, name, options.profile)
+        print(f"{table['status'].notna().sum()} configs in {options.out / 'table.csv'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ normalisation and dropout. `LEVELS` is the grid of values that the trainings of 
 `SPACE` has the same hyperparameters as ranges, so that a surrogate model sees how far apart two values are.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -89,3 +90,9 @@ def draw(n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
         config = SPACE.activate(values)
         drawn.setdefault(SPACE.key(config), config)
     return list(drawn.values())
+
+
+def config_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a row as pandas reads it, with NaN for what is inactive and 16.0 for 16."""
+    found = {name: [level for level in levels if level == row[name]] for name, levels in LEVELS.items()}
+    return {name: levels[0] for name, levels in found.items() if levels}

@@ -12,7 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from hwopt.train.settings import HYPERPARAMETERS
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
-N_HYPERPARAMETERS = {"digits_cnn": 16, "hyperpower_mnist": 6, "hyperpower_cifar10": 13}
+N_HYPERPARAMETERS = {
+    "digits_cnn": 16,
+    "fashion_mnist_grid": 14,
+    "hyperpower_mnist": 6,
+    "hyperpower_cifar10": 13,
+}
 
 
 def load_space(name):

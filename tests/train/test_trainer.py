@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hwopt.errors import InvalidInput, TrainingFailed, UnknownName
-from hwopt.train import Dataset, Split, TrainingSettings, load_dataset, seeded, train
+from hwopt.train import Dataset, Split, TrainingSettings, error_of, load_dataset, seeded, train
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,16 @@ def test_report_hears_every_epoch_from_one_and_false_ends_the_training(digits):
     result = train(small_network(), digits, settings(epochs=5), seed=0, report=report)
     assert result.stopped and result.n_epochs == 2
     assert heard == list(enumerate(result.curve, start=1))
+
+
+def test_a_report_may_evaluate_another_split_without_changing_the_training(digits):
+    network, test_errors = small_network(), []
+    result = train(
+        network, digits, settings(), 0, lambda *_: test_errors.append(error_of(network, digits.test))
+    )
+    alone = train(small_network(), digits, settings(), 0)
+    assert result.curve == alone.curve and result.test_error == alone.test_error == test_errors[-1]
+    assert len(set(test_errors)) > 1
 
 
 def test_a_report_that_returns_nothing_goes_on(digits):
