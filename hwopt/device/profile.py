@@ -133,7 +133,10 @@ class DeviceProfile:
 
 
 def read_layers(
-    path: Path, notes: list[str] | None = None, ceilings: Ceilings | None = None
+    path: Path,
+    notes: list[str] | None = None,
+    ceilings: Ceilings | None = None,
+    is_one_a_key: bool = True,
 ) -> "pd.DataFrame":
     """Read a layers.csv, complete what follows from other columns, and keep one row a key.
 
@@ -141,6 +144,7 @@ def read_layers(
         path: the file.
         notes: what a reader should know is appended.
         ceilings: of the device, to check the times against.
+        is_one_a_key: whether a layer may be there once only; otherwise all rows are kept.
 
     Raises:
         InvalidInput: with file, line, what came, what was wanted.
@@ -158,6 +162,8 @@ def read_layers(
     if ceilings is not None:
         check_times(path, table["time_s"], bound_s(table, ceilings), np.full(len(table), ceilings.launch_s))
     notes += note_reasons(path.name, table)
+    if not is_one_a_key:
+        return table.reset_index(drop=True)
     own = [column for column in ("network", "position") if column in table.columns]
     return one_row_a_key(path, table, (*own, "device", *LAYER_KEY))
 

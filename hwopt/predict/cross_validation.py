@@ -41,16 +41,18 @@ def cross_validate(
         figures of `hwopt.predict.accuracy`, errors as fractions.
 
     Raises:
-        InvalidInput: for fewer folds than 2, or a device with fewer distinct layers than folds.
+        InvalidInput: for fewer folds than 2, a device with fewer distinct layers than folds, or figures that
+            are not positive.
         UnknownName: for a method that is unknown or has no layer form.
     """
     import pandas as pd
 
     make_model(method)
-    if folds < 2:
-        raise InvalidInput(f"folds = {folds}; cross-validation needs at least 2")
+    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
+        raise InvalidInput(f"folds = {folds!r}; cross-validation needs at least 2")
     if "time_s" not in rows.columns:
         raise InvalidInput("layer rows lack the column time_s; it is what is predicted")
+    _check_positive(rows)
     rows = complete(rows[rows["time_s"].notna()].reset_index(drop=True))
     tables = []
     for device, own in rows.groupby("device", sort=True):
@@ -63,6 +65,20 @@ def cross_validate(
         for fold_kind, predicted in predictions.items():
             tables += _figures(str(device), own, fold_kind, predicted)
     return pd.DataFrame(tables)
+
+
+def _check_positive(rows: "pd.DataFrame") -> None:
+    """Refuse measured figures that are zero, negative or infinite; missing ones are left out later."""
+    for metric in _METRICS:
+        if metric not in rows.columns:
+            continue
+        values = rows[metric].to_numpy(dtype=float)
+        wrong = np.flatnonzero(~np.isnan(values) & ~((values > 0) & np.isfinite(values)))
+        if len(wrong):
+            raise InvalidInput(
+                f"row {wrong[0]}: {metric} = {values[wrong[0]]:g}; it must be positive and finite, "
+                "in SI units; leave it empty where it was not measured"
+            )
 
 
 def _folds(rows: "pd.DataFrame", folds: int, seed: int) -> NDArray[np.intp]:

@@ -1,0 +1,125 @@
+"""How far each method is from measurements: on layer rows from anywhere, and on a device profile.
+
+    rows.csv --read_rows--> layer rows --validate_rows--> errors by kind, in sample and out of fold
+    profile  --validate_device--> the same of its layers; and of its networks, the oracle beside
+
+The oracle of a network is the sum of its own operators measured one by one: a layer model beats it only by
+knowing what adding up loses.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwopt.device.ceilings import Ceilings
+from hwopt.device.oracle import oracle_sums
+from hwopt.device.profile import DeviceProfile, read_layers
+from hwopt.errors import InvalidInput
+from hwopt.network.layer import METRICS
+from hwopt.predict.accuracy import error_figures
+from hwopt.predict.cross_validation import cross_validate
+from hwopt.predict.device import Device
+from hwopt.predict.tables import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METHODS = ("neuralpower", "paleo", "hybrid")
+
+
+def read_rows(path: str | Path, notes: list[str] | None = None) -> "pd.DataFrame":
+    """Read layer rows of any source; a layer may be there several times, from several devices.
+
+    Args:
+        path: a CSV file with the columns of `hwopt.device.rows`; what follows from others may be missing.
+        notes: what a reader should know is appended.
+
+    Raises:
+        InvalidInput: with file, line, what came and what was wanted; where no row has a time.
+    """
+    notes = [] if notes is None else notes
+    rows = read_layers(Path(path), notes, is_one_a_key=False)
+    n_without = int(rows["time_s"].isna().sum())
+    if n_without == len(rows):
+        raise InvalidInput(
+            f"{path}: {len(rows)} rows and not one with a time_s; there is nothing to validate"
+        )
+    if n_without:
+        notes.append(f"{Path(path).name}: {n_without} rows without time_s are left out")
+    return rows[rows["time_s"].notna()].reset_index(drop=True)
+
+
+def validate_rows(
+    rows: "pd.DataFrame",
+    methods: Sequence[str] = METHODS,
+    folds: int = 5,
+    seed: int = 0,
+    ceilings: Ceilings | None = None,
+) -> "pd.DataFrame":
+    """Return the table of `cross_validate` for each method, with `method` as its first column."""
+    import pandas as pd
+
+    tables = []
+    for method in methods:
+        table = cross_validate(rows, method, folds, seed, ceilings)
+        table.insert(0, "method", method)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def validate_device(
+    device: Device, methods: Sequence[str] = METHODS, folds: int = 5, seed: int = 0
+) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Return the errors of a profile's layers and those of its networks.
+
+    Returns:
+        The table of `validate_rows`; and one row for each method, metric and split, with the figures of
+        `hwopt.predict.accuracy` and `coverage_90`, the share of networks below their 90% upper bound. The
+        method `oracle` stands for sums of operators measured one by one; `oracle (graph)` holds them against
+        the networks' times as CUDA graphs.
+    """
+    import pandas as pd
+
+    profile = device.profile
+    layers = validate_rows(profile.measured_layers, methods, folds, seed, profile.ceilings)
+    tables = [device.model(method).validation().assign(method=method) for method in methods]
+    networks = pd.concat([*tables, oracle_errors(profile)], ignore_index=True)
+    return layers, networks[["method", *(column for column in networks.columns if column != "method")]]
+
+
+def oracle_errors(profile: DeviceProfile) -> "pd.DataFrame":
+    """Return the errors of the oracle, one row a mode, metric and split; without oracle rows none.
+
+    Power is that of the operators weighted by their times.
+    """
+    import pandas as pd
+
+    sums = oracle_sums(profile) if len(profile.oracle) else pd.DataFrame({"mode": [], "split": []})
+    rows = []
+    for (mode, split), own in sums.groupby(["mode", "split"], sort=True):
+        method = "oracle" if mode == "eager" else f"oracle ({mode})"
+        head = {"method": method, "level": "network", "split": str(split)}
+        for metric, measured, summed in _oracle_metrics(own):
+            known = np.isfinite(measured) & np.isfinite(summed)
+            if known.any():
+                figures = error_figures(measured[known], summed[known])
+                rows.append({**head, "metric": metric, **figures, "coverage_90": np.nan})
+    return pd.DataFrame(rows)
+
+
+def _oracle_metrics(
+    sums: "pd.DataFrame",
+) -> list[tuple[str, Array, Array]]:
+    """Return metric, measured and summed values, each [n]."""
+    time_s, energy_j, total_s, total_j = (
+        sums[name].to_numpy(dtype=float)
+        for name in ("time_s", "energy_j", "oracle_time_s", "oracle_energy_j")
+    )
+    metrics = {
+        "time_s": (time_s, total_s),
+        "power_w": (energy_j / time_s, total_j / total_s),
+        "energy_j": (energy_j, total_j),
+    }
+    return [(metric, *metrics[metric]) for metric in METRICS if metric in metrics]

@@ -1,0 +1,96 @@
+"""What is shown of a validation: errors by kind of layer, and of whole networks."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from hwopt.errors import InvalidInput
+from hwopt.report.units import quantity_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FIGURES = {
+    "n": "n", "rmspe": "RMSPE", "mape": "mean", "median_ape": "median", "within_5pct": "<=5%",
+    "within_10pct": "<=10%", "kendall_tau": "tau", "bias": "bias",
+}  # fmt: skip
+_FOLDS = {"in_sample": "in sample", "out_of_fold": "out of fold"}
+_SPLITS = {"fit": "fitted", "calibrate": "calibration", "test": "held out"}
+
+
+def layer_tables(errors: "pd.DataFrame") -> list[Table]:
+    """Return a table for each device, metric and fold kind of `hwopt.predict.validation.validate_rows`."""
+    kinds_last_all = errors.sort_values("kind", kind="stable", key=lambda kinds: kinds.replace("all", "~"))
+    return [
+        _table(
+            f"layers of {device}: {quantity_name(str(metric))}, {_FOLDS[str(fold)]}",
+            ("kind", "method"),
+            [((row["kind"], row["method"]), row) for row in own.to_dict("records")],
+        )
+        for (device, metric, fold), own in kinds_last_all.groupby(["device", "metric", "fold_kind"])
+    ]
+
+
+def network_tables(name: str, errors: "pd.DataFrame") -> list[Table]:
+    """Return a table for each metric of the networks of `hwopt.predict.validation.validate_device`."""
+    return [
+        _table(
+            f"networks of {name}: {quantity_name(str(metric))}",
+            ("networks", "method", "<=90% bound"),
+            [((_SPLITS[row["split"]], row["method"], _share(row["coverage_90"])), row) for row in rows],
+        )
+        for metric, own in errors.groupby("metric", sort=False)
+        for rows in [own.sort_values("split", kind="stable", key=_in_order).to_dict("records")]
+    ]
+
+
+def write_errors(folder: Path, tables: Mapping[str, "pd.DataFrame"]) -> list[Path]:
+    """Write each table as a CSV file into a folder and return the paths.
+
+    Raises:
+        InvalidInput: where the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            table.to_csv(folder / name, index=False, float_format="%.6g", lineterminator="\n")
+    except OSError as error:
+        raise InvalidInput(f"{folder}: cannot write: {error.strerror}; choose another --out") from None
+    return [folder / name for name in tables]
+
+
+def _in_order(splits: "pd.Series[str]") -> "pd.Series[int]":
+    return splits.map(list(_SPLITS).index)
+
+
+def _table(title: str, heads: Sequence[str], rows: Sequence[tuple[tuple[str, ...], Any]]) -> Table:
+    """Return a table of figures; a first cell that is the same as the one above stays empty."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for heading in heads:
+        table.add_column(heading, no_wrap=True)
+    for heading in _FIGURES.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    above = None
+    for cells, row in rows:
+        first = "" if cells[0] == above else cells[0]
+        above = cells[0]
+        table.add_row(first, *cells[1:], *(_figure(name, row[name]) for name in _FIGURES))
+    return table
+
+
+def _figure(name: str, value: float) -> str:
+    """Return a figure with the digits that it is worth; "-" where there is none."""
+    if name == "n":
+        return str(int(value))
+    if name == "kendall_tau":
+        return "-" if math.isnan(value) else f"{value:.3f}"
+    return _share(value, "+" if name == "bias" else "")
+
+
+def _share(value: float, sign: str = "") -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:{sign}.0%}" if abs(value) >= 0.1 else f"{value:{sign}.1%}"
