@@ -87,8 +87,9 @@ def _read_texts(path: Path, notes: list[str]) -> "pd.DataFrame":
 def _numbers(path: Path, cells: "pd.Series[str]") -> "pd.Series[float]":
     import pandas as pd
 
-    known = {cell: _number(cell) for cell in cells.unique()}
-    numbers = pd.Series([known[cell] for cell in cells], cells.index, dtype=float, name=cells.name)
+    codes, texts = pd.factorize(cells)
+    values = np.array([_number(text) for text in texts], dtype=float)
+    numbers = pd.Series(values[codes], cells.index, name=cells.name)
     wrong = np.isinf(numbers)
     if wrong.any():
         wanted = f"it must be a finite number or empty{_hint(cells[wrong].iloc[0])}"
@@ -171,11 +172,13 @@ def _made_plain(path: Path, cells: "pd.Series[str]", notes: list[str]) -> "pd.Se
     """Return free text in one printable line each, and no formula."""
     import pandas as pd
 
-    known = {cell: not_a_formula(clean(cell)) for cell in cells.unique()}
-    n_changed = int(sum(known[cell] != cell for cell in cells))
+    codes, texts = pd.factorize(cells)
+    plain = [not_a_formula(clean(text)) for text in texts]
+    is_changed = np.array([one != text for one, text in zip(plain, texts, strict=True)], dtype=bool)
+    n_changed = int(is_changed[codes].sum())
     if n_changed:
         notes.append(f"{path.name}: {n_changed} cells of {clean(str(cells.name))} were made plain text")
-    return pd.Series([known[cell] for cell in cells], cells.index, dtype=str, name=cells.name)
+    return pd.Series([plain[code] for code in codes], cells.index, dtype=str, name=cells.name)
 
 
 def _note_unknown(path: Path, table: "pd.DataFrame", notes: list[str]) -> None:
