@@ -222,9 +222,13 @@ def search(
 def report(
     study: Annotated[Path, typer.Argument(help="A study.db.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write into; the study's own if absent.")] = None,
+    rank: Annotated[str | None, typer.Option(help="Rank the front by epr: error^alpha x energy.")] = None,
+    alpha: Annotated[float, typer.Option(min=0.0, help="How much the error counts in --rank epr.")] = 1.0,
 ) -> None:
     """Print a study's front and write its tables and figure; also while the study runs."""
     _write_report(study, out or study.parent)
+    if rank is not None:
+        _write_ranking(study, out or study.parent, rank, alpha)
 
 
 class _Listener:
@@ -290,6 +294,18 @@ def _write_report(study: Path, folder: Path) -> None:
             raise StudyError(f"{study} holds no trials yet")
         for part in write_report(store, folder):
             console.print(part, highlight=False)
+
+
+def _write_ranking(study: Path, folder: Path, rank: str, alpha: float) -> None:
+    from hwopt.report.ranking import batch_size, ranking_rows, ranking_table
+    from hwopt.report.tables import write_csv
+    from hwopt.study.store import Store
+
+    with Store(study, read_only=True) as store:
+        rows, n_items = ranking_rows(store, rank, alpha), batch_size(store)
+    console.print(ranking_table(rows, alpha, n_items is not None))
+    write_csv(folder / "ranking.csv", rows)
+    console.print(f"written to {folder}: ranking.csv", highlight=False)
 
 
 def _parse_duration(text: str) -> float:

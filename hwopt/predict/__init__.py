@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hwopt.predict.cross_validation import cross_validate
     from hwopt.predict.device import CostModel, Device, Prediction, load_device, shipped_devices
     from hwopt.predict.device_model import DeviceModel
+    from hwopt.predict.energy_precision import crossover_alpha, epr
     from hwopt.predict.models import LayerModel, LayerPrediction, model_names, register_model
 
 _HOME = {
@@ -20,6 +21,8 @@ _HOME = {
     "LayerPrediction": "hwopt.predict.models",
     "Prediction": "hwopt.predict.device",
     "cross_validate": "hwopt.predict.cross_validation",
+    "crossover_alpha": "hwopt.predict.energy_precision",
+    "epr": "hwopt.predict.energy_precision",
     "load_device": "hwopt.predict.device",
     "model_names": "hwopt.predict.models",
     "register_model": "hwopt.predict.models",
@@ -33,6 +36,8 @@ __all__ = [
     "LayerPrediction",
     "Prediction",
     "cross_validate",
+    "crossover_alpha",
+    "epr",
     "load_device",
     "model_names",
     "register_model",

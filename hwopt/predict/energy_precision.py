@@ -1,0 +1,53 @@
+"""The energy-precision ratio (Cai et al. 2017): one number for error and energy, lower is better."""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hwopt.errors import InvalidInput
+
+Array = NDArray[np.float64]
+
+
+def epr(error: ArrayLike, energy_j: ArrayLike, alpha: float = 1.0) -> Array:
+    """Return error**alpha * energy: what a network spends on an item, weighed with how often it errs.
+
+    Args:
+        error: share of wrong answers, 0 to 1, shape [n] or a number.
+        energy_j: energy of one item in joules, shape [n] or a number.
+        alpha: how much precision counts; 0 compares the energies alone.
+
+    Returns:
+        The ratio in joules, shape [n]; NaN where one of the two is NaN.
+
+    Raises:
+        InvalidInput: for an error outside [0, 1], an energy that is not positive, or a negative alpha.
+    """
+    errors, energies = np.asarray(error, dtype=float), np.asarray(energy_j, dtype=float)
+    if np.any((errors < 0) | (errors > 1)):
+        raise InvalidInput(f"error {errors.max():g}: it is a share from 0 to 1; divide percent by 100")
+    if np.any((energies <= 0) | np.isinf(energies)):
+        raise InvalidInput("energy must be positive and finite, in joules an item")
+    if not (math.isfinite(alpha) and alpha >= 0):
+        raise InvalidInput(f"alpha = {alpha!r}; it must be a number from 0, such as 1")
+    return np.asarray(errors**alpha * energies, dtype=float)
+
+
+def crossover_alpha(error_a: float, energy_a: float, error_b: float, energy_b: float) -> float:
+    """Return the alpha at which two networks have the same ratio; above it the one of less error is better.
+
+    alpha = ln(energy_b / energy_a) / ln(error_a / error_b)
+
+    Negative where one network has both less error and less energy: it is better at every alpha. NaN where
+    both err alike: then no alpha changes their order.
+
+    Raises:
+        InvalidInput: for errors that are not in (0, 1], or energies that are not positive.
+    """
+    epr([error_a, error_b], [energy_a, energy_b])
+    if not (error_a > 0 and error_b > 0):
+        raise InvalidInput("a network without any error is better at every large alpha; no crossover")
+    if error_a == error_b:
+        return float("nan")
+    return math.log(energy_b / energy_a) / math.log(error_a / error_b)
