@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from hwopt.device.machine import cpu_model, describe_software
-from hwopt.device.sensors import probe_sensors
+from hwopt.device.meters.probe import probe_sensors
 
 
 def environment_tables() -> list[Table]:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hwopt.device.sensors import SensorStatus, energy_reason, probe_nvml, probe_rapl, probe_sensors
+from hwopt.device.meters.probe import SensorStatus, energy_reason, probe_nvml, probe_rapl, probe_sensors
 
 
 class FakeNvml:

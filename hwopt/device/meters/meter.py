@@ -26,6 +26,7 @@ REASONS = {
     "aliased": "the work alternates at a period that the sensor does not resolve",
     "too_short": "the window spans too few updates of the counter, or too few passes",
     "not_planned": "the row was measured for time only",
+    "not_run": "the work could not be run",
 }
 
 
