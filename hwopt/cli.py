@@ -18,6 +18,7 @@ from rich.console import Console
 from hwopt.errors import HwoptError, InvalidInput, StudyError
 
 if TYPE_CHECKING:
+    from hwopt.device.profile import DeviceProfile
     from hwopt.report.progress import ProgressDisplay
     from hwopt.study.search import Search
     from hwopt.study.store import Trial
@@ -88,7 +89,7 @@ def env() -> None:
 @app.command()
 def profile(
     out: Annotated[Path, typer.Option(help="Folder of the profile; rows that are there are kept.")],
-    device: Annotated[str, typer.Option(help="What to measure; cpu in this version.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda:0, or simulated: a dry run.")] = "cpu",
     budget: Annotated[str, typer.Option(help="Time to spend: 90s, 9m.")] = "90s",
     space: Annotated[
         Path | None, typer.Option(help="Measure around the networks of this search space.")
@@ -96,10 +97,20 @@ def profile(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Inputs in one pass.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the device; its model if absent.")] = None,
     seed: Annotated[int, typer.Option(help="Of what is sampled.")] = 0,
+    precision: Annotated[
+        str, typer.Option(help="Of a GPU: default (PyTorch's own), ieee (no TF32), bfloat16.")
+    ] = "default",
+    busy: Annotated[
+        str, typer.Option(help="A CPU that others use too: refuse its times, or accept them.")
+    ] = "refuse",
 ) -> None:
-    """Measure a device: single operators and whole networks, into a profile folder."""
+    """Measure a device: single operators and whole networks, into a profile folder.
+
+    The same command again goes on where the last one ended, also after a crash.
+    """
     from hwopt.device.measure import profile_device
     from hwopt.predict.device import load_device
+    from hwopt.report.device import write_profile_report
     from hwopt.report.prediction import validation_table
     from hwopt.report.progress import ProgressDisplay
     from hwopt.study.experiment import SpaceFile
@@ -107,7 +118,11 @@ def profile(
     seconds = _parse_duration(budget)
     loaded = SpaceFile(str(space))() if space else None
     with _interruptible("finished rows"), ProgressDisplay(console) as progress:
-        profile_device(out, device, seconds, loaded, batch_size, seed, progress, name)
+        found = profile_device(
+            out, device, seconds, loaded, batch_size, seed, progress, name, precision, busy
+        )
+    console.print(f"report: {write_profile_report(found)}", highlight=False)
+    _check_measured(found)
     measured = load_device(str(out))
     console.print(validation_table(measured, "hybrid"))
     for note in measured.model("hybrid").notes:
@@ -273,6 +288,16 @@ def _print_setting(search: "Search") -> None:
         f"{'; ' + broken if broken else ''})",
         highlight=False,
     )
+
+
+def _check_measured(profile: "DeviceProfile") -> None:
+    """Raise InvalidInput, with the first reason, where no operator has a time."""
+    if len(profile.layers) and not len(profile.measured_layers):
+        reason = profile.layers["time_reason"].iloc[0]
+        advice = "stop what else runs here and give the same command, or --busy accept"
+        raise InvalidInput(
+            f"none of {len(profile.layers)} operators has a time; the first: {reason}; {advice}"
+        )
 
 
 def _check_completed(study: Path) -> None:

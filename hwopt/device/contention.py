@@ -155,7 +155,8 @@ class Guard:
         first_wait_s: before the first further attempt; doubles up to `longest_wait_s`.
         longest_wait_s: of one wait.
         patience_s: what all waits and further attempts together may still take; then there are none.
-        refusal: the reason of the last verdict.
+        accepts: what it would refuse keeps its figure, with the status `shared`.
+        refusal: the reason of the last verdict, where that refused.
     """
 
     read: Reader = read_machine
@@ -166,13 +167,15 @@ class Guard:
     first_wait_s: float = 0.25
     longest_wait_s: float = 2.0
     patience_s: float = 30.0
+    accepts: bool = False
     refusal: str = ""
 
     def verdict(self, before: Reading, after: Reading, sentinels: Sequence[Any]) -> str:
         """Return why the group between two readings is refused; empty where it is not."""
         slow = self.judge(sentinels)  # asked in any case: it keeps a record
-        self.refusal = why_shared(before, after, self.limits) or slow
-        return self.refusal
+        reason = why_shared(before, after, self.limits) or slow
+        self.refusal = "" if self.accepts else reason
+        return reason
 
     def wait(self, attempt: int) -> bool:
         """Wait before a further attempt, from 0, if the last group was refused as a whole.

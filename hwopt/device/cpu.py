@@ -122,16 +122,23 @@ def time_works(
 
 
 def _time_guarded(works: Sequence[Work], protocol: Protocol, clock: Clock, guard: Guard) -> list[Timing]:
-    """Time a group with the guard's sentinels; where it refuses, what would be ok is contended."""
+    """Time a group with the guard's sentinels; where it refuses, what would be ok is contended, or shared."""
     before = guard.read()
     timings = _time_group([*works, *guard.sentinels], protocol, clock)
     reason = guard.verdict(before, guard.read(), timings[len(works) :])
     if not reason or protocol.agreement == float("inf"):
         return timings[: len(works)]
     return [
-        replace(timing, time_s=None, status="contended", reason=reason) if timing.status == "ok" else timing
+        _refused(timing, reason, guard.accepts) if timing.status == "ok" else timing
         for timing in timings[: len(works)]
     ]
+
+
+def _refused(timing: Timing, reason: str, accepts: bool) -> Timing:
+    """Return a timing of a shared machine: without its figure, unless those are accepted."""
+    if accepts:
+        return replace(timing, status="shared")
+    return replace(timing, time_s=None, status="contended", reason=reason)
 
 
 def _time_group(works: Sequence[Work], protocol: Protocol, clock: Clock) -> list[Timing]:

@@ -48,12 +48,14 @@ class CpuCampaign:
     deadline: Deadline
     progress: Progress
     protocol: Protocol = field(default_factory=Protocol)
+    accepts_busy: bool = False
 
     def __post_init__(self) -> None:
         rotation_bytes = self.info["settings"]["protocol"]["rotation_bytes"]
         self.protocol = Protocol(rotation_bytes=rotation_bytes)
         self.pool = OperandPool(rotation_bytes, self.protocol.max_sets)
-        self.watch = Watch(self.folder / REPEAT_FILE, self.protocol, _PATIENCE * self.deadline.budget_s)
+        patience_s = _PATIENCE * self.deadline.budget_s
+        self.watch = Watch(self.folder / REPEAT_FILE, self.protocol, patience_s, self.accepts_busy)
         self.energy_reason = (
             energy_reason(probe_sensors(), "rapl") or "attribution of RAPL to one core is not done"
         )
@@ -129,7 +131,7 @@ class CpuCampaign:
         left_over: list[tuple[Any, Timing]] = []
         measured: list[tuple[Any, float]] = []
         n_done, seconds = 0, 0.0
-        while queue and (n_done == 0 or self.deadline.allows(seconds, _REPEAT_RESERVE * share)):
+        while queue and (not seconds or self.deadline.allows(seconds, _REPEAT_RESERVE * share)):
             begin = time.monotonic()
             group, queue = queue[:size], queue[size:]
             timings = self.watch.time([work_of(item) for item, _ in group])

@@ -19,8 +19,9 @@ from hwopt.device.cpu_campaign import OPERATOR_SHARE, CpuCampaign, memory_of
 from hwopt.device.folder import describe_cpu_device, open_folder
 from hwopt.device.machine import describe_cpu
 from hwopt.device.memory import MemoryMeter
-from hwopt.device.networks import Candidate, choose_networks
+from hwopt.device.networks import Candidate, choose_gpu_networks, choose_networks
 from hwopt.device.operators import OperandPool, Recipe
+from hwopt.device.precision import Precision
 from hwopt.device.profile import DeviceProfile
 from hwopt.device.sampling import Operator, sample_operators
 from hwopt.device.watch import Watch
@@ -29,6 +30,7 @@ from hwopt.errors import InvalidInput
 if TYPE_CHECKING:
     from hwopt.space import SearchSpace
 
+_MAX_BUDGET_S = 7 * 24 * 3600.0
 _SECONDS_AN_OPERATOR = 0.04  # a guess, from which the size of the sample follows
 
 
@@ -41,66 +43,106 @@ def profile_device(
     seed: int = 0,
     progress: Progress | None = None,
     name: str | None = None,
+    precision: str = "default",
+    on_busy: str = "refuse",
 ) -> DeviceProfile:
     """Measure a device into a folder, or go on with one, and return the profile.
 
     Args:
         out_dir: the folder of the profile; it is created where it is not there.
-        device: what to measure; this version measures "cpu", on one thread.
-        budget_s: seconds of wall time to spend.
+        device: "cpu" (one thread), "cuda", "cuda:1", or "simulated": a GPU in virtual time, for dry runs.
+        budget_s: seconds to spend; each call measures what is due next.
         space: measure operators around the layers of this space's networks, and random networks of it;
             without one, random small CNNs and torchvision's.
-        batch_size: items a pass; 1 with a space, 1 and 8 without where it is None.
+        batch_size: items a pass; where it is None, 1 with a space, and without one 1 and 8 on a CPU and 1 to
+            128 on a GPU.
         seed: of the random choice of operators and networks.
         progress: called with stage, rows done, rows planned, message.
         name: name of the device in device.json; its model where it is None.
+        precision: of a GPU: "default" (float32 as PyTorch sets it first: convolutions in TF32), "ieee"
+            (float32 without TF32) or "bfloat16".
+        on_busy: what a CPU that others use as well gives: "refuse" leaves rows without a time, "accept" keeps
+            the times with the status `shared`. A GPU that others use is always refused.
 
     Raises:
         InvalidInput: for another device, or a folder that holds another device's measurements.
+        CampaignStopped: a GPU was lost; what was measured is kept.
     """
+    _check_arguments(budget_s, batch_size, on_busy)
+    pinned = Precision.named(precision)
+    report = progress or _silent
+    rng = np.random.default_rng([seed, 0])
     if device != "cpu":
-        raise InvalidInput(f"device {device!r}: this version measures the CPU; use device='cpu'")
-    if not budget_s > 0:
-        raise InvalidInput(f"budget_s = {budget_s}: it must be positive, in seconds")
-    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
-        raise InvalidInput(f"batch_size = {batch_size}: it must be a whole number from 1")
-    deadline = Deadline(budget_s)
+        from hwopt.device.gpu import open_gpu, profile_gpu
+
+        networks = (
+            choose_networks(80, rng, space, (batch_size or 1,)) if space else _gpu_networks(rng, batch_size)
+        )
+        with open_gpu(device, pinned, seed) as opened:
+            profile_gpu(Path(out_dir), opened, budget_s, pinned, networks, report, name, seed)
+        return DeviceProfile.load(out_dir)
+    if precision != "default":
+        raise InvalidInput(f"precision {precision!r}: a CPU is measured in float32, precision 'default'")
     batch_sizes = (batch_size,) if batch_size else ((1,) if space else (1, 8))
-    networks = choose_networks(
-        _n_networks(budget_s, space), np.random.default_rng([seed, 0]), space, batch_sizes
-    )
+    networks = choose_networks(_n_networks(budget_s, space), rng, space, batch_sizes)
+    deadline = Deadline(budget_s)
     with one_thread_without_gradients():
         allocator = keep_freed_memory()
         info = open_folder(
             Path(out_dir),
             lambda: describe_cpu_device(name, seed, Protocol(), allocator),
             str(describe_cpu()["model"]),
-            "default",
+            precision,
         )
-        with CpuCampaign(Path(out_dir), info, deadline, progress or _silent) as session:
+        accepts = on_busy == "accept"
+        with CpuCampaign(Path(out_dir), info, deadline, report, accepts_busy=accepts) as session:
             session.measure_operators(_operators(budget_s, seed, space, batch_sizes, networks))
             session.measure_networks(networks)
             session.measure_oracle(networks)
     return DeviceProfile.load(out_dir)
 
 
+def _check_arguments(budget_s: float, batch_size: int | None, on_busy: str) -> None:
+    if not 0 < budget_s <= _MAX_BUDGET_S:
+        wanted = f"it must be positive, in seconds, at most {_MAX_BUDGET_S:g} (a week)"
+        raise InvalidInput(f"budget_s = {budget_s}: {wanted}")
+    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
+        raise InvalidInput(f"batch_size = {batch_size}: it must be a whole number from 1")
+    if on_busy not in ("refuse", "accept"):
+        raise InvalidInput(f"on_busy = {on_busy!r}; wanted refuse or accept")
+
+
+def _gpu_networks(rng: np.random.Generator, batch_size: int | None) -> list[Candidate]:
+    return choose_gpu_networks(rng, batch_sizes=(batch_size,) if batch_size else (1, 8, 32, 128))
+
+
 def measure_networks(
-    candidates: Sequence[Candidate], progress: Progress | None = None
+    candidates: Sequence[Candidate],
+    progress: Progress | None = None,
+    device: str = "cpu",
+    on_busy: str = "refuse",
 ) -> list[dict[str, Any]]:
-    """Measure networks on this CPU, one thread, outside any profile.
+    """Measure networks outside any profile, eager: on one thread of this CPU, or on a GPU.
 
     Args:
         candidates: what to measure, shape [n].
         progress: called with stage, networks done, networks planned, message.
+        device: as of `profile_device`.
+        on_busy: as of `profile_device`.
 
     Returns:
-        For each its `time_s` and `memory_bytes`, None where there is no figure, with `time_reason` and
-        `memory_reason`, shape [n].
+        For each its `time_s`, `memory_bytes`, and on a GPU `power_w` and `energy_j`, None where there is no
+        figure; with `time_reason`, `memory_reason` and `energy_reason`, shape [n].
     """
-    progress, found = progress or _silent, []
-    protocol = Protocol(n_retries=5)
+    progress = progress or _silent
+    if device != "cpu":
+        from hwopt.device.gpu import measure_gpu_networks
+
+        return measure_gpu_networks(device, candidates, progress)
+    protocol, found = Protocol(n_retries=5), []
     pool = OperandPool(protocol.rotation_bytes, protocol.max_sets)
-    with one_thread_without_gradients(), MemoryMeter() as meter, Watch(None, protocol) as watch:
+    watch = Watch(None, protocol, accepts=on_busy == "accept")
+    with one_thread_without_gradients(), MemoryMeter() as meter, watch:
         for i, candidate in enumerate(candidates):
             progress("measuring", i, len(candidates), candidate.name)
             network = candidate.build().eval()

@@ -8,7 +8,7 @@
 A sentinel is always the same work, so its time changes only with the machine. Its reference is the best
 time in the folder's repeats.csv: a run that is resumed on a throttled or shared machine finds itself slower
 than it was, and refuses. Where all of a first run is slowed by what no counter shows, nothing here can know;
-if the load ends while the run lasts, `overtaken` names the rows that were taken before.
+if that load ends while the run lasts, the sentinels' ratios in repeats.csv fall below 1.
 """
 
 import csv
@@ -33,6 +33,7 @@ REPEATED_SHARE = 0.05
 # product 1.01 and 1.02, overhead 1.03 and 1.09 (80 quiet groups), stream 1.06 and 1.07 (76 beside a load).
 TOLERANCES = {"product": 0.03, "overhead": 0.06, "stream": 0.1}
 _ANY = float("inf")  # a sentinel has a figure even where its rounds disagree
+_SHARED_AGREEMENT = 0.1  # that the rounds on a shared machine must have
 _N_SETTLING = 5  # groups of nothing but sentinels, at the beginning
 
 
@@ -56,6 +57,7 @@ class Watch:
         path: the repeats.csv; created, or continued with the references that it holds; None keeps no file.
         protocol: how works are timed.
         patience_s: what waits and further attempts may take in all.
+        accepts: a shared or slowed machine's figures are kept, as status `shared`.
         sentinels: as `make_sentinels`, each with one of `TOLERANCES`.
         limits: from when on the machine counts as shared.
         read: the machine's counters.
@@ -68,13 +70,16 @@ class Watch:
         path: Path | None,
         protocol: Protocol | None = None,
         patience_s: float = 30.0,
+        accepts: bool = False,
         sentinels: Sequence[Work] | None = None,
         limits: Limits | None = None,
         read: Reader = read_machine,
         sleep: Callable[[float], None] = time.sleep,
         clock: Clock = time.perf_counter_ns,
     ) -> None:
-        self.protocol, self.clock = protocol or Protocol(), clock
+        protocol = protocol or Protocol()
+        self.protocol = replace(protocol, agreement=_SHARED_AGREEMENT) if accepts else protocol
+        self.clock = clock
         self.references = read_references(path) if path else {}  # seconds
         self.guard = Guard(
             read,
@@ -83,23 +88,16 @@ class Watch:
             self._judge,
             sleep,
             patience_s=patience_s,
+            accepts=accepts,
         )
         self._begin_s = read().wall_s
-        self._accepted: list[tuple[Any, dict[str, float]]] = []  # key of a row, its sentinels' seconds
-        self._latest: dict[str, float] = {}
         self._file = RowFile(path, COLUMNS) if path else None
         for _ in range(_N_SETTLING):
             time_works([], replace(self.protocol, n_retries=0), clock, self.guard)
 
     def time(self, works: Sequence[Work]) -> list[Timing]:
         """Return one timing for each work, shape [n]; see `hwopt.device.cpu.time_works`."""
-        timings = time_works(works, self.protocol, self.clock, self.guard)
-        self._accepted += [
-            (work.key, self._latest)
-            for work, timing in zip(works, timings, strict=True)
-            if timing.status == "ok"
-        ]
-        return timings
+        return time_works(works, self.protocol, self.clock, self.guard)
 
     def repeat(self, works: Sequence[Work], times_s: Sequence[float], file: str = "") -> list[Timing]:
         """Time works again and record how the new times compare.
@@ -117,18 +115,8 @@ class Watch:
             self._write("repeat", _text(work.key), timing, before_s, file)
         return timings
 
-    @property
-    def overtaken(self) -> list[Any]:
-        """Keys of rows whose machine was slower, beyond the tolerance, than this run has seen it since."""
-        return [
-            key
-            for key, seconds in self._accepted
-            if any(s > (1 + TOLERANCES[name]) * self.references[name] for name, s in seconds.items())
-        ]
-
     def _judge(self, timings: Sequence[Timing]) -> str:
         """Record the sentinels of a group; return which of them is too slow, and by how much."""
-        self._latest = {}
         named = zip(self.guard.sentinels, timings, strict=True)
         reasons = [self._compare(work.key, timing) for work, timing in named]
         return next((reason for reason in reasons if reason), "")
@@ -138,7 +126,6 @@ class Watch:
         if timing.time_s is None:
             return f"sentinel {name!r} has no time: {timing.reason}"
         best_s = self.references.get(name, timing.time_s)
-        self._latest[name] = timing.time_s
         self._write("sentinel", name, timing, best_s)
         self.references[name] = min(best_s, timing.time_s)
         ratio, clock = timing.time_s / best_s, clock_hz()

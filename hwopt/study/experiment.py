@@ -19,7 +19,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
@@ -53,6 +53,7 @@ class DeviceSection(_Section):
     measure: str | None = None  # a device to measure, such as "cpu"
     budget_s: float = Field(80.0, gt=0)  # seconds that measuring may take
     method: str = "hybrid"
+    on_busy: Literal["refuse", "accept"] = "accept"  # a machine that others use as well
     batch_size: int = Field(1, gt=0)
     dtype: str = "float32"
     mode: str = "eager"

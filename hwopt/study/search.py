@@ -107,7 +107,8 @@ def measure_front(search: Search, progress: Progress) -> None:
         Candidate(f"trial-{trial.number}", "study", "test", (batch, *shape), partial(build, trial.config))
         for trial in trials
     ]
-    rows = measure_networks(candidates, progress)
+    section = search.experiment.device
+    rows = measure_networks(candidates, progress, section.measure or "cpu", section.on_busy)
     for trial, row in zip(trials, rows, strict=True):
         search.study.store.add_check(trial.number, "measured", 0, row)
 
@@ -129,7 +130,8 @@ def _open_device(experiment: Experiment, space: SearchSpace, out: Path, progress
     folder = out / "device"
     if not (out / "study.db").exists():  # a study keeps the profile that it began with
         measure, budget_s, batch_size = section.measure, section.budget_s, section.batch_size
-        profile_device(folder, measure, budget_s, space, batch_size, progress=progress)
+        on_busy = section.on_busy
+        profile_device(folder, measure, budget_s, space, batch_size, progress=progress, on_busy=on_busy)
     return load_device(str(folder))
 
 

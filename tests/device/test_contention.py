@@ -146,15 +146,13 @@ def test_a_sentinel_within_its_tolerance_refuses_nothing(tmp_path):
         assert watch.time(machine.works("a"))[0].status == "ok"
 
 
-def test_rows_from_before_a_hidden_load_ended_are_named(tmp_path):
+def test_a_slowed_machine_that_is_accepted_gives_figures_marked_as_shared(tmp_path):
     machine = Machine()
-    machine.factor = 1.4
-    with machine.watch(tmp_path / "repeats.csv") as watch:
-        watch.time(machine.works("ab"))
-        assert watch.overtaken == []
-        machine.factor = 1.0
-        watch.time(machine.works("cd"))
-        assert watch.overtaken == ["a", "b"]
+    with machine.watch(tmp_path / "repeats.csv", accepts=True) as watch:
+        assert watch.time(machine.works("a"))[0].status == "ok"
+        machine.factor = 1.4
+        (timing,) = watch.time(machine.works("b"))
+        assert timing.status == "shared" and timing.time_s is not None
 
 
 def test_sentinels_and_repeats_are_written_down_with_their_ratios(tmp_path):

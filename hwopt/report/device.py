@@ -1,0 +1,220 @@
+"""The report of a device profile, in Markdown: what was measured, what was refused, and how far to trust it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwopt.device.oracle import oracle_sums
+from hwopt.device.profile import DeviceProfile
+from hwopt.report.units import format_quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REPORT_FILE = "README.md"
+_CLOSE = 0.03  # relative difference up to which two measurements agree
+
+
+def write_profile_report(profile: DeviceProfile) -> Path:
+    """Write the report into the profile's folder and return its path."""
+    path = profile.folder / REPORT_FILE
+    path.write_text(profile_report(profile), encoding="utf-8")
+    return path
+
+
+def profile_report(profile: DeviceProfile) -> str:
+    """Return the report: rows by kind, refusals, repeatability, additivity, power, sensor."""
+    parts = [
+        _heading(profile),
+        _section("Operators", _by_kind(profile.layers)),
+        _section("Networks", _by_source(profile.networks)),
+        _section("Refused", _refusals(profile)),
+        _section("Repeatability", _repeatability(profile.repeats)),
+        _section("Additivity", _additivity(profile)),
+        _section("Power", _power(profile)),
+        _section("Sensor", _sensor(profile.info.get("sensor"))),
+        _section("What the numbers mean", _meaning(profile)),
+    ]
+    return "\n".join(parts)
+
+
+def _heading(profile: DeviceProfile) -> str:
+    info = profile.info
+    hardware, software = info.get("hardware", {}), info.get("software", {})
+    ceilings = profile.ceilings
+    lines = [
+        f"# {profile.name}",
+        "",
+        f"Measured with hwopt {software.get('hwopt', '?')} on {info.get('date', '?')}: "
+        f"{hardware.get('model', 'unknown')}, torch {software.get('torch', '?')}, {_settings(info)}.",
+        "",
+        f"Ceilings: {ceilings.flops_per_s / 1e9:,.0f} GFLOP/s of a matrix product, "
+        f"{ceilings.bytes_per_s / 1e9:,.1f} GB/s of a copy, read and written, "
+        f"{format_quantity('time_s', ceilings.launch_s)} for the smallest operator.",
+        "",
+    ]
+    if info.get("is_simulated"):
+        lines[2:2] = ["**Simulated**: a law in virtual time, no device. Not for predictions.", ""]
+    return "\n".join(lines)
+
+
+def _settings(info: Mapping[str, Any]) -> str:
+    settings = info.get("settings", {})
+    threads = f"{settings['n_threads']} thread, " if "n_threads" in settings else ""
+    return f"{threads}{settings.get('dtype', '?')}, precision {settings.get('precision', 'default')}"
+
+
+def _section(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"## {title}", "", *lines, ""])
+
+
+def _by_kind(layers: "pd.DataFrame") -> list[str]:
+    rows = [
+        [str(kind), *_counts(group), _range(group, "time_s"), _range(group, "power_w")]
+        for kind, group in layers.groupby("kind")
+    ]
+    rows.append(["all", *_counts(layers), _range(layers, "time_s"), _range(layers, "power_w")])
+    return _table(["kind", "rows", "with time", "with energy", "time", "power"], rows)
+
+
+def _by_source(networks: "pd.DataFrame") -> list[str]:
+    rows = [
+        [*map(str, key), *_counts(group), _range(group, "time_s"), _range(group, "memory_bytes")]
+        for key, group in networks.groupby(["source", "split", "mode"])
+    ]
+    heads = ["source", "split", "mode", "rows", "with time", "with energy", "time", "memory"]
+    return _table(heads, rows)
+
+
+def _counts(rows: "pd.DataFrame") -> list[str]:
+    return [str(len(rows)), str(rows["time_s"].notna().sum()), str(rows["energy_j"].notna().sum())]
+
+
+def _range(rows: "pd.DataFrame", metric: str) -> str:
+    values = rows[metric].dropna()
+    if not len(values):
+        return ""
+    return f"{format_quantity(metric, values.min())} to {format_quantity(metric, values.max())}"
+
+
+def _refusals(profile: DeviceProfile) -> list[str]:
+    """Return why rows have no time, and why they have no energy, by how often."""
+    rows = []
+    for name, table in (
+        ("layers.csv", profile.layers),
+        ("networks.csv", profile.networks),
+        ("oracle.csv", profile.oracle),
+    ):
+        for metric, reason in (("time_s", "time_reason"), ("energy_j", "energy_reason")):
+            refused = table[table[metric].isna()]
+            counts = refused[reason].map(_short).value_counts()
+            rows += [
+                [name, metric, str(n), _plain(str(text) or "no reason given")] for text, n in counts.items()
+            ]
+    return _table(["file", "figure", "rows", "reason"], rows) if rows else ["None."]
+
+
+def _short(reason: object) -> str:
+    """Return a reason without its numbers, so that alike ones count together."""
+    text = str(reason).partition(":")[0] if ": " in str(reason) else str(reason)
+    return "".join("#" if letter.isdigit() else letter for letter in text)[:100]
+
+
+def _repeatability(repeats: "pd.DataFrame") -> list[str]:
+    if not len(repeats):
+        return ["Nothing was measured twice."]
+    again = repeats[(repeats["role"] == "repeat") & repeats["ratio"].notna()]
+    lines = []
+    if len(again):
+        distance = np.abs(again["ratio"] - 1)
+        lines.append(
+            f"{len(again)} operators measured again: {np.mean(distance <= _CLOSE):.0%} within {_CLOSE:.0%}, "
+            f"median difference {np.median(distance):.2%}, 95% of them below {np.quantile(distance, 0.95):.2%}."
+        )
+    else:
+        lines.append("No operator was measured again.")
+    sentinels = repeats[(repeats["role"] == "sentinel") & repeats["ratio"].notna()]
+    if not len(sentinels):
+        return lines
+    rows = [
+        [
+            _plain(str(key)), str(len(group)), f"{group['ratio'].min():.3f}", f"{group['ratio'].median():.3f}",
+            f"{group['ratio'].max():.3f}", _range(group, "power_w"),
+        ]
+        for key, group in sentinels.groupby("key")
+    ]  # fmt: skip
+    heads = ["sentinel", "times", "lowest ratio", "median", "highest", "power"]
+    return [*lines, "", "Fixed operators measured throughout, as ratios to their reference:", "",
+            *_table(heads, rows)]  # fmt: skip
+
+
+def _additivity(profile: DeviceProfile) -> list[str]:
+    """Return what the test networks' own operators, measured alone, add up to."""
+    sums = oracle_sums(profile) if len(profile.oracle) else None
+    if sums is None or not len(sums):
+        return ["No network's operators were measured one by one."]
+    lines = []
+    for mode, group in sums.groupby("mode"):
+        for metric in ("time", "energy"):
+            ratios = group[f"{metric}_ratio"].dropna()
+            if len(ratios):
+                low, middle, high = np.quantile(ratios, [0.0, 0.5, 1.0])
+                lines.append(
+                    f"- {mode}, {metric}: operators add up to {middle:.3f} of the network "
+                    f"({low:.3f} to {high:.3f}, n = {len(ratios)})"
+                )
+    rows = [
+        [
+            _plain(row["network"]), row["mode"], format_quantity("time_s", row["time_s"]), _ratio(row["time_ratio"]),
+            _ratio(row["energy_ratio"]), f"{row['n_operators']:.0f}", f"{row['n_unmeasured']:.0f}",
+        ]
+        for row in sums.to_dict("records")
+    ]  # fmt: skip
+    heads = ["network", "mode", "time", "sum / network, time", "energy", "operators", "without a time"]
+    return [*lines, "", *_table(heads, rows)]
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.3f}" if value == value else ""
+
+
+def _power(profile: DeviceProfile) -> list[str]:
+    values = profile.layers["power_w"].dropna()
+    if not len(values):
+        return ["No sensor: power and energy are empty."]
+    low, quarter, half, three, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+    return [
+        f"Operators draw {low:.0f} to {high:.0f} W; quartiles {quarter:.0f}, {half:.0f} and {three:.0f} W.",
+    ]
+
+
+def _sensor(sensor: object) -> list[str]:
+    if not isinstance(sensor, Mapping):
+        return ["Not characterised: nothing here reads energy."]
+    return ["As in device.json:", "", "```json", json.dumps(sensor, indent=1, default=str), "```"]
+
+
+def _meaning(profile: DeviceProfile) -> list[str]:
+    if profile.info.get("kind") == "cpu":
+        return [
+            "Times are of one thread, operands from memory that the caches no longer hold, the second-smallest",
+            "of interleaved blocks: what the device does when nothing disturbs it. Memory is the resident peak.",
+        ]
+    return [
+        "Times of operators are of replayed graphs, operands rotating over three times the last-level cache;",
+        "networks are there both as graphs and eager. Energy is of the board as its own sensor sees it, from",
+        "counter tick to counter tick with the GPU busy all along: not the wall, no host, no power supply.",
+    ]
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown takes as it is."""
+    return text.replace("|", "/").replace("\n", " ").replace("`", "'")
