@@ -3,7 +3,8 @@
     configs --> Costs: metric -> values [n] and their distribution --> Budget: upper bound <= limit?
 
 The predictive distribution is conformal: the logarithmic errors ln(measured / predicted) on networks that no
-model was fitted to. A quantile of them is added to the prediction's logarithm (Vovk et al. 2005).
+model was fitted to. A quantile of them is added to the prediction's logarithm (Vovk et al. 2005). What lies
+beyond the measurements is given a wider distribution, never a narrower one, so that the promise stays.
 """
 
 import math
@@ -41,6 +42,8 @@ class Costs(Mapping[str, Array]):
         residuals: metric -> ln(measured / predicted) of calibration networks, shape [n_calibration], in any
             order. Without an entry a metric is exact; with an empty one it has no finite bound.
         reasons: for each config why it could not be priced, or None.
+        widening: metric -> factor from 1 by which a config's residuals are taken farther from their median,
+            shape [n]; 1 without an entry.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Costs(Mapping[str, Array]):
         values: Mapping[str, ArrayLike],
         residuals: Mapping[str, ArrayLike] | None = None,
         reasons: Sequence[str | None] | None = None,
+        widening: Mapping[str, ArrayLike] | None = None,
     ) -> None:
         self._values = {metric: np.asarray(value, dtype=np.float64) for metric, value in values.items()}
         shapes = {metric: value.shape for metric, value in self._values.items()}
@@ -58,6 +62,9 @@ class Costs(Mapping[str, Array]):
         self.residuals = {m: np.sort(np.asarray(r, dtype=np.float64)) for m, r in (residuals or {}).items()}
         self.n = next(iter(shapes.values()))[0] if shapes else 0
         self.reasons: tuple[str | None, ...] = tuple(reasons) if reasons is not None else (None,) * self.n
+        self.widening = {m: np.asarray(w, dtype=np.float64) for m, w in (widening or {}).items()}
+        if any(w.shape != (self.n,) or not np.all(w >= 1) for w in self.widening.values()):
+            raise InvalidInput(f"widening must be factors from 1, one for each of the {self.n} configs")
 
     def __getitem__(self, metric: str) -> Array:
         return self._values[metric]
@@ -81,7 +88,20 @@ class Costs(Mapping[str, Array]):
         values = self[metric]
         if metric not in self.residuals:
             return values
-        return values * math.exp(_quantile(self.residuals[metric], confidence))
+        quantile = _quantile(self.residuals[metric], confidence)
+        if metric not in self.widening:
+            return values * math.exp(quantile)
+        centre = _median(self.residuals[metric])
+        return values * np.exp(centre + self.widening[metric] * (quantile - centre))
+
+    def interval(self, metric: str, confidence: float) -> tuple[Array, Array]:
+        """Return lower and upper bound, each [n], between which the metric lies with this confidence.
+
+        Each side leaves out half of the rest; 0 and infinity stand for bounds that the calibration errors
+        are too few for: a side takes 2 / (1 - confidence) - 1 of them.
+        """
+        _check_confidence(metric, confidence)
+        return self.upper(metric, (1 - confidence) / 2), self.upper(metric, (1 + confidence) / 2)
 
     def probability(self, metric: str, limit: float) -> Array:
         """Return the probability [n] that the metric is at most `limit`; NaN where it cannot be priced."""
@@ -90,15 +110,29 @@ class Costs(Mapping[str, Array]):
             return np.where(np.isnan(values), np.nan, (values <= limit).astype(float))
         with np.errstate(divide="ignore"):
             errors = np.log(limit / values)
+        if metric in self.widening:
+            centre = _median(self.residuals[metric])
+            errors = centre + (errors - centre) / self.widening[metric]
         return np.where(np.isnan(values), np.nan, _cumulative(self.residuals[metric], errors))
 
     def take(self, indices: ArrayLike) -> "Costs":
         """Return the costs of some of the configs."""
         index = np.asarray(indices, dtype=int)
         reasons = [self.reasons[i] for i in index]
-        return Costs(
-            {metric: value[index] for metric, value in self._values.items()}, self.residuals, reasons
+        values, widening = (
+            {metric: value[index] for metric, value in own.items()} for own in (self._values, self.widening)
         )
+        return Costs(values, self.residuals, reasons, widening)
+
+    @staticmethod
+    def joined(parts: "Sequence[Costs]") -> "Costs":
+        """Return the costs of several batches that one cost function priced, one after another."""
+        values, widening = (
+            {metric: np.concatenate([own[metric] for own in owns]) for metric in owns[0]}
+            for owns in ([part._values for part in parts], [part.widening for part in parts])
+        )
+        reasons = [reason for part in parts for reason in part.reasons]
+        return Costs(values, parts[0].residuals, reasons, widening)
 
     def at(self, index: int) -> dict[str, float]:
         """Return the point predictions of one config as plain floats."""
@@ -233,9 +267,7 @@ def _parse_text(metric: str, text: str) -> float:
 
 def _check_confidence(metric: str, confidence: float) -> float:
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
-        raise InvalidInput(
-            f"budget {metric}: confidence {confidence!r} must lie between 0 and 1, such as 0.95"
-        )
+        raise InvalidInput(f"{metric}: confidence {confidence!r} must lie between 0 and 1, such as 0.95")
     return float(confidence)
 
 
@@ -248,6 +280,10 @@ def _quantile(residuals: Array, confidence: float) -> float:
     if rank < 1:
         return -math.inf
     return float(np.interp(rank, np.arange(1, n + 1), residuals))
+
+
+def _median(residuals: Array) -> float:
+    return float(np.median(residuals)) if len(residuals) else 0.0
 
 
 def _cumulative(residuals: Array, errors: Array) -> Array:

@@ -138,3 +138,37 @@ def test_cost_functions_that_return_something_else_are_refused():
         price(lambda configs: {"time_s": [1.0, 2.0]}, [{}])
     with pytest.raises(InvalidInput, match="all of one length"):
         price(lambda configs: {"time_s": [1.0], "power_w": [1.0, 2.0]}, [{}])
+
+
+def test_an_interval_leaves_out_half_of_the_rest_on_each_side():
+    costs = Costs({"time_s": [2.0]}, {"time_s": np.log(np.linspace(0.8, 1.2, 39))})
+    low, high = costs.interval("time_s", 0.95)
+    assert (low[0], high[0]) == (pytest.approx(1.6), pytest.approx(2.4))
+    low, high = costs.interval("time_s", 0.96)
+    assert (low[0], high[0]) == (0.0, math.inf)
+    with pytest.raises(InvalidInput, match="time_s: confidence 1 must lie between 0 and 1"):
+        costs.interval("time_s", 1)
+
+
+def test_widening_takes_the_errors_farther_from_their_median():
+    errors = np.log([0.9, 1.0, 1.1, 1.2, 1.3])
+    costs = Costs({"time_s": [2.0, 2.0]}, {"time_s": errors}, widening={"time_s": [1.0, 3.0]})
+    assert costs.upper("time_s", 5 / 6) == pytest.approx([2 * 1.3, 2 * 1.1 * (1.3 / 1.1) ** 3])
+    assert costs.upper("time_s", 1 / 6) == pytest.approx([2 * 0.9, 2 * 1.1 * (0.9 / 1.1) ** 3])
+    assert costs.upper("time_s", 0.5) == pytest.approx([2.2, 2.2])
+    for confidence in (0.2, 0.5, 0.7):
+        bounds = costs.upper("time_s", confidence)
+        assert [costs.probability("time_s", bound)[i] for i, bound in enumerate(bounds)] == pytest.approx(
+            [confidence] * 2
+        )
+    assert costs.upper("time_s", 0.9)[1] == math.inf
+
+
+def test_widening_goes_with_its_configs_and_is_never_below_one():
+    one = Costs({"time_s": [1.0, 2.0]}, {"time_s": [0.0, 0.1]}, widening={"time_s": [1.0, 2.0]})
+    both = Costs.joined([one, one.take([1])])
+    assert both["time_s"].tolist() == [1, 2, 2] and both.widening["time_s"].tolist() == [1, 2, 2]
+    assert both.residuals["time_s"].tolist() == [0.0, 0.1] and both.n == len(both.reasons) == 3
+    for wrong in ([0.5, 1.0], [1.0], [1.0, np.nan]):
+        with pytest.raises(InvalidInput, match="widening must be factors from 1"):
+            Costs({"time_s": [1.0, 2.0]}, widening={"time_s": wrong})

@@ -59,9 +59,10 @@ class Prediction:
     """What one network costs.
 
     Attributes:
-        layers: one row a layer, in running order: name, kind, shapes, FLOPs, time_s (what it adds to the
-            network's time, so that the column sums to the total), share of the total time, is_fallback, and
-            power_w and energy_j where the device has power.
+        layers: one row a layer, in running order: name, kind, shapes, FLOPs; time_s, what it adds to the
+            network's time, so that the column sums to the total, and its share; power_w and energy_j where
+            the device has power; memory_bytes, its operands, weights and result, which do not sum to the
+            network's; is_fallback, too few measured rows of its kind; is_extrapolated, outside their range.
         total: metric -> value of one pass of the batch, SI units.
         costs: the totals with their predictive distribution, n = 1.
         notes: what a reader must know, such as kinds without measured rows.
@@ -104,18 +105,18 @@ class Device:
         model = self.model(method)
         table = NetworkTable.of_graphs([graph])
         predicted = model.predict_layers(table.layers)
-        totals = model.network_model.totals(table, predicted.values)
         layers = table.layers.copy()
         layers["time_s"] = model.network_model.layer_time_s(table, predicted.values["time_s"])
-        layers["share"] = layers["time_s"] / totals["time_s"][0]
+        layers["share"] = layers["time_s"] / layers["time_s"].sum()
         if "power_w" in predicted.values:
             layers["power_w"] = model.network_model.power_scale * predicted.values["power_w"]
             layers["energy_j"] = layers["power_w"] * layers["time_s"]
-        layers["is_fallback"] = predicted.is_fallback
-        costs = Costs(totals, model.residuals)
-        fallen = sorted(set(layers.loc[predicted.is_fallback, "kind"]))
-        notes = [*self.profile.notes]
-        notes += [f"{kind}: too few measured rows on this device: fallback" for kind in fallen]
+        layers["memory_bytes"] = layers[["input_bytes", "weight_bytes", "output_bytes"]].sum(axis=1)
+        distance = model.unknown.measured.distance(table.layers)
+        layers["is_fallback"] = predicted.is_fallback | np.isinf(distance)
+        layers["is_extrapolated"] = ~layers["is_fallback"] & (distance > 0)
+        costs = model.costs(table, predicted)
+        notes = [*self.profile.notes, *_notes_on_layers(layers, costs)]
         notes += [f"{n} x {name}: no cost rule, left out" for name, n in graph.unknown_operators]
         return Prediction(layers, costs.at(0), costs, tuple(notes))
 
@@ -161,6 +162,22 @@ class Device:
             )
 
 
+def _notes_on_layers(layers: "pd.DataFrame", costs: Costs) -> list[str]:
+    """Say which layers lie beyond the measurements, and how much wider that makes the intervals."""
+    notes = []
+    for column, reason in (
+        ("is_fallback", "too few measured rows on this device: fallback"),
+        ("is_extrapolated", "outside the range of its measured rows: extrapolation"),
+    ):
+        shares = layers[layers[column]].groupby("kind")["share"].sum()
+        notes += [f"{kind}: {reason}, {share:.1%} of the time" for kind, share in shares.items()]
+    wider = {metric: float(factor[0]) for metric, factor in costs.widening.items() if factor[0] > 1}
+    if wider:
+        factors = ", ".join(f"{metric} {factor:.2g}" for metric, factor in wider.items())
+        notes.append(f"intervals are wider for that, by factors of the logarithm: {factors}")
+    return notes
+
+
 class CostModel:
     """Prices configs of a space: a callable from configs to `Costs`.
 
@@ -170,7 +187,7 @@ class CostModel:
     def __init__(self, model: DeviceModel, space: "SearchSpace", batch_size: int, dtype: str) -> None:
         self.model, self.space = model, space
         self.batch_size, self.dtype = batch_size, dtype
-        self._known: dict[Key, dict[str, float] | str] = {}
+        self._known: dict[Key, tuple[dict[str, float], dict[str, float]] | str] = {}
 
     def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
         """Return the costs of n configs; NaN with the reason where a network cannot be built or traced."""
@@ -179,12 +196,16 @@ class CostModel:
             {key: config for key, config in zip(keys, configs, strict=True) if key not in self._known}
         )
         priced = [self._known[key] for key in keys]
-        values = {
-            metric: np.array([np.nan if isinstance(one, str) else one[metric] for one in priced], dtype=float)
-            for metric in self.metrics
-        }
+        found = [({}, {}) if isinstance(one, str) else one for one in priced]
+        values, widening = (
+            {
+                metric: np.array([one[part].get(metric, default) for one in found], dtype=float)
+                for metric in names
+            }
+            for part, names, default in ((0, self.metrics, np.nan), (1, self.metrics, 1.0))
+        )
         reasons = [one if isinstance(one, str) else None for one in priced]
-        return Costs(values, self.model.residuals, reasons)
+        return Costs(values, self.model.residuals, reasons, widening)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -200,9 +221,12 @@ class CostModel:
                 self._known[key] = graph
             else:
                 graphs[key] = graph
-        totals = self.model.predict_networks(NetworkTable.of_graphs(list(graphs.values()))) if graphs else {}
+        if not graphs:
+            return
+        costs = self.model.costs(NetworkTable.of_graphs(list(graphs.values())))
         for i, key in enumerate(graphs):
-            self._known[key] = {metric: float(values[i]) for metric, values in totals.items()}
+            wider = {metric: float(factors[i]) for metric, factors in costs.widening.items()}
+            self._known[key] = costs.at(i), wider
 
     def _graph(self, config: Mapping[str, Any]) -> LayerGraph | str:
         """Return the traced network of a config, or why there is none."""

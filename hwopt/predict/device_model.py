@@ -4,6 +4,8 @@ layers.csv --fit--> layer model --+
 networks of "fit" --------------- +--> coefficients --+
 networks of "calibrate" ----------------------------- +--> ln(measured / predicted): the distribution
 networks of "test" ---------------------------------- +--> validation()
+
+What lies beyond the measured rows widens the distribution: `hwopt.predict.unknown`.
 """
 
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from hwopt.predict.accuracy import error_figures
 from hwopt.predict.models import LayerPrediction, make_model
 from hwopt.predict.network_model import fit_network_model
 from hwopt.predict.tables import Array, NetworkTable
+from hwopt.predict.unknown import Unknown, widening
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +38,7 @@ class DeviceModel:
     Attributes:
         notes: what a reader of the predictions must know.
         residuals: metric -> ln(measured / predicted) of the calibration networks, shape [n_calibration].
+        unknown: how far layers are from what was measured.
     """
 
     def __init__(self, profile: DeviceProfile, method: str = "hybrid") -> None:
@@ -49,7 +53,8 @@ class DeviceModel:
         layers = self.predict_layers(table.layers).values
         self.network_model, notes = fit_network_model(table, layers, fit, profile.ceilings.launch_s)
         self.notes = [*profile.notes, *self.layer_model.notes, *notes]
-        self.residuals = self._residuals()
+        self.unknown = Unknown.of(rows, profile.ceilings)
+        self.residuals, self._vouched = self._calibrate()
 
     def predict_layers(self, rows: "pd.DataFrame") -> LayerPrediction:
         """Predict complete layer rows, [n], each measured alone."""
@@ -60,6 +65,22 @@ class DeviceModel:
     def predict_networks(self, table: NetworkTable) -> dict[str, Array]:
         """Return the metrics of m networks, each shape [m], in one vectorised call."""
         return self.network_model.totals(table, self.predict_layers(table.layers).values)
+
+    def costs(self, table: NetworkTable, predicted: LayerPrediction | None = None) -> Costs:
+        """Return the metrics of m networks with their predictive distribution, in one vectorised call.
+
+        Args:
+            table: the networks.
+            predicted: of their layers, where that is there already.
+        """
+        predicted = predicted or self.predict_layers(table.layers)
+        values = self.network_model.totals(table, predicted.values)
+        factors = widening(self._deviations(table, predicted), self._vouched, self.residuals)
+        return Costs(values, self.residuals, widening=factors)
+
+    def _deviations(self, table: NetworkTable, predicted: LayerPrediction) -> dict[str, Array]:
+        parts_s = self.network_model.layer_time_s(table, predicted.values["time_s"])
+        return self.unknown.networks(table, predicted, parts_s)
 
     def validation(self) -> "pd.DataFrame":
         """Return the errors on whole networks, one row for each metric and split.
@@ -74,34 +95,36 @@ class DeviceModel:
 
     def _split_errors(self, split: str) -> list[dict[str, object]]:
         measured = self._networks(split)
-        predicted = self.predict_networks(NetworkTable.of_profile(self.profile, measured))
-        costs = Costs(predicted, self.residuals)
+        costs = self.costs(NetworkTable.of_profile(self.profile, measured))
         rows: list[dict[str, object]] = []
-        for metric in predicted:
+        for metric in costs:
             values = measured[metric].to_numpy(dtype=float)
             known = np.isfinite(values)
             if not known.any():
                 continue
-            figures = error_figures(values[known], predicted[metric][known])
+            figures = error_figures(values[known], costs[metric][known])
             covered = values[known] <= costs.upper(metric, _LEVEL)[known]
             coverage = float(covered.mean()) if len(self.residuals[metric]) else float("nan")
             row = {"metric": metric, "level": "network", "split": split, **figures, "coverage_90": coverage}
             rows.append(row)
         return rows
 
-    def _residuals(self) -> dict[str, Array]:
+    def _calibrate(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return residuals and deviations of the calibration networks, each metric -> [n_calibration]."""
         measured = self._networks("calibrate")
-        predicted = self.predict_networks(NetworkTable.of_profile(self.profile, measured))
+        table = NetworkTable.of_profile(self.profile, measured)
+        predicted = self.predict_layers(table.layers)
+        totals = self.network_model.totals(table, predicted.values)
         residuals = {}
-        for metric in predicted:
+        for metric in totals:
             values = measured[metric].to_numpy(dtype=float)
-            errors = np.log(values / predicted[metric])
+            errors = np.log(values / totals[metric])
             if np.isfinite(errors).any():
                 residuals[metric] = errors[np.isfinite(errors)]
             else:
                 residuals[metric] = np.empty(0)
                 self.notes.append(f"{metric}: no measured network to calibrate on; it has no bound")
-        return residuals
+        return residuals, self._deviations(table, predicted)
 
     def _networks(self, split: str) -> "pd.DataFrame":
         """Return the networks of a split that have layers and any figure, [m]."""

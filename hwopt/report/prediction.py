@@ -60,9 +60,6 @@ def prediction_lines(prediction: Prediction) -> list[str]:
         n = len(prediction.costs.residuals.get(metric, ()))
         bound = format_quantity(metric, upper) if math.isfinite(upper) else f"none: {n} calibration networks"
         lines.append(f"{metric} {format_quantity(metric, value)}, with 95% confidence at most {bound}")
-    fallback = float(prediction.layers.loc[prediction.layers["is_fallback"], "share"].sum())
-    if fallback > 0.1:
-        lines.append(f"the bounds do not cover kinds without measured rows: {fallback:.0%} of the time here")
     absent = [metric for metric in _COSTS if metric not in prediction.total]
     if absent:
         lines.append(f"{', '.join(absent)}: absent, the device's profile has no measurement of it")

@@ -69,7 +69,7 @@ def survey(space: SearchSpace, costs: CostFunction, budgets: Sequence[Budget], s
         for budget in budgets:
             check_confidence(budget, priced[-1])
         n_found += int(feasible(budgets, priced[-1]).sum())
-    everything = concatenate(priced)
+    everything = Costs.joined(priced)
     check_priced(everything)
     mask = feasible(budgets, everything)
     broken = count_broken(budgets, everything)
@@ -87,12 +87,6 @@ def survey(space: SearchSpace, costs: CostFunction, budgets: Sequence[Budget], s
 def count_broken(budgets: Sequence[Budget], costs: Costs) -> dict[str, int]:
     """Return by metric how many of the n configs break its budget; one config can break several."""
     return {budget.metric: int(np.sum(~budget.holds(costs))) for budget in budgets}
-
-
-def concatenate(parts: Sequence[Costs]) -> Costs:
-    """Join costs that were priced in batches by one cost function."""
-    values = {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
-    return Costs(values, parts[0].residuals, [reason for part in parts for reason in part.reasons])
 
 
 def _distinct(

@@ -73,7 +73,12 @@ def test_a_prediction_is_a_table_whose_times_sum_to_the_total(device, graph):
     assert total["energy_j"] == pytest.approx(total["power_w"] * total["time_s"])
     assert total["memory_bytes"] >= graph.memory_bytes
     assert layers["is_fallback"].tolist() == [False, True, False, False]
-    assert prediction.notes == ("batch_norm: too few measured rows on this device: fallback",)
+    assert layers["is_extrapolated"].tolist() == [True, False, False, False]  # 3 channels, measured from 4
+    assert [note.split(",")[0] for note in prediction.notes] == [
+        "batch_norm: too few measured rows on this device: fallback",
+        "conv2d: outside the range of its measured rows: extrapolation",
+        "intervals are wider for that",
+    ]
     assert prediction.costs.upper("time_s", 0.9)[0] > total["time_s"]
 
 

@@ -1,0 +1,67 @@
+"""Which layers lie outside what was measured of their kind, and by how much.
+
+A layer is inside where each of its shapes and its work lies between the least and the most of the measured
+rows of its kind. Outside, a model repeats what it knows of the border.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+
+COLUMNS = (
+    "batch", "in_channels", "in_h", "in_w", "out_channels", "out_h", "out_w", "kernel_h", "kernel_w",
+    "stride_h", "stride_w", "dilation_h", "dilation_w", "groups",
+    "flops", "input_bytes", "weight_bytes", "output_bytes",
+)  # fmt: skip
+_SLACK = 1e-9  # of a logarithm, for rounding
+
+
+@dataclass(frozen=True)
+class MeasuredRange:
+    """The box of the measured rows of each kind.
+
+    Attributes:
+        kinds: the kinds, shape [k].
+        low: log2 of the least of each column, shape [k, d].
+        high: log2 of the most of each column, shape [k, d].
+    """
+
+    kinds: tuple[str, ...]
+    low: Array
+    high: Array
+
+    @classmethod
+    def of(cls, rows: "pd.DataFrame") -> "MeasuredRange":
+        """Return the ranges of complete layer rows, [n]."""
+        logs, kinds = _logs(rows), rows["kind"].to_numpy(dtype=str)
+        names = tuple(str(kind) for kind in np.unique(kinds))
+        empty = np.empty((0, len(COLUMNS)))
+        low = [logs[kinds == kind].min(axis=0) for kind in names]
+        high = [logs[kinds == kind].max(axis=0) for kind in names]
+        return cls(names, np.array(low) if names else empty, np.array(high) if names else empty)
+
+    def distance(self, rows: "pd.DataFrame") -> Array:
+        """Return how many factors of two each row, [n], is outside in its farthest column; 0 inside.
+
+        Infinite for a kind that was never measured.
+        """
+        place = {kind: i for i, kind in enumerate(self.kinds)}
+        kinds = rows["kind"].to_numpy(dtype=str)
+        index = np.array([place.get(kind, -1) for kind in kinds], dtype=np.intp)
+        distance = np.full(len(rows), np.inf)
+        known = index >= 0
+        logs, index = _logs(rows)[known], index[known]
+        outside = np.maximum(self.low[index] - logs, logs - self.high[index]).max(axis=1, initial=0.0)
+        distance[known] = np.where(outside > _SLACK, outside, 0.0)
+        return distance
+
+
+def _logs(rows: "pd.DataFrame") -> Array:
+    return np.asarray(np.log2(np.maximum(rows[list(COLUMNS)].to_numpy(dtype=float), 1.0)), dtype=float)
