@@ -166,15 +166,16 @@ def _notes_on_layers(layers: "pd.DataFrame", costs: Costs) -> list[str]:
     """Say which layers lie beyond the measurements, and how much wider that makes the intervals."""
     notes = []
     for column, reason in (
-        ("is_fallback", "too few measured rows on this device: fallback"),
-        ("is_extrapolated", "outside the range of its measured rows: extrapolation"),
+        ("is_fallback", "fallback, too few measured rows of the kind"),
+        ("is_extrapolated", "extrapolation, outside the measured range of the kind"),
     ):
-        shares = layers[layers[column]].groupby("kind")["share"].sum()
-        notes += [f"{kind}: {reason}, {share:.1%} of the time" for kind, share in shares.items()]
-    wider = {metric: float(factor[0]) for metric, factor in costs.widening.items() if factor[0] > 1}
+        shares = layers[layers[column]].groupby("kind")["share"].sum().sort_values(ascending=False)
+        if len(shares):
+            parts = ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
+            notes.append(f"{reason}: {parts} of the time")
+    wider = [f"{metric} {factor[0]:.2g}" for metric, factor in costs.widening.items() if factor[0] > 1.05]
     if wider:
-        factors = ", ".join(f"{metric} {factor:.2g}" for metric, factor in wider.items())
-        notes.append(f"intervals are wider for that, by factors of the logarithm: {factors}")
+        notes.append(f"intervals are wider for that, by factors of the logarithm: {', '.join(wider)}")
     return notes
 
 

@@ -31,26 +31,30 @@ class MeasuredRange:
         kinds: the kinds, shape [k].
         low: log2 of the least of each column, shape [k, d].
         high: log2 of the most of each column, shape [k, d].
+        scale: standard deviation of log2 of each column, shape [k, d].
     """
 
     kinds: tuple[str, ...]
     low: Array
     high: Array
+    scale: Array
 
     @classmethod
     def of(cls, rows: "pd.DataFrame") -> "MeasuredRange":
         """Return the ranges of complete layer rows, [n]."""
         logs, kinds = _logs(rows), rows["kind"].to_numpy(dtype=str)
         names = tuple(str(kind) for kind in np.unique(kinds))
-        empty = np.empty((0, len(COLUMNS)))
-        low = [logs[kinds == kind].min(axis=0) for kind in names]
-        high = [logs[kinds == kind].max(axis=0) for kind in names]
-        return cls(names, np.array(low) if names else empty, np.array(high) if names else empty)
+        own = [logs[kinds == kind] for kind in names]
+        low, high, scale = (
+            np.array([statistic(values, axis=0) for values in own]).reshape(-1, len(COLUMNS))
+            for statistic in (np.min, np.max, np.std)
+        )
+        return cls(names, low, high, np.maximum(scale, _SLACK))
 
     def distance(self, rows: "pd.DataFrame") -> Array:
-        """Return how many factors of two each row, [n], is outside in its farthest column; 0 inside.
+        """Return how far outside each row, [n], is in its farthest column; 0 inside.
 
-        Infinite for a kind that was never measured.
+        In standard deviations of the measured rows' log2; infinite for a kind that was never measured.
         """
         place = {kind: i for i, kind in enumerate(self.kinds)}
         kinds = rows["kind"].to_numpy(dtype=str)
@@ -58,8 +62,9 @@ class MeasuredRange:
         distance = np.full(len(rows), np.inf)
         known = index >= 0
         logs, index = _logs(rows)[known], index[known]
-        outside = np.maximum(self.low[index] - logs, logs - self.high[index]).max(axis=1, initial=0.0)
-        distance[known] = np.where(outside > _SLACK, outside, 0.0)
+        outside = np.maximum(self.low[index] - logs, logs - self.high[index])
+        outside = np.where(outside > _SLACK, outside / self.scale[index], 0.0)
+        distance[known] = outside.max(axis=1, initial=0.0)
         return distance
 
 

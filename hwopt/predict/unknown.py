@@ -1,8 +1,8 @@
 """How much wider an interval must be where a network leaves what was measured.
 
-    layer:    deviation d: 0 inside the measured range of its kind; a factor of two or more outside that of
-              ln(time / roofline) within the kind, in proportion below; for a kind with too few rows that over
-              all kinds
+    layer:    deviation d: 0 inside the measured range of its kind; outside by a deviation of the rows or more
+              that of ln(time / roofline) within the kind, in proportion below; for a kind with too few rows
+              that over all kinds
     network:  deviation D = sum of share * d over its layers: errors of one kind have one cause and add up
     factor:   sqrt(1 + max(0, D^2 - D0^2) / s^2), s the deviation of the calibration residuals, D0 what 95%
               of the calibration networks stay below: their residuals hold it already

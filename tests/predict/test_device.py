@@ -74,11 +74,12 @@ def test_a_prediction_is_a_table_whose_times_sum_to_the_total(device, graph):
     assert total["memory_bytes"] >= graph.memory_bytes
     assert layers["is_fallback"].tolist() == [False, True, False, False]
     assert layers["is_extrapolated"].tolist() == [True, False, False, False]  # 3 channels, measured from 4
-    assert [note.split(",")[0] for note in prediction.notes] == [
-        "batch_norm: too few measured rows on this device: fallback",
-        "conv2d: outside the range of its measured rows: extrapolation",
-        "intervals are wider for that",
+    assert [note.split(": ")[0] for note in prediction.notes] == [
+        "fallback, too few measured rows of the kind",
+        "extrapolation, outside the measured range of the kind",
+        "intervals are wider for that, by factors of the logarithm",
     ]
+    assert prediction.notes[0].split(": ")[1].startswith("batch_norm ")
     assert prediction.costs.upper("time_s", 0.9)[0] > total["time_s"]
 
 
