@@ -74,6 +74,18 @@ def test_every_epoch_has_both_errors_and_its_seconds(dry):
     assert (curves[["seconds", "cpu_seconds"]] > 0).all(axis=None)
 
 
+def test_the_curve_has_the_error_on_the_test_images_beside_the_one_reported():
+    always_three = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 10))
+    torch.nn.init.zeros_(always_three[1].weight)
+    always_three[1].bias.data = torch.eye(10)[3]
+    test = Split(torch.zeros(4, 1, 2, 2), torch.tensor([3, 3, 3, 0]))
+    curve = table.Curve((7, 2), always_three, test, "cpu")
+    assert curve(1, 0.9) is None and curve(2, 0.8) is None  # None: the training goes on
+    found = [(row["epoch"], row["validation_error"], row["test_error"]) for row in curve.rows]
+    assert found == [(1, 0.9, 0.25), (2, 0.8, 0.25)]
+    assert all((row["config"], row["seed"]) == (7, 2) for row in curve.rows)
+
+
 def test_epochs_before_a_failure_stay_in_the_curve(monkeypatch):
     def train(module, dataset, settings, seed, report):
         report(1, 0.5)
