@@ -101,7 +101,7 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
 
 @torch.no_grad()
 def error_of(module: nn.Module, split: Split) -> float:
-    """Return the share of a split's images that `module` names wrongly, 0 to 1; it is left in evaluation mode.
+    """Return the share of a split's images that `module` names wrongly; it is left in evaluation mode.
 
     Raises:
         TrainingFailed: its outputs are not finite.
