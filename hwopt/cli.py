@@ -19,6 +19,7 @@ from hwopt.errors import HwoptError, InvalidInput, StudyError
 
 if TYPE_CHECKING:
     from hwopt.device.profile import DeviceProfile
+    from hwopt.report.prediction import Predicted
     from hwopt.report.progress import ProgressDisplay
     from hwopt.study.search import Search
     from hwopt.study.store import Trial
@@ -132,33 +133,48 @@ def profile(
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="torchvision:resnet18, or file.py:function.")],
-    device: Annotated[str | None, typer.Option(help="Shipped name or profile folder.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Inputs in one pass.")] = 1,
+    device: Annotated[list[str] | None, typer.Option(help="Shipped name or profile folder; several.")] = None,
+    batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Inputs in one pass; several.")] = None,
     method: Annotated[str, typer.Option(help="Cost model.")] = "hybrid",
     input_shape: Annotated[str | None, typer.Option(help="Shape of one input, such as 3,224,224.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the layers, one a line.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw time and energy by layer, PNG, PDF, SVG.")] = None,
 ) -> None:
-    """Predict what a network costs, layer by layer."""
+    """Predict what a network costs, layer by layer; several devices or batch sizes are compared."""
     from hwopt.network import load_model, trace
     from hwopt.predict.device import load_device, shipped_devices
-    from hwopt.report.prediction import prediction_json, prediction_lines, prediction_table
+    from hwopt.report import prediction as report
 
     name, module, default_shape = load_model(model)
     shape = _parse_shape(input_shape) if input_shape else default_shape
     if shape is None:
         raise InvalidInput(f"{model}: its input shape is not known; give --input-shape 3,224,224")
-    if device is None:
-        device = next(iter(shipped_devices()), None)
-        if device is None:
-            raise InvalidInput("no device profile is shipped; give --device with the folder of a profile")
-    loaded = load_device(device)
-    prediction = loaded.predict(trace(module, shape, batch_size), method)
+    names = device or list(shipped_devices())[:1]
+    if not names:
+        raise InvalidInput("no device profile is shipped; give --device with the folder of a profile")
+    devices = {one: load_device(one) for one in names}
+    if len({loaded.name for loaded in devices.values()}) == len(devices):  # else by what the user called them
+        devices = {loaded.name: loaded for loaded in devices.values()}
+    graphs = {batch: trace(module, shape, batch) for batch in dict.fromkeys(batch_size or [1])}
+    predictions = [
+        report.Predicted(name, label, batch, shape, loaded.predict(graph, method))
+        for label, loaded in devices.items()
+        for batch, graph in graphs.items()
+    ]
+    _write_prediction(predictions, csv_file, figure)
     if as_json:
-        print(prediction_json(prediction, batch_size))
+        print(report.prediction_json(predictions))
         return
-    console.print(prediction_table(name, loaded, shape, batch_size, prediction))
-    for line in prediction_lines(prediction):
-        console.print(line, highlight=False)
+    if len(predictions) > 1:
+        console.print(report.comparison_table(predictions))
+    for one in predictions:
+        if len(predictions) == 1:
+            console.print(report.prediction_table(one))
+        else:
+            console.print(f"\n{one.device}, batches of {one.batch_size}", highlight=False)
+        for line in report.prediction_lines(one.prediction):
+            console.print(line, highlight=False)
 
 
 @app.command()
@@ -319,6 +335,17 @@ def _write_report(study: Path, folder: Path) -> None:
             raise StudyError(f"{study} holds no trials yet")
         for part in write_report(store, folder):
             console.print(part, highlight=False)
+
+
+def _write_prediction(predictions: "list[Predicted]", csv_file: Path | None, figure: Path | None) -> None:
+    from hwopt.report.prediction import layer_rows
+    from hwopt.report.prediction_figure import draw_layers, layer_bars
+    from hwopt.report.tables import write_csv
+
+    if csv_file is not None:
+        write_csv(csv_file, layer_rows(predictions))
+    if figure is not None:
+        draw_layers(layer_bars(predictions), figure)
 
 
 def _write_ranking(study: Path, folder: Path, rank: str, alpha: float) -> None:

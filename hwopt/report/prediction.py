@@ -1,87 +1,165 @@
-"""What is shown of a prediction: the layer table of a network, its JSON, and the errors of a cost model."""
+"""What is shown of predictions: layers, totals with intervals, a comparison; as text, JSON and CSV rows."""
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from rich.table import Table
 
 from hwopt.predict.device import Device, Prediction
 from hwopt.report.units import format_quantity, quantity_name
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _COSTS = ("time_s", "power_w", "energy_j", "memory_bytes")
 _SHAPE = (
-    "in_channels",
-    "in_h",
-    "in_w",
-    "out_channels",
-    "out_h",
-    "out_w",
-    "kernel_h",
-    "kernel_w",
-    "stride_h",
-    "groups",
+    *("in_channels", "in_h", "in_w", "out_channels", "out_h", "out_w"),
+    *("kernel_h", "kernel_w", "stride_h", "groups"),
 )
+_INTERVAL, _UPPER = 0.9, 0.95  # the interval's upper end is the one-sided bound
+_LEGEND = "< most of all layers; * fallback; ~ extrapolation"
 
 
-def prediction_table(
-    name: str, device: Device, input_shape: tuple[int, ...], batch_size: int, prediction: Prediction
-) -> Table:
-    """Return the layers of a network with their predicted costs and their share of the time."""
-    layers = _with_memory(prediction)
-    metrics = [metric for metric in _COSTS if metric in layers]
-    shape = "x".join(map(str, (batch_size, *input_shape)))
-    table = Table(title=f"{name} on {device.name}, input {shape}", title_justify="left")
-    for heading in ("layer", "kind", "output", "FLOPs"):
-        table.add_column(heading, justify="left" if heading in ("layer", "kind") else "right")
-    for heading in [*(quantity_name(metric) for metric in metrics), "share of time"]:
-        table.add_column(heading, justify="right")
-    for row in layers.to_dict("records"):
-        output = f"{row['batch']}x{row['out_channels']}x{row['out_h']}x{row['out_w']}"
-        mark = " *" if row["is_fallback"] else ""
-        costs = [format_quantity(metric, row[metric]) for metric in metrics]
-        table.add_row(
-            row["name"] + mark, row["kind"], output, _si(row["flops"]), *costs, f"{row['share']:.1%}"
-        )
-    table.add_section()
-    totals = [format_quantity(metric, prediction.total.get(metric)) for metric in metrics]
-    table.add_row("total", "", "", _si(float(prediction.layers["flops"].sum())), *totals, "100.0%")
+@dataclass(frozen=True)
+class Predicted:
+    """The prediction of a network on one device at one batch size, and what a reader knows it by."""
+
+    network: str
+    device: str
+    batch_size: int
+    input_shape: tuple[int, ...]
+    prediction: Prediction
+
+
+def bottlenecks(prediction: Prediction) -> dict[str, int]:
+    """Return metric -> position of the layer with the most of it; the first among equals."""
+    layers = prediction.layers
+    return {metric: int(layers[metric].to_numpy().argmax()) for metric in _COSTS if metric in layers}
+
+
+def prediction_table(predicted: Predicted) -> Table:
+    """Return the layers of a network with their predicted costs, the most of each marked, and their share."""
+    layers, marked = predicted.prediction.layers, bottlenecks(predicted.prediction)
+    shape = "x".join(map(str, (predicted.batch_size, *predicted.input_shape)))
+    title = f"{predicted.network} on {predicted.device}, input {shape}"
+    rows = [_layer_cells(position, row, marked) for position, row in enumerate(layers.to_dict("records"))]
+    totals = [format_quantity(metric, predicted.prediction.total.get(metric)) for metric in marked]
+    rows.append(["total", "", "", _si(float(layers["flops"].sum())), *totals, "100.0%"])
+    headings = ["layer", "kind", "output", "FLOPs", *(quantity_name(metric) for metric in marked), "share"]
+    table = _table(title, headings, rows)
+    table.caption, table.caption_justify = _LEGEND, "left"
     return table
 
 
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table whose first column, names, gives way where the terminal is narrow, but no figure."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for number, heading in enumerate(headings):
+        width = max(len(heading), *(len(row[number]) for row in rows)) if number else 8
+        justify: Literal["left", "right"] = "left" if heading in ("layer", "device", "kind") else "right"
+        table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis", min_width=width)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _layer_cells(position: int, row: Mapping[Hashable, Any], marked: dict[str, int]) -> list[str]:
+    output = f"{row['batch']}x{row['out_channels']}x{row['out_h']}x{row['out_w']}"
+    mark = "* " if row["is_fallback"] else "~ " if row["is_extrapolated"] else ""
+    costs = [
+        format_quantity(metric, row[metric]) + (" <" if most == position else "")
+        for metric, most in marked.items()
+    ]
+    return [mark + row["name"], row["kind"], output, _si(row["flops"]), *costs, f"{row['share']:.1%}"]
+
+
 def prediction_lines(prediction: Prediction) -> list[str]:
-    """Say the totals with their upper bounds, and what a reader must know."""
+    """Say the totals with their bounds, and what a reader must know."""
     lines = []
     for metric, value in prediction.total.items():
-        upper = float(prediction.costs.upper(metric, 0.95)[0])
+        low, high = (float(bound[0]) for bound in prediction.costs.interval(metric, _INTERVAL))
         n = len(prediction.costs.residuals.get(metric, ()))
-        bound = format_quantity(metric, upper) if math.isfinite(upper) else f"none: {n} calibration networks"
-        lines.append(f"{metric} {format_quantity(metric, value)}, with 95% confidence at most {bound}")
+        bound = f"none: {n} calibration networks"
+        if math.isfinite(high):
+            interval = f"{format_quantity(metric, low)} to {format_quantity(metric, high)}"
+            bound = f"{format_quantity(metric, high)} ({_INTERVAL:.0%} interval {interval})"
+        lines.append(
+            f"{metric} {format_quantity(metric, value)}, with {_UPPER:.0%} confidence at most {bound}"
+        )
     absent = [metric for metric in _COSTS if metric not in prediction.total]
     if absent:
         lines.append(f"{', '.join(absent)}: absent, the device's profile has no measurement of it")
     return lines + [f"* {note}" for note in prediction.notes]
 
 
-def prediction_json(prediction: Prediction, batch_size: int) -> str:
-    """Return the layers and totals as JSON; FLOPs and costs are of the whole batch, SI units."""
-    layers_table = _with_memory(prediction)
-    metrics = [metric for metric in _COSTS if metric in layers_table]
-    columns = ["name", "kind", "flops", *metrics, "share", "is_fallback", "batch", *_SHAPE]
-    layers = [{name: _plain(row[name]) for name in columns} for row in layers_table.to_dict("records")]
-    total = {"flops": int(prediction.layers["flops"].sum()), **prediction.total}
-    upper = {m: float(prediction.costs.upper(m, 0.95)[0]) for m in prediction.total}
-    content = {
-        "batch_size": batch_size,
-        "layers": layers,
-        "total": total,
-        "upper_95": {metric: bound if math.isfinite(bound) else None for metric, bound in upper.items()},
+def comparison_table(predictions: Sequence[Predicted]) -> Table:
+    """Return one row for each device and batch size: costs of a pass, time and energy of an item, bounds."""
+    metrics = [metric for metric in _COSTS if any(metric in one.prediction.total for one in predictions)]
+    per_item = [metric for metric in ("time_s", "energy_j") if metric in metrics]
+    headings = ["device", "batch", *(quantity_name(metric) for metric in metrics), "time, 95%"]
+    headings += [f"{quantity_name(metric)}/item" for metric in per_item] + ["beyond"]
+    table = _table(
+        predictions[0].network, headings, [_compared(one, metrics, per_item) for one in predictions]
+    )
+    table.caption = "time, 95%: the upper bound; beyond: share of fallbacks and extrapolations"
+    table.caption_justify = "left"
+    return table
+
+
+def _compared(one: Predicted, metrics: Sequence[str], per_item: Sequence[str]) -> list[str]:
+    total, layers = one.prediction.total, one.prediction.layers
+    upper = float(one.prediction.costs.upper("time_s", _UPPER)[0])
+    items = [total[metric] / one.batch_size if metric in total else None for metric in per_item]
+    beyond = layers.loc[layers["is_fallback"] | layers["is_extrapolated"], "share"].sum()
+    return [
+        one.device, str(one.batch_size), *(format_quantity(metric, total.get(metric)) for metric in metrics),
+        format_quantity("time_s", upper) if math.isfinite(upper) else "none",
+        *(format_quantity(metric, value) for metric, value in zip(per_item, items, strict=True)),
+        f"{beyond:.0%}",
+    ]  # fmt: skip
+
+
+def prediction_content(predicted: Predicted) -> dict[str, Any]:
+    """Return the layers and totals as JSON-safe data; FLOPs and costs are of the whole batch, SI units."""
+    prediction = predicted.prediction
+    layers, costs = prediction.layers, prediction.costs
+    metrics = [metric for metric in _COSTS if metric in layers]
+    columns = ["name", "kind", "flops", *metrics, "share", "is_fallback", "is_extrapolated", "batch", *_SHAPE]
+    intervals = {metric: costs.interval(metric, _INTERVAL) for metric in prediction.total}
+    return {
+        "network": predicted.network,
+        "device": predicted.device,
+        "batch_size": predicted.batch_size,
+        "input_shape": list(predicted.input_shape),
+        "layers": [{name: _plain(row[name]) for name in columns} for row in layers.to_dict("records")],
+        "total": {"flops": int(layers["flops"].sum()), **prediction.total},
+        "upper_95": {metric: _plain(high[0]) for metric, (_, high) in intervals.items()},
+        "interval_90": {
+            metric: [_plain(low[0]), _plain(high[0])] for metric, (low, high) in intervals.items()
+        },
+        "widening": {metric: _plain(factor[0]) for metric, factor in costs.widening.items()},
+        "bottleneck": {metric: layers["name"].iloc[i] for metric, i in bottlenecks(prediction).items()},
         "notes": list(prediction.notes),
     }
-    return json.dumps(content, indent=2)
+
+
+def prediction_json(predictions: Sequence[Predicted]) -> str:
+    """Return one prediction as a JSON object, several as {"predictions": [...]}."""
+    contents = [prediction_content(one) for one in predictions]
+    return json.dumps(contents[0] if len(contents) == 1 else {"predictions": contents}, indent=2)
+
+
+def layer_rows(predictions: Sequence[Predicted]) -> list[dict[str, Any]]:
+    """Return every layer of every prediction as a row: network, device, batch_size, position, its figures."""
+    rows = []
+    for one in predictions:
+        content = prediction_content(one)
+        head = {name: content[name] for name in ("network", "device", "batch_size")}
+        most = bottlenecks(one.prediction)
+        for position, layer in enumerate(content["layers"]):
+            mark = " ".join(metric for metric, place in most.items() if place == position)
+            rows.append({**head, "position": position, **layer, "most_of": mark})
+    return rows
 
 
 def validation_table(device: Device, method: str) -> Table:
@@ -102,19 +180,9 @@ def validation_table(device: Device, method: str) -> Table:
     return table
 
 
-def _with_memory(prediction: Prediction) -> "pd.DataFrame":
-    """Return the layers with `memory_bytes`: what a layer reads and writes, its weights included.
-
-    The network's own is the most that is alive at once, so the layers do not sum to it.
-    """
-    layers = prediction.layers
-    touched = layers["input_bytes"] + layers["weight_bytes"] + layers["output_bytes"]
-    return layers.assign(memory_bytes=touched)
-
-
 def _plain(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _si(value: float) -> str:
