@@ -25,6 +25,8 @@ from skopt.space import Categorical, Integer, Real
 
 from hwopt import Budget, Costs, Optimizer, SearchSpace, load_device
 from hwopt.predict.device import Device
+from hwopt.predict.device_model import DeviceModel
+from hwopt.predict.models import LayerModel, make_model
 from hwopt.predict.tables import NetworkTable
 
 CONFIDENCES = (0.8, 0.9, 0.95)
@@ -63,6 +65,7 @@ def law_rows(n: int) -> Iterator[Row]:
     index = np.arange(n)
     for method in METHODS:
         tested: list[tuple[pd.DataFrame, Costs]] = []
+        layer_model = fitted(profile, method)
         for parity in (0, 1):
             split = np.select([index < 20, index % 2 == parity], ["fit", "calibrate"], "test")
             tested.append(
@@ -81,10 +84,12 @@ def network_rows(device: Device) -> Iterator[Row]:
     folder = device.profile.folder
     for method in METHODS:
         tested = []
+        layer_model = fitted(device.profile, method)
         for fold in range(N_FOLDS):
             rest = np.where(place // N_FOLDS % 3 == 0, "fit", "calibrate")
             split = np.where(place % N_FOLDS == fold, "test", rest)
-            tested.append(price_split(replace(device.profile, networks=networks.assign(split=split)), method))
+            own = replace(device.profile, networks=networks.assign(split=split))
+            tested.append(price_split(own, method, layer_model))
         for row in coverage_rows(tested):
             yield {
                 "profile": folder.parent.name if folder.name == "device" else folder.name,
@@ -93,9 +98,14 @@ def network_rows(device: Device) -> Iterator[Row]:
             }
 
 
-def price_split(profile: Any, method: str) -> tuple[pd.DataFrame, Costs]:
+def fitted(profile: Any, method: str) -> LayerModel:
+    """Return the layer model, which depends on no network."""
+    return make_model(method).fit(profile.measured_layers, profile.ceilings)
+
+
+def price_split(profile: Any, method: str, layer_model: LayerModel) -> tuple[pd.DataFrame, Costs]:
     """Return the measured networks of the split `test` and their costs."""
-    model = Device(profile).model(method)
+    model = DeviceModel(profile, method, layer_model)
     measured = model._networks("test")
     return measured, model.costs(NetworkTable.of_profile(profile, measured))
 

@@ -17,7 +17,7 @@ from hwopt.device.profile import SPLITS, DeviceProfile
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import METRICS
 from hwopt.predict.accuracy import error_figures
-from hwopt.predict.models import LayerPrediction, make_model
+from hwopt.predict.models import LayerModel, LayerPrediction, make_model
 from hwopt.predict.network_model import fit_network_model
 from hwopt.predict.tables import Array, NetworkTable
 from hwopt.predict.unknown import Unknown, widening
@@ -34,6 +34,7 @@ class DeviceModel:
     Args:
         profile: the measurements.
         method: name of a layer model, such as "hybrid".
+        layer_model: one that is fitted to the profile's layers already; None fits one.
 
     Attributes:
         notes: what a reader of the predictions must know.
@@ -41,13 +42,16 @@ class DeviceModel:
         unknown: how far layers are from what was measured.
     """
 
-    def __init__(self, profile: DeviceProfile, method: str = "hybrid") -> None:
+    def __init__(
+        self, profile: DeviceProfile, method: str = "hybrid", layer_model: LayerModel | None = None
+    ) -> None:
         self.profile, self.method = profile, method
-        self.layer_model = make_model(method)
+        self.layer_model = layer_model or make_model(method)
         rows = profile.measured_layers
         if not len(rows):
             raise InvalidInput(f"profile {profile.name!r} has no measured layer; measure the device again")
-        self.layer_model.fit(rows, profile.ceilings)
+        if layer_model is None:
+            self.layer_model.fit(rows, profile.ceilings)
         fit = self._networks("fit")
         table = NetworkTable.of_profile(profile, fit)
         layers = self.predict_layers(table.layers).values
