@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from hwopt.device.ceilings import Ceilings
     from hwopt.device.measure import profile_device
     from hwopt.device.profile import DeviceProfile
-    from hwopt.device.sensors import SensorStatus, probe_sensors
+    from hwopt.device.meters.probe import SensorStatus, probe_sensors
 
 _HOME = {
     "Ceilings": "hwopt.device.ceilings",
     "DeviceProfile": "hwopt.device.profile",
-    "SensorStatus": "hwopt.device.sensors",
-    "probe_sensors": "hwopt.device.sensors",
+    "SensorStatus": "hwopt.device.meters.probe",
+    "probe_sensors": "hwopt.device.meters.probe",
     "profile_device": "hwopt.device.measure",
 }
 __all__ = ["Ceilings", "DeviceProfile", "SensorStatus", "probe_sensors", "profile_device"]

@@ -25,7 +25,7 @@ from hwopt.device.profile import (
 )
 from hwopt.device.rows import LAYER_COLUMNS, LAYER_KEY, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS, RowFile
 from hwopt.device.sampling import Operator
-from hwopt.device.sensors import energy_reason, probe_sensors
+from hwopt.device.meters.probe import energy_reason, probe_sensors
 from hwopt.device.watch import REPEAT_FILE, Watch, choose_repeats
 from hwopt.network.layer import LayerGraph
 

@@ -109,11 +109,11 @@ def measure_energy(
     """
     taker = WindowTaker(loop, meter, clock, plan, window_s or plan.window_s, is_steady)
     pass_s = float(np.median(loop.time_replays(3)))
-    n_phases = _n_phases(plan, pass_s, taker.foreseen_alias(pass_s))
+    n_phases = _n_phases(plan, taker.foreseen_alias(pass_s))
     try:
         if n_phases == 1:
             windows = [taker.window() for _ in range(max(1, n_windows))]
-            n_phases = _n_phases(plan, pass_s, _alias(windows, plan, is_steady))
+            n_phases = _n_phases(plan, _alias(windows, plan, is_steady))
         if n_phases > 1:
             windows = taker.phases(pass_s, n_phases)
         loop.synchronize()
@@ -122,11 +122,9 @@ def measure_energy(
     return _judge(windows, n_phases, plan, meter.resolution_j, is_steady)
 
 
-def _n_phases(plan: SensorPlan, pass_s: float, alias: float) -> int:
+def _n_phases(plan: SensorPlan, alias: float) -> int:
     """Return at how many phases work must be measured whose alternating power could mislead by `alias`."""
-    low_s, high_s = plan.unsafe_band_s or (0.0, math.inf)
-    is_open = plan.is_part_time and low_s <= pass_s <= high_s
-    return max(2, plan.n_phases) if is_open and alias > plan.alias_tolerance else 1
+    return max(2, plan.n_phases) if plan.is_part_time and alias > plan.alias_tolerance else 1
 
 
 def _alias(windows: Sequence[Window], plan: SensorPlan, is_steady: bool) -> float:

@@ -12,7 +12,7 @@ class PatternLoop:
 
     def __init__(self, gpu, pattern, n_passes=1, in_flight=2):
         self.gpu, self.pattern, self.n_passes, self.in_flight = gpu, pattern, n_passes, in_flight
-        self.ends = []
+        self.ends, self.is_closed = [], False
 
     @property
     def pass_s(self):
@@ -40,6 +40,9 @@ class PatternLoop:
 
     def synchronize(self):
         self.gpu.clock.sleep(self.gpu.queued_s())
+
+    def close(self):
+        self.is_closed = True
 
     def time_replays(self, n):
         for _ in range(n * self.n_passes):

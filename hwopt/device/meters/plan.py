@@ -22,9 +22,7 @@ class SensorPlan:
         period_s: of the energy counter.
         scatter_s: standard deviation of the moment of a step from that of the energy it shows.
         sampling_share: of a period that the sensor looks at; None where it is not known.
-        unsafe_band_s: shortest and longest pass whose alternating power the sensor does not resolve; None
-            where it is not known.
-        n_phases: at which work in that band is measured.
+        n_phases: at which work is measured that one window does not resolve; at least 1 / sampling_share.
         alias_tolerance: relative error by alternating power that one window may have.
         idle_w: power with a context and no work, watts; None where it is not known.
     """
@@ -36,7 +34,6 @@ class SensorPlan:
     period_s: float = 0.1
     scatter_s: float = 0.0
     sampling_share: float | None = None
-    unsafe_band_s: tuple[float, float] | None = None
     n_phases: int = 4
     alias_tolerance: float = 0.01
     idle_w: float | None = None
@@ -74,5 +71,4 @@ class SensorPlan:
         for name in values:
             if name not in known:
                 raise InvalidInput(f"a sensor's plan has no {name!r}{did_you_mean(name, known)}")
-        band = values.get("unsafe_band_s")
-        return cls(**{**values, "unsafe_band_s": None if band is None else (float(band[0]), float(band[1]))})
+        return cls(**values)
