@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hwopt.device.ceilings import Ceilings
     from hwopt.device.measure import profile_device
-    from hwopt.device.profile import DeviceProfile
     from hwopt.device.meters.probe import SensorStatus, probe_sensors
+    from hwopt.device.profile import DeviceProfile
 
 _HOME = {
     "Ceilings": "hwopt.device.ceilings",

@@ -11,6 +11,7 @@ import numpy as np
 from hwopt.device.campaign import Deadline, Progress, measured_keys, rows_of_graph, tested, trace_candidate
 from hwopt.device.cpu import Protocol, Timing, Work
 from hwopt.device.memory import MemoryMeter, Unmeasurable
+from hwopt.device.meters.probe import energy_reason, probe_sensors
 from hwopt.device.networks import Candidate
 from hwopt.device.operators import OperandPool, Recipe
 from hwopt.device.oracle import oracle_operators
@@ -25,7 +26,6 @@ from hwopt.device.profile import (
 )
 from hwopt.device.rows import LAYER_COLUMNS, LAYER_KEY, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS, RowFile
 from hwopt.device.sampling import Operator
-from hwopt.device.meters.probe import energy_reason, probe_sensors
 from hwopt.device.watch import REPEAT_FILE, Watch, choose_repeats
 from hwopt.network.layer import LayerGraph
 

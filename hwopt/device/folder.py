@@ -13,9 +13,9 @@ from hwopt.device.contention import describe_counters
 from hwopt.device.cpu import Protocol, Work, time_works
 from hwopt.device.device_file import DEVICE_FILE, PROTOCOL_VERSION, read_info, write_info
 from hwopt.device.machine import describe_cpu, describe_software, last_level_cache_bytes
+from hwopt.device.meters.probe import probe_sensors
 from hwopt.device.profile import NETWORK_FILE, NETWORK_LAYER_FILE
 from hwopt.device.rows import drop_cut_line, write_cells
-from hwopt.device.meters.probe import probe_sensors
 from hwopt.device.textfile import Cells, read_cells, shown
 from hwopt.errors import InvalidInput
 
