@@ -86,16 +86,21 @@ class Accelerator(Protocol):
 
     Attributes:
         name: model, for example "NVIDIA H200".
-        clock: the time in which the device runs.
         cache_bytes: size of the last-level cache.
     """
 
     name: str
-    clock: Clock
     cache_bytes: int
+
+    @property
+    def clock(self) -> Clock:
+        """The time in which the device runs."""
 
     def describe(self) -> dict[str, Any]:
         """Return the hardware as device.json keeps it."""
+
+    def wake(self) -> None:
+        """Have this process appear on the device; nothing happens the second time."""
 
     def prepare(self, job: Job, mode: str = "graph") -> Loop:
         """Return a loop over a piece of work, warmed up; mode "eager" calls it operator by operator.

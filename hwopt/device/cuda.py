@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hwopt.device.accelerator import DeviceLost, Job, Unrunnable
+from hwopt.device.meters.meter import SystemClock
 from hwopt.device.operators import OperandPool, Recipe
 from hwopt.device.precision import Precision
 from hwopt.errors import InvalidInput
@@ -32,18 +33,6 @@ _CACHES = 3  # operands span so many times the last-level cache
 _MATRIX_SIDE, _COPY_BYTES = 8192, 2**31
 _BEST_OF = 20
 _Event: Any = torch.cuda.Event  # untyped in torch
-
-
-class RealClock:
-    """The machine's monotonic clock."""
-
-    def now(self) -> float:
-        """Return seconds since some moment."""
-        return time.perf_counter()
-
-    def sleep(self, seconds: float) -> None:
-        """Let seconds pass."""
-        time.sleep(seconds)
 
 
 class CudaAccelerator:
@@ -63,7 +52,7 @@ class CudaAccelerator:
         self._properties = torch.cuda.get_device_properties(self._device)
         self._precision = precision
         self.name = str(self._properties.name)
-        self.clock = RealClock()
+        self.clock = SystemClock()
         self.cache_bytes = int(self._properties.L2_cache_size)
         self._pool: OperandPool | None = None
 
@@ -87,12 +76,17 @@ class CudaAccelerator:
         self._switches = self._precision.set()
         self._no_grad = torch.no_grad()
         self._no_grad.__enter__()
-        torch.cuda.set_device(self._device)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._no_grad.__exit__(None, None, None)
         self._precision.restore(self._switches)
+
+    def wake(self) -> None:
+        """Make the GPU's context, the first thing that shows on the device; later calls change nothing."""
+        with _reasons(self._device):
+            torch.cuda.set_device(self._device)
+            torch.ones(1, device=self._device)
 
     def prepare(self, job: Job, mode: str = "graph") -> "CudaLoop":
         """Return a loop over a job, warmed up.

@@ -75,6 +75,10 @@ class SimulatedAccelerator:
             "last_level_cache_bytes": self.cache_bytes,
         }
 
+    def wake(self) -> None:
+        """Have this process appear on the device."""
+        self.gpu.has_context = True
+
     def prepare(self, job: Job, mode: str = "graph") -> "SimulatedLoop":
         """Return a loop over a job; small operators are run once for real.
 

@@ -1,6 +1,5 @@
-"""The report of a device profile, in Markdown: what was measured, what was refused, and how far to trust it."""
+"""The report of a device profile, in Markdown: what was measured, what refused, how far to trust it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +131,7 @@ def _repeatability(repeats: "pd.DataFrame") -> list[str]:
         distance = np.abs(again["ratio"] - 1)
         lines.append(
             f"{len(again)} operators measured again: {np.mean(distance <= _CLOSE):.0%} within {_CLOSE:.0%}, "
-            f"median difference {np.median(distance):.2%}, 95% of them below {np.quantile(distance, 0.95):.2%}."
+            f"median difference {np.median(distance):.2%}, 95% below {np.quantile(distance, 0.95):.2%}."
         )
     else:
         lines.append("No operator was measured again.")
@@ -140,12 +139,9 @@ def _repeatability(repeats: "pd.DataFrame") -> list[str]:
     if not len(sentinels):
         return lines
     rows = [
-        [
-            _plain(str(key)), str(len(group)), f"{group['ratio'].min():.3f}", f"{group['ratio'].median():.3f}",
-            f"{group['ratio'].max():.3f}", _range(group, "power_w"),
-        ]
+        [_plain(str(key)), str(len(group)), *_three(group["ratio"]), _range(group, "power_w")]
         for key, group in sentinels.groupby("key")
-    ]  # fmt: skip
+    ]
     heads = ["sentinel", "times", "lowest ratio", "median", "highest", "power"]
     return [*lines, "", "Fixed operators measured throughout, as ratios to their reference:", "",
             *_table(heads, rows)]  # fmt: skip
@@ -168,13 +164,22 @@ def _additivity(profile: DeviceProfile) -> list[str]:
                 )
     rows = [
         [
-            _plain(row["network"]), row["mode"], format_quantity("time_s", row["time_s"]), _ratio(row["time_ratio"]),
-            _ratio(row["energy_ratio"]), f"{row['n_operators']:.0f}", f"{row['n_unmeasured']:.0f}",
+            _plain(row["network"]),
+            row["mode"],
+            format_quantity("time_s", row["time_s"]),
+            _ratio(row["time_ratio"]),
+            _ratio(row["energy_ratio"]),
+            f"{row['n_operators']:.0f}",
+            f"{row['n_unmeasured']:.0f}",
         ]
         for row in sums.to_dict("records")
-    ]  # fmt: skip
+    ]
     heads = ["network", "mode", "time", "sum / network, time", "energy", "operators", "without a time"]
     return [*lines, "", *_table(heads, rows)]
+
+
+def _three(ratios: "pd.Series[float]") -> list[str]:
+    return [f"{ratios.min():.3f}", f"{ratios.median():.3f}", f"{ratios.max():.3f}"]
 
 
 def _ratio(value: float) -> str:
@@ -194,14 +199,34 @@ def _power(profile: DeviceProfile) -> list[str]:
 def _sensor(sensor: object) -> list[str]:
     if not isinstance(sensor, Mapping):
         return ["Not characterised: nothing here reads energy."]
-    return ["As in device.json:", "", "```json", json.dumps(sensor, indent=1, default=str), "```"]
+    if "period_s" not in sensor:
+        return [f"Not characterised: {_plain(str(sensor.get('reason', 'no reason given')))}."]
+    shown = {name: value for name, value in sensor.items() if name not in ("waves", "plan", "seconds")}
+    lines = [f"- {name}: {_figure(value)}" for name, value in shown.items()]
+    plan = ", ".join(f"{name} {_figure(value)}" for name, value in sensor.get("plan", {}).items())
+    waves = [
+        [format_quantity("time_s", wave["period_s"]), f"{wave['error']:.2%}", f"{wave['bias']:.2%}"]
+        for wave in sensor.get("waves", ())
+    ]
+    heads = ["period", "largest error of a phase", "error of the mean over phases"]
+    return [*lines, "", f"What follows from it: {plan}.", "", "Square waves at half duty:", "",
+            *_table(heads, waves)]  # fmt: skip
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return " to ".join(_figure(one) for one in value)
+    return "not known" if value is None else _plain(str(value))
 
 
 def _meaning(profile: DeviceProfile) -> list[str]:
     if profile.info.get("kind") == "cpu":
         return [
-            "Times are of one thread, operands from memory that the caches no longer hold, the second-smallest",
-            "of interleaved blocks: what the device does when nothing disturbs it. Memory is the resident peak.",
+            "Times are of one thread, operands from memory that the caches no longer hold, the",
+            "second-smallest of interleaved blocks: what the device does when nothing disturbs it. Memory is",
+            "the resident peak of a fresh process.",
         ]
     return [
         "Times of operators are of replayed graphs, operands rotating over three times the last-level cache;",

@@ -140,7 +140,7 @@ def test_a_folder_of_another_machine_is_not_continued(folder, tmp_path):
 
 def test_what_cannot_be_measured_is_refused_at_once(tmp_path):
     with pytest.raises(
-        InvalidInput, match="device 'cuda:0': this version measures the CPU; use device='cpu'"
+        InvalidInput, match="device 'cuda:0': torch sees no GPU here"
     ):
         profile_device(tmp_path, device="cuda:0")
     with pytest.raises(InvalidInput, match="budget_s = 0"):

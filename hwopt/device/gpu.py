@@ -1,0 +1,248 @@
+"""From a device's name to its campaign: open the GPU or the simulated one, describe it, run what is due.
+
+"cuda:0"     CudaAccelerator + NvmlMeter, in the machine's own time
+"simulated"  SimulatedAccelerator + NvmlMeter over SimulatedNvml, in virtual time: a dry run of the same code
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwopt.device.accelerator import Accelerator, DeviceLost, Job
+from hwopt.device.adaptive import adaptive_picks
+from hwopt.device.bench import Bench
+from hwopt.device.campaign import Deadline, Progress, trace_candidate
+from hwopt.device.characterise import characterise
+from hwopt.device.device_file import PROTOCOL_VERSION
+from hwopt.device.energy import SensorPlan
+from hwopt.device.folder import open_folder
+from hwopt.device.gpu_campaign import CampaignStopped, GpuCampaign, Policy, operator_job, sentinels
+from hwopt.device.machine import describe_software
+from hwopt.device.meters.meter import SensorError
+from hwopt.device.meters.nvml import NvmlMeter
+from hwopt.device.meters.probe import probe_sensors
+from hwopt.device.networks import Candidate
+from hwopt.device.precision import Precision
+from hwopt.device.sampling import GPU_PLAN, Operator, sample_operators
+from hwopt.errors import InvalidInput
+from hwopt.network.layer import METRICS
+
+N_OPERATORS = 850
+_ADAPTIVE_SHARE = 0.15  # of the operators, picked where an ensemble of predictors disagrees
+_POOL = 4  # candidates for each pick
+_SENSOR_S, _SENSOR_SHARE = 90.0, 0.2  # what characterising may take, and of a run's budget
+_SIMULATED = "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A GPU to be measured; `meter` is None where nothing reads its energy, and `no_energy` says why."""
+
+    accelerator: Accelerator
+    meter: NvmlMeter | None
+    no_energy: str
+    is_simulated: bool
+
+    def open_context(self) -> None:
+        """Have this process appear on the device, and the meter know that it is this one."""
+        self.accelerator.wake()
+        if self.meter is not None:
+            self.meter.mark_own_process()
+
+
+def parse_device(device: str) -> int | None:
+    """Return the GPU's number of "cuda" or "cuda:1", or None for "simulated".
+
+    Raises:
+        InvalidInput: for any other text.
+    """
+    if device == _SIMULATED:
+        return None
+    name, _, index = device.partition(":")
+    if name != "cuda" or (index and not index.isdecimal()):
+        raise InvalidInput(f"device {device!r}; wanted cpu, cuda, cuda:1 or simulated (a dry run)")
+    return int(index or 0)
+
+
+@contextmanager
+def open_gpu(device: str, precision: Precision, seed: int = 0) -> Iterator[Opened]:
+    """Open a GPU for measuring, with its meter.
+
+    Args:
+        device: "cuda", "cuda:1", or "simulated".
+        precision: what it computes in.
+        seed: of the simulated device's noise.
+    """
+    index = parse_device(device)
+    if index is None:
+        with _open_simulated(precision, seed) as opened:
+            yield opened
+        return
+    from hwopt.device.cuda import CudaAccelerator
+
+    cuda = CudaAccelerator(index, precision)
+    meter, no_energy = _open_meter(lambda: NvmlMeter(device_id=cuda.uuid))
+    try:
+        with cuda:
+            yield Opened(cuda, meter, no_energy, is_simulated=False)
+    finally:
+        if meter is not None:
+            meter.close()
+
+
+@contextmanager
+def _open_simulated(precision: Precision, seed: int) -> Iterator[Opened]:
+    from hwopt.device.meters.simulated import SimulatedGpu, SimulatedNvml, VirtualClock
+    from hwopt.device.simulated import IDLE_W, SimulatedAccelerator
+
+    gpu = SimulatedGpu(VirtualClock(), idle_w=IDLE_W)
+    meter = NvmlMeter(nvml=SimulatedNvml(gpu, seed=seed))
+    with SimulatedAccelerator(gpu, precision, seed=seed) as accelerator:
+        yield Opened(accelerator, meter, "", is_simulated=True)
+
+
+def _open_meter(make: Callable[[], NvmlMeter]) -> tuple[NvmlMeter | None, str]:
+    """Return the meter once its energy could be read, or None and the reason."""
+    try:
+        meter = make()
+    except SensorError as error:
+        return None, str(error)
+    try:
+        meter.energy_j()
+    except SensorError as error:
+        meter.close()
+        return None, str(error)
+    return meter, ""
+
+
+def profile_gpu(
+    folder: Path,
+    opened: Opened,
+    budget_s: float,
+    precision: Precision,
+    networks: Sequence[Candidate],
+    progress: Progress,
+    name: str | None = None,
+    seed: int = 0,
+    n_operators: int = N_OPERATORS,
+    policy: Policy | None = None,
+) -> None:
+    """Measure a GPU into a folder, or go on with one, for `budget_s` seconds of its clock.
+
+    Raises:
+        CampaignStopped: the device was lost; what was measured is kept.
+        InvalidInput: the folder holds another device's measurements.
+    """
+    accelerator = opened.accelerator
+    deadline = Deadline(budget_s, accelerator.clock.now)
+    try:
+        info = open_folder(
+            folder,
+            lambda: describe_gpu(opened, precision, name, seed, progress, _SENSOR_SHARE * budget_s),
+            accelerator.name,
+            precision.name,
+        )
+        opened.open_context()
+        bench = Bench(accelerator, opened.meter, _plan_of(info), opened.no_energy, seed=seed)
+        campaign = GpuCampaign(folder, info, bench, deadline, progress, policy or Policy())
+        base, more = choose_operators(n_operators, seed, networks, precision.dtype)
+        campaign.measure_operators(base, more)
+        known_first = sorted(networks, key=lambda candidate: candidate.source != "neuralpower")
+        campaign.measure_networks(known_first)
+        campaign.measure_oracle(known_first)
+    except DeviceLost as lost:
+        raise CampaignStopped(
+            f"{accelerator.name} was lost: {lost}. The rows so far are in {folder}; the same command goes on"
+        ) from lost
+
+
+def choose_operators(
+    n: int, seed: int, networks: Sequence[Candidate], dtype: str
+) -> tuple[list[Operator], Callable[[list[dict[str, Any]]], list[Operator]]]:
+    """Return the operators to measure, and a function that picks more from the rows measured by then."""
+    rng = np.random.default_rng([seed, 1])
+    graphs = [trace_candidate(c, dtype) for c in networks if c.split == "fit"]
+    n_picked = round(_ADAPTIVE_SHARE * n)
+    sample = sample_operators(n - n_picked + _POOL * n_picked, rng, graphs, dtype, GPU_PLAN).operators
+
+    def pick(rows: list[dict[str, Any]]) -> list[Operator]:
+        n_there = sum(row["source"] == "adaptive" for row in rows)  # picked by earlier runs
+        return adaptive_picks(sample[n - n_picked :], rows, max(0, n_picked - n_there), rng)
+
+    return sample[: n - n_picked], pick
+
+
+def describe_gpu(
+    opened: Opened, precision: Precision, name: str | None, seed: int, progress: Progress, budget_s: float
+) -> dict[str, Any]:
+    """Characterise the sensor, measure the ceilings, and return what device.json holds."""
+    accelerator = opened.accelerator
+    progress("sensor", 0, 2, "characterising the energy counter")
+    sensor = _characterise(opened, precision, min(_SENSOR_S, budget_s))
+    progress("sensor", 1, 2, "ceilings")
+    opened.open_context()
+    ceilings = accelerator.ceilings()
+    progress("sensor", 2, 2, "")
+    info: dict[str, Any] = {
+        "name": name or "-".join(accelerator.name.lower().split()),
+        "protocol_version": PROTOCOL_VERSION,
+        "kind": "gpu",
+        "date": datetime.now(UTC).date().isoformat(),
+        "hardware": accelerator.describe(),
+        "software": describe_software(),
+        "sensors": [asdict(sensor) for sensor in probe_sensors()],
+        "settings": {**precision.settings(), "mode": "layers as graphs, networks both ways", "seed": seed},
+        "ceilings": ceilings,
+        "sensor": sensor,
+    }
+    return {**info, "is_simulated": True} if opened.is_simulated else info
+
+
+def _characterise(opened: Opened, precision: Precision, budget_s: float) -> dict[str, Any]:
+    """Return what is known of the sensor, or the reason for knowing nothing."""
+    accelerator, meter = opened.accelerator, opened.meter
+    if meter is None:
+        return {"reason": opened.no_energy}
+    job = operator_job(sentinels(precision.dtype)[0])
+    try:
+        report = characterise(
+            lambda: accelerator.prepare(job), meter, accelerator.clock, opened.open_context, budget_s
+        )
+    except SensorError as error:
+        if error.code == "device_lost":
+            raise DeviceLost(str(error)) from error
+        return {"reason": str(error)}
+    return report.as_dict()
+
+
+def _plan_of(info: Mapping[str, Any]) -> SensorPlan:
+    """Return the plan of a device.json; the default one, which expects the worst, where it has none."""
+    plan = info.get("sensor", {}).get("plan")
+    return SensorPlan.from_mapping(plan) if plan else SensorPlan()
+
+
+def measure_gpu_networks(
+    device: str, candidates: Sequence[Candidate], progress: Progress, precision: str = "default"
+) -> list[dict[str, Any]]:
+    """Measure networks on a GPU, eager, outside any profile; see `hwopt.device.measure.measure_networks`.
+
+    The sensor is not characterised here, so it is taken for one that looks at a part of every period.
+    """
+    pinned, found = Precision.named(precision), []
+    columns = [f"{figure}{end}" for figure in ("time", "energy", "memory") for end in ("_reason",)]
+    with open_gpu(device, pinned) as opened:
+        opened.open_context()
+        bench = Bench(opened.accelerator, opened.meter, SensorPlan(), opened.no_energy)
+        for i, candidate in enumerate(candidates):
+            progress("measuring", i, len(candidates), candidate.name)
+            graph = trace_candidate(candidate, pinned.dtype)
+            job = Job(candidate.name, graph, candidate.build, (candidate.input_shape,))
+            row = bench.measure(job, "eager", True, bench.plan.network_window_s)
+            found.append({name: row.get(name) for name in (*METRICS, *columns)})
+    progress("measuring", len(candidates), len(candidates), "")
+    return found

@@ -1,0 +1,134 @@
+"""The whole way of a GPU's profile in virtual time: sensor, rows, resuming, loading, fitting; no GPU."""
+
+import json
+from functools import partial
+
+import pytest
+
+from hwopt.device.architectures.small import Block, SmallCNN
+from hwopt.device.gpu import measure_gpu_networks, open_gpu, parse_device, profile_gpu
+from hwopt.device.gpu_campaign import CampaignStopped, Policy
+from hwopt.device.measure import measure_networks, profile_device
+from hwopt.device.networks import Candidate
+from hwopt.device.precision import Precision
+from hwopt.device.profile import DeviceProfile
+from hwopt.device.simulated import CAP_W, IDLE_W, LAUNCH_S, eager_time_s, job_law
+from hwopt.errors import InvalidInput
+from hwopt.predict.device import load_device
+from hwopt.report.device import profile_report
+
+PRECISION = Precision.named("default")
+SPLITS = ("fit", "calibrate", "test")
+
+
+def network(i):
+    blocks = (
+        Block("residual", 16 + 8 * i, 3, True, "ReLU", "max"),
+        Block("separable", 32, 3, True, "ReLU", "none"),
+    )
+    build = partial(SmallCNN, (3, 32, 32), blocks[: 1 + i % 2], (16 * (i + 1),))
+    return Candidate(f"net-{i}", "random", SPLITS[i % 3], (4 * (i + 1), 3, 32, 32), build)
+
+
+NETWORKS = [network(i) for i in range(15)]
+
+
+def profiled(folder, budget_s=400.0, opened=None, precision=PRECISION):
+    messages = []
+    with open_gpu("simulated", precision) as fresh:
+        profile_gpu(
+            folder, opened or fresh, budget_s, precision, NETWORKS, lambda *m: messages.append(m),
+            n_operators=60, policy=Policy(energy_share=0.3),
+        )  # fmt: skip
+    return messages
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gpu") / "simulated"
+    profiled(folder)
+    return folder
+
+
+def test_a_profile_holds_the_sensor_its_plan_and_the_ceilings(folder):
+    info = json.loads((folder / "device.json").read_text())
+    assert info["is_simulated"] and info["kind"] == "gpu" and info["name"] == "simulated-gpu"
+    sensor = info["sensor"]
+    assert sensor["period_s"] == pytest.approx(0.1, rel=0.02)
+    assert sensor["idle_before_context_w"] == pytest.approx(IDLE_W, rel=0.02)
+    assert sensor["sampling_share"] == pytest.approx(1.0, abs=0.1)
+    assert sensor["plan"]["idle_w"] == pytest.approx(IDLE_W, rel=0.02)
+    assert info["ceilings"]["launch_s"] == LAUNCH_S and "flops_per_s_bfloat16" in info["ceilings"]
+    assert info["settings"]["precision"] == "default" and info["settings"]["cudnn_benchmark"] is False
+
+
+def test_every_part_was_measured_and_a_model_fits(folder):
+    profile = DeviceProfile.load(folder)
+    assert len(profile.layers) == 60 and set(profile.layers["source"]) >= {"adaptive", "perturbed", "sobol"}
+    assert set(profile.networks["mode"]) == {"eager", "graph"} and len(profile.networks) == 30
+    assert len(profile.oracle) and set(profile.repeats["role"]) == {"sentinel", "repeat"}
+    assert profile.layers["power_w"].dropna().between(IDLE_W, CAP_W).all()
+    device = load_device(folder)
+    table = device.model("paleo").validation()
+    assert {"time_s", "power_w", "energy_j", "memory_bytes"} == set(table["metric"])
+    assert "Square waves at half duty" in profile_report(profile)
+
+
+def test_a_profile_goes_on_where_it_was_and_never_twice(folder, tmp_path):
+    for n_runs in range(1, 30):
+        profiled(tmp_path / "gpu", budget_s=60.0 if n_runs == 1 else 15.0)
+        loaded = DeviceProfile.load(tmp_path / "gpu")
+        if len(loaded.oracle) == len(DeviceProfile.load(folder).oracle):
+            break
+    assert n_runs > 2
+    assert len(loaded.networks) == 30 and len(loaded.layers) == 60
+
+
+def test_another_precision_or_model_does_not_go_on_in_the_same_folder(folder):
+    with pytest.raises(
+        InvalidInput, match="precision 'default', and this is 'bfloat16'; measure into another"
+    ):
+        profiled(folder, precision=Precision.named("bfloat16"))
+
+
+def test_bfloat16_is_a_campaign_of_its_own(tmp_path):
+    profiled(tmp_path / "gpu", budget_s=60.0, precision=Precision.named("bfloat16"))
+    profile = DeviceProfile.load(tmp_path / "gpu")
+    assert set(profile.layers["dtype"]) == {"bfloat16"} == set(profile.networks["dtype"])
+
+
+def test_a_lost_device_says_what_is_kept(tmp_path):
+    with open_gpu("simulated", PRECISION) as opened:
+        opened.accelerator.lost_at_s = 120.0
+        with pytest.raises(CampaignStopped, match=r"Simulated GPU was lost: .* the same command goes on"):
+            profiled(tmp_path / "gpu", opened=opened)
+    assert len(DeviceProfile.load(tmp_path / "gpu").layers) > 0
+
+
+def test_networks_are_measured_outside_any_profile(monkeypatch):
+    one = NETWORKS[1]
+    (row,) = measure_networks([one], device="simulated")
+    from hwopt.device.campaign import trace_candidate
+
+    times, _ = job_law(trace_candidate(one).layers, PRECISION)
+    assert row["time_s"] == pytest.approx(eager_time_s(times), rel=0.01)
+    assert row["energy_j"] > 0 and row["memory_bytes"] > 0 and row["time_reason"] == ""
+    assert measure_gpu_networks("simulated", [], lambda *m: None) == []
+
+
+@pytest.mark.parametrize("text", ["tpu", "cuda:x", "cuda:-1", "gpu0", ""])
+def test_a_device_that_is_none_is_refused(text):
+    with pytest.raises(InvalidInput, match="wanted cpu, cuda, cuda:1 or simulated"):
+        parse_device(text)
+
+
+def test_arguments_are_checked_before_anything_is_opened(tmp_path):
+    for change, message in (
+        ({"precision": "tf64"}, "no precision 'tf64'"),
+        ({"on_busy": "wait"}, "on_busy = 'wait'; wanted refuse or accept"),
+        ({"budget_s": 1e12}, "at most 604800"),
+        ({"device": "cuda:7"}, "device 'cuda:7': torch sees no GPU here"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            profile_device(tmp_path / "out", **{"device": "simulated", **change})
+    assert not (tmp_path / "out").exists()
