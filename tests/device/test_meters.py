@@ -233,6 +233,16 @@ def test_this_process_is_none_of_the_others_under_whatever_id_it_is_listed(gpu, 
     assert meter.state().n_other_processes == 1
 
 
+def test_a_second_meter_of_this_process_knows_the_id_that_the_first_one_found(gpu):
+    nvml = SimulatedNvml(gpu, own_pid=4711)
+    first = NvmlMeter(nvml=nvml)
+    gpu.run(1.0, 300.0)
+    first.mark_own_process()
+    second = NvmlMeter(nvml=nvml)
+    second.mark_own_process()
+    assert second.state().n_other_processes == 0
+
+
 def test_a_process_that_was_there_before_counts_as_another(gpu):
     meter = NvmlMeter(nvml=SimulatedNvml(gpu, own_pid=4711, faults=[Fault("other_process")]))
     gpu.run(1.0, 300.0)

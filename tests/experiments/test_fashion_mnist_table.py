@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import fashion_mnist_report as report
@@ -12,7 +13,7 @@ import pytest
 import torch
 from fashion_mnist_grid import SPACE, config_of, draw
 
-from hwopt.errors import InvalidInput
+from hwopt.device.networks import Candidate
 from hwopt.train import Split
 
 N_DRY = 8 + 3 * 3  # configs, and three further seeds of three of them
@@ -200,9 +201,14 @@ def test_measured_networks_have_the_batch_of_the_plan_and_the_hyperparameters_of
     assert not (tmp_path / "trainings.csv").exists()
 
 
-def test_a_gpu_without_a_measurement_says_how_to_give_one():
-    with pytest.raises(InvalidInput, match=r"costs on 'cuda': .* give one to main\(measure=\.\.\.\)"):
-        table.choose_measure(table.Plan(), "cuda")
+def test_costs_on_a_gpu_have_power_and_energy():
+    config = draw(1, np.random.default_rng(0))[0]
+    network = Candidate("one", "space", "test", (32, 1, 28, 28), partial(table.SPACE.build, config))
+    measure = table.choose_measure(table.Plan(), "cuda")
+    (row,) = partial(measure.func, device="simulated")([network])
+    assert measure.keywords == {"device": "cuda"}
+    assert row["time_s"] > 0 and row["energy_j"] > 0 and row["energy_reason"] == ""
+    assert set(row) <= set(table.COST_COLUMNS)
 
 
 def test_feasible_follows_from_the_costs_and_the_budget(dry):

@@ -18,11 +18,14 @@ import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NoReturn, TypeVar
+from weakref import WeakKeyDictionary
 
 from hwopt.device.meters.counter import Counter
 from hwopt.device.meters.meter import DeviceState, SensorError
 
 T = TypeVar("T")
+# driver -> the ids under which it lists this process, once known: a later meter finds them there already
+_OWN: WeakKeyDictionary[Any, frozenset[int]] = WeakKeyDictionary()
 THROTTLE_FIELDS = {
     "power_cap": "NVML_FI_DEV_PERF_POLICY_POWER",
     "thermal": "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN",
@@ -73,7 +76,7 @@ class NvmlMeter:
         self.resolution_j = 1e-3
         self._counter = Counter(self.resolution_j)
         self._earlier = self._process_ids() or frozenset()
-        self._own: frozenset[int] | None = None
+        self._own: frozenset[int] | None = _OWN.get(nvml)
 
     def energy_j(self) -> float:
         """Return the joules used since the first reading."""
@@ -119,9 +122,12 @@ class NvmlMeter:
         """
         present = self._process_ids()
         new = frozenset() if present is None else present - self._earlier
+        if self._own and present and self._own <= present:  # known from an earlier meter of this process
+            return
         self._own = present & {os.getpid()} if present and os.getpid() in present else new
         if len(self._own) > 1:
             raise SensorError("other_process", f"{len(new)} processes appeared on {self.name}, wanted one")
+        _OWN[self._nvml] = self._own
 
     def close(self) -> None:
         """Let go of the driver."""
