@@ -288,10 +288,16 @@ class _Listener:
 
 def _print_setting(search: "Search") -> None:
     """Say how well the device is predicted, and how much of the space the budgets leave."""
+    from hwopt.predict.hyperpower import HyperPower
     from hwopt.report.prediction import validation_table
     from hwopt.report.units import format_quantity
 
-    console.print(validation_table(search.device, search.experiment.device.method))
+    costs = search.study.optimizer.costs
+    if isinstance(costs, HyperPower):
+        for line in costs.lines():
+            console.print(line, highlight=False)
+    else:
+        console.print(validation_table(search.device, search.experiment.device.method))
     for budget in search.budgets:
         limit = format_quantity(budget.metric, budget.limit)
         console.print(

@@ -192,6 +192,7 @@ class CpuCampaign:
             "memory_bytes": memory_bytes,
             "modelled_memory_bytes": graph.memory_bytes,
             "input_shape": "x".join(str(side) for side in candidate.input_shape),
+            "config": candidate.config,
             **self._quality(timing),
             "memory_reason": memory_reason,
         }

@@ -193,6 +193,7 @@ class GpuCampaign:
             "dtype": graph.dtype,
             "modelled_memory_bytes": graph.memory_bytes,
             "input_shape": "x".join(str(side) for side in candidate.input_shape),
+            "config": candidate.config,
             **measured,
             "mode": mode,
         }

@@ -9,6 +9,7 @@ distribution, those of `test` show the error. The splits alternate, so that a ru
 named network is in one split at all batch sizes.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -74,13 +75,14 @@ _BLOCK_ELEMENTS = 2**26  # most that a block's input has
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A network to measure; `input_shape` includes the batch."""
+    """A network to measure; `input_shape` includes the batch, `config` is JSON where a space has it."""
 
     name: str
     source: str  # torchvision, random, space, neuralpower or block
     split: str
     input_shape: tuple[int, ...]
     build: Callable[[], nn.Module]
+    config: str = ""
 
 
 def choose_networks(
@@ -138,7 +140,14 @@ def _from_space(n: int, rng: np.random.Generator, space: "SearchSpace", batch: i
     configs = {space.structural_key(config): config for config in space.sample(2 * n, rng)}
     shape = (batch, *space.input_shape)
     own = [
-        Candidate(f"config-{i}-b{batch}", "space", _split(i), shape, partial(space.build, config))
+        Candidate(
+            f"config-{i}-b{batch}",
+            "space",
+            _split(i),
+            shape,
+            partial(space.build, config),
+            json.dumps(config),
+        )
         for i, config in enumerate(list(configs.values())[:n])
     ]
     return own + [_random_like(i, rng, shape) for i in range(len(own), min(n, LEAST_NETWORKS))]

@@ -45,6 +45,7 @@ networks.csv, each network once a mode:
     batch *, dtype *, mode *    items; data type; eager or graph
     modelled_memory_bytes       parameters, buffers and live activations, bytes
     input_shape                 batch first, such as 8x3x224x224
+    config                      of a network of a search space: its hyperparameters, a JSON object
     and as above                time_s to memory_bytes, status to n_passes, eager_time_s to energy_status
 network_layers.csv, every operator of those networks:
     network *, position *       whose, and where in running order, from 0
@@ -85,13 +86,13 @@ LAYER_COLUMNS = (
 )  # fmt: skip
 NETWORK_COLUMNS = (
     "network", "source", "split", "batch", "dtype", "mode", *METRICS, "modelled_memory_bytes", "input_shape",
-    *_QUALITY, *LATER_COLUMNS[1:],
+    *_QUALITY, *LATER_COLUMNS[1:], "config",
 )  # fmt: skip
 NETWORK_LAYER_COLUMNS = ("network", "position", "name", *SHAPE_COLUMNS, *WORK_COLUMNS, "operator")
 REPEAT_COLUMNS = ("role", "elapsed_s", "file", "key", "time_s", "power_w", "status", "ratio")
 
 NAME_COLUMNS = frozenset(("device", "network"))  # which might be taken for paths
-FREE_TEXT_COLUMNS = frozenset((*_REASONS, "key"))
+FREE_TEXT_COLUMNS = frozenset((*_REASONS, "key", "config"))
 TEXT_COLUMNS = NAME_COLUMNS | FREE_TEXT_COLUMNS | frozenset(
     ("kind", "dtype", "operator", "source", "split", "mode", "name", "input_shape")
     + ("status", "energy_status", "throttled", "role", "file")
@@ -132,7 +133,7 @@ class RowFile:
         missing = [column for column in wanted if column not in cells.names]
         if not missing:
             return tuple(cells.names)
-        if not set(missing) <= set(LATER_COLUMNS):
+        if not set(missing) <= {*LATER_COLUMNS, "config"}:
             hint = "measure into a new folder"
             raise InvalidInput(f"{self.path}: cannot be continued, it lacks {', '.join(missing)}; {hint}")
         columns = [*cells.names, *missing]

@@ -25,6 +25,7 @@ from hwopt.predict.tables import NetworkTable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hwopt.predict.hyperpower import HyperPower
     from hwopt.space import Key, SearchSpace
 
 
@@ -127,13 +128,14 @@ class Device:
         method: str = "hybrid",
         dtype: str = "float32",
         mode: str = "eager",
-    ) -> "CostModel":
+    ) -> "CostModel | HyperPower":
         """Return the costs of a space's configs on this device.
 
         Args:
             space: has `build` and `input_shape`.
             batch_size: items a pass.
-            method: name of a layer model.
+            method: name of a layer model; or "hyperpower", linear in the structural hyperparameters, which
+                needs no build but measured networks of this space.
             dtype: of weights and activations; one that the profile measured.
             mode: "eager", or "graph" where the profile has CUDA graphs.
 
@@ -142,6 +144,10 @@ class Device:
             UnknownName: for an unknown method.
         """
         self._check(batch_size, dtype, mode)
+        if method == "hyperpower":
+            from hwopt.predict.hyperpower import HyperPower
+
+            return HyperPower(self.profile, space, int(batch_size), dtype)
         if space.build is None or space.input_shape is None:
             raise InvalidInput(
                 "the space has no build or no input_shape; costs are predicted from its networks"

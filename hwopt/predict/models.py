@@ -111,7 +111,8 @@ def make_model(name: str) -> LayerModel:
     _register_own()
     if name == "hyperpower":
         raise UnknownName(
-            "method 'hyperpower' prices whole configs and has no layer form; use hybrid for layers"
+            "method 'hyperpower' prices whole configs and has no layer form; use hybrid for layers, and "
+            "device.cost_model(space, method='hyperpower') for configs"
         )
     if name not in _REGISTRY:
         raise UnknownName(f"no cost model {name!r}{did_you_mean(name, sorted(_REGISTRY))}")
