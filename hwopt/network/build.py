@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,10 +30,29 @@ class EmptyOnMeta(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves parameters on the meta device as they are: filling them with nothing takes half of building."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _FILLS:
+            tensor = args[0] if args else (kwargs or {}).get("tensor")
+            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+                return tensor
+        return func(*args, **(kwargs or {}))
+
+
+_FILLS = frozenset(
+    (nn.init.kaiming_uniform_, nn.init.kaiming_normal_, nn.init.uniform_, nn.init.normal_, nn.init.constant_)
+    + (torch.Tensor.uniform_, torch.Tensor.normal_, torch.Tensor.fill_, torch.Tensor.zero_)
+)
+
+
 def build_on(build: Callable[[], Any], device: str = "meta") -> Any:
     """Return what `build` makes with its parameters on a device; what fails on "meta" is built on the CPU."""
     try:
-        with torch.device(device):
+        with torch.device(device), _Unfilled() if device == "meta" else nullcontext():
             return build()
     except Exception:
         if device == "cpu":

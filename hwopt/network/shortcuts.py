@@ -83,6 +83,77 @@ def _mean(args: tuple[Any, ...]) -> Any:
     return _empty(x, (*x.shape[:2], 1, 1) if keeps else x.shape[:2])
 
 
+def _is_image(x: Any) -> bool:
+    """Whether it is [N, C, H, W], not empty, and in that order only: one channel, say, is in both orders."""
+    return (
+        _is_plain(x)
+        and x.dim() == 4
+        and x.numel() > 0
+        and not x.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _slid(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any) -> tuple[int, ...] | None:
+    """Return height and width after a window slid over an image; None where it is not simply so."""
+    windows = [kernel, stride, padding, dilation]
+    if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in windows):
+        return None
+    if min(*kernel, *stride, *dilation) < 1 or min(padding) < 0:
+        return None
+    sides = tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
+    )
+    return sides if min(sides) >= 1 else None
+
+
+def _convolution(args: tuple[Any, ...]) -> Any:
+    if len(args) != 9:
+        return None
+    x, weight, bias, stride, padding, dilation, is_transposed, _, groups = args
+    if is_transposed or groups < 1 or not _is_image(x) or not _is_plain(weight) or weight.dim() != 4:
+        return None
+    c_out, c_in = weight.shape[:2]
+    if c_in * groups != x.shape[1] or c_out % groups or weight.dtype != x.dtype:
+        return None
+    if bias is not None and not (_is_plain(bias) and bias.shape == (c_out,) and bias.dtype == x.dtype):
+        return None
+    sides = _slid(x, weight.shape[2:], stride, padding, dilation)
+    return _empty(x, (x.shape[0], c_out, *sides)) if sides else None
+
+
+def _pooled(args: tuple[Any, ...], padding: Any, dilation: Any) -> tuple[int, ...] | None:
+    """Return the shape after pooling with args (x, kernel, stride, ...), None in other than plain cases."""
+    x, kernel = args[:2]
+    stride = args[2] if len(args) > 2 and args[2] else kernel
+    if not _is_image(x):
+        return None
+    sides = _slid(x, kernel, stride, padding, dilation)
+    if sides is None or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        return None
+    return (*x.shape[:2], *sides)
+
+
+def _max_pool(args: tuple[Any, ...]) -> Any:
+    padding, dilation, ceil = _given(args, [0, 0], [1, 1], False)
+    shape = None if ceil or list(dilation) != [1, 1] else _pooled(args, padding, dilation)
+    if shape is None:
+        return None
+    return _empty(args[0], shape), torch.empty(shape, dtype=torch.int64, device="meta")
+
+
+def _avg_pool(args: tuple[Any, ...]) -> Any:
+    padding, ceil, _, divisor = _given(args, [0, 0], False, True, None)
+    shape = None if ceil or divisor is not None else _pooled(args, padding, [1, 1])
+    return None if shape is None else _empty(args[0], shape)
+
+
+def _given(args: tuple[Any, ...], *defaults: Any) -> tuple[Any, ...]:
+    """Return the arguments after (x, kernel, stride), defaults where they are not given."""
+    given = args[3:]
+    return given + defaults[len(given) :]
+
+
 _UNARY = "relu silu gelu sigmoid hardsigmoid hardswish tanh elu leaky_relu hardtanh".split()
 _BINARY = "add sub mul div".split()
 
@@ -92,6 +163,9 @@ SHORTCUTS: dict[str, Shortcut] = {
     **{f"aten.{word}": _pair for word in _BINARY},
     **{f"aten.{word}_": _pair_in_place for word in _BINARY},
     "aten.addmm": _addmm,
+    "aten.avg_pool2d": _avg_pool,
+    "aten.convolution": _convolution,
+    "aten.max_pool2d_with_indices": _max_pool,
     "aten.native_batch_norm": _batch_norm,
     "aten.mean": _mean,
 }

@@ -115,3 +115,38 @@ def test_a_result_that_shares_memory_is_not_remembered_as_one_of_its_own():
     for _ in range(2):
         out = run_on_meta(operator_of(aten._unsafe_view.default), (x, [24]), {})
         assert out.untyped_storage()._cdata == x.untyped_storage()._cdata
+
+
+pairs = st.tuples(st.integers(0, 3), st.integers(0, 3))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from([(2, 4, 7, 9), (1, 4, 5, 5), (2, 1, 6, 6), (2, 4, 1, 1), (3, 8, 2, 3)]),
+    st.integers(1, 4), st.integers(1, 4), pairs, pairs, pairs, st.sampled_from([1, 2, 4]), st.booleans(),
+)  # fmt: skip
+def test_a_convolution_gives_what_pytorch_gives(shape, c_in, k, stride, padding, dilation, groups, has_bias):
+    x, weight = meta(*shape), meta(8, c_in, k, 3)
+    bias = meta(8) if has_bias else None
+    for images in (x, x.to(memory_format=torch.channels_last), x.half()):
+        for is_transposed in (False, True):
+            args = (list(stride), list(padding), list(dilation), is_transposed, [0, 0], groups)
+            if min(*stride, *dilation) > 0:  # else PyTorch divides by zero, or takes it for a size
+                check(aten.convolution.default, images, weight, bias, *args)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from([(2, 4, 7, 9), (2, 1, 6, 6), (2, 4, 1, 1), (4, 6, 6)]),
+    pairs, st.one_of(st.just(()), pairs), pairs, st.sampled_from([1, 2]), st.booleans(),
+)  # fmt: skip
+def test_a_pooling_gives_what_pytorch_gives(shape, kernel, stride, padding, dilation, ceil):
+    if 0 in (*kernel, *stride):
+        return
+    window = (list(kernel), list(stride), list(padding))
+    for x in (meta(*shape), meta(*shape, dtype=torch.float16), meta(*shape).transpose(-1, -2)):
+        check(aten.max_pool2d_with_indices.default, x, *window[:2])
+        check(aten.max_pool2d_with_indices.default, x, *window, [dilation, dilation], ceil)
+        check(aten.avg_pool2d.default, x, list(kernel))
+        check(aten.avg_pool2d.default, x, *window, ceil)
+        check(aten.avg_pool2d.default, x, *window, False, True, 3)
