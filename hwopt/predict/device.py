@@ -80,7 +80,7 @@ class Device:
 
     def __init__(self, profile: DeviceProfile) -> None:
         self.profile = profile
-        self._models: dict[str, DeviceModel] = {}
+        self._models: dict[tuple[str, str], DeviceModel] = {}
 
     def __repr__(self) -> str:
         return f"Device({self.profile.name!r}, {len(self.profile.measured_layers)} layer rows)"
@@ -90,11 +90,13 @@ class Device:
         """Name of the device."""
         return self.profile.name
 
-    def model(self, method: str = "hybrid") -> DeviceModel:
-        """Return the fitted model of a method."""
-        if method not in self._models:
-            self._models[method] = DeviceModel(self.profile, method)
-        return self._models[method]
+    def model(self, method: str = "hybrid", mode: str = "eager") -> DeviceModel:
+        """Return the fitted model of a method and a mode; the layers are fitted once for both modes."""
+        if (method, mode) not in self._models:
+            fitted = next((one for (name, _), one in self._models.items() if name == method), None)
+            layer_model = fitted.layer_model if fitted else None
+            self._models[method, mode] = DeviceModel(self.profile, method, layer_model, mode)
+        return self._models[method, mode]
 
     def predict(self, graph: LayerGraph, method: str = "hybrid", mode: str = "eager") -> Prediction:
         """Predict a traced network, layer by layer.
@@ -103,14 +105,14 @@ class Device:
             InvalidInput: where the profile has no rows of the network's dtype, or of the mode.
         """
         self._check(graph.batch_size, graph.dtype, mode)
-        model = self.model(method)
+        model = self.model(method, mode)
         table = NetworkTable.of_graphs([graph])
         predicted = model.predict_layers(table.layers)
         layers = table.layers.copy()
         layers["time_s"] = model.network_model.layer_time_s(table, predicted.values["time_s"])
         layers["share"] = layers["time_s"] / layers["time_s"].sum()
         if "power_w" in predicted.values:
-            layers["power_w"] = model.network_model.power_scale * predicted.values["power_w"]
+            layers["power_w"] = model.network_model.layer_power_w(table, predicted.values)
             layers["energy_j"] = layers["power_w"] * layers["time_s"]
         layers["memory_bytes"] = layers[["input_bytes", "weight_bytes", "output_bytes"]].sum(axis=1)
         distance = model.unknown.measured.distance(table.layers)
@@ -152,7 +154,7 @@ class Device:
             raise InvalidInput(
                 "the space has no build or no input_shape; costs are predicted from its networks"
             )
-        return CostModel(self.model(method), space, batch_size, dtype)
+        return CostModel(self.model(method, mode), space, batch_size, dtype)
 
     def _check(self, batch_size: object, dtype: str, mode: str) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
@@ -162,7 +164,7 @@ class Device:
             raise InvalidInput(f"dtype {dtype!r}: profile {self.name!r} has rows of {', '.join(dtypes)} only")
         if mode not in ("eager", "graph"):
             raise InvalidInput(f"mode {mode!r}; wanted eager or graph")
-        if mode == "graph":
+        if mode == "graph" and "graph" not in set(self.profile.networks["mode"]):
             raise InvalidInput(
                 f"mode 'graph': profile {self.name!r} has no networks measured as CUDA graphs; use 'eager'"
             )

@@ -18,7 +18,7 @@ from hwopt.errors import InvalidInput
 from hwopt.network.layer import METRICS
 from hwopt.predict.accuracy import error_figures
 from hwopt.predict.models import LayerModel, LayerPrediction, make_model
-from hwopt.predict.network_model import fit_network_model
+from hwopt.predict.network_model import MIN_NETWORKS, NetworkModel, fit_network_model, with_host
 from hwopt.predict.tables import Array, NetworkTable
 from hwopt.predict.unknown import Unknown, widening
 
@@ -35,6 +35,7 @@ class DeviceModel:
         profile: the measurements.
         method: name of a layer model, such as "hybrid".
         layer_model: one that is fitted to the profile's layers already; None fits one.
+        mode: "eager", or "graph" for networks replayed as CUDA graphs.
 
     Attributes:
         notes: what a reader of the predictions must know.
@@ -43,22 +44,37 @@ class DeviceModel:
     """
 
     def __init__(
-        self, profile: DeviceProfile, method: str = "hybrid", layer_model: LayerModel | None = None
+        self,
+        profile: DeviceProfile,
+        method: str = "hybrid",
+        layer_model: LayerModel | None = None,
+        mode: str = "eager",
     ) -> None:
-        self.profile, self.method = profile, method
+        self.profile, self.method, self.mode = profile, method, mode
         self.layer_model = layer_model or make_model(method)
         rows = profile.measured_layers
         if not len(rows):
             raise InvalidInput(f"profile {profile.name!r} has no measured layer; measure the device again")
         if layer_model is None:
             self.layer_model.fit(rows, profile.ceilings)
-        fit = self._networks("fit")
-        table = NetworkTable.of_profile(profile, fit)
-        layers = self.predict_layers(table.layers).values
-        self.network_model, notes = fit_network_model(table, layers, fit, profile.ceilings.launch_s)
+        self.network_model, notes = self._fit_networks()
         self.notes = [*profile.notes, *self.layer_model.notes, *notes]
         self.unknown = Unknown.of(rows, profile.ceilings)
         self.residuals, self._vouched = self._calibrate()
+
+    def _fit_networks(self) -> tuple[NetworkModel, list[str]]:
+        """Fit on networks as graphs where there are such, then on eager ones what the host adds."""
+        graphs = self._networks("fit", "graph")
+        fit = graphs if len(graphs) >= MIN_NETWORKS else self._networks("fit")
+        table = NetworkTable.of_profile(self.profile, fit)
+        layers = self.predict_layers(table.layers).values
+        model, notes = fit_network_model(table, layers, fit, self.profile.ceilings.launch_s)
+        if fit is not graphs or self.mode == "graph":
+            return model, notes
+        eager = self._networks("fit")
+        table = NetworkTable.of_profile(self.profile, eager)
+        layers = self.predict_layers(table.layers).values
+        return with_host(model, table, layers, eager, _idle_w(self.profile)), notes
 
     def predict_layers(self, rows: "pd.DataFrame") -> LayerPrediction:
         """Predict complete layer rows, [n], each measured alone."""
@@ -130,10 +146,22 @@ class DeviceModel:
                 self.notes.append(f"{metric}: no measured network to calibrate on; it has no bound")
         return residuals, self._deviations(table, predicted)
 
-    def _networks(self, split: str) -> "pd.DataFrame":
-        """Return the networks of a split that have layers and any figure, [m]."""
+    def _networks(self, split: str, mode: str | None = None) -> "pd.DataFrame":
+        """Return the networks of a split, in the model's own mode or another, that have a figure, [m]."""
         networks = self.profile.networks
         has_layers = networks["network"].isin(set(self.profile.network_layers["network"]))
         has_figure = networks[list(METRICS)].notna().any(axis=1)
-        chosen = (networks["split"] == split) & (networks["mode"] == "eager") & has_layers & has_figure
+        chosen = (
+            (networks["split"] == split) & (networks["mode"] == (mode or self.mode)) & has_layers & has_figure
+        )
         return networks[chosen].reset_index(drop=True)
+
+
+def _idle_w(profile: DeviceProfile) -> float | None:
+    """Return the power that a device draws without work, in watts, where its sensor was characterised."""
+    sensor = profile.info.get("sensor", {})
+    for name in ("idle_after_load_w", "idle_context_w"):
+        value = sensor.get(name) if isinstance(sensor, dict) else None
+        if isinstance(value, int | float) and 0 < value < float("inf"):
+            return float(value)
+    return None

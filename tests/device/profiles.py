@@ -64,11 +64,18 @@ def write_profile(
     noise: float = 0.03,
     has_power: bool = False,
     seed: int = 0,
+    host_s: float = 0.0,
 ) -> Path:
-    """Write a profile of the law: a network takes 0.9 times its layers and 5 microseconds an operator."""
+    """Write a profile of the law: a network takes 0.9 times its layers and 5 microseconds an operator.
+
+    With `host_s` it is a GPU's: that is a network's time as a graph, and eager it takes at least `host_s` an
+    operator, in which the device waits at 20 W.
+    """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     info = {"name": "law", "protocol_version": 1, "kind": "cpu", "ceilings": vars_of(CEILINGS)}
+    if host_s:
+        info |= {"kind": "gpu", "sensor": {"idle_after_load_w": 20.0}}
     (folder / "device.json").write_text(json.dumps(info))
     rows = layer_rows(n_layers, rng, noise, has_power).drop_duplicates(
         [
@@ -101,8 +108,20 @@ def write_profile(
             if has_power:
                 row["power_w"] = float((own["power_w"] * own["time_s"]).sum() / own["time_s"].sum())
                 row["energy_j"] = row["power_w"] * time_s
+            if host_s:
+                networks.append({**row, "mode": "graph"})
+                row |= _eager(row, host_s * len(own))
             networks.append(row)
     return folder
+
+
+def _eager(graph: dict, host_s: float) -> dict:
+    """Return the time, power and energy of a network that the host calls in so many seconds."""
+    time_s = max(graph["time_s"], host_s)
+    if "energy_j" not in graph:
+        return {"time_s": time_s}
+    energy_j = graph["energy_j"] + 20.0 * (time_s - graph["time_s"])
+    return {"time_s": time_s, "energy_j": energy_j, "power_w": energy_j / time_s}
 
 
 def vars_of(ceilings: Ceilings) -> dict[str, float]:
