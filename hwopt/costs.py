@@ -67,7 +67,7 @@ class Costs(Mapping[str, Array]):
             raise InvalidInput(f"widening must be factors from 1, one for each of the {self.n} configs")
 
     def __getitem__(self, metric: str) -> Array:
-        return self._values[metric]
+        return self._values[check_metric(metric, list(self._values))]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -172,3 +172,15 @@ def test_widening_goes_with_its_configs_and_is_never_below_one():
     for wrong in ([0.5, 1.0], [1.0], [1.0, np.nan]):
         with pytest.raises(InvalidInput, match="widening must be factors from 1"):
             Costs({"time_s": [1.0, 2.0]}, widening={"time_s": wrong})
+
+
+def test_a_metric_that_the_device_does_not_measure_is_named_with_those_that_it_does():
+    costs = Costs({"time_s": [1.0], "memory_bytes": [2.0]})
+    for ask in (
+        lambda: costs["power_w"],
+        lambda: costs.upper("power_w", 0.9),
+        lambda: Budget("power_w", 1).holds(costs),
+    ):
+        with pytest.raises(UnknownName, match="no metric 'power_w'; predicted: time_s, memory_bytes"):
+            ask()
+    assert "power_w" not in costs and costs.get("power_w") is None

@@ -147,6 +147,11 @@ def test_what_the_profile_cannot_price_is_refused_at_once(device, arguments, mes
         device.cost_model(SPACE, **arguments)
 
 
+def test_a_batch_of_nothing_is_refused_before_anything_is_predicted(device):
+    with pytest.raises(InvalidInput, match="batch_size and input_shape are whole numbers from 1, got 0"):
+        device.predict(trace(nn.ReLU(), (4, 8, 8), batch_size=0))
+
+
 def test_a_space_without_networks_cannot_be_priced(device):
     with pytest.raises(InvalidInput, match="the space has no build or no input_shape"):
         device.cost_model(SearchSpace([Integer(1, 3, name="n")]))
