@@ -68,9 +68,8 @@ def law_rows(n: int) -> Iterator[Row]:
         layer_model = fitted(profile, method)
         for parity in (0, 1):
             split = np.select([index < 20, index % 2 == parity], ["fit", "calibrate"], "test")
-            tested.append(
-                price_split(replace(profile, networks=profile.networks.assign(split=split)), method)
-            )
+            own = replace(profile, networks=profile.networks.assign(split=split))
+            tested.append(price_split(own, method, layer_model))
         for row in coverage_rows(tested):
             yield {"method": method, **row}
 
