@@ -138,11 +138,12 @@ def predict(
     method: Annotated[str, typer.Option(help="Cost model.")] = "hybrid",
     input_shape: Annotated[str | None, typer.Option(help="Shape of one input, such as 3,224,224.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    training: Annotated[bool, typer.Option("--training", help="Estimate a training step's memory.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the layers, one a line.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw time and energy by layer, PNG, PDF, SVG.")] = None,
 ) -> None:
     """Predict what a network costs, layer by layer; several devices or batch sizes are compared."""
-    from hwopt.network import load_model, trace
+    from hwopt.network import load_model, trace, training_memory_bytes
     from hwopt.predict.device import load_device, shipped_devices
     from hwopt.report import prediction as report
 
@@ -157,8 +158,9 @@ def predict(
     if len({loaded.name for loaded in devices.values()}) == len(devices):  # else by what the user called them
         devices = {loaded.name: loaded for loaded in devices.values()}
     graphs = {batch: trace(module, shape, batch) for batch in dict.fromkeys(batch_size or [1])}
+    steps = {batch: training_memory_bytes(module, shape, batch) if training else None for batch in graphs}
     predictions = [
-        report.Predicted(name, label, batch, shape, loaded.predict(graph, method))
+        report.Predicted(name, label, batch, shape, loaded.predict(graph, method), steps[batch])
         for label, loaded in devices.items()
         for batch, graph in graphs.items()
     ]
@@ -173,7 +175,7 @@ def predict(
             console.print(report.prediction_table(one))
         else:
             console.print(f"\n{one.device}, batches of {one.batch_size}", highlight=False)
-        for line in report.prediction_lines(one.prediction):
+        for line in report.prediction_lines(one.prediction) + report.training_lines(one):
             console.print(line, highlight=False)
 
 

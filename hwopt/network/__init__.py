@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hwopt.network.build import build_network, trace_config
     from hwopt.network.source import load_attribute, load_model, load_python_file
     from hwopt.network.tracing import UnknownOperator, trace
+    from hwopt.network.training import training_memory_bytes
 
 _LAZY = {
     "UnknownOperator": "hwopt.network.tracing",
@@ -23,6 +24,7 @@ _LAZY = {
     "load_model": "hwopt.network.source",
     "load_python_file": "hwopt.network.source",
     "trace_config": "hwopt.network.build",
+    "training_memory_bytes": "hwopt.network.training",
     "trace": "hwopt.network.tracing",
 }
 
@@ -45,6 +47,7 @@ __all__ = [
     "reduction",
     "trace",
     "trace_config",
+    "training_memory_bytes",
 ]
 
 

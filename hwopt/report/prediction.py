@@ -29,6 +29,7 @@ class Predicted:
     batch_size: int
     input_shape: tuple[int, ...]
     prediction: Prediction
+    training_memory_bytes: int | None = None  # of a training step, an estimate; None where not asked for
 
 
 def bottlenecks(prediction: Prediction) -> dict[str, int]:
@@ -92,6 +93,17 @@ def prediction_lines(prediction: Prediction) -> list[str]:
     return lines + [f"* {note}" for note in prediction.notes]
 
 
+def training_lines(predicted: Predicted) -> list[str]:
+    """Say what a training step takes, where it was asked for."""
+    if predicted.training_memory_bytes is None:
+        return []
+    memory = format_quantity("memory_bytes", predicted.training_memory_bytes)
+    return [
+        f"training_memory_bytes {memory}: forward and backward of one batch with the parameters' gradients, "
+        "without an optimizer's state or workspaces; an estimate, no bound. The time of training is not measured"
+    ]
+
+
 def comparison_table(predictions: Sequence[Predicted]) -> Table:
     """Return one row for each device and batch size: costs of a pass, time and energy of an item, bounds."""
     metrics = [metric for metric in _COSTS if any(metric in one.prediction.total for one in predictions)]
@@ -140,6 +152,11 @@ def prediction_content(predicted: Predicted) -> dict[str, Any]:
         "widening": {metric: _plain(factor[0]) for metric, factor in costs.widening.items()},
         "bottleneck": {metric: layers["name"].iloc[i] for metric, i in bottlenecks(prediction).items()},
         "notes": list(prediction.notes),
+        **(
+            {"training_memory_bytes": predicted.training_memory_bytes}
+            if predicted.training_memory_bytes
+            else {}
+        ),
     }
 
 

@@ -153,3 +153,12 @@ def test_the_command_compares_devices_and_batch_sizes_and_writes_files(run, fold
 def test_what_cannot_be_predicted_ends_with_code_2(run, folder, arguments, text):
     code, _, err = run("torchvision:squeezenet1_1", "--device", folder, *arguments)
     assert code == 2 and text in err and "Traceback" not in err
+
+
+def test_the_memory_of_a_training_step_is_told_where_it_is_asked_for(run, folder):
+    arguments = ("torchvision:squeezenet1_1", "--device", folder, "--method", "paleo", "--json")
+    assert "training_memory_bytes" not in json.loads(run(*arguments)[1])
+    content = json.loads(run(*arguments, "--training")[1])
+    assert content["training_memory_bytes"] > 2 * content["total"]["memory_bytes"]
+    code, out, _ = run(*arguments[:-1], "--training")
+    assert code == 0 and "training_memory_bytes" in out and "without an optimizer's state" in out
