@@ -100,7 +100,7 @@ def training_lines(predicted: Predicted) -> list[str]:
     memory = format_quantity("memory_bytes", predicted.training_memory_bytes)
     return [
         f"training_memory_bytes {memory}: forward and backward of one batch with the parameters' gradients, "
-        "without an optimizer's state or workspaces; an estimate, no bound. The time of training is not measured"
+        "without an optimizer's state or workspaces; an estimate, no bound. Training time is not measured"
     ]
 
 
