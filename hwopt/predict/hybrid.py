@@ -2,31 +2,26 @@
 
     t = (max(FLOPs / matrix rate, bytes / bandwidth) + launch floor) * exp(r)
 
-r is learned from shapes, one kind at a time. The roofline carries the decades and the extrapolation; what is
-learned is a factor near one, in the logarithm, so that relative errors count alike at every size. r is the
-mean of two learners that err differently: extremely randomised trees (steps: tiles, choice of kernel) and a
-kernel ridge regression (smooth in between).
+r is learned from shapes, one kind at a time (`hwopt.predict.residual`). The roofline carries the decades and
+the extrapolation; what is learned is a factor near one, in the logarithm, so that relative errors count alike
+at every size.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwopt.device.ceilings import Ceilings
 from hwopt.errors import InvalidInput
 from hwopt.predict.models import MIN_ROWS, Array, LayerPrediction, Roofline, bound_s, is_matrix_kind, work
-from hwopt.predict.ridge import KernelRidge
+from hwopt.predict.residual import Residual
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _OTHERS = "operators without a matrix product"
-_N_TREES = 100
-_SHARE_OF_FEATURES = 0.5  # that each split looks at
 _TILES = (8, 16)  # channels that vector units take at once
-_MAX_RIDGE_ROWS = 1500
-_WIDEST = 1.5  # residuals beyond the training range by this much are cut off, in the logarithm
+_GEMM_TILES = ((128, 128), (64, 64), (128, 32))  # rows and columns of a block of a matrix product
 
 
 def shape_features(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
@@ -74,31 +69,28 @@ def shape_features(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
     return np.stack([np.asarray(feature, dtype=float) for feature in features], axis=1)
 
 
-@dataclass
-class _Residual:
-    """The logarithm of what a metric is above its base, for one kind."""
+def tile_features(rows: "pd.DataFrame") -> Array:
+    """Return what the blocks of a convolution's kernels fill, [n, 16]: as a matrix product and as Winograd's.
 
-    trees: Any
-    ridge: KernelRidge | None
-    low: float
-    high: float
+    As a matrix product it is [batch * out_h * out_w, in_channels * window] times [., out_channels]; kernels
+    compute whole blocks of it, or whole squares of the output. log2 of the share that is computed in vain,
+    log2 of the number of blocks, and whether channels can be read 4 or 8 at a time.
+    """
+    names = ("batch", "in_channels", "out_channels", "out_h", "out_w", "groups")
+    n, c_in, c_out, h, w, groups = (rows[name].to_numpy(dtype=float) for name in names)
+    aligned = [c % size == 0 for c in (c_in, c_out) for size in (4, 8)]
+    c_in, c_out, pixels = c_in / groups, c_out / groups, n * h * w
+    vain = [_vain(c_out, size) for size in (32, 64, 128)] + [_vain(c_in, 32), _vain(pixels, 128)]
+    squares = [_vain(h, size) + _vain(w, size) for size in (2, 4, 6)]
+    blocks = [np.ceil(pixels / high) * np.ceil(c_out / wide) for high, wide in _GEMM_TILES]
+    blocks.append(np.ceil(n * np.ceil(h / 4) * np.ceil(w / 4) / 32) * np.ceil(c_out / 32))
+    features = [*vain, *squares, *(np.log2(count) for count in blocks), *aligned]
+    return np.stack([np.asarray(feature, dtype=float) for feature in features], axis=1)
 
-    @classmethod
-    def fit(cls, X: Array, y: Array) -> "_Residual":
-        """Fit y [n] on X [n, d]; beyond `_MAX_RIDGE_ROWS` the trees alone, since the ridge is cubic in n."""
-        from sklearn.ensemble import ExtraTreesRegressor
 
-        trees = ExtraTreesRegressor(_N_TREES, max_features=_SHARE_OF_FEATURES, random_state=0, n_jobs=1)
-        trees.fit(X, y)
-        importance = np.asarray(trees.feature_importances_, dtype=float)
-        ridge = KernelRidge.fit(X, y, importance) if len(y) <= _MAX_RIDGE_ROWS else None
-        return cls(trees, ridge, float(y.min()) - _WIDEST, float(y.max()) + _WIDEST)
-
-    def predict(self, X: Array) -> Array:
-        mean = self.trees.predict(X)
-        if self.ridge is not None:
-            mean = (mean + self.ridge.predict(X)) / 2
-        return np.asarray(np.clip(mean, self.low, self.high), dtype=float)
+def _vain(size: Array, block: int) -> Array:
+    """Return log2 of what whole blocks hold above what is needed, [n]."""
+    return np.asarray(np.log2(np.ceil(size / block) * block / size), dtype=float)
 
 
 class Hybrid:
@@ -110,8 +102,8 @@ class Hybrid:
 
     def __init__(self) -> None:
         self.notes: list[str] = []
-        self._times: dict[str, _Residual] = {}
-        self._powers: dict[str, _Residual] = {}
+        self._times: dict[str, Residual] = {}
+        self._powers: dict[str, Residual] = {}
         self._roofline: Roofline | None = None
         self._power_range_w: tuple[float, float] | None = None
         self._mean_power_w = float("nan")
@@ -122,7 +114,7 @@ class Hybrid:
             raise InvalidInput("no measured layer rows to fit on; measure the device first")
         kinds = rows["kind"].to_numpy(dtype=str)
         self._roofline = Roofline(ceilings).fit(rows[is_matrix_kind(kinds)])
-        X = shape_features(rows, ceilings)
+        X, n_common = _features(rows, ceilings)
         residual = np.log(rows["time_s"].to_numpy(dtype=float) / self._base_s(rows))
         power = self._power_residual(rows)
         groups = {str(kind): kinds == kind for kind in np.unique(kinds)}
@@ -130,16 +122,17 @@ class Hybrid:
             if chosen.sum() < MIN_ROWS:
                 self.notes.append(f"{name}: {chosen.sum()} measured rows, fewer than {MIN_ROWS}: fallback")
                 continue
-            self._times[name] = _Residual.fit(X[chosen], residual[chosen])
+            widest = None if name.startswith("conv") else n_common
+            self._times[name] = Residual.fit(X[chosen][:, :widest], residual[chosen], n_common)
             powered = chosen & np.isfinite(power)
             if powered.sum() >= MIN_ROWS:
-                self._powers[name] = _Residual.fit(X[powered], power[powered])
+                self._powers[name] = Residual.fit(X[powered][:, :widest], power[powered], n_common)
         return self
 
     def predict(self, rows: "pd.DataFrame") -> LayerPrediction:
         """Predict rows, [n]."""
         assert self._roofline is not None, "fit first"
-        X = shape_features(rows, self._roofline.ceilings)
+        X, _ = _features(rows, self._roofline.ceilings)
         time_s, base_s = self._roofline.time_s(rows), self._base_s(rows)
         power_w = np.full(len(rows), self._mean_power_w)
         kinds = rows["kind"].to_numpy(dtype=str)
@@ -168,3 +161,9 @@ class Hybrid:
         self._power_range_w = (float(np.nanmin(power_w)), float(np.nanmax(power_w)))
         self._mean_power_w = float(np.exp(np.nanmean(np.log(power_w))))
         return np.asarray(np.log(power_w / self._mean_power_w))
+
+
+def _features(rows: "pd.DataFrame", ceilings: Ceilings) -> tuple[Array, int]:
+    """Return shape and tile features, [n, 51], and how many of them, the first, every kind has."""
+    common = shape_features(rows, ceilings)
+    return np.hstack([common, tile_features(rows)]), common.shape[1]

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.kernel_ridge import KernelRidge as SklearnKernelRidge
 
 from hwopt.device.ceilings import Ceilings
 from hwopt.errors import InvalidInput, UnknownName
@@ -11,7 +10,6 @@ from hwopt.predict import model_names, register_model
 from hwopt.predict.accuracy import error_figures, kendall_tau
 from hwopt.predict.lasso import fit_lasso
 from hwopt.predict.models import LayerPrediction, Roofline, bound_s, make_model
-from hwopt.predict.ridge import KernelRidge
 from tests.device.profiles import CEILINGS, layer_rows
 
 METHODS = ("hybrid", "neuralpower", "paleo")
@@ -127,25 +125,6 @@ def test_lasso_finds_the_few_features_that_matter():
 def test_lasso_of_a_constant_is_the_constant():
     X = np.random.default_rng(0).standard_normal((20, 3))
     assert fit_lasso(X, np.full(20, 7.0)).predict(X) == pytest.approx(np.full(20, 7.0))
-
-
-def test_kernel_ridge_matches_scikit_learn():
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((60, 4))
-    y = np.sin(X[:, 0]) + 0.1 * X[:, 1]
-    ours = KernelRidge.fit(X, y, np.array([1.0, 0.5, 0.1, 0.0]))
-
-    def kernel(a, b):
-        d = np.sqrt(3) * np.linalg.norm((a - b) * ours.weight) / ours.length
-        return (1 + d) * np.exp(-d)
-
-    new = rng.standard_normal((30, 4))
-    oracles = [
-        SklearnKernelRidge(alpha=penalty, kernel=kernel).fit(X, y - y.mean()).predict(new) + y.mean()
-        for penalty in (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-    ]
-    assert min(np.abs(ours.predict(new) - oracle).max() for oracle in oracles) < 1e-8
-    assert ours.predict(new[:0]).shape == (0,)
 
 
 def test_error_figures_by_hand():

@@ -1,0 +1,315 @@
+"""Errors of all predictors on measurements from elsewhere, out of fold.
+
+    python experiments/benchmark_predictors.py --data PATH [--part conv|blocks|cells|profile]
+
+PATH is a folder with conv2d_latency_a100_v100_p4.csv.gz (NeuSight), fbnet_blocks_tx2_raspi4_pixel3.csv
+(HW-NAS-Bench) and nb201_latency_accuracy.csv.gz (HELP). What is absent is skipped. Each part writes a CSV.
+"""
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hwopt.device.ceilings import estimate_ceilings
+from hwopt.device.complete import complete
+from hwopt.network import trace
+from hwopt.network.layer import LayerGraph
+from hwopt.predict import load_device
+from hwopt.predict.accuracy import error_figures
+from hwopt.predict.drift import drift_rate, without_drift
+from hwopt.predict.layer_sum import LayerSum
+from hwopt.predict.models import make_model
+from hwopt.predict.network_regression import NetworkRegression, traced_features
+
+try:
+    from experiments import foreign_networks as foreign
+except ModuleNotFoundError:  # run as a script
+    import foreign_networks as foreign
+
+Array = NDArray[np.float64]
+Predictor = Callable[[Any, Any], dict[str, Array]]
+
+FOLDS = 5
+SAMPLE = 1500  # rows of a small campaign
+N_NETWORKS = 300
+FILES = {
+    "conv": "conv2d_latency_a100_v100_p4.csv.gz",
+    "blocks": "fbnet_blocks_tx2_raspi4_pixel3.csv",
+    "cells": "nb201_latency_accuracy.csv.gz",
+}
+METHODS = ("paleo", "neuralpower", "hybrid")
+
+
+def folds_of(groups: Any, seed: int) -> NDArray[np.intp]:
+    """Return the fold of each row, [n]; equal groups share one."""
+    codes, names = pd.factorize(np.asarray(groups))
+    return np.asarray((np.random.default_rng(seed).permutation(len(names)) % FOLDS)[codes])
+
+
+def out_of_fold(fold: NDArray[np.intp], predictor: Predictor) -> tuple[dict[str, Array], float, float]:
+    """Return what is predicted for each row by a fit without its fold, seconds of a fit and of 1,000 rows."""
+    predicted: dict[str, Array] = {}
+    fit_s = predict_s = 0.0
+    for k in range(FOLDS):
+        train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        begun = time.perf_counter()
+        predict = predictor(train, test)
+        between = time.perf_counter()
+        for name, values in predict().items():
+            predicted.setdefault(name, np.full(len(fold), np.nan))[test] = values
+        fit_s += between - begun
+        predict_s += time.perf_counter() - between
+    return predicted, fit_s / FOLDS, 1000 * predict_s / len(fold)
+
+
+def figures(head: dict[str, Any], y: Array, p: Array, fit_s: float, predict_s: float) -> dict[str, Any]:
+    """Return one row: the errors of one method, one metric, one seed."""
+    errors = error_figures(y, p)
+    kept = {name: errors[name] for name in ("n", "mape", "median_ape", "rmspe", "kendall_tau", "bias")}
+    return {**head, **kept, "fit_s": fit_s, "predict_s_per_1000": predict_s}
+
+
+# --- single convolutions -----------------------------------------------------------------------------------
+
+
+def convolutions(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
+    """Yield the errors on NeuSight's convolutions, on all rows of a device and on samples of them."""
+    table = pd.read_csv(path)
+    for device, own in table.groupby("device", sort=True):
+        rows = complete(own.reset_index(drop=True))
+        rows["position"] = np.arange(len(rows), dtype=float)
+        for seed in range(seeds):
+            small = rows.sample(SAMPLE, random_state=seed).sort_index().reset_index(drop=True)
+            for n, chosen in ((len(rows), rows), (SAMPLE, small)):
+                for method in METHODS:
+                    if method == "neuralpower" and n > SAMPLE and seed:
+                        continue  # a minute a fit
+                    for has_drift in (False, True):
+                        head = {"data": str(device), "n_rows": n, "method": method, "metric": "time_s"}
+                        head |= {"drift": "modelled" if has_drift else "ignored", "seed": seed}
+                        yield _convolution_errors(head, chosen, method, has_drift, seed)
+        yield from noise_floor(str(device), rows)
+
+
+def _convolution_errors(
+    head: dict[str, Any], rows: pd.DataFrame, method: str, has_drift: bool, seed: int
+) -> dict[str, Any]:
+    shapes = rows[["batch", "in_channels", "out_channels", "in_h"]].astype(str).agg("-".join, axis=1)
+
+    def predictor(train: Any, test: Any) -> Callable[[], dict[str, Array]]:
+        known, unknown = rows.iloc[train].reset_index(drop=True), rows.iloc[test]
+        rate = drift_rate(known, known["position"].to_numpy(), estimate_ceilings(known)) if has_drift else 0.0
+        clean_s = without_drift(known["time_s"].to_numpy(), known["position"].to_numpy(), rate)
+        known = known.assign(time_s=clean_s)
+        model = make_model(method).fit(known, estimate_ceilings(known))
+        later_s = rate * unknown["position"].to_numpy()
+        return lambda: {"time_s": model.predict(unknown).values["time_s"] + later_s}
+
+    predicted, fit_s, predict_s = out_of_fold(folds_of(shapes, seed), predictor)
+    return figures(head, rows["time_s"].to_numpy(), predicted["time_s"], fit_s, predict_s)
+
+
+def noise_floor(device: str, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield what a perfect model of the shape would err: by drift alone, and near twins by each other.
+
+    Drift: measured times less the drift, with the drift of the middle of the table instead of their own.
+    Twins: pairs of rows whose roofline and shape differ by less than 3% in every dimension, drift taken out;
+    one predicts the other, scaled by the operations, and the error is divided by sqrt 2.
+    """
+    position, time_s = rows["position"].to_numpy(), rows["time_s"].to_numpy()
+    rate = drift_rate(rows, position, estimate_ceilings(rows))
+    clean_s = without_drift(time_s, position, rate)
+    head = {"data": device, "n_rows": len(rows), "metric": "time_s", "drift": f"{rate * 1e9:.1f} ns a row"}
+    middle_s = clean_s + rate * np.median(position)
+    yield figures({**head, "method": "floor: drift alone", "seed": 0}, time_s, middle_s, 0.0, 0.0)
+    logs = np.log(rows[["batch", "in_channels", "out_channels", "in_h"]].to_numpy(dtype=float))
+    from scipy.spatial import cKDTree
+
+    one, other = np.array(sorted(cKDTree(logs).query_pairs(0.03, p=np.inf))).reshape(-1, 2).T
+    flops = rows["flops"].to_numpy(dtype=float)
+    twin_s = clean_s[other] * flops[one] / flops[other]
+    error = (twin_s / clean_s[one] - 1) / np.sqrt(2)
+    row = figures({**head, "method": "floor: near twins"} | {"seed": 0}, np.ones(len(error)), 1 + error, 0, 0)
+    yield row
+
+
+# --- blocks ------------------------------------------------------------------------------------------------
+
+
+def blocks(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
+    """Yield the errors on FBNet's blocks: time, energy and power on a TX2, time on a Pi and a Pixel."""
+    table = pd.read_csv(path)
+    table = table[table["type"] != "Skip"].reset_index(drop=True)
+    built = [foreign.on_meta(foreign.fbnet_block, row) for row in table.itertuples()]
+    graphs = [trace(module, shape) for module, shape in built]
+    columns = {"time_s": "tx2_latency_ms", "energy_j": "tx2_energy_mj"}
+    measured = {metric: table[column].to_numpy() / 1000 for metric, column in columns.items()}
+    measured["power_w"] = measured["energy_j"] / measured["time_s"]
+    for seed in range(seeds):
+        fold = folds_of(table["block"], seed)
+        for device, values in (
+            ("tx2", measured),
+            ("raspi4", {"time_s": table["raspi4_latency_ms"].to_numpy() / 1000}),
+            ("pixel3", {"time_s": table["pixel3_latency_ms"].to_numpy() / 1000}),
+        ):
+            for method in ("layer sum", "block regression", "mean of both"):
+                predictor = _block_predictor(graphs, values, method)
+                predicted, fit_s, predict_s = out_of_fold(fold, predictor)
+                for metric, p in predicted.items():
+                    head = {"data": device, "n_rows": len(table), "method": method, "metric": metric}
+                    yield figures({**head, "seed": seed}, values[metric], p, fit_s, predict_s)
+
+
+def _block_predictor(graphs: list[LayerGraph], values: dict[str, Array], method: str) -> Predictor:
+    def layer_sum(train: Any, test: Any) -> dict[str, Array]:
+        known, unknown = [graphs[i] for i in train], [graphs[i] for i in test]
+        additive = [metric for metric in values if metric != "power_w"]
+        predicted = {m: LayerSum().fit(known, values[m][train]).predict(unknown) for m in additive}
+        if "power_w" in values:
+            predicted["power_w"] = predicted["energy_j"] / predicted["time_s"]
+        return predicted
+
+    def regression(train: Any, test: Any) -> dict[str, Array]:
+        X, classes = traced_features([graphs[i] for i in train])
+        X_test, _ = traced_features([graphs[i] for i in test], classes)
+        return {
+            metric: NetworkRegression.fit(X, y[train], metric != "power_w").predict(X_test)
+            for metric, y in values.items()
+        }
+
+    def predictor(train: Any, test: Any) -> Callable[[], dict[str, Array]]:
+        parts = []
+        if method != "block regression":
+            parts.append(layer_sum(train, test))
+        if method != "layer sum":
+            parts.append(regression(train, test))
+        mean = {m: np.exp(np.mean([np.log(part[m]) for part in parts], axis=0)) for m in values}
+        return lambda: mean
+
+    return predictor
+
+
+# --- cells -------------------------------------------------------------------------------------------------
+
+
+def cells(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
+    """Yield the errors on NAS-Bench-201 of fits on 300 networks of 300 classes, on all other classes.
+
+    Networks whose accuracy is chance have no path from input to output. They are left out on the phones,
+    where dead operators do not run: there features are of the operators that are alive, and of all.
+    """
+    table = pd.read_csv(path)
+    operations = [foreign.cell_operations(arch) for arch in table["arch"]]
+    classes = np.array([foreign.canonical(one) for one in operations])
+    X, X_alive = _cell_features(operations), _cell_features([foreign.alive(one) for one in operations])
+    learns = table["acc12ep_pct_cifar10_test"].to_numpy() > 10.5
+    for column in [name for name in table.columns if name.startswith("latency_ms_")]:
+        is_compiled = column.endswith(("raspi4", "pixel3"))
+        features = np.hstack([X, X_alive]) if is_compiled else X
+        y, usable = table[column].to_numpy() / 1000, learns if is_compiled else np.ones(len(table), bool)
+        for seed in range(seeds):
+            train, test = _split(classes, usable, seed)
+            for method in ("sum alone", "network regression"):
+                begun = time.perf_counter()
+                model = NetworkRegression.fit(features[train], y[train])
+                fit_s = time.perf_counter() - begun
+                begun = time.perf_counter()
+                p = model.predict(features[test]) if method != "sum alone" else model.total(features[test])
+                predict_s = 1000 * (time.perf_counter() - begun) / len(test)
+                head = {"data": column.removeprefix("latency_ms_"), "n_rows": len(train)}
+                head |= {"method": method, "metric": "time_s", "seed": seed}
+                yield figures(head, y[test], p, fit_s, predict_s)
+
+
+def _split(classes: Any, usable: Any, seed: int) -> tuple[Any, Any]:
+    """Return the places of 300 networks, each of another class, and of all networks of the other classes."""
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(np.flatnonzero(usable))
+    _, first = np.unique(classes[shuffled], return_index=True)
+    train = shuffled[np.sort(first)[:N_NETWORKS]]
+    return train, np.flatnonzero(usable & ~np.isin(classes, classes[train]))
+
+
+def _cell_features(operations: list[tuple[str, ...]]) -> Array:
+    """Return traced features of each cell's network, [n, d]; one trace for all cells of the same operations.
+
+    Which edge an operation is on changes no shape: all nodes of a cell have one.
+    """
+    keys = [tuple(sorted(one)) for one in operations]
+    known = sorted(set(keys))
+    graphs = [trace(foreign.on_meta(foreign.nas_bench_201, key), (3, 32, 32)) for key in known]
+    X, _ = traced_features(graphs)
+    return X[[known.index(key) for key in keys]]
+
+
+# --- the shipped profile -----------------------------------------------------------------------------------
+
+
+def profile(_: Path, seeds: int) -> Iterator[dict[str, Any]]:
+    """Yield the errors on the layers of the shipped CPU profile, by kind."""
+    device = load_device("amd-epyc").profile
+    rows, ceilings = device.measured_layers.reset_index(drop=True), device.ceilings
+    shapes = pd.util.hash_pandas_object(rows[[*rows.columns[1:19]]], index=False)
+    y, kinds = rows["time_s"].to_numpy(), rows["kind"].to_numpy(dtype=str)
+    for seed in range(seeds):
+        for method in METHODS:
+            if method == "neuralpower" and seed:
+                continue  # minutes a fit
+
+            def predictor(train: Any, test: Any, method: str = method) -> Callable[[], dict[str, Array]]:
+                model = make_model(method).fit(rows.iloc[train].reset_index(drop=True), ceilings)
+                return lambda: {"time_s": model.predict(rows.iloc[test]).values["time_s"]}
+
+            predicted, fit_s, predict_s = out_of_fold(folds_of(shapes, seed), predictor)
+            for kind in ("all", *np.unique(kinds)):
+                chosen = (kinds == kind) | (kind == "all")
+                head = {"data": "amd-epyc", "n_rows": len(rows), "method": method, "kind": kind}
+                head |= {"metric": "time_s", "seed": seed}
+                yield figures(head, y[chosen], predicted["time_s"][chosen], fit_s, predict_s)
+
+
+PARTS = {"conv": convolutions, "blocks": blocks, "cells": cells, "profile": profile}
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds, with the least and the most of the mean error."""
+    keys = [name for name in ("data", "n_rows", "drift", "kind", "method", "metric") if name in rows.columns]
+    groups = rows.groupby(keys, sort=True, dropna=False)
+    table = groups.mean(numeric_only=True).drop(columns="seed")
+    table["mape_least"], table["mape_most"] = groups["mape"].min(), groups["mape"].max()
+    table["seeds"] = groups.size()
+    return table.reset_index()
+
+
+def main() -> None:
+    """Run the parts whose data is there and write a table for each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("results/predictors"))
+    parser.add_argument("--part", choices=sorted(PARTS), action="append")
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for part in arguments.part or PARTS:
+        path = arguments.data / FILES.get(part, ".")
+        if not path.exists():
+            print(f"{part}: skipped, {path} is absent")
+            continue
+        table = summary(pd.DataFrame(PARTS[part](path, arguments.seeds)))
+        table.to_csv(arguments.out / f"{part}.csv", index=False, float_format="%.4g")
+        print(table.to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The logarithm of what a metric is above its base: two learners of one kind of layer that err differently.
+
+    rows         smooth in between           steps (tiles, choice of kernel)
+    up to 300    Gaussian process, half      extremely randomised trees, half
+    up to 1500   Gaussian process, half      boosted trees, half
+    beyond       none                        boosted trees: enough rows to find every step
+
+Features beyond the common ones are used where the Gaussian process errs less with them on rows left out: they
+are worth much on a device whose kernels compute whole tiles, and cost accuracy on others.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from hwopt.predict.regression import GaussianProcess
+
+Array = NDArray[np.float64]
+
+_FEW, _MANY = 300, 1500  # rows at which the learners change
+_N_TREES = 30
+_SHARE_OF_FEATURES = 0.5  # that each split looks at
+_N_CHOOSE, _N_STEPS = 350, 20  # of the Gaussian process
+_MAX_PROCESS_ROWS = 1000  # a prediction takes time in proportion
+_WIDEST = 1.5  # residuals beyond the training range by this much are cut off, in the logarithm
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """A fitted residual of one kind.
+
+    Attributes:
+        trees: has `predict`.
+        process: None where there are so many rows that the trees do better alone.
+        n_features: how many features are used, the first ones.
+        low, high: predictions are kept between them.
+    """
+
+    trees: Any
+    process: GaussianProcess | None
+    n_features: int
+    low: float
+    high: float
+
+    @classmethod
+    def fit(cls, X: Array, y: Array, n_common: int) -> "Residual":
+        """Fit y [n] on X [n, d], of which the first `n_common` features are always used."""
+        process = _process(X[:, :n_common], y)
+        n_features = n_common
+        if X.shape[1] > n_common:
+            wide = _process(X, y)
+            if wide.unseen < process.unseen:
+                process, n_features = wide, X.shape[1]
+        trees = _trees(len(y))
+        with threadpool_limits(1):
+            trees.fit(X[:, :n_features], y)
+        kept = process if len(y) <= _MANY else None
+        return cls(trees, kept, n_features, float(y.min()) - _WIDEST, float(y.max()) + _WIDEST)
+
+    def predict(self, X: Array) -> Array:
+        """Return predictions [n] of features X [n, at least n_features]."""
+        X = X[:, : self.n_features]
+        with threadpool_limits(1):
+            mean = np.asarray(self.trees.predict(X), dtype=float)
+        if self.process is not None:
+            mean = (mean + self.process.predict(X)) / 2
+        return np.asarray(np.clip(mean, self.low, self.high), dtype=float)
+
+
+def _process(X: Array, y: Array) -> GaussianProcess:
+    return GaussianProcess.fit(X, y, _N_CHOOSE, _N_STEPS, _MAX_PROCESS_ROWS)
+
+
+def _trees(n: int) -> Any:
+    from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
+
+    if n <= _FEW:
+        return ExtraTreesRegressor(_N_TREES, max_features=_SHARE_OF_FEATURES, random_state=0, n_jobs=1)
+    return HistGradientBoostingRegressor(
+        max_iter=200 if n <= _MANY else 400,
+        learning_rate=0.08,
+        max_leaf_nodes=16,
+        min_samples_leaf=5,
+        max_features=0.4,
+        l2_regularization=1.0,
+        early_stopping=False,
+        random_state=0,
+    )

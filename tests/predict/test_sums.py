@@ -1,0 +1,110 @@
+"""Regressions on traced networks: laws that they must find, layers that were never measured alone."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hwopt.errors import InvalidInput
+from hwopt.network import trace
+from hwopt.predict.layer_sum import LayerSum
+from hwopt.predict.network_regression import (
+    NetworkRegression,
+    layer_class,
+    relative_least_squares,
+    traced_features,
+)
+
+
+def block(rng):
+    c, wide, kernel = (int(rng.integers(4, 64)), int(rng.integers(4, 128)), int(rng.choice([3, 5])))
+    with torch.device("meta"):
+        depthwise = nn.Conv2d(wide, wide, kernel, padding=kernel // 2, groups=wide, bias=False)
+        body = nn.Sequential(nn.Conv2d(c, wide, 1, bias=False), nn.ReLU(), depthwise, nn.Conv2d(wide, c, 1))
+    return trace(body, (c, *[int(rng.integers(4, 32))] * 2))
+
+
+RNG = np.random.default_rng(0)
+GRAPHS = [block(RNG) for _ in range(90)]
+KNOWN, NEW = GRAPHS[:60], GRAPHS[60:]
+
+
+def law(layer):
+    """Seconds of a layer: twice as slow an operation where it is depthwise."""
+    per_flop = 4e-10 if layer_class(layer) == "conv2d depthwise" else 1e-10
+    return per_flop * layer.flops + 1e-10 * layer.bytes + 1e-5
+
+
+LAYERS = [np.array([law(layer) for layer in graph.layers]) for graph in GRAPHS]
+TOTALS = np.array([3e-4 + own.sum() for own in LAYERS])
+FITTED = LayerSum().fit(KNOWN, TOTALS[:60])
+
+
+def test_blocks_that_were_not_seen_are_predicted_from_totals():
+    assert np.abs(FITTED.predict(NEW) / TOTALS[60:] - 1).mean() < 0.01
+    assert FITTED.unseen < 0.01
+
+
+def test_layers_that_were_never_measured_alone_are_told_apart():
+    predicted = FITTED.predict_layers(NEW)
+    share = np.array([own[2] / own.sum() for own in predicted])  # of the depthwise layer
+    truth = np.array([own[2] / own.sum() for own in LAYERS[60:]])
+    assert np.corrcoef(share, truth)[0, 1] > 0.9
+    assert FITTED.predict(NEW) == pytest.approx([FITTED.constant + own.sum() for own in predicted])
+    assert all((own > 0).all() for own in predicted)
+
+
+def test_an_operator_that_no_block_had_takes_the_shared_coefficients():
+    with torch.device("meta"):
+        pool = trace(nn.AvgPool2d(2), (16, 8, 8))
+    assert FITTED.predict([pool])[0] >= FITTED.constant > 0
+
+
+def test_totals_bend_where_a_sum_does_not():
+    bent = 3e-4 + np.array(
+        [sum(law(one) * (1 + 0.5 * (one.kernel_h == 5)) for one in g.layers) for g in GRAPHS]
+    )
+    fitted = LayerSum().fit(KNOWN, bent[:60])
+    assert np.abs(fitted.predict(NEW) / bent[60:] - 1).mean() < 0.04
+
+
+def test_network_regression_finds_a_law_of_counts_flops_and_bytes():
+    X, classes = traced_features(KNOWN)
+    X_new, _ = traced_features(NEW, classes)
+    model = NetworkRegression.fit(X, TOTALS[:60])
+    assert np.abs(model.predict(X_new) / TOTALS[60:] - 1).mean() < 0.01
+    power = 5 + np.log(X[:, 1])
+    fitted = NetworkRegression.fit(X, power, is_additive=False)
+    assert np.abs(fitted.predict(X_new) / (5 + np.log(X_new[:, 1])) - 1).mean() < 0.02
+
+
+def test_traced_features_are_counts_flops_and_bytes_of_all_and_of_each_class():
+    X, classes = traced_features(KNOWN)
+    assert classes == ("conv2d 1x1", "conv2d depthwise", "relu")
+    graph = KNOWN[0]
+    assert X[0, :3].tolist() == [4, graph.flops, sum(layer.bytes for layer in graph.layers)]
+    assert X[:, 3].tolist() == [2] * 60 and X[:, 6].tolist() == [1] * 60
+    assert X[:, 4:13:3].sum(axis=1) == pytest.approx(X[:, 1])
+
+
+def test_rare_classes_count_among_all_layers_alone():
+    with torch.device("meta"):
+        rare = trace(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid()), (3, 4, 4))
+    X, classes = traced_features([*KNOWN, rare])
+    assert "sigmoid" not in classes and X[-1, 0] == 2
+
+
+def test_least_squares_weigh_relative_errors_and_no_weight_is_negative():
+    X = np.array([[1.0, 0.0], [2.0, 1.0], [1000.0, 3.0], [500.0, 2.0]])
+    weights = relative_least_squares(X, 2 + 3 * X[:, 0])
+    assert weights == pytest.approx([2, 3, 0], rel=0.01, abs=0.05)
+    assert (relative_least_squares(X, 1e4 - 3 * X[:, 0]) >= 0).all()
+
+
+@pytest.mark.parametrize("fit", [lambda y: LayerSum().fit(KNOWN[: len(y)], y),
+                                 lambda y: NetworkRegression.fit(np.ones((len(y), 2)), y)])  # fmt: skip
+def test_too_few_or_impossible_measurements_are_errors(fit):
+    with pytest.raises(InvalidInput, match="7 (networks|blocks) to fit on; at least 8 are needed"):
+        fit(np.ones(7))
+    with pytest.raises(InvalidInput, match="not positive and finite"):
+        fit(np.array([1.0] * 9 + [0.0]))
