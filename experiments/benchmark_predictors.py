@@ -93,8 +93,6 @@ def convolutions(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
             small = rows.sample(SAMPLE, random_state=seed).sort_index().reset_index(drop=True)
             for n, chosen in ((len(rows), rows), (SAMPLE, small)):
                 for method in METHODS:
-                    if method == "neuralpower" and n > SAMPLE and seed:
-                        continue  # a minute a fit
                     for has_drift in (False, True):
                         head = {"data": str(device), "n_rows": n, "method": method, "metric": "time_s"}
                         head |= {"drift": "modelled" if has_drift else "ignored", "seed": seed}
@@ -264,8 +262,6 @@ def profile(_: Path, seeds: int) -> Iterator[dict[str, Any]]:
     y, kinds = rows["time_s"].to_numpy(), rows["kind"].to_numpy(dtype=str)
     for seed in range(seeds):
         for method in METHODS:
-            if method == "neuralpower" and seed:
-                continue  # minutes a fit
 
             def predictor(train: Any, test: Any, method: str = method) -> Callable[[], dict[str, Array]]:
                 model = make_model(method).fit(rows.iloc[train].reset_index(drop=True), ceilings)
