@@ -131,7 +131,8 @@ def canonical(operations: Sequence[str]) -> str:
         for (i, k), name in zip(EDGES, operations, strict=True):
             if k == j and name != "none" and nodes[i] != "0":
                 terms.append(nodes[i] if name == "skip_connect" else f"{name}({nodes[i]})")
-        nodes.append(f"({'+'.join(sorted(terms))})" if terms else "0")
+        node = "+".join(sorted(terms)) or "0"
+        nodes.append(f"({node})" if len(terms) > 1 else node)
     return nodes[-1]
 
 

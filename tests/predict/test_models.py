@@ -8,6 +8,7 @@ from hwopt.device.ceilings import Ceilings
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.predict import model_names, register_model
 from hwopt.predict.accuracy import error_figures, kendall_tau
+from hwopt.predict.hybrid import tile_features
 from hwopt.predict.lasso import fit_lasso
 from hwopt.predict.models import LayerPrediction, Roofline, bound_s, make_model
 from tests.device.profiles import CEILINGS, layer_rows
@@ -136,3 +137,16 @@ def test_error_figures_by_hand():
     assert figures["bias"] == pytest.approx((1.1 * 0.9) ** (1 / 3) - 1)
     assert error_figures([], [])["n"] == 0 and np.isnan(error_figures([], [])["mape"])
     assert np.isnan(kendall_tau(np.ones(3), np.arange(3.0)))
+
+
+def test_tile_features_of_a_convolution_by_hand():
+    row = (
+        TRAIN[TRAIN["kind"] == "conv2d"]
+        .head(1)
+        .assign(batch=2, in_channels=24, out_channels=48, out_h=5, out_w=8, groups=1)
+    )  # a matrix product of 80 rows and 48 columns
+    vain = np.log2([64 / 48, 64 / 48, 128 / 48, 32 / 24, 128 / 80])
+    squares = np.log2([6 / 5 * 1, 8 / 5 * 1, 6 / 5 * 12 / 8])
+    blocks = np.log2([1 * 1, 2 * 1, 1 * 2, 1 * 2])  # 128 x 128, 64 x 64, 128 x 32; Winograd's 8 of 32 tiles
+    expected = [*vain, *squares, *blocks, 1, 1, 1, 1]
+    assert tile_features(row)[0] == pytest.approx(expected)
