@@ -266,13 +266,14 @@ class Store:
         with self._explained():
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
             try:
-                if is_new and not read_only:
-                    connection.execute("PRAGMA journal_mode = WAL")
+                if is_new and not read_only:  # in one transaction: there is no moment with half a study
                     connection.executescript(
                         f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
                         f"PRAGMA user_version = {FORMAT}; COMMIT;"
                     )
                 self._check(connection)
+                if not read_only:
+                    connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.execute(f"PRAGMA query_only = {int(read_only)}")
