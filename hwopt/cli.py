@@ -97,7 +97,7 @@ def profile(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Inputs in one pass.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the device; its model if absent.")] = None,
-    seed: Annotated[int, typer.Option(help="Of what is sampled.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is sampled.")] = 0,
     precision: Annotated[
         str, typer.Option(help="Of a GPU: default (PyTorch's own), ieee (no TF32), bfloat16.")
     ] = "default",

@@ -7,17 +7,18 @@
 Timing comes right after the window, so that time and power are of the same hot, loaded device.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from hwopt.device.accelerator import Accelerator, DeviceLost, Job, Loop, Unrunnable
-from hwopt.device.energy import EnergyReading, SensorPlan, measure_energy
+from hwopt.device.energy import HARMFUL, EnergyReading, SensorPlan, measure_energy
 from hwopt.device.meters.meter import DeviceState, Meter, SensorError
 from hwopt.device.statistics import steady_median
 
 Row = dict[str, Any]
+_THROTTLED_SHARE = 0.01  # of a row's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Precautions:
     second_window_share: float = 0.1
     half_width: float = 0.01  # of a median's confidence interval, relative: timing goes on until then
     agreement: float = 0.03  # beyond which there is no number
+    window_agreement: float = 0.05  # that a pass in the window must have with one timed after it
 
 
 @dataclass
@@ -58,25 +60,43 @@ class Bench:
         except Unrunnable as reason:
             return _without_figures(str(reason), mode)
         try:
-            before = self._state()
+            before, begin_s = self._state(), self.accelerator.clock.now()
             is_steady = len(job.graph.layers) == 1
             reading = self._energy(loop, wants_energy, window_s, is_steady)
-            row = self._timed(loop) | _energy_columns(reading)
-            return row | self._surroundings(before, self._state())
+            row = self._timed(loop)
+            row |= _energy_columns(self._checked(reading, row["time_s"]))
+            return row | self._surroundings(before, self._state(), self.accelerator.clock.now() - begin_s)
         except Unrunnable as reason:
             return _without_figures(str(reason), mode)
         finally:
             loop.close()
 
     def _energy(self, loop: Loop, wants_energy: bool, window_s: float, is_steady: bool) -> EnergyReading:
-        if self.meter is None:
-            return EnergyReading.refused("no_sensor", self.no_energy)
-        if not wants_energy:
-            return EnergyReading.refused("not_planned")
+        if self.meter is None or not wants_energy:
+            self._preroll(loop)
+            code = "not_planned" if self.meter is not None else "no_sensor"
+            return EnergyReading.refused(code, self.no_energy)
         n_windows = 2 if self._rng.random() < self.precautions.second_window_share else 1
         return measure_energy(
             loop, self.meter, self.accelerator.clock, self.plan, window_s, n_windows, is_steady
         )
+
+    def _preroll(self, loop: Loop) -> None:
+        """Load the device as a window does, so that all rows are timed in the same state."""
+        end_s = self.accelerator.clock.now() + self.plan.preroll_s
+        while self.accelerator.clock.now() < end_s:
+            loop.replay()
+        loop.synchronize()
+
+    def _checked(self, reading: EnergyReading, time_s: float | None) -> EnergyReading:
+        """Refuse energy of another work than the one that was timed, such as of a device kept waiting."""
+        if reading.loop_time_s is None or time_s is None:
+            return reading
+        ratio = reading.loop_time_s / time_s
+        if abs(ratio - 1) <= self.precautions.window_agreement:
+            return reading
+        detail = f"a pass took {ratio:.3f} of its time"
+        return replace(reading, status="suspect", reason="unsteady", detail=detail)
 
     def _timed(self, loop: Loop) -> Row:
         """Return the columns of time and memory."""
@@ -99,8 +119,8 @@ class Bench:
             return row | {"time_s": None, "status": "contended", "time_reason": reason}
         return row
 
-    def _surroundings(self, before: DeviceState, after: DeviceState) -> Row:
-        """Return clocks, heat and throttling; another process on the device takes the figures away."""
+    def _surroundings(self, before: DeviceState, after: DeviceState, seconds: float) -> Row:
+        """Return clocks, heat and throttling; heat and other processes take the figures away."""
         throttled = [
             cause
             for cause, seconds in after.throttled_s.items()
@@ -111,11 +131,16 @@ class Bench:
             "temperature_c": after.temperature_c,
             "throttled": " ".join(throttled),
         }
+        grown_s = {
+            cause: after.throttled_s.get(cause, 0.0) - before.throttled_s.get(cause, 0.0) for cause in HARMFUL
+        }
+        hot = [cause for cause, grown in grown_s.items() if grown > _THROTTLED_SHARE * seconds]
         n_others = max(before.n_other_processes or 0, after.n_other_processes or 0)
         if n_others:
             reason = f"{n_others} other processes computed on the device"
-            none = {"power_w": None, "energy_j": None, "energy_reason": f"other_process: {reason}"}
-            row |= {"time_s": None, "status": "contended", "time_reason": reason, **none}
+            return row | _taken_away("other_process", reason)
+        if hot:
+            return row | _taken_away("throttled", f"{' and '.join(hot)} held the clocks down")
         return row
 
     def _state(self) -> DeviceState:
@@ -125,6 +150,12 @@ class Bench:
             return self.meter.state()
         except SensorError as error:
             raise DeviceLost(str(error)) from error
+
+
+def _taken_away(code: str, reason: str) -> Row:
+    none = {"time_s": None, "power_w": None, "energy_j": None, "idle_subtracted_energy_j": None}
+    reasons = {"time_reason": reason, "energy_reason": f"{code}: {reason}"}
+    return {**none, **reasons, "status": "contended", "energy_uncertainty": None, "energy_status": "failed"}
 
 
 def _energy_columns(reading: EnergyReading) -> Row:

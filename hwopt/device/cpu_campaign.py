@@ -56,9 +56,8 @@ class CpuCampaign:
         self.pool = OperandPool(rotation_bytes, self.protocol.max_sets)
         patience_s = _PATIENCE * self.deadline.budget_s
         self.watch = Watch(self.folder / REPEAT_FILE, self.protocol, patience_s, self.accepts_busy)
-        self.energy_reason = (
-            energy_reason(probe_sensors(), "rapl") or "attribution of RAPL to one core is not done"
-        )
+        reason = energy_reason(probe_sensors(), "rapl") or "RAPL counts the package, and one core was used"
+        self.energy_reason = f"no_sensor: {reason}"
 
     def __enter__(self) -> "CpuCampaign":
         return self

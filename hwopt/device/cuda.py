@@ -10,7 +10,8 @@ restored. Called only where torch sees a GPU; the simulated accelerator answers 
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,10 +23,12 @@ from hwopt.device.operators import OperandPool, Recipe
 from hwopt.device.precision import Precision
 from hwopt.errors import InvalidInput
 
-_REPLAY_S = {"graph": 3.5e-3, "eager": 1e-3}  # of one replay, where a pass is shorter
-_MAX_PASSES = 2000  # nodes of a graph
+# Of one replay, where a pass is shorter. Eager ones are longer: reading a meter in between holds up the host.
+_REPLAY_S = {"graph": 3.5e-3, "eager": 10e-3}
+_MAX_PASSES = 2000  # of a graph
 _MAX_GRAPHS = 4
-_MAX_SETS = 256
+_MAX_SETS = 2048
+_CAPTURES_UNDERWAY = "captures_underway"  # what older torch says ever after a capture that failed
 _IN_FLIGHT = 4  # replays that the device has queued while a meter is read
 _PAUSE_S = 2e-4
 _N_WARMUP = 3
@@ -84,7 +87,7 @@ class CudaAccelerator:
 
     def wake(self) -> None:
         """Make the GPU's context, the first thing that shows on the device; later calls change nothing."""
-        with _reasons(self._device):
+        with _reasons():
             torch.cuda.set_device(self._device)
             torch.ones(1, device=self._device)
 
@@ -95,7 +98,7 @@ class CudaAccelerator:
             Unrunnable: with the reason: out of memory, no such kernel, shapes that do not fit.
             DeviceLost: where the GPU does not answer any more.
         """
-        with _reasons(self._device):
+        with _reasons():
             call = job.build()
             if isinstance(call, nn.Module):
                 call = call.to(self._device, self._precision.torch_dtype).eval()
@@ -110,7 +113,7 @@ class CudaAccelerator:
 
     def ceilings(self) -> dict[str, float]:
         """Return the best of some repetitions: a copy, matrix products, the smallest operator."""
-        with _reasons(self._device):
+        with _reasons():
             ones = torch.ones(1, device=self._device)
             smallest = CudaLoop(torch.relu, [(ones,)], "graph")
             found = {
@@ -125,8 +128,8 @@ class CudaAccelerator:
         return found
 
     def _matrix_rate(self, precision: Precision) -> float:
-        """Return the FLOPs a second of a large matrix product."""
-        switches = precision.set()
+        """Return the FLOPs a second of a large matrix product, in TF32 where convolutions may use it."""
+        switches = replace(precision, tf32_matmul=precision.tf32_matmul or precision.tf32_cudnn).set()
         try:
             shape, dtype = (_MATRIX_SIDE, _MATRIX_SIDE), precision.torch_dtype
             a, b = (torch.rand(shape, dtype=dtype, device=self._device) - 0.5 for _ in range(2))
@@ -154,9 +157,16 @@ class CudaLoop:
             self._pass()
         self.memory_bytes: int | None = self._peak_bytes()
         pass_s = min(self._time(self._pass, _N_WARMUP))
-        self.n_passes = min(max(1, round(_REPLAY_S[mode] / pass_s)), _MAX_PASSES)
-        self._graphs = self._capture() if mode == "graph" else []
         self._n_launched, self._n_done = 0, 0
+        self._graphs: list[torch.cuda.CUDAGraph] = []
+        self.n_passes = _n_passes(self.mode, pass_s)
+        if mode == "graph":
+            self._graphs = self._capture(1)
+            if self._graphs:  # a graph's passes follow each other faster than those that the host calls
+                self.n_passes = _n_passes(mode, min(self.time_replays(_N_WARMUP)))
+                self._graphs = self._capture(_MAX_GRAPHS)
+            else:
+                self.n_passes = _n_passes(self.mode, pass_s)
         self._in_flight: deque[Any] = deque()
 
     def _pass(self) -> None:
@@ -179,9 +189,13 @@ class CudaLoop:
             own += [*self._call.parameters(), *self._call.buffers()]
         return torch.cuda.max_memory_allocated() - before + sum(tensor.nbytes for tensor in own)
 
-    def _capture(self) -> list[torch.cuda.CUDAGraph]:
-        """Return graphs that together take all operand sets in turn; none where capture fails."""
-        n_graphs = min(_MAX_GRAPHS, -(-len(self._sets) // self.n_passes))
+    def _capture(self, most: int) -> list[torch.cuda.CUDAGraph]:
+        """Return graphs that together take all operand sets in turn; none where capture fails.
+
+        Raises:
+            DeviceLost: where torch cannot capture anything in this process any more.
+        """
+        n_graphs = min(most, -(-len(self._sets) // self.n_passes))
         graphs: list[torch.cuda.CUDAGraph] = []
         try:
             for _ in range(n_graphs):
@@ -189,8 +203,12 @@ class CudaLoop:
                 with torch.cuda.graph(graph, pool=graphs[0].pool() if graphs else None):
                     self._passes()
                 graphs.append(graph)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             torch.cuda.synchronize()
+            if _CAPTURES_UNDERWAY in str(error):
+                raise DeviceLost("an earlier capture that failed left torch unusable") from error
             self.mode, self.mode_reason = "eager", f"no graph: {_first_line(error)}"
             return []
         return graphs
@@ -204,18 +222,20 @@ class CudaLoop:
 
     def replay(self) -> None:
         """Have the GPU run one more replay, unless some are queued."""
-        self._collect()
-        if len(self._in_flight) >= _IN_FLIGHT:
-            time.sleep(_PAUSE_S)
-            return
-        self._launch()
-        event = _Event()
-        event.record()
-        self._in_flight.append(event)
+        with _reasons():
+            self._collect()
+            if len(self._in_flight) >= _IN_FLIGHT:
+                time.sleep(_PAUSE_S)
+                return
+            self._launch()
+            event = _Event()
+            event.record()
+            self._in_flight.append(event)
 
     def n_replayed(self) -> int:
         """Return how many replays the GPU has finished through `replay`."""
-        self._collect()
+        with _reasons():
+            self._collect()
         return self._n_done
 
     def _collect(self) -> None:
@@ -225,8 +245,9 @@ class CudaLoop:
 
     def synchronize(self) -> None:
         """Wait until the GPU has nothing left to do."""
-        torch.cuda.synchronize()
-        self._collect()
+        with _reasons():
+            torch.cuda.synchronize()
+            self._collect()
 
     def time_replays(self, n: int) -> list[float]:
         """Return the seconds of one pass in each of n replays, back to back, shape [n]."""
@@ -238,19 +259,26 @@ class CudaLoop:
 
     def _time(self, step: Callable[[], None], n: int) -> list[float]:
         """Return the seconds between the ends of steps, after one that is not counted, shape [n]."""
-        events = [_Event(enable_timing=True) for _ in range(n + 1)]
-        torch.cuda.synchronize()
-        for event in events:
-            step()
-            event.record()
-        torch.cuda.synchronize()
-        return [begin.elapsed_time(end) * 1e-3 for begin, end in zip(events, events[1:], strict=False)]
+        with _reasons():
+            events = [_Event(enable_timing=True) for _ in range(n + 1)]
+            torch.cuda.synchronize()
+            for event in events:
+                step()
+                event.record()
+            torch.cuda.synchronize()
+            return [begin.elapsed_time(end) * 1e-3 for begin, end in zip(events, events[1:], strict=False)]
 
     def close(self) -> None:
-        """Free graphs, operands and the callable, and give what is cached back."""
-        torch.cuda.synchronize()
+        """Free graphs, operands and the callable, whatever state the GPU is in."""
+        with suppress(RuntimeError):
+            torch.cuda.synchronize()
         self._graphs, self._sets, self._call = [], [], _nothing
         self._in_flight.clear()
+
+
+def _n_passes(mode: str, pass_s: float) -> int:
+    """Return how many passes make a replay."""
+    return min(max(1, round(_REPLAY_S[mode] / pass_s)), _MAX_PASSES)
 
 
 def _nothing(*operands: Any) -> None:
@@ -258,7 +286,7 @@ def _nothing(*operands: Any) -> None:
 
 
 @contextmanager
-def _reasons(device: torch.device) -> Iterator[None]:
+def _reasons() -> Iterator[None]:
     """Turn what torch raises into Unrunnable, or DeviceLost where the GPU then does not answer at all."""
     try:
         yield
@@ -267,7 +295,7 @@ def _reasons(device: torch.device) -> Iterator[None]:
         raise Unrunnable("out of memory on the GPU") from None
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         try:
-            torch.cuda.synchronize(device)
+            torch.cuda.synchronize()
         except RuntimeError as lost:
             raise DeviceLost(f"the GPU does not answer any more: {_first_line(lost)}") from error
         raise Unrunnable(f"{type(error).__name__}: {_first_line(error)}") from error

@@ -28,8 +28,8 @@ from hwopt.device.meters.meter import REASONS, Clock, DeviceState, Meter, Sensor
 from hwopt.device.meters.plan import SensorPlan
 from hwopt.device.meters.window import MIN_UPDATES, Window, WindowTaker
 
-__all__ = ["EnergyReading", "SensorPlan", "measure_energy"]
-_HARMFUL = ("thermal", "hardware_thermal", "power_brake")  # a power limit is part of the device, heat is not
+__all__ = ["HARMFUL", "EnergyReading", "SensorPlan", "measure_energy"]
+HARMFUL = ("thermal", "hardware_thermal", "power_brake")  # a power limit is part of the device, heat is not
 _THROTTLED_SHARE = 0.01  # of the time
 
 
@@ -183,7 +183,7 @@ def _doubt(
         return "other_process", f"{n_others} other processes computed on the device"
     seconds = sum(window.seconds for window in windows)
     possible_s = 2 * (seconds + len(windows) * plan.preroll_s)  # a counter that grew by more is another one
-    for cause in _HARMFUL:
+    for cause in HARMFUL:
         if _THROTTLED_SHARE * seconds < throttled_s.get(cause, 0.0) <= possible_s:
             return (
                 "throttled",

@@ -1,7 +1,7 @@
 """The folder of a profile before measuring: its device.json, and what an interrupted run left in it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,41 +14,71 @@ from hwopt.device.cpu import Protocol, Work, time_works
 from hwopt.device.device_file import DEVICE_FILE, PROTOCOL_VERSION, read_info, write_info
 from hwopt.device.machine import describe_cpu, describe_software, last_level_cache_bytes
 from hwopt.device.meters.probe import probe_sensors
-from hwopt.device.profile import NETWORK_FILE, NETWORK_LAYER_FILE
+from hwopt.device.profile import (
+    LAYER_FILE,
+    NETWORK_FILE,
+    NETWORK_LAYER_FILE,
+    ORACLE_FILE,
+    REPEAT_FILE,
+)
 from hwopt.device.rows import drop_cut_line, write_cells
 from hwopt.device.textfile import Cells, read_cells, shown
 from hwopt.errors import InvalidInput
 
 Info = dict[str, Any]
 
+_ROW_FILES = (LAYER_FILE, NETWORK_FILE, NETWORK_LAYER_FILE, ORACLE_FILE, REPEAT_FILE)
 _MAX_ROTATION_BYTES = 512 * 2**20
 _MATRIX_SIDE = 1024
 
 
-def open_folder(folder: Path, describe: Callable[[], dict[str, Any]], model: str, precision: str) -> Info:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a run wants to measure: model of the device, precision, name if one was given, seed."""
+
+    model: str
+    precision: str
+    name: str | None
+    seed: int
+
+
+def open_folder(folder: Path, describe: Callable[[], dict[str, Any]], asked: Asked) -> Info:
     """Create the folder with its device.json, or check that this device goes on with the one that is there.
 
     Args:
         folder: of the profile.
         describe: measures what device.json holds; called for a new folder only.
-        model: of the device, as `hardware.model` of device.json.
-        precision: as `settings.precision`.
+        asked: what the run wants; a folder of anything else is not continued.
 
     Returns:
         The contents of device.json.
+
+    Raises:
+        InvalidInput: for a folder of something else than this profile.
     """
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(f"{folder} is a file; a profile is a folder")
     folder.mkdir(parents=True, exist_ok=True)
+    _drop_empty_files(folder)
     if (folder / DEVICE_FILE).exists():
         info = read_info(folder / DEVICE_FILE)
-        _check_same_device(folder, info, model, precision)
+        _check_same_device(folder, info, asked)
         _check_rotation(folder / DEVICE_FILE, info)
         drop_orphans(folder)
         return info
+    if any(path.name != f"{DEVICE_FILE}.part" for path in folder.iterdir()):
+        raise InvalidInput(f"{folder} holds other files and no {DEVICE_FILE}; measure into its own folder")
     info = describe()
     write_info(folder, info)
     return info
+
+
+def _drop_empty_files(folder: Path) -> None:
+    """Remove the files of rows that a run left without even their first line."""
+    for name in _ROW_FILES:
+        path = folder / name
+        if path.is_file() and path.stat().st_size == 0:
+            path.unlink()
 
 
 def describe_cpu_device(name: str | None, seed: int, protocol: Protocol, allocator: str) -> Info:
@@ -79,6 +109,18 @@ def describe_cpu_device(name: str | None, seed: int, protocol: Protocol, allocat
     }
 
 
+def improve_ceilings(folder: Path, info: Info) -> Info:
+    """Measure a CPU's ceilings once more and keep the best of all runs: a busy machine shows lower ones."""
+    protocol = Protocol(rotation_bytes=info["settings"]["protocol"]["rotation_bytes"])
+    before, now = info["ceilings"], asdict(measure_ceilings(protocol))
+    best = {name: (min if name == "launch_s" else max)(before[name], value) for name, value in now.items()}
+    if best == {name: before[name] for name in best}:
+        return info
+    info = {**info, "ceilings": {**before, **best}}
+    write_info(folder, info)
+    return info
+
+
 def measure_ceilings(protocol: Protocol) -> Ceilings:
     """Time a large copy, a large matrix product and the smallest operator on the current thread."""
     source = torch.rand(protocol.rotation_bytes // 4)
@@ -98,18 +140,22 @@ def measure_ceilings(protocol: Protocol) -> Ceilings:
     )
 
 
-def _check_same_device(folder: Path, info: Mapping[str, Any], model: str, precision: str) -> None:
+def _check_same_device(folder: Path, info: Mapping[str, Any], asked: Asked) -> None:
     here = {
         "protocol": PROTOCOL_VERSION,
-        "processor": model,
+        "processor": asked.model,
         "torch": describe_software().get("torch"),
-        "precision": precision,
+        "precision": asked.precision,
+        "seed": asked.seed,
+        "name": asked.name or info["name"],
     }
     there = {
         "protocol": info["protocol_version"],
         "processor": info.get("hardware", {}).get("model"),
         "torch": info.get("software", {}).get("torch"),
         "precision": info.get("settings", {}).get("precision", "default"),
+        "seed": info.get("settings", {}).get("seed", asked.seed),
+        "name": info["name"],
     }
     for what, value in here.items():
         if there[what] != value:

@@ -18,9 +18,9 @@ from hwopt.device.adaptive import adaptive_picks
 from hwopt.device.bench import Bench
 from hwopt.device.campaign import Deadline, Progress, trace_candidate
 from hwopt.device.characterise import characterise
-from hwopt.device.device_file import PROTOCOL_VERSION
+from hwopt.device.device_file import PROTOCOL_VERSION, write_info
 from hwopt.device.energy import SensorPlan
-from hwopt.device.folder import open_folder
+from hwopt.device.folder import Asked, open_folder
 from hwopt.device.gpu_campaign import CampaignStopped, GpuCampaign, Policy, operator_job, sentinels
 from hwopt.device.machine import describe_software
 from hwopt.device.meters.meter import SensorError
@@ -144,10 +144,10 @@ def profile_gpu(
         info = open_folder(
             folder,
             lambda: describe_gpu(opened, precision, name, seed, progress, _SENSOR_SHARE * budget_s),
-            accelerator.name,
-            precision.name,
+            Asked(accelerator.name, precision.name, name, seed),
         )
         opened.open_context()
+        info = _with_waves(folder, info, opened, precision, _SENSOR_SHARE * budget_s)
         bench = Bench(accelerator, opened.meter, _plan_of(info), opened.no_energy, seed=seed)
         campaign = GpuCampaign(folder, info, bench, deadline, progress, policy or Policy())
         base, more = choose_operators(n_operators, seed, networks, precision.dtype)
@@ -194,6 +194,7 @@ def describe_gpu(
         "kind": "gpu",
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": accelerator.describe(),
+        "limits": opened.meter.settings() if opened.meter else {},
         "software": describe_software(),
         "sensors": [asdict(sensor) for sensor in probe_sensors()],
         "settings": {**precision.settings(), "mode": "layers as graphs, networks both ways", "seed": seed},
@@ -216,8 +217,24 @@ def _characterise(opened: Opened, precision: Precision, budget_s: float) -> dict
     except SensorError as error:
         if error.code == "device_lost":
             raise DeviceLost(str(error)) from error
+        if error.code == "other_process":
+            raise
         return {"reason": str(error)}
     return report.as_dict()
+
+
+def _with_waves(
+    folder: Path, info: dict[str, Any], opened: Opened, precision: Precision, budget_s: float
+) -> dict[str, Any]:
+    """Characterise the sensor again where a first, short run had no time for square waves."""
+    sensor = info.get("sensor", {})
+    if opened.meter is None or sensor.get("waves") or budget_s < _SENSOR_S / 2:
+        return info
+    before_w = sensor.get("idle_before_context_w")
+    again = {**_characterise(opened, precision, budget_s), "idle_before_context_w": before_w}
+    info = {**info, "sensor": again}
+    write_info(folder, info)
+    return info
 
 
 def _plan_of(info: Mapping[str, Any]) -> SensorPlan:

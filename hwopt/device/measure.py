@@ -16,7 +16,8 @@ import numpy as np
 from hwopt.device.campaign import Deadline, Progress, trace_candidate
 from hwopt.device.cpu import Protocol, Work, keep_freed_memory, one_thread_without_gradients
 from hwopt.device.cpu_campaign import OPERATOR_SHARE, CpuCampaign, memory_of
-from hwopt.device.folder import describe_cpu_device, open_folder
+from hwopt.device.device_file import DEVICE_FILE, check_device_name
+from hwopt.device.folder import Asked, describe_cpu_device, improve_ceilings, open_folder
 from hwopt.device.machine import describe_cpu
 from hwopt.device.memory import MemoryMeter
 from hwopt.device.networks import Candidate, choose_gpu_networks, choose_networks
@@ -68,7 +69,11 @@ def profile_device(
         InvalidInput: for another device, or a folder that holds another device's measurements.
         CampaignStopped: a GPU was lost; what was measured is kept.
     """
-    _check_arguments(budget_s, batch_size, on_busy)
+    _check_arguments(budget_s, batch_size, seed, on_busy)
+    if name is not None:
+        check_device_name(name)
+    if not str(out_dir):
+        raise InvalidInput("out_dir is empty; give the folder of the profile")
     pinned = Precision.named(precision)
     report = progress or _silent
     rng = np.random.default_rng([seed, 0])
@@ -88,12 +93,13 @@ def profile_device(
     deadline = Deadline(budget_s)
     with one_thread_without_gradients():
         allocator = keep_freed_memory()
+        is_resumed = (Path(out_dir) / DEVICE_FILE).exists()
         info = open_folder(
             Path(out_dir),
             lambda: describe_cpu_device(name, seed, Protocol(), allocator),
-            str(describe_cpu()["model"]),
-            precision,
+            Asked(str(describe_cpu()["model"]), precision, name, seed),
         )
+        info = improve_ceilings(Path(out_dir), info) if is_resumed else info
         accepts = on_busy == "accept"
         with CpuCampaign(Path(out_dir), info, deadline, report, accepts_busy=accepts) as session:
             session.measure_operators(_operators(budget_s, seed, space, batch_sizes, networks))
@@ -102,10 +108,16 @@ def profile_device(
     return DeviceProfile.load(out_dir)
 
 
-def _check_arguments(budget_s: float, batch_size: int | None, on_busy: str) -> None:
-    if not 0 < budget_s <= _MAX_BUDGET_S:
+def _check_arguments(budget_s: float, batch_size: int | None, seed: int, on_busy: str) -> None:
+    if (
+        isinstance(budget_s, bool)
+        or not isinstance(budget_s, int | float)
+        or not 0 < budget_s <= _MAX_BUDGET_S
+    ):
         wanted = f"it must be positive, in seconds, at most {_MAX_BUDGET_S:g} (a week)"
         raise InvalidInput(f"budget_s = {budget_s}: {wanted}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InvalidInput(f"seed = {seed!r}: it must be a whole number from 0")
     if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
         raise InvalidInput(f"batch_size = {batch_size}: it must be a whole number from 1")
     if on_busy not in ("refuse", "accept"):

@@ -54,7 +54,7 @@ class OperandPool:
     """A block of numbers that all operands are slices of: filled once, and larger than the caches.
 
     Args:
-        n_bytes: size of the block, and so the least that the operand sets of a work span.
+        n_bytes: size of the block; the operand sets of a work span it, as far as `max_sets` allow.
         max_sets: most operand sets of a work.
         dtype: of the operands, other than whole numbers and truths.
         device: where the operands lie, for example "cuda:0".
@@ -73,20 +73,28 @@ class OperandPool:
         self._next = 0
 
     def sets(self, recipe: Recipe) -> list[tuple[Tensor, ...]]:
-        """Return operand sets that together span the block; at least two, all positive numbers."""
+        """Return operand sets that together span the block; at least two, all positive random numbers.
+
+        No two operands of a set share memory; what is larger than the block is made for the set.
+        """
         n_sets = min(self.max_sets, max(2, -(-self._block.numel() // max(recipe.n_elements, 1))))
         shapes = (*recipe.inputs, *recipe.weights)
-        return [
-            (*(self._take(shape) for shape in shapes), *(self._whole(whole) for whole in recipe.wholes))
-            for _ in range(n_sets)
-        ]
+        n = sum(prod(shape) + self._step for shape in shapes)
+        take = self._take if n <= self._block.numel() else self._make
+        found = []
+        for _ in range(n_sets):
+            if self._next + n > self._block.numel():
+                self._next = 0
+            numbers = [take(shape) for shape in shapes]
+            found.append((*numbers, *(self._whole(whole) for whole in recipe.wholes)))
+        return found
+
+    def _make(self, shape: Shape) -> Tensor:
+        numbers = torch.rand(shape, generator=self._generator, device=self.device)
+        return numbers.to(self.dtype) + 0.05
 
     def _take(self, shape: Shape) -> Tensor:
         n = prod(shape)
-        if n > self._block.numel():
-            return torch.full(shape, 0.5, dtype=self.dtype, device=self.device)
-        if self._next + n > self._block.numel():
-            self._next = 0
         operand = self._block[self._next : self._next + n].view(shape)
         self._next += -(-n // self._step) * self._step
         return operand

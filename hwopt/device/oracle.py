@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hwopt.device.operators import Unbuildable, recipe_of
+from hwopt.device.plausible import bound_s
 from hwopt.device.profile import NETWORK_KEY, DeviceProfile
 from hwopt.device.rows import LAYER_KEY
 from hwopt.device.sampling import Operator, key_of
@@ -19,6 +18,8 @@ from hwopt.network.layer import LayerGraph
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_MOST_UNMEASURED = 0.1  # of a network's least time, for its sum to stand for it
 
 
 def oracle_operators(graphs: Iterable[LayerGraph]) -> list[Operator]:
@@ -32,29 +33,39 @@ def oracle_operators(graphs: Iterable[LayerGraph]) -> list[Operator]:
 
 
 def oracle_sums(profile: DeviceProfile) -> "pd.DataFrame":
-    """Return the networks that have oracle rows, one row a network and mode.
+    """Return the test networks that have oracle rows, one row a network and mode.
 
     Columns: network, split, batch, dtype, mode; time_s and energy_j of the network; oracle_time_s and
-    oracle_energy_j, sums over its operators, NaN where an operator's figure is missing; n_operators;
-    n_unmeasured, those without a time of their own; time_ratio and energy_ratio, oracle over network.
+    oracle_energy_j, sums over its operators; n_operators; n_unmeasured, those without a time of their own;
+    unmeasured_share, of the network's least time by the ceilings; time_ratio and energy_ratio, oracle over
+    network. A sum is scaled up by what is unmeasured where that is at most a tenth, else it is NaN.
     """
-    key = list(LAYER_KEY)
-    layers = profile.network_layers.merge(
-        profile.oracle[[*key, "time_s", "energy_j"]], on=key, how="left", suffixes=("", "_oracle")
+    layers = profile.network_layers.copy()
+    layers["bound_s"] = bound_s(layers, profile.ceilings) + profile.ceilings.launch_s
+    measured = profile.oracle[[*LAYER_KEY, "time_s", "energy_j"]]
+    layers = layers.drop(columns=["time_s", "energy_j"], errors="ignore").merge(
+        measured, on=list(LAYER_KEY), how="left"
     )
-    layers = layers.rename(columns={"time_s_oracle": "time_s", "energy_j_oracle": "energy_j"})
     grouped = layers.groupby("network", sort=False)
-    sums = grouped[["time_s", "energy_j"]].sum(min_count=1).add_prefix("oracle_")
-    sums["n_operators"] = grouped.size()
+    sums = grouped.size().to_frame("n_operators")
     sums["n_unmeasured"] = grouped["time_s"].agg(lambda values: int(values.isna().sum()))
-    sums["n_without_energy"] = grouped["energy_j"].agg(lambda values: int(values.isna().sum()))
+    for metric in ("time_s", "energy_j"):
+        share = _share_without(layers, metric)
+        scaled = grouped[metric].sum(min_count=1) / (1 - share)
+        sums[f"oracle_{metric}"] = scaled.where(share <= _MOST_UNMEASURED)
+        sums["unmeasured_share"] = share if metric == "time_s" else sums["unmeasured_share"]
     table = profile.networks[[*NETWORK_KEY, "split", "time_s", "energy_j"]].merge(
         sums, left_on="network", right_index=True
     )
-    table = table[table["n_unmeasured"] < table["n_operators"]].reset_index(drop=True)
-    table.loc[table["n_unmeasured"] > 0, "oracle_time_s"] = np.nan
-    table.loc[table["n_without_energy"] > 0, "oracle_energy_j"] = np.nan
-    for metric in ("time", "energy"):
-        unit = {"time": "s", "energy": "j"}[metric]
-        table[f"{metric}_ratio"] = table[f"oracle_{metric}_{unit}"] / table[f"{metric}_{unit}"]
-    return table.drop(columns="n_without_energy")
+    has_rows = (table["split"] == "test") & (table["n_unmeasured"] < table["n_operators"])
+    table = table[has_rows].reset_index(drop=True)
+    for metric, column in (("time", "time_s"), ("energy", "energy_j")):
+        table[f"{metric}_ratio"] = table[f"oracle_{column}"] / table[column]
+    return table
+
+
+def _share_without(layers: "pd.DataFrame", metric: str) -> "pd.Series[float]":
+    """Return for each network which share of its least time is of layers without a figure."""
+    total = layers.groupby("network", sort=False)["bound_s"].sum()
+    missing = layers[layers[metric].isna()].groupby("network", sort=False)["bound_s"].sum()
+    return (missing.reindex(total.index).fillna(0.0) / total).astype(float)

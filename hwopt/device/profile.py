@@ -112,6 +112,8 @@ class DeviceProfile:
         has_oracle = os.path.lexists(folder / ORACLE_FILE)
         oracle = read_layers(folder / ORACLE_FILE, notes, ceilings) if has_oracle else _empty(LAYER_COLUMNS)
         repeats = read_repeats(folder / REPEAT_FILE, notes)
+        if info.get("is_simulated"):
+            notes.append("simulated: the law of no device; good for trying things out, not for predictions")
         notes += _note_devices(str(info["name"]), layers)
         notes += _note_network_layers(networks, network_layers)
         return cls(folder, info, layers, networks, network_layers, oracle, repeats, tuple(notes))
@@ -128,8 +130,9 @@ class DeviceProfile:
 
     @property
     def measured_layers(self) -> "pd.DataFrame":
-        """The layer rows that have a time."""
-        return self.layers[self.layers["time_s"].notna()].reset_index(drop=True)
+        """The layer rows that have a time, and none that its measurement refused."""
+        refused = self.layers["status"].isin(("contended", "failed"))
+        return self.layers[self.layers["time_s"].notna() & ~refused].reset_index(drop=True)
 
 
 def read_layers(

@@ -135,8 +135,12 @@ class DeviceModel:
         table = NetworkTable.of_profile(self.profile, measured)
         predicted = self.predict_layers(table.layers)
         totals = self.network_model.totals(table, predicted.values)
-        residuals = {}
-        for metric in totals:
+        residuals: dict[str, Array] = {}
+        for metric in self._metrics:
+            if metric not in totals:  # no network was measured at all
+                residuals[metric] = np.empty(0)
+                self.notes.append(f"{metric}: no measured network to calibrate on; it has no bound")
+                continue
             values = measured[metric].to_numpy(dtype=float)
             errors = np.log(values / totals[metric])
             if np.isfinite(errors).any():
@@ -145,6 +149,12 @@ class DeviceModel:
                 residuals[metric] = np.empty(0)
                 self.notes.append(f"{metric}: no measured network to calibrate on; it has no bound")
         return residuals, self._deviations(table, predicted)
+
+    @property
+    def _metrics(self) -> tuple[str, ...]:
+        """What this device's networks are predicted for."""
+        has_power = bool(self.profile.measured_layers["power_w"].notna().any())
+        return METRICS if has_power else ("time_s", "memory_bytes")
 
     def _networks(self, split: str, mode: str | None = None) -> "pd.DataFrame":
         """Return the networks of a split, in the model's own mode or another, that have a figure, [m]."""

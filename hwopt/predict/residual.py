@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 
 _FEW, _MANY = 300, 1500  # rows at which the learners change
 _N_TREES = 30
+_PROCESS_SHARE = 0.5  # of the Gaussian process in the mean
 _SHARE_OF_FEATURES = 0.5  # that each split looks at
 _N_CHOOSE, _N_STEPS = 350, 20  # of the Gaussian process
 _MAX_PROCESS_ROWS = 1000  # a prediction takes time in proportion
@@ -66,7 +67,7 @@ class Residual:
         with threadpool_limits(1):
             mean = np.asarray(self.trees.predict(X), dtype=float)
         if self.process is not None:
-            mean = (mean + self.process.predict(X)) / 2
+            mean += _PROCESS_SHARE * (self.process.predict(X) - mean)
         return np.asarray(np.clip(mean, self.low, self.high), dtype=float)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwopt.device.meters.meter import REASONS
 from hwopt.device.oracle import oracle_sums
 from hwopt.device.profile import DeviceProfile
 from hwopt.report.units import format_quantity
@@ -76,7 +77,11 @@ def _by_kind(layers: "pd.DataFrame") -> list[str]:
         for kind, group in layers.groupby("kind")
     ]
     rows.append(["all", *_counts(layers), _range(layers, "time_s"), _range(layers, "power_w")])
-    return _table(["kind", "rows", "with time", "with energy", "time", "power"], rows)
+    n_shared = int((layers["status"] == "shared").sum())
+    busy = (
+        [f"{n_shared} of them were accepted while others used the machine as well.", ""] if n_shared else []
+    )
+    return busy + _table(["kind", "rows", "with time", "with energy", "time", "power"], rows)
 
 
 def _by_source(networks: "pd.DataFrame") -> list[str]:
@@ -109,17 +114,17 @@ def _refusals(profile: DeviceProfile) -> list[str]:
     ):
         for metric, reason in (("time_s", "time_reason"), ("energy_j", "energy_reason")):
             refused = table[table[metric].isna()]
-            counts = refused[reason].map(_short).value_counts()
-            rows += [
-                [name, metric, str(n), _plain(str(text) or "no reason given")] for text, n in counts.items()
-            ]
-    return _table(["file", "figure", "rows", "reason"], rows) if rows else ["None."]
+            for _, alike in refused.groupby(refused[reason].map(_short)):
+                example = _plain(str(alike[reason].iloc[0]) or "no reason given")
+                rows.append([name, metric, str(len(alike)), example[:150]])
+    return _table(["file", "figure", "rows", "reason, of one of them"], rows) if rows else ["None."]
 
 
 def _short(reason: object) -> str:
-    """Return a reason without its numbers, so that alike ones count together."""
-    text = str(reason).partition(":")[0] if ": " in str(reason) else str(reason)
-    return "".join("#" if letter.isdigit() else letter for letter in text)[:100]
+    """Return the first words of a reason, by which alike ones count together: its numbers differ."""
+    code, _, _ = str(reason).partition(": ")
+    text = code if code in REASONS else str(reason)
+    return " ".join(word for word in text.split() if not any(letter.isdigit() for letter in word))[:60]
 
 
 def _repeatability(repeats: "pd.DataFrame") -> list[str]:

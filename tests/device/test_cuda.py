@@ -158,8 +158,9 @@ def test_closing_lets_go_of_operands_and_graphs(stream):
 @pytest.fixture
 def accelerator(stream, monkeypatch):
     properties = SimpleNamespace(
-        name="Fake GPU", L2_cache_size=2**20, total_memory=2**30, multi_processor_count=1, major=9, minor=0, uuid="12-34"
-    )  # fmt: skip
+        name="Fake GPU", L2_cache_size=2**20, total_memory=2**30, multi_processor_count=1, major=9, minor=0
+    )
+    properties.uuid = "12-34"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
@@ -203,9 +204,9 @@ def test_ceilings_are_rates_by_precision_a_bandwidth_and_two_floors(accelerator,
     stream.event_ms = 0.5
     with accelerator:
         found = accelerator.ceilings()
-    assert found["flops_per_s"] == found["flops_per_s_ieee"] == pytest.approx(2 * 8**3 / 0.25e-3, rel=0.01)
+    assert found["flops_per_s"] == found["flops_per_s_ieee"] == pytest.approx(2 * 8**3 / 0.025e-3, rel=0.01)
     assert {"flops_per_s_default", "flops_per_s_bfloat16", "eager_launch_s"} <= set(found)
-    assert found["bytes_per_s"] == pytest.approx(2 * 2**20 / 0.25e-3, rel=0.01)
+    assert found["bytes_per_s"] == pytest.approx(2 * 2**20 / 0.025e-3, rel=0.01)
     assert found["launch_s"] > 0
 
 
@@ -226,3 +227,44 @@ def test_a_gpu_that_torch_does_not_see_is_refused(monkeypatch):
 def test_an_unknown_precision_names_the_nearest():
     with pytest.raises(InvalidInput, match="no precision 'iee'; did you mean ieee"):
         Precision.named("iee")
+
+
+def test_a_graph_whose_passes_are_quicker_than_eager_ones_gets_more_of_them(stream):
+    def call(x):  # the host takes a millisecond to call it, the device a tenth
+        stream.enqueue(0.1 if stream.capturing is not None else 1.0)
+
+    loop = CudaLoop(call, SETS, "graph")
+    assert loop.n_passes == 35
+    assert loop.time_replays(3) == pytest.approx([1e-4] * 3)
+
+
+@pytest.mark.parametrize("step", ["replay", "time_replays", "time_eager", "n_replayed", "synchronize"])
+def test_a_device_lost_while_it_is_measured_is_named_and_closing_still_works(stream, step):
+    loop = CudaLoop(work(stream, 1.0), SETS, "graph")
+    stream.is_lost = True
+    steps = {"time_replays": lambda: loop.time_replays(2), "time_eager": lambda: loop.time_eager(2)}
+    if step in ("replay", "time_replays", "time_eager", "synchronize"):
+        with pytest.raises(DeviceLost, match="fallen off the bus"):
+            steps.get(step, getattr(loop, step))()
+    loop.close()
+
+
+def test_memory_that_runs_out_while_it_is_measured_is_a_reason(stream):
+    loop = CudaLoop(work(stream, 1.0), SETS, "eager")
+
+    def hungry(*operands):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    loop._call = hungry
+    with pytest.raises(Unrunnable, match="out of memory on the GPU"):
+        loop.time_eager(2)
+
+
+def test_a_process_that_cannot_capture_any_more_ends_instead_of_measuring_eagerly(stream, monkeypatch):
+    class Broken:
+        def __init__(self, graph, pool=None):
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+    monkeypatch.setattr(torch.cuda, "graph", Broken)
+    with pytest.raises(DeviceLost, match="left torch unusable"):
+        CudaLoop(work(stream, 1.0), SETS, "graph")

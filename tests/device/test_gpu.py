@@ -1,6 +1,7 @@
 """The whole way of a GPU's profile in virtual time: sensor, rows, resuming, loading, fitting; no GPU."""
 
 import json
+import shutil
 from functools import partial
 
 import pytest
@@ -132,3 +133,61 @@ def test_arguments_are_checked_before_anything_is_opened(tmp_path):
         with pytest.raises(InvalidInput, match=message):
             profile_device(tmp_path / "out", **{"device": "simulated", **change})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_continued_only_as_it_was_begun(folder, tmp_path):
+    for change, message in (
+        ({"seed": 3}, "with seed 0, and this is 3; measure into another folder"),
+        ({"name": "other"}, "with name 'simulated-gpu', and this is 'other'"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            profile_device(folder, device="simulated", **change)
+    (tmp_path / "README.md").write_text("# mine")
+    with pytest.raises(InvalidInput, match="holds other files and no device.json"):
+        profile_device(tmp_path, device="simulated")
+    assert (tmp_path / "README.md").read_text() == "# mine"
+
+
+@pytest.mark.parametrize("name", ["../../etc", "=cmd()", "", 7])
+def test_a_name_that_is_none_is_refused_before_anything_is_measured(tmp_path, name):
+    with pytest.raises(InvalidInput, match="name = "):
+        profile_device(tmp_path / "out", device="simulated", name=name)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("change", [{"seed": -1}, {"seed": 1.5}, {"budget_s": "2m"}, {"batch_size": 0}])
+def test_arguments_of_another_kind_are_refused(tmp_path, change):
+    (name,) = change
+    with pytest.raises(InvalidInput, match=f"{name} = "):
+        profile_device(tmp_path / "out", device="simulated", **change)
+
+
+def test_files_that_a_crash_left_without_a_line_are_begun_again(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "layers.csv").write_bytes(b"")
+    (copy / "repeats.csv").write_bytes(b"")
+    profiled(copy, budget_s=5.0)
+    assert len(DeviceProfile.load(copy).layers) > 0
+
+
+def test_a_profile_without_calibration_networks_gives_no_bound(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    lines = (copy / "networks.csv").read_text().splitlines(keepends=True)
+    (copy / "networks.csv").write_text("".join(line for line in lines if ",calibrate," not in line))
+    model = load_device(copy).model("paleo")
+    assert {metric: len(found) for metric, found in model.residuals.items()} == {
+        "time_s": 0, "power_w": 0, "energy_j": 0, "memory_bytes": 0,
+    }  # fmt: skip
+    assert any(note.startswith("energy_j: no measured network to calibrate on") for note in model.notes)
+
+
+def test_what_is_simulated_says_so_wherever_it_is_used(folder):
+    assert any(note.startswith("simulated: ") for note in DeviceProfile.load(folder).notes)
+
+
+def test_a_first_run_too_short_for_the_sensor_is_made_up_for(tmp_path):
+    profiled(tmp_path / "gpu", budget_s=40.0)
+    assert not json.loads((tmp_path / "gpu" / "device.json").read_text())["sensor"]["waves"]
+    profiled(tmp_path / "gpu", budget_s=400.0)
+    sensor = json.loads((tmp_path / "gpu" / "device.json").read_text())["sensor"]
+    assert sensor["waves"] and sensor["idle_before_context_w"] == pytest.approx(IDLE_W, rel=0.02)

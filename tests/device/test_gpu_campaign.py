@@ -10,7 +10,7 @@ from hwopt.device.accelerator import DeviceLost, Job
 from hwopt.device.architectures.small import Block, SmallCNN
 from hwopt.device.bench import Bench
 from hwopt.device.campaign import Deadline, trace_candidate
-from hwopt.device.gpu_campaign import GpuCampaign, Policy, sentinels
+from hwopt.device.gpu_campaign import GpuCampaign, Policy, operator_job, sentinels
 from hwopt.device.meters.nvml import NvmlMeter
 from hwopt.device.meters.plan import SensorPlan
 from hwopt.device.meters.simulated import Fault, SimulatedGpu, SimulatedNvml, VirtualClock
@@ -238,3 +238,45 @@ def test_an_operator_that_cannot_be_captured_is_timed_eagerly_and_says_so(tmp_pa
 
     loop = accelerator.prepare(Job("embedding", trace(Embedding(), (5,), 2), Embedding, ((2, 5),)))
     assert (loop.mode, loop.mode_reason[:9]) == ("eager", "no graph:")
+
+
+class SlowMeter:
+    """A meter whose readings keep the host from calling operators: the device waits meanwhile."""
+
+    def __init__(self, meter, accelerator):
+        self._meter, self._accelerator = meter, accelerator
+
+    def __getattr__(self, name):
+        return getattr(self._meter, name)
+
+    def energy_j(self):
+        self._accelerator.clock.sleep(5e-4)
+        return self._meter.energy_j()
+
+
+def test_energy_of_a_device_that_was_kept_waiting_is_refused(tmp_path):
+    setting = Setting(tmp_path / "gpu")
+    setting.meter = SlowMeter(setting.meter, setting.accelerator)
+    row = setting.campaign().bench.measure(operator_job(OPERATORS[0]), "graph", True, 0.3)
+    assert row["time_s"] is not None and "energy_j" not in row
+    assert row["energy_reason"].startswith("unsteady: a pass took 1.") and row["energy_status"] == "suspect"
+
+
+def test_rows_that_heat_slowed_have_no_figures(tmp_path):
+    setting = Setting(tmp_path / "gpu", faults=[Fault("throttle", cause="hardware_thermal")])
+    row = setting.campaign().bench.measure(operator_job(OPERATORS[0]), "graph", True, 0.3)
+    assert (row["time_s"], row["energy_j"], row["status"]) == (None, None, "contended")
+    assert row["time_reason"] == "hardware_thermal held the clocks down"
+
+
+def test_a_power_limit_belongs_to_the_device_and_takes_nothing_away(tmp_path):
+    setting = Setting(tmp_path / "gpu", faults=[Fault("throttle", cause="power_cap")])
+    row = setting.campaign().bench.measure(operator_job(OPERATORS[0]), "graph", True, 0.3)
+    assert row["time_s"] and row["energy_j"] and row["throttled"] == "power_cap"
+
+
+def test_rows_without_energy_are_timed_on_a_device_that_is_as_warm(tmp_path):
+    setting = Setting(tmp_path / "gpu")
+    begin = setting.accelerator.clock.now()
+    setting.campaign().bench.measure(operator_job(OPERATORS[0]), "graph", False, 0.3)
+    assert setting.accelerator.clock.now() - begin > PLAN.preroll_s

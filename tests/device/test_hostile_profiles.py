@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hwopt import cli
 from hwopt.device import device_file
 from hwopt.device.device_file import check_device_name, read_info
-from hwopt.device.folder import drop_orphans, open_folder
+from hwopt.device.folder import Asked, drop_orphans, open_folder
 from hwopt.device.profile import DeviceProfile
 from hwopt.errors import InvalidInput
 from hwopt.predict import load_device
@@ -326,7 +326,7 @@ def test_a_folder_is_not_continued_with_operands_of_any_size(copy, settings):
     with pytest.raises(
         InvalidInput, match="rotation_bytes = .*; wanted a whole number from 1 to 536,870,912"
     ):
-        open_folder(copy, dict, "here", "default")
+        open_folder(copy, dict, Asked("here", "default", None, 0))
 
 
 def mutated(content, changes):

