@@ -87,7 +87,7 @@ def test_network_coefficients_of_the_law_are_found(device):
     coefficients = device.model().network_model
     assert coefficients.matrix_scale == pytest.approx(0.9, abs=0.06)
     assert coefficients.other_scale == pytest.approx(0.9, abs=0.15)
-    assert coefficients.overhead == pytest.approx(5, abs=1.5)  # launch floors of 1 microsecond
+    assert coefficients.overhead == pytest.approx(5, abs=2)  # launch floors of 1 microsecond
     assert coefficients.power_scale == pytest.approx(1, abs=0.03)
 
 

@@ -56,17 +56,19 @@ def test_sums_over_a_networks_operators_are_set_beside_the_network(profile):
     assert row["time_ratio"] == pytest.approx(expected_s / measured, rel=1e-4)
 
 
-def test_a_network_with_an_operator_that_was_not_measured_has_no_sum(profile):
-    oracle = profile.oracle.copy()
-    oracle.loc[0, "time_s"] = np.nan
+@pytest.mark.parametrize("keeps", ["small", "large"])
+def test_a_sum_is_scaled_up_where_little_is_unmeasured_and_absent_where_much_is(profile, keeps):
+    oracle = profile.oracle.sort_values("time_s", ascending=keeps == "large").reset_index(drop=True)
+    oracle.loc[: len(oracle) // 2, "time_s"] = np.nan  # the quicker or the slower half
     changed = DeviceProfile(
         profile.folder, profile.info, profile.layers, profile.networks, profile.network_layers, oracle
     )
-    before, after = oracle_sums(profile), oracle_sums(changed)
-    lost = after["oracle_time_s"].isna()
-    assert lost.any() and (after.loc[lost, "n_unmeasured"] > 0).all()
-    assert after.loc[lost, "time_ratio"].isna().all()
-    assert before["oracle_time_s"].notna().all()
+    before, after = (oracle_sums(one).set_index("network") for one in (profile, changed))
+    assert before["oracle_time_s"].notna().all() and (before["unmeasured_share"] == 0).all()
+    ratio = after["oracle_time_s"] / before.loc[after.index, "oracle_time_s"]
+    assert (after["unmeasured_share"] > 0.1).equals(after["time_ratio"].isna())
+    assert ratio.dropna().between(0.95, 1.05).all()
+    assert ratio.isna().all() if keeps == "small" else ratio.notna().any()
 
 
 def test_the_report_counts_rows_and_says_how_well_they_repeat(profile):
