@@ -54,7 +54,7 @@ def profile_device(
         device: "cpu" (one thread), "cuda", "cuda:1", or "simulated": a GPU in virtual time, for dry runs.
         budget_s: seconds to spend; each call measures what is due next.
         space: measure operators around the layers of this space's networks, and random networks of it;
-            without one, random small CNNs and torchvision's.
+            without one, random small CNNs and torchvision's, and the test networks' operators one by one.
         batch_size: items a pass; where it is None, 1 with a space, and without one 1 and 8 on a CPU and 1 to
             128 on a GPU.
         seed: of the random choice of operators and networks.
@@ -101,10 +101,12 @@ def profile_device(
         )
         info = improve_ceilings(Path(out_dir), info) if is_resumed else info
         accepts = on_busy == "accept"
-        with CpuCampaign(Path(out_dir), info, deadline, report, accepts_busy=accepts) as session:
+        has_oracle = space is None  # around one space every second goes into its own networks
+        with CpuCampaign(Path(out_dir), info, deadline, report, Protocol(), accepts, has_oracle) as session:
             session.measure_operators(_operators(budget_s, seed, space, batch_sizes, networks))
             session.measure_networks(networks)
-            session.measure_oracle(networks)
+            if has_oracle:
+                session.measure_oracle(networks)
     return DeviceProfile.load(out_dir)
 
 

@@ -33,7 +33,7 @@ REPEATED_SHARE = 0.05
 # product 1.01 and 1.02, overhead 1.03 and 1.09 (80 quiet groups), stream 1.06 and 1.07 (76 beside a load).
 TOLERANCES = {"product": 0.03, "overhead": 0.06, "stream": 0.1}
 _ANY = float("inf")  # a sentinel has a figure even where its rounds disagree
-_SHARED_AGREEMENT = 0.1  # that the rounds on a shared machine must have
+_ANY_AGREEMENT = 1e9  # of the rounds, where a shared machine is accepted
 _N_SETTLING = 5  # groups of nothing but sentinels, at the beginning
 
 
@@ -78,7 +78,8 @@ class Watch:
         clock: Clock = time.perf_counter_ns,
     ) -> None:
         protocol = protocol or Protocol()
-        self.protocol = replace(protocol, agreement=_SHARED_AGREEMENT) if accepts else protocol
+        self._agreement = protocol.agreement
+        self.protocol = replace(protocol, agreement=_ANY_AGREEMENT) if accepts else protocol
         self.clock = clock
         self.references = read_references(path) if path else {}  # seconds
         self.guard = Guard(
@@ -97,7 +98,11 @@ class Watch:
 
     def time(self, works: Sequence[Work]) -> list[Timing]:
         """Return one timing for each work, shape [n]; see `hwopt.device.cpu.time_works`."""
-        return time_works(works, self.protocol, self.clock, self.guard)
+        timings = time_works(works, self.protocol, self.clock, self.guard)
+        return [
+            replace(one, status="shared") if one.status == "ok" and one.spread > self._agreement else one
+            for one in timings
+        ]
 
     def repeat(self, works: Sequence[Work], times_s: Sequence[float], file: str = "") -> list[Timing]:
         """Time works again and record how the new times compare.

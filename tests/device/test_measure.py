@@ -57,7 +57,7 @@ def folder(tmp_path_factory):
         progress=lambda *message: messages.append(message),
         name="here",
     )
-    assert {message[0] for message in messages} == {"operators", "networks", "oracle"}
+    assert {message[0] for message in messages} == {"operators", "networks"}
     assert all(done <= total for _, done, total, _ in messages)
     return folder
 
