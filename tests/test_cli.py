@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from hwopt import cli
 from hwopt.study.store import Store
 from tests.device.profiles import write_profile
 
@@ -70,20 +69,8 @@ def folder(tmp_path, device):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process; return exit code, output and errors."""
-
-    def run_command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hwopt", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+def run(command_line):
+    return command_line
 
 
 def test_help_lists_the_commands(run):

@@ -121,19 +121,14 @@ class Bench:
 
     def _surroundings(self, before: DeviceState, after: DeviceState, seconds: float) -> Row:
         """Return clocks, heat and throttling; heat and other processes take the figures away."""
-        throttled = [
-            cause
-            for cause, seconds in after.throttled_s.items()
-            if seconds > before.throttled_s.get(cause, 0.0)
-        ]
+        earlier = before.throttled_s
+        throttled = [cause for cause, held_s in after.throttled_s.items() if held_s > earlier.get(cause, 0.0)]
         row: Row = {
             "core_clock_hz": after.core_clock_hz,
             "temperature_c": after.temperature_c,
             "throttled": " ".join(throttled),
         }
-        grown_s = {
-            cause: after.throttled_s.get(cause, 0.0) - before.throttled_s.get(cause, 0.0) for cause in HARMFUL
-        }
+        grown_s = {cause: after.throttled_s.get(cause, 0.0) - earlier.get(cause, 0.0) for cause in HARMFUL}
         hot = [cause for cause, grown in grown_s.items() if grown > _THROTTLED_SHARE * seconds]
         n_others = max(before.n_other_processes or 0, after.n_other_processes or 0)
         if n_others:

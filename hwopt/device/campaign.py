@@ -22,6 +22,20 @@ def trace_candidate(candidate: Candidate, dtype: str = "float32") -> LayerGraph:
     return trace(build_on(candidate.build), tuple(shape), batch, dtype)
 
 
+def identity_columns(candidate: Candidate, graph: LayerGraph) -> dict[str, Any]:
+    """Return the columns of networks.csv that say which network a row is of."""
+    return {
+        "network": candidate.name,
+        "source": candidate.source,
+        "split": candidate.split,
+        "batch": graph.batch_size,
+        "dtype": graph.dtype,
+        "modelled_memory_bytes": graph.memory_bytes,
+        "input_shape": "x".join(str(side) for side in candidate.input_shape),
+        "config": candidate.config,
+    }
+
+
 def tested(candidates: Sequence[Candidate], path: Path) -> list[Candidate]:
     """Return the candidates of the split `test` that have a time in a networks.csv."""
     names = {key[0] for key in measured_keys(path, read_networks, ("network",))}

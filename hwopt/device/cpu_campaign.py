@@ -2,13 +2,21 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hwopt.device.campaign import Deadline, Progress, measured_keys, rows_of_graph, tested, trace_candidate
+from hwopt.device.campaign import (
+    Deadline,
+    Progress,
+    identity_columns,
+    measured_keys,
+    rows_of_graph,
+    tested,
+    trace_candidate,
+)
 from hwopt.device.cpu import Protocol, Timing, Work
 from hwopt.device.memory import MemoryMeter, Unmeasurable
 from hwopt.device.meters.probe import energy_reason, probe_sensors
@@ -43,13 +51,22 @@ _MAX_PASS_S = 0.1  # a network that needs longer is left out
 
 @dataclass
 class CpuCampaign:
-    """One run of `profile_device`: where the rows go and when to stop."""
+    """One run of `profile_device` on a CPU.
+
+    Args:
+        folder: of the profile; device.json is there.
+        info: contents of device.json.
+        deadline: when to stop.
+        progress: called with stage, rows done, rows planned, message.
+        accepts_busy: times of a machine that others use as well are kept, as status `shared`.
+        has_oracle: time is kept for `measure_oracle`; without, networks have it, and a slow machine may
+            overrun for as many as calibrate a bound.
+    """
 
     folder: Path
     info: Mapping[str, Any]
     deadline: Deadline
     progress: Progress
-    protocol: Protocol = field(default_factory=Protocol)
     accepts_busy: bool = False
     has_oracle: bool = True
 
@@ -191,16 +208,9 @@ class CpuCampaign:
     ) -> dict[str, Any]:
         memory_bytes, memory_reason = memory_of(candidate, meter)
         return {
-            "network": candidate.name,
-            "source": candidate.source,
-            "split": candidate.split,
-            "batch": graph.batch_size,
-            "dtype": graph.dtype,
+            **identity_columns(candidate, graph),
             "mode": "eager",
             "memory_bytes": memory_bytes,
-            "modelled_memory_bytes": graph.memory_bytes,
-            "input_shape": "x".join(str(side) for side in candidate.input_shape),
-            "config": candidate.config,
             **self._quality(timing),
             "memory_reason": memory_reason,
         }

@@ -1,6 +1,6 @@
 """An NVIDIA GPU as the measuring protocol sees it: graphs of passes over rotating operands, timed by events.
 
-    operand sets 0 1 2 ... of more than three times the cache     |0 1 2 3|4 5 6 7|...   one graph a bar
+    operand sets 0 1 2 ... up to three times the cache            |0 1 2 3|4 5 6 7|...   one graph a bar
     replay --event--> replay --event--> replay --event-->         seconds of a pass = between events / passes
 
 Nothing here changes clocks, power limits or modes; of torch's own switches only the precision is set, and
@@ -32,7 +32,7 @@ _CAPTURES_UNDERWAY = "captures_underway"  # what older torch says ever after a c
 _IN_FLIGHT = 4  # replays that the device has queued while a meter is read
 _PAUSE_S = 2e-4
 _N_WARMUP = 3
-_CACHES = 3  # operands span so many times the last-level cache
+_CACHES = 3  # operands span so many times the last-level cache, as far as the sets reach
 _MATRIX_SIDE, _COPY_BYTES = 8192, 2**31
 _BEST_OF = 20
 _Event: Any = torch.cuda.Event  # untyped in torch

@@ -16,7 +16,15 @@ from typing import Any
 
 from hwopt.device.accelerator import Job
 from hwopt.device.bench import Bench, Row
-from hwopt.device.campaign import Deadline, Progress, measured_keys, rows_of_graph, tested, trace_candidate
+from hwopt.device.campaign import (
+    Deadline,
+    Progress,
+    identity_columns,
+    measured_keys,
+    rows_of_graph,
+    tested,
+    trace_candidate,
+)
 from hwopt.device.networks import Candidate
 from hwopt.device.operators import recipe_of, trace_recipe
 from hwopt.device.oracle import oracle_operators
@@ -185,18 +193,7 @@ class GpuCampaign:
         if measured["mode"] != mode:
             measured |= {"time_s": None, "energy_j": None, "power_w": None, "status": "failed"}
             measured["energy_reason"] = f"not_run: {measured['time_reason']}"
-        return {
-            "network": candidate.name,
-            "source": candidate.source,
-            "split": candidate.split,
-            "batch": graph.batch_size,
-            "dtype": graph.dtype,
-            "modelled_memory_bytes": graph.memory_bytes,
-            "input_shape": "x".join(str(side) for side in candidate.input_shape),
-            "config": candidate.config,
-            **measured,
-            "mode": mode,
-        }
+        return {**identity_columns(candidate, graph), **measured, "mode": mode}
 
     def _stamped(self, row: Row) -> Row:
         return row | {"elapsed_s": self._begin_s + self.deadline.elapsed_s}

@@ -1,7 +1,10 @@
 """Measure a device into a profile folder, within a time budget: ceilings, operators, whole networks.
 
-    |- ceilings -|------ operators, in groups ------|------ networks, in groups ------|
-    0            about 1 s                          55% of the budget                 the budget
+    |- ceilings -|------ operators ------|------ networks ------|-- oracle --|    a CPU
+    0            about 1 s               50%                    85%          the budget
+
+Around a search space there is no oracle, and networks have its time. A GPU's parts are in
+`hwopt.device.gpu_campaign`.
 
 Each row is written when it is measured, so a run that was cut short goes on where it was: what has a figure
 is skipped, what was contended is tried again. Rows come in random order.
@@ -102,7 +105,7 @@ def profile_device(
         info = improve_ceilings(Path(out_dir), info) if is_resumed else info
         accepts = on_busy == "accept"
         has_oracle = space is None  # around one space every second goes into its own networks
-        with CpuCampaign(Path(out_dir), info, deadline, report, Protocol(), accepts, has_oracle) as session:
+        with CpuCampaign(Path(out_dir), info, deadline, report, accepts, has_oracle) as session:
             session.measure_operators(_operators(budget_s, seed, space, batch_sizes, networks))
             session.measure_networks(networks)
             if has_oracle:

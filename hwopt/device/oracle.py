@@ -27,7 +27,7 @@ def oracle_operators(graphs: Iterable[LayerGraph]) -> list[Operator]:
     operators: dict[tuple[Any, ...], Operator] = {}
     for layer in (layer for graph in graphs for layer in graph.layers):
         if key_of(layer) not in operators:
-            with suppress(Unbuildable):  # the network's sum is then incomplete, and has no ratio
+            with suppress(Unbuildable):  # it counts as unmeasured
                 operators[key_of(layer)] = Operator(layer, recipe_of(layer.row()), "oracle")
     return list(operators.values())
 

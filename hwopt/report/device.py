@@ -48,6 +48,8 @@ def _heading(profile: DeviceProfile) -> str:
     lines = [
         f"# {profile.name}",
         "",
+        f"Made by `hwopt profile`, seed {info.get('settings', {}).get('seed', '?')}; its errors: "
+        "`hwopt validate --device` with this folder.",
         f"Measured with hwopt {software.get('hwopt', '?')} on {info.get('date', '?')}: "
         f"{hardware.get('model', 'unknown')}, torch {software.get('torch', '?')}, {_settings(info)}.",
         "",
@@ -234,9 +236,10 @@ def _meaning(profile: DeviceProfile) -> list[str]:
             "the resident peak of a fresh process.",
         ]
     return [
-        "Times of operators are of replayed graphs, operands rotating over three times the last-level cache;",
-        "networks are there both as graphs and eager. Energy is of the board as its own sensor sees it, from",
-        "counter tick to counter tick with the GPU busy all along: not the wall, no host, no power supply.",
+        "Times of operators are of replayed graphs on a warm device, with operands that rotate (small",
+        "ones as far as 2,048 sets reach); networks are there both as graphs and eager. Energy is of the",
+        "board as its own sensor sees it, from counter tick to counter tick with the GPU busy all along:",
+        "not the wall, no host, no power supply.",
     ]
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from functools import partial
+from itertools import chain, repeat
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ from skopt.space import Categorical, Integer
 from torch import nn
 
 from hwopt.device import DeviceProfile, cpu_campaign, profile_device, watch
-from hwopt.device.campaign import Deadline
+from hwopt.device.campaign import Deadline, trace_candidate
 from hwopt.device.contention import Limits
 from hwopt.device.folder import drop_orphans
 from hwopt.device.machine import cpu_model, last_level_cache_bytes
-from hwopt.device.sampling import sample_operators
+from hwopt.device.networks import Candidate
+from hwopt.device.profile import read_layers, read_networks
+from hwopt.device.rows import LAYER_KEY
+from hwopt.device.sampling import key_of, sample_operators
 from hwopt.errors import InvalidInput
 from hwopt.network import trace
 from hwopt.network.layer import SHAPE_COLUMNS
@@ -101,6 +105,43 @@ def test_a_twentieth_of_the_rows_is_measured_again_at_the_end(folder, tmp_path):
     (repeat,) = read_repeats(tmp_path, "repeat")
     assert float(repeat["ratio"]) > 0 and repeat["file"] == "layers.csv"
     assert any(repeat["key"].startswith(operator.layer.kind) for operator in operators)
+
+
+def campaign_here(folder, here, deadline, **options):
+    info = json.loads((here / "device.json").read_text())
+    folder.mkdir()
+    return cpu_campaign.CpuCampaign(
+        folder, info, deadline, lambda *message: None, accepts_busy=True, **options
+    )
+
+
+def few_networks(n):
+    builds = [partial(build, {"features": 4 + i, "pool": "max"}) for i in range(n)]
+    return [Candidate(f"net-{i}", "space", "test", (4, 1, 12, 12), one) for i, one in enumerate(builds)]
+
+
+def test_the_oracle_holds_each_operator_of_the_test_networks_once(folder, tmp_path):
+    networks = few_networks(2)
+    with campaign_here(tmp_path / "out", folder, Deadline(1e6)) as campaign:
+        campaign.measure_networks(networks)
+        campaign.measure_oracle(networks)
+        campaign.measure_oracle(networks)
+    found = read_layers(tmp_path / "out" / "oracle.csv")
+    layers = [layer for network in networks for layer in trace_candidate(network).layers]
+    keys = {tuple(row) for row in found[list(LAYER_KEY)].itertuples(index=False, name=None)}
+    assert keys == {key_of(layer) for layer in layers} and len(found) == len(keys)
+    assert found["time_s"].notna().all() and set(found["source"]) == {"oracle"}
+
+
+@pytest.mark.parametrize(("has_oracle", "n_measured"), [(True, 4), (False, 10)])
+def test_around_a_space_a_spent_budget_is_overrun_for_the_networks_that_calibrate(
+    folder, tmp_path, has_oracle, n_measured
+):
+    moments = chain([0.0], repeat(110.0))  # of a budget of 100 s, spent when the campaign begins
+    deadline = Deadline(100.0, lambda: next(moments))
+    with campaign_here(tmp_path / "out", folder, deadline, has_oracle=has_oracle) as campaign:
+        campaign.measure_networks(few_networks(10))
+    assert len(read_networks(tmp_path / "out" / "networks.csv")) == n_measured
 
 
 def test_the_device_file_tells_the_machine_but_no_host_and_no_folder(folder):

@@ -1,12 +1,12 @@
 """Validation of cost models on rows from anywhere and on a profile, the oracle beside."""
 
-import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from hwopt import cli, load_device
+from hwopt import load_device
 from hwopt.device.rows import LAYER_COLUMNS, RowFile
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.predict.accuracy import FIGURES
@@ -49,18 +49,8 @@ def add_oracle(folder, factor):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def run_command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hwopt", "validate", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+def run(command_line):
+    return partial(command_line, "validate")
 
 
 def test_the_leading_columns_suffice_and_power_may_be_absent(file):

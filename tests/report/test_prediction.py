@@ -2,14 +2,14 @@
 
 import csv
 import json
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from rich.console import Console
 from torch import nn
 
-from hwopt import cli, load_device
+from hwopt import load_device
 from hwopt.errors import InvalidInput
 from hwopt.network import trace
 from hwopt.report.prediction import (
@@ -44,18 +44,8 @@ def predictions(folder):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def run_command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hwopt", "predict", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+def run(command_line):
+    return partial(command_line, "predict")
 
 
 def printed(part) -> list[str]:

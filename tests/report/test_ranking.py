@@ -1,11 +1,11 @@
 """A front ranked by the energy-precision ratio."""
 
 import csv
-import sys
+from functools import partial
 
 import pytest
 
-from hwopt import InvalidInput, Study, UnknownName, cli
+from hwopt import InvalidInput, Study, UnknownName
 from hwopt.report.ranking import batch_size, ranking_rows
 from hwopt.study.store import Store
 from tests.report.studies import finish
@@ -29,18 +29,8 @@ def path(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def run_command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hwopt", "report", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+def run(command_line):
+    return partial(command_line, "report")
 
 
 @pytest.mark.parametrize("alpha", [1.0, 4.0])
