@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "hwopt"
 ORDER = [
     "errors", "space", "costs", "network", "device", "predict", "search", "train", "study", "compare",
     "report",
-    "integrations", "cli",
+    "integrations", "commands", "cli",
 ]  # fmt: skip
 SEARCH_MAY_IMPORT = {"errors", "space", "costs", "search"}
 HEAVY = {"torch", "pandas", "matplotlib", "skopt", "sklearn", "torchvision", "scipy"}

@@ -1,0 +1,1 @@
+"""The commands of `hwopt`, a module each. Heavy libraries are imported inside them."""

@@ -1,0 +1,72 @@
+"""What the commands share: the console, Ctrl-C, and arguments that are written as text."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+
+from hwopt.errors import InvalidInput
+
+console = Console(soft_wrap=True, markup=False)  # what is printed may hold brackets: it is no markup
+
+
+def fail(message: str) -> None:
+    """Print an error without a traceback and exit with code 2."""
+    Console(stderr=True, soft_wrap=True).print(
+        f"error: {message}", style="red", markup=False, highlight=False
+    )
+    sys.exit(2)
+
+
+@contextmanager
+def interruptible(kept: str) -> Iterator[Callable[[], None]]:
+    """On Ctrl-C, say what is kept and exit with code 130.
+
+    Yields a function that raises KeyboardInterrupt once Ctrl-C was pressed: an interrupt that arrives in a
+    destructor or a callback is swallowed there, and would be lost otherwise.
+    """
+    presses: list[int] = []
+
+    def remember(signal_number: int, frame: FrameType | None) -> None:
+        presses.append(signal_number)
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if presses:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield check
+    except KeyboardInterrupt:
+        console.print(f"\nstopped; {kept} are kept: the same command goes on from here")
+        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def parse_duration(text: str) -> float:
+    """Return seconds from '90', '90s', '9m' or '1h'."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise InvalidInput(f"budget {text!r} is no duration; write 90s, 9m or 1h")
+    return seconds
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Return a shape from '3,224,224'."""
+    try:
+        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise InvalidInput(f"input shape {text!r} is no shape; write 3,224,224")
+    return shape

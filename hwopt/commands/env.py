@@ -1,0 +1,11 @@
+"""`hwopt env`."""
+
+from hwopt.commands.console import console
+
+
+def env() -> None:
+    """Show versions, devices, and which sensors can be read."""
+    from hwopt.report.environment import environment_tables
+
+    for table in environment_tables():
+        console.print(table)

@@ -1,0 +1,64 @@
+"""`hwopt profile`: measure a device."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwopt.commands.console import console, interruptible, parse_duration
+from hwopt.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from hwopt.device.profile import DeviceProfile
+
+
+def profile(
+    out: Annotated[Path, typer.Option(help="Folder of the profile; rows that are there are kept.")],
+    device: Annotated[str, typer.Option(help="cpu, cuda:0, or simulated: a dry run.")] = "cpu",
+    budget: Annotated[str, typer.Option(help="Time to spend: 90s, 9m.")] = "90s",
+    space: Annotated[
+        Path | None, typer.Option(help="Measure around the networks of this search space.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Inputs in one pass.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the device; its model if absent.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is sampled.")] = 0,
+    precision: Annotated[
+        str, typer.Option(help="Of a GPU: default (PyTorch's own), ieee (no TF32), bfloat16.")
+    ] = "default",
+    busy: Annotated[
+        str, typer.Option(help="A CPU that others use too: refuse its times, or accept them.")
+    ] = "refuse",
+) -> None:
+    """Measure a device: single operators and whole networks, into a profile folder.
+
+    The same command again goes on where the last one ended, also after a crash.
+    """
+    from hwopt.device.measure import profile_device
+    from hwopt.predict.device import load_device
+    from hwopt.report.device import write_profile_report
+    from hwopt.report.prediction import validation_table
+    from hwopt.report.progress import ProgressDisplay
+    from hwopt.study.experiment import SpaceFile
+
+    seconds = parse_duration(budget)
+    loaded = SpaceFile(str(space))() if space else None
+    with interruptible("finished rows"), ProgressDisplay(console) as progress:
+        found = profile_device(
+            out, device, seconds, loaded, batch_size, seed, progress, name, precision, busy
+        )
+    console.print(f"report: {write_profile_report(found)}", highlight=False)
+    _check_measured(found)
+    measured = load_device(str(out))
+    console.print(validation_table(measured, "hybrid"))
+    for note in measured.model("hybrid").notes:
+        console.print(f"* {note}", highlight=False)
+
+
+def _check_measured(profile: "DeviceProfile") -> None:
+    """Raise InvalidInput, with the first reason, where no operator has a time."""
+    if len(profile.layers) and not len(profile.measured_layers):
+        reason = profile.layers["time_reason"].iloc[0]
+        advice = "stop what else runs here and give the same command, or --busy accept"
+        raise InvalidInput(
+            f"none of {len(profile.layers)} operators has a time; the first: {reason}; {advice}"
+        )

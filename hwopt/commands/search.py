@@ -1,0 +1,108 @@
+"""`hwopt search`: run an experiment."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwopt.commands.console import console, interruptible
+from hwopt.commands.report import print_report
+from hwopt.errors import StudyError
+
+if TYPE_CHECKING:
+    from hwopt.report.progress import ProgressDisplay
+    from hwopt.study.search import Search
+    from hwopt.study.store import Trial
+
+
+def search(
+    experiment: Annotated[Path, typer.Argument(help="Experiment file, TOML.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; results/NAME if absent.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trainings, instead of the file's number.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trainings at a time.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the file's.")] = None,
+) -> None:
+    """Search for networks within budgets; the same command again goes on where it was."""
+    from hwopt.report.progress import ProgressDisplay
+    from hwopt.study.experiment import load_experiment
+    from hwopt.study.search import measure_front, open_search, retrain_front
+
+    loaded = load_experiment(experiment)
+    changes = {"n_trials": trials, "jobs": jobs, "seed": seed}
+    loaded = loaded.changed(**{key: value for key, value in changes.items() if value is not None})
+    folder = out or Path("results") / experiment.stem
+    with interruptible("finished trials") as check, ProgressDisplay(console) as progress:
+        opened = open_search(loaded, folder, progress)
+        with opened.study:
+            _print_setting(opened)
+            listener = _Listener(progress, opened, loaded.n_trials, check)
+            reason = opened.study.run(loaded.n_trials, loaded.jobs, listener)
+            console.print(f"search ended: {reason}", highlight=False)
+            retrain_front(opened, progress)
+            if loaded.verify.measure:
+                measure_front(opened, progress)
+    print_report(folder / "study.db", folder)
+    _check_completed(folder / "study.db")
+
+
+class _Listener:
+    """Shows how trials go, with the best error so far."""
+
+    def __init__(
+        self, progress: "ProgressDisplay", search: "Search", n_trials: int, check: Callable[[], None]
+    ) -> None:
+        self._progress, self._n_trials, self._check = progress, n_trials, check
+        ended = [trial for trial in search.study.trials() if trial.told is not None]
+        self._n_ended = len(ended)
+        self._errors = [t.error for t in ended if t.error is not None and t.is_feasible]
+
+    def __call__(self, event: str, trial: "Trial") -> None:
+        self._check()
+        if event == "end":
+            self._n_ended += 1
+            if trial.error is not None and trial.is_feasible:
+                self._errors.append(trial.error)
+            if trial.status == "failed":
+                self._progress.note(f"trial {trial.number} failed: {trial.reason}")
+        best = f"best error {min(self._errors):.2%}" if self._errors else "none finished yet"
+        doing = f"trial {trial.number}, epoch {len(trial.curve)}"
+        self._progress("training", self._n_ended, self._n_trials, f"{doing}, {best}")
+
+
+def _print_setting(search: "Search") -> None:
+    """Say how well the device is predicted, and how much of the space the budgets leave."""
+    from hwopt.predict.hyperpower import HyperPower
+    from hwopt.report.prediction import validation_table
+    from hwopt.report.units import format_quantity
+
+    costs = search.study.optimizer.costs
+    if isinstance(costs, HyperPower):
+        for line in costs.lines():
+            console.print(line, highlight=False)
+    else:
+        console.print(validation_table(search.device, search.experiment.device.method))
+    for budget in search.budgets:
+        limit = format_quantity(budget.metric, budget.limit)
+        console.print(
+            f"budget: {budget.metric} <= {limit} with confidence {budget.confidence:g}", highlight=False
+        )
+    region = search.study.survey()
+    broken = ", ".join(f"{metric} breaks in {n / region.n_priced:.0%}" for metric, n in region.broken.items())
+    console.print(
+        f"{region.share:.1%} of the space keeps the budgets ({region.n_priced} configurations priced"
+        f"{'; ' + broken if broken else ''})",
+        highlight=False,
+    )
+
+
+def _check_completed(study: Path) -> None:
+    """Raise StudyError, with the first reason, where every training failed."""
+    from hwopt.study.store import Store
+
+    with Store(study, read_only=True) as store:
+        trials = store.trials()
+    if trials and all(trial.status == "failed" for trial in trials):
+        raise StudyError(f"all {len(trials)} trainings failed; the first: {trials[0].reason}")
