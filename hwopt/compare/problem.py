@@ -1,0 +1,51 @@
+"""What a strategy is compared on: a space with known costs, and trainings, real, replayed or computed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hwopt.costs import Array, Budget, CostFunction
+from hwopt.space import Config, SearchSpace
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: the validation error after each epoch, [n_epochs], and the seconds that each took.
+
+    A training that failed has the epochs before it did, possibly none, and a reason.
+    """
+
+    errors: tuple[float, ...]
+    seconds: tuple[float, ...]
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A benchmark problem.
+
+    Args:
+        name: of the problem.
+        space: what may vary.
+        costs: known before training, by config.
+        budgets: what a config must keep.
+        objectives: "error", then known costs; all minimised.
+        reference: the worst value that counts, by objective.
+        train: config and seed to a training; the same arguments give the same training.
+        n_epochs: of a whole training.
+        candidates: the only configs that there are, where the problem is a table; all of the space if None.
+        true_error: a config's expected final error, where it is known: fronts are compared by it.
+        reference_front: values of the best front that there is, [n, m] in the order of `objectives`, SI units,
+            found by brute force; its hypervolume is what shares are of.
+    """
+
+    name: str
+    space: SearchSpace
+    costs: CostFunction
+    budgets: tuple[Budget, ...]
+    objectives: tuple[str, ...]
+    reference: Mapping[str, float]
+    train: Callable[[Config, int], Training]
+    n_epochs: int
+    candidates: tuple[Config, ...] | None = None
+    true_error: Callable[[Config], float] | None = None
+    reference_front: Array | None = None

@@ -1,0 +1,39 @@
+"""Early termination: whether a training that cannot win should go on, judged after each epoch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is known of one training when another, or itself, is judged.
+
+    `errors` are the validation errors after epochs 1, 2, ...; `status` is running, complete, stopped or
+    failed; `costs` are the predicted ones, SI units, by metric.
+    """
+
+    errors: tuple[float, ...]
+    status: str
+    costs: Mapping[str, float]
+    is_feasible: bool = True
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Go on where `reason` is None. The final error is extrapolated, with its standard deviation, where a rule can."""
+
+    reason: str | None = None
+    final_error: float | None = None
+    final_error_std: float | None = None
+
+
+class StoppingRule(Protocol):
+    """Judges a running training by its curve and those of the other trainings of the study.
+
+    A pure function of its arguments that can be pickled, so that a worker may ask it too.
+    """
+
+    def judge(self, trial: Curve, others: Sequence[Curve]) -> Verdict:
+        """Say whether the trial should stop, and what final error is to be expected."""
+        ...
