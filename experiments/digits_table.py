@@ -1,0 +1,198 @@
+"""Make a table of small CNNs, really trained on scikit-learn's digits, that searches can be replayed on.
+
+    python experiments/digits_table.py [--out FOLDER] [--budget 20m]
+
+    prior --> predicted costs --> so many within the budgets, so many beyond --> trainings
+              configs.csv                                                    trainings.csv, curves.csv
+
+A row is appended when it is there, so the same command goes on where it was killed. Costs are predicted once
+and kept with the configs: replaying needs no device profile, and another version of it changes nothing. Any
+prefix is useful: the configs come in random order, and the further seeds of the first ones early.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "experiments"), str(ROOT / "search_spaces")]
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from digits_mixed import SPACE, config_of, draw
+from fashion_mnist_table import (
+    CURVE_COLUMNS,
+    TRAINING_COLUMNS,
+    Curve,
+    describe,
+    drop_orphans,
+    finished,
+    machine,
+    seconds_of,
+)
+
+from hwopt import Budget, load_device
+from hwopt.costs import Costs, feasible
+from hwopt.device.cpu import keep_freed_memory
+from hwopt.device.machine import describe_software
+from hwopt.device.rows import RowFile
+from hwopt.errors import HwoptError, InvalidInput, TrainingFailed
+from hwopt.network import trace_config
+from hwopt.train import Dataset, DatasetSpec, Split, TrainingSettings, seeded, train
+
+COSTS = ("time_s", "memory_bytes", "flops", "parameter_bytes")
+_DRAWN_AT_A_TIME = 200
+
+Row = dict[str, Any]
+Task = tuple[int, int]  # config, seed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a table is made of; kept in plan.json, and a run that goes on must agree with it."""
+
+    n_feasible: int = 740
+    n_infeasible: int = 260
+    time_limit_s: float = 2.6e-3
+    memory_limit_bytes: float = 4.2e6
+    cost_batch_size: int = 512
+    profile: str = "amd-epyc"
+    method: str = "hybrid"
+    n_validation: int = 637  # of the 1,437 or so images outside the test set
+    epochs: int = 16
+    n_repeated: int = 40  # configs that are trained with further seeds
+    further_seeds: tuple[int, ...] = (1, 2, 3)
+    repeat_after: int = 200  # trainings
+    seed: int = 0  # of the configs and of the split; the first training of a config has seed 0
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The limits on the predicted costs."""
+        return Budget("time_s", self.time_limit_s), Budget("memory_bytes", self.memory_limit_bytes)
+
+
+def tasks(plan: Plan) -> list[Task]:
+    """Return every training in the order in which they are started; those repeated keep the budgets."""
+    once = [(config, 0) for config in range(plan.n_feasible + plan.n_infeasible)]
+    again = [(config, seed) for seed in plan.further_seeds for config in range(plan.n_repeated)]
+    return [*once[: plan.repeat_after], *again, *once[plan.repeat_after :]]
+
+
+def draw_configs(plan: Plan) -> list[Row]:
+    """Return the rows of configs.csv: draws from the prior until there are enough on either side.
+
+    The order is random, except that the first `n_repeated` are feasible: those are trained several times.
+    """
+    rng = np.random.default_rng(plan.seed)
+    cost_model = load_device(plan.profile).cost_model(SPACE, plan.cost_batch_size, plan.method)
+    inside: list[Row] = []
+    outside: list[Row] = []
+    while len(inside) < plan.n_feasible or len(outside) < plan.n_infeasible:
+        configs = draw(_DRAWN_AT_A_TIME, rng)
+        predicted = cost_model(configs)
+        exact = Costs({name: predicted[name] for name in ("time_s", "memory_bytes")})  # the point predictions
+        for i, keeps in enumerate(feasible(plan.budgets, exact)):
+            (inside if keeps else outside).append({**configs[i], **exact.at(i), **work(configs[i], plan)})
+    inside, outside = inside[: plan.n_feasible], outside[: plan.n_infeasible]
+    rest = inside[plan.n_repeated :] + outside
+    rows = inside[: plan.n_repeated] + [rest[int(i)] for i in rng.permutation(len(rest))]
+    return [{"config": number, **row} for number, row in enumerate(rows)]
+
+
+def work(config: Mapping[str, Any], plan: Plan) -> Row:
+    """Return the exact FLOPs of a pass and the bytes of the weights."""
+    graph = trace_config(SPACE, config, plan.cost_batch_size)
+    return {"flops": graph.flops, "parameter_bytes": graph.parameter_bytes}
+
+
+def open_table(out: Path, plan: Plan) -> list[Row]:
+    """Write plan.json and configs.csv, or read those that are there; return the configs.
+
+    Raises:
+        InvalidInput: where the folder holds a table of another plan.
+    """
+    import pandas as pd
+
+    out.mkdir(parents=True, exist_ok=True)
+    path, configs = out / "plan.json", out / "configs.csv"
+    wanted = json.loads(json.dumps(asdict(plan)))
+    if path.exists() and (found := json.loads(path.read_text())["plan"]) != wanted:
+        raise InvalidInput(f"{path}: a table of another plan: {found}, not {wanted}; give another --out")
+    if not configs.exists():
+        about = {"plan": wanted, "machine": machine("cpu"), "software": describe_software()}
+        path.write_text(json.dumps(about, indent=2) + "\n")
+        with RowFile(configs, ("config", *SPACE.names, *COSTS)) as file:
+            file.append_all(draw_configs(plan))
+    return [{str(k): v for k, v in row.items()} for row in pd.read_csv(configs).to_dict("records")]
+
+
+def train_one(task: Task, config: Mapping[str, Any], images: Dataset, plan: Plan) -> tuple[Row, list[Row]]:
+    """Train one config with one seed; return its row of trainings.csv and those of curves.csv."""
+    settings = TrainingSettings(epochs=plan.epochs, device="cpu", threads=1).with_config(config)
+    begin, cpu_begin = time.perf_counter(), time.process_time()
+    with seeded(task[1]):
+        module = SPACE.build(dict(config))
+    curve = Curve(task, module, images.test, "cpu")
+    try:
+        result = train(module, images, settings, task[1], curve)
+        outcome: Row = {"status": "complete", "error": result.error, "test_error": result.test_error}
+        outcome["worst_class_error"] = worst_class_error(module, images.validation)
+    except TrainingFailed as failure:
+        outcome = {"status": "failed", "reason": str(failure)}
+    took = {"seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - cpu_begin}
+    return {**curve.key, **outcome, "n_epochs": len(curve.rows), **took}, curve.rows
+
+
+@torch.no_grad()
+def worst_class_error(module: torch.nn.Module, split: Split) -> float:
+    """Return the highest share of wrong answers among the ten digits: only a training reveals it."""
+    wrong = module.eval()(split.images).argmax(1) != split.labels
+    return max(float(wrong[split.labels == digit].float().mean()) for digit in range(10))
+
+
+def train_all(out: Path, plan: Plan, configs: Sequence[Row], budget_s: float) -> None:
+    """Train what is not trained yet, until the time is spent."""
+    keep_freed_memory()  # else much of the time of a small network goes to the allocator
+    images = DatasetSpec("digits", None, plan.n_validation / 1437, seed=plan.seed, download=False).load()
+    drop_orphans(out)
+    done, begin = finished(out), time.monotonic()
+    waiting = [task for task in tasks(plan) if task not in done]
+    print(f"{len(done)} trainings are there, {len(waiting)} to do", flush=True)
+    with (
+        RowFile(out / "trainings.csv", (*TRAINING_COLUMNS, "worst_class_error")) as trainings,
+        RowFile(out / "curves.csv", CURVE_COLUMNS) as curves,
+    ):
+        for n, task in enumerate(waiting, start=len(done) + 1):
+            if time.monotonic() - begin > budget_s:
+                print("the time is spent; the same command goes on from here", flush=True)
+                return
+            row, curve = train_one(task, config_of(configs[task[0]]), images, plan)
+            curves.append_all(curve)
+            trainings.append(row)  # last: it says that the training is done
+            print(f"{n}: {describe(row)}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None, plan: Plan | None = None) -> int:
+    """Draw, price and train; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "digits_table")
+    parser.add_argument("--budget", help="time to spend on trainings: 90s, 20m; none by default")
+    options = parser.parse_args(arguments)
+    plan = plan or Plan()
+    try:
+        train_all(options.out, plan, open_table(options.out, plan), seconds_of(options.budget))
+    except HwoptError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
