@@ -66,9 +66,13 @@ class Real:
             raise ValueError(f"a number in [{self.low:g}, {self.high:g}]")
         return min(max(float(value), self.low), self.high)
 
-    def neighbour(self, value: Value, scale: float, rng: np.random.Generator) -> float:
+    def step(self, value: Value, scale: float, rng: np.random.Generator) -> float:
         """Draw near a value: normal in the unit interval with deviation `scale`, reflected at the ends."""
         return self.from_unit(_reflect(self.encode(value)[0] + scale * rng.standard_normal()))
+
+    def neighbour(self, value: Value, scale: float, rng: np.random.Generator) -> float:
+        """Draw another value near this one."""
+        return self.step(value, scale, rng)
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,14 @@ class Integer:
             raise ValueError(f"a whole number in [{self.low}, {self.high}]")
         return value
 
+    def step(self, value: Value, scale: float, rng: np.random.Generator) -> int:
+        """Draw near a value, perhaps itself: normal in the unit interval, reflected at the ends."""
+        return self.from_unit(_reflect(self.encode(value)[0] + scale * rng.standard_normal()))
+
     def neighbour(self, value: Value, scale: float, rng: np.random.Generator) -> int:
         """Draw another value near this one: at least one step away."""
         assert isinstance(value, int)
-        drawn = self.from_unit(_reflect(self.encode(value)[0] + scale * rng.standard_normal()))
+        drawn = self.step(value, scale, rng)
         if drawn != value:
             return drawn
         step = 1 if rng.random() < 0.5 else -1

@@ -7,8 +7,6 @@ Everything is computed in the logarithm, so that hopeless candidates still have 
 in the unit of the error, volumes in that unit times those of the cost axes.
 """
 
-from itertools import product
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, logsumexp
@@ -63,9 +61,9 @@ def log_expected_hypervolume_improvement(
     """Logarithm of the expected hypervolume that a candidate of known costs adds to a front.
 
     The volume that (Y, c) adds is the integral over t from c to r_c of (h(t) - Y)+ dt, and h is constant
-    on the cells between the front's costs, so the expectation is exact:
+    on boxes between the front's costs, so the expectation is exact:
 
-        EHVI = sum over cells of |cell above c| * EI(h(cell); mean, std)
+        EHVI = sum over boxes of |box above c| * EI(h(box); mean, std)
 
     With one known cost it is a sum over the front's points, without any it is the expected improvement.
 
@@ -79,10 +77,10 @@ def log_expected_hypervolume_improvement(
     Returns:
         ln EHVI, shape [n]; -inf where a cost is not below the reference.
     """
-    lower, upper, heights = staircase(front, reference)  # [cells, k], [cells, k], [cells]
+    lower, upper, heights = staircase(front, reference)  # [boxes, k], [boxes, k], [boxes]
     if costs.shape[1] == 0:
-        return log_expected_improvement(mean, std, heights[0])
-    log_size = np.zeros((len(mean), len(heights)))  # [n, cells]
+        return log_expected_improvement(mean, std, np.min(heights))
+    log_size = np.zeros((len(mean), len(heights)))  # [n, boxes]
     with np.errstate(divide="ignore"):
         for axis in range(costs.shape[1]):
             start = np.maximum(lower[None, :, axis], costs[:, axis, None])
@@ -91,22 +89,79 @@ def log_expected_hypervolume_improvement(
     return np.asarray(logsumexp(log_size + log_gain, axis=1))
 
 
+def log_integrated_improvement(
+    mean: Array,
+    std: Array,
+    covariance: Array,
+    candidate_std: Array,
+    noise_std: float,
+    best: float,
+    weights: Array,
+) -> Array:
+    """Logarithm of the improvement that observing a candidate takes away, integrated over reference points.
+
+    IECI (Gramacy and Lee 2010): the weighted mean over reference points y of EI(mean(y), s(y)) - EI(mean(y),
+    s(y|x)), where observing x leaves s^2(y|x) = s^2(y) - k(y, x)^2 / (k(x, x) + noise^2).
+
+    Args:
+        mean: posterior mean of the error at the reference points, shape [r].
+        std: its standard deviation there, shape [r].
+        covariance: posterior covariance of reference points and candidates, shape [r, n].
+        candidate_std: standard deviation at the candidates, shape [n].
+        noise_std: of one training.
+        best: lowest feasible error so far, held fixed.
+        weights: probability that each reference point is feasible, shape [r].
+
+    Returns:
+        Its logarithm, shape [n]; -inf where nothing is expected.
+    """
+    taken = covariance**2 / (candidate_std**2 + noise_std**2)  # [r, n]
+    left = np.sqrt(np.maximum(std[:, None] ** 2 - taken, 0.0))
+    before = np.exp(log_expected_improvement(mean, std, best))[:, None]
+    after = np.exp(log_expected_improvement(mean[:, None], left, best))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.maximum(weights @ (before - after) / len(weights), 0.0)))
+
+
 def staircase(front: Array, reference: Array) -> tuple[Array, Array, Array]:
-    """Return the cells of the known costs on which the lowest error of the front is constant.
+    """Return boxes of the known costs on which the lowest error of the front is constant.
+
+    Points are taken by rising error; each claims what is left of the costs from its own upwards, and the
+    boxes that it cuts are sliced along the axes, so that there are far fewer than cells of a grid.
 
     Args:
         front: error and known costs of the front's points, shape [f, 1 + k].
         reference: reference point, shape [1 + k].
 
     Returns:
-        Lower and upper corners, shape [cells, k], and heights h, shape [cells]; the lowest cells reach to
-        -inf.
+        Lower and upper corners, shape [boxes, k], and heights h, shape [boxes]; the boxes are disjoint and
+        fill all costs below the reference, from -inf.
     """
     k = len(reference) - 1
     inside = front[np.all(front < reference, axis=1)] if len(front) else front.reshape(0, k + 1)
-    edges = [np.concatenate([[-np.inf], np.unique(inside[:, 1 + a]), [reference[1 + a]]]) for a in range(k)]
-    corners = [product(*[edge[part] for edge in edges]) for part in (slice(None, -1), slice(1, None))]
-    starts, ends = (np.array(list(corner), dtype=float) for corner in corners)  # k = 0: one cell, [1, 0]
-    reached = np.all(inside[None, :, 1:] <= starts[:, None, :], axis=2)  # [cells, f]
-    errors = np.where(reached, inside[None, :, 0], np.inf)
-    return starts, ends, np.min(errors, axis=1, initial=reference[0])
+    lower, upper = np.full((1, k), -np.inf), np.asarray(reference[None, 1:], dtype=float)
+    claimed: list[tuple[Array, Array, Array]] = []
+    for point in inside[np.argsort(inside[:, 0], kind="stable")]:
+        (own_lower, own_upper), (lower, upper) = _cut(lower, upper, point[1:])
+        claimed.append((own_lower, own_upper, np.full(len(own_lower), point[0])))
+    claimed.append((lower, upper, np.full(len(lower), reference[0])))
+    lowers, uppers, heights = (np.concatenate(parts) for parts in zip(*claimed, strict=True))
+    return lowers, uppers, heights
+
+
+def _cut(lower: Array, upper: Array, corner: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Split boxes [b, k] into their parts above a corner [k] in every axis, and the rest of them.
+
+    A box that reaches above the corner loses, axis by axis, the slice below it; what remains is above.
+    """
+    is_cut = np.all(upper > corner, axis=1)
+    rest_lower, rest_upper = [lower[~is_cut]], [upper[~is_cut]]
+    lower, upper = lower[is_cut].copy(), upper[is_cut].copy()
+    for axis in range(len(corner)):
+        below = lower[:, axis] < corner[axis]
+        slice_upper = upper[below].copy()
+        slice_upper[:, axis] = corner[axis]
+        rest_lower.append(lower[below].copy())
+        rest_upper.append(slice_upper)
+        lower[below, axis] = corner[axis]
+    return (lower, upper), (np.concatenate(rest_lower), np.concatenate(rest_upper))

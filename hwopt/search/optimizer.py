@@ -16,7 +16,8 @@ from hwopt.costs import Array, Budget, CostFunction, Costs, check_metric, feasib
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
 from hwopt.search.pareto import hypervolume
 from hwopt.search.region import Region, survey
-from hwopt.search.strategies import STRATEGIES, Observation, Rejection, Situation, log_axis
+from hwopt.search.situation import Observation, Rejection, Situation, log_axis
+from hwopt.search.strategies import find_strategy
 from hwopt.space import Config, SearchSpace
 
 _LARGEST_ERROR = 1e6  # a share of wrong answers, or any loss of a sensible size
@@ -60,6 +61,9 @@ class Optimizer:
         reference: worst values that count, by objective, SI units; where absent, of a cost its budget,
             else the 99% quantile of the feasible region, and 1.0 of the error.
         seed: of everything random.
+        outcome_budgets: limits on metrics that only a training reveals and `tell` is told; learned from the
+            outcomes, so no promise before a training, but the front keeps them.
+        repeats: whether a config may be trained again to average its noise, where that pays.
 
     Raises:
         UnknownName: for a metric, objective or strategy that does not exist.
@@ -76,9 +80,10 @@ class Optimizer:
         aware: bool = True,
         reference: Mapping[str, float] | None = None,
         seed: int = 0,
+        outcome_budgets: Sequence[Budget] = (),
+        repeats: bool = False,
     ) -> None:
-        if strategy not in STRATEGIES:
-            raise UnknownName(f"no strategy {strategy!r}{did_you_mean(strategy, STRATEGIES)}")
+        self._strategy = find_strategy(strategy)
         self.space, self.costs, self.budgets = space, costs, _check_budgets(budgets)
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise InvalidInput(f"seed = {seed!r} must be a whole number from 0")
@@ -87,9 +92,12 @@ class Optimizer:
         for budget in self.budgets:
             check_metric(budget.metric, self.metrics)
         self.objectives = _check_objectives(objectives, self.metrics)
+        self.outcome_budgets = _check_outcome_budgets(outcome_budgets, self.metrics)
+        self.repeats = repeats
         self._given_reference = _check_reference(reference or {}, self.objectives)
         self._told: list[Observation] = []
         self._pending: list[Config] = []
+        self._rejected: list[Rejection] = []
 
     @cached_property
     def region(self) -> Region:
@@ -146,6 +154,7 @@ class Optimizer:
         *,
         status: str = "complete",
         curve: Sequence[float] = (),
+        error_std: float | None = None,
         **metrics: float,
     ) -> None:
         """Report how the training of a config ended; the config need not have been proposed.
@@ -154,7 +163,10 @@ class Optimizer:
             config: a config of the space.
             values: "error", and other metrics that only training reveals; None with status "failed".
             status: "complete", "stopped" (early) or "failed".
-            curve: error after each epoch; of a stopped training its last one stands for the error.
+            curve: error after each epoch; of a stopped training its last one stands for the error, where
+                none is given.
+            error_std: standard deviation of the error, where it is not what the training ended at but what a
+                stopped one was expected to end at.
             metrics: the same as `values`, as keywords: tell(config, error=0.083).
 
         Raises:
@@ -171,14 +183,27 @@ class Optimizer:
             given["error"] = curve[-1]
         checked = _check_values(given, status, self.metrics)
         error = checked.pop("error", None)
+        self._check_outcomes(checked, status)
         costs = self._price_one([config])
-        is_feasible = bool(feasible(self.budgets, costs)[0])
-        self._told.append(Observation(config, error, costs.at(0), status, is_feasible, checked))
+        is_feasible = bool(feasible(self.budgets, costs)[0]) and all(
+            checked[budget.metric] <= budget.limit
+            for budget in self.outcome_budgets
+            if budget.metric in checked
+        )
+        std = _check_std(error_std)
+        self._told.append(Observation(config, error, costs.at(0), status, is_feasible, checked, std))
         self._pending = _without(self._pending, config)
 
     def mark_pending(self, config: Mapping[str, Any]) -> None:
         """Say that a config is in training, so that it is not proposed again; for resuming a study."""
         self._pending.append(self.space.validate(config))
+
+    def mark_rejected(self, config: Mapping[str, Any]) -> None:
+        """Say that a strategy selected a config and a budget refused it; for resuming a study."""
+        config = self.space.validate(config)
+        costs = self._price_one([config])
+        broken = tuple(budget.metric for budget in self.budgets if not budget.holds(costs)[0])
+        self._rejected.append(Rejection(config, costs.at(0), broken))
 
     def front(self) -> list[Point]:
         """Return the feasible, nondominated told configs, by falling error."""
@@ -204,11 +229,12 @@ class Optimizer:
         situation = self._situation(candidates, () if not self.aware else self.budgets)
         rng = np.random.default_rng([self.seed, 3, situation.n_known])
         with _blas().limit(limits=1):  # the matrices are small: more threads only wait for each other
-            choice = STRATEGIES[self.strategy](situation, rng)
+            choice = self._strategy(situation, rng)
         costs = self._price_one([choice.config])
         if not feasible(situation.budgets, costs)[0]:
             raise RuntimeError(f"strategy {self.strategy!r} proposed a config that breaks a budget: {choice}")
         self._pending.append(choice.config)
+        self._rejected += choice.rejections
         return Proposal(
             choice.config, costs.at(0), choice.n_priced, choice.n_infeasible, choice.broken, choice.rejections
         )
@@ -220,11 +246,15 @@ class Optimizer:
             space=self.space,
             costs=self.costs,
             budgets=self.budgets if budgets is None else budgets,
+            limits=self.budgets,
+            outcome_budgets=self.outcome_budgets,
             objectives=self.objectives,
             reference=self._log_reference(),
             told=tuple(self._told),
             pending=tuple(self._pending),
+            rejected=tuple(self._rejected),
             candidates=candidates,
+            repeats=self.repeats,
             region=lambda: self.region if self.aware else self._whole_region,
         )
 
@@ -235,6 +265,13 @@ class Optimizer:
     def _log_reference(self) -> Array:
         costs = [log_axis(name, np.array(self.reference[name])) for name in self.objectives[1:]]
         return np.array([self.reference["error"], *costs])
+
+    def _check_outcomes(self, values: Mapping[str, float], status: str) -> None:
+        missing = [b.metric for b in self.outcome_budgets if b.metric not in values]
+        if missing and status == "complete":
+            raise InvalidInput(
+                f"tell: {missing[0]} has a budget, so a complete training needs it; told: {sorted(values)}"
+            )
 
     def _price_one(self, configs: Sequence[Config]) -> Costs:
         return price(self.costs, configs)
@@ -252,6 +289,23 @@ def _check_budgets(budgets: Sequence[Budget]) -> tuple[Budget, ...]:
         if not isinstance(budget, Budget):
             raise InvalidInput(f'budgets: {budget!r} is no Budget; write Budget("power_w", 250)')
     return tuple(budgets)
+
+
+def _check_outcome_budgets(budgets: Sequence[Budget], metrics: Sequence[str]) -> tuple[Budget, ...]:
+    budgets = _check_budgets(budgets)
+    for budget in budgets:
+        if budget.metric in (*metrics, "error"):
+            reason = "an objective" if budget.metric == "error" else "predicted before training"
+            raise InvalidInput(f"outcome_budgets: {budget.metric} is {reason}; pass it as one of the budgets")
+    return budgets
+
+
+def _check_std(std: float | None) -> float:
+    if std is None:
+        return 0.0
+    if isinstance(std, bool) or not isinstance(std, int | float | np.number) or not 0 <= std < np.inf:
+        raise InvalidInput(f"tell: error_std = {std!r} must be a finite number from 0")
+    return float(std)
 
 
 def _check_objectives(objectives: Sequence[str], metrics: Sequence[str]) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """The feasible region: which share of a space keeps the budgets, and points in it.
 
 A scrambled Sobol sequence over the whole space is priced until enough feasible configs are found. Where
-there is none, an evolutionary descent on the violation goes on from the least violating ones, so that thin
-regions are found too; if that fails the error names the budget that binds. The region depends on the seed
-and the budgets alone.
+they are rare, subset simulation walks down the violation to the budgets, so that regions of one in a million
+are found, and their share estimated; if that fails the error names the budget that binds. The region depends
+on the seed and the budgets alone.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.costs import (
+    Array,
     Budget,
     CostFunction,
     Costs,
@@ -23,65 +24,131 @@ from hwopt.costs import (
     violation,
 )
 from hwopt.errors import Infeasible
-from hwopt.space import Config, SearchSpace
+from hwopt.search.subset import N_CHAINS, subset_simulation
+from hwopt.space import Categorical, Config, SearchSpace, Value
 
 N_WANTED = 512  # feasible configs to collect
 N_SURVEYED = 4096  # configs to price for them at most
 N_REFUSED = 256  # infeasible configs whose costs are kept, to be shown beside the front
 _BATCH = 512
-_PARENTS, _CHILDREN, _GENERATIONS = 32, 256, 40
+_N_MUTATED = 256  # mutations of the few known feasible configs at a time, where the region is thin
+_ROUNDS = 8
 
 
 @dataclass(frozen=True)
 class Region:
     """What pricing a sample of the space has shown.
 
-    `configs` are feasible, in the order of the sequence; `share` is the feasible share of the `n_priced`
-    that were drawn from the whole space; `broken` counts those by the budgets that they break (one config
-    can break several).
+    `configs` are feasible; `share` is the feasible share of the space, between `share_low` and `share_high`
+    with 95% confidence; `n_priced` were drawn from the whole space, and `broken` counts those by the budgets
+    that they break (one config can break several).
     """
 
     configs: tuple[Config, ...]
     costs: Costs  # of `configs`
     share: float
+    share_low: float
+    share_high: float
     n_priced: int
     broken: dict[str, int]
     n_unpriced: int  # of n_priced: configs that cannot be priced
     refused: tuple[dict[str, float], ...]  # costs of the first N_REFUSED that break a budget
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """A uniform sample of the space: points of the unit cube, [n, k], their configs and costs."""
+
+    points: Array
+    configs: list[Config]
+    costs: Costs
+
+
 def survey(space: SearchSpace, costs: CostFunction, budgets: Sequence[Budget], seed: int) -> Region:
-    """Price the space until N_WANTED feasible configs are found, or N_SURVEYED priced.
+    """Price the space until N_WANTED feasible configs are found, or N_SURVEYED priced; then walk down.
 
     Raises:
-        Infeasible: where descending on the violation finds no feasible config either.
+        Infeasible: where no feasible config is found.
     """
+    sample = _sample(space, costs, budgets, seed)
+    mask = feasible(budgets, sample.costs)
+    share, low, high = float(mask.mean()), *_binomial_interval(int(mask.sum()), len(mask))
+    found, found_costs = _distinct(space, sample.configs, sample.costs, np.flatnonzero(mask))
+    if mask.sum() < N_CHAINS < len(mask):
+        rng = np.random.default_rng([seed, 1])
+        excess = violation(budgets, sample.costs)
+        subset = subset_simulation(
+            sample.points, excess, lambda U: violation(budgets, price(costs, space.from_unit(U))), rng
+        )
+        if not len(subset.points) and not found:
+            raise Infeasible(_explain(budgets, sample.costs, space.from_unit(subset.best[None])[0], costs))
+        if len(subset.points):
+            share, low, high = subset.share, subset.low, subset.high
+        found, found_costs = _filled(space, costs, budgets, found + space.from_unit(subset.points), rng)
+    is_priced = feasible([], sample.costs)
+    refused = tuple(sample.costs.at(i) for i in np.flatnonzero(is_priced & ~mask)[:N_REFUSED])
+    return Region(
+        configs=tuple(found),
+        costs=found_costs,
+        share=share,
+        share_low=low,
+        share_high=high,
+        n_priced=len(mask),
+        broken=count_broken(budgets, sample.costs),
+        n_unpriced=int(np.sum(~is_priced)),
+        refused=refused,
+    )
+
+
+def _sample(space: SearchSpace, costs: CostFunction, budgets: Sequence[Budget], seed: int) -> _Sample:
+    """Price a Sobol sequence until enough of it is feasible, or all of it is priced."""
     from scipy.stats import qmc
 
     sequence = qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng([seed, 0]))
-    drawn: list[Config] = []
+    points: list[Array] = []
+    configs: list[Config] = []
     priced: list[Costs] = []
     n_found = 0
-    while n_found < N_WANTED and len(drawn) < N_SURVEYED:
-        batch = space.from_unit(sequence.random(_BATCH))
+    while n_found < N_WANTED and len(configs) < N_SURVEYED:
+        points.append(sequence.random(_BATCH))
+        batch = space.from_unit(points[-1])
         priced.append(price(costs, batch))
-        drawn += batch
+        configs += batch
         for budget in budgets:
             check_confidence(budget, priced[-1])
         n_found += int(feasible(budgets, priced[-1]).sum())
     everything = Costs.joined(priced)
     check_priced(everything)
-    mask = feasible(budgets, everything)
-    broken = count_broken(budgets, everything)
-    is_priced = feasible([], everything)
-    refused = tuple(everything.at(i) for i in np.flatnonzero(is_priced & ~mask)[:N_REFUSED])
-    found, found_costs = _distinct(space, drawn, everything, np.flatnonzero(mask))
-    if not found:
-        best = np.argsort(violation(budgets, everything), kind="stable")[:_PARENTS]
-        parents = [drawn[i] for i in best]
-        found, found_costs = _descend(space, costs, budgets, parents, everything, broken, seed)
-    n_unpriced = int(np.sum(~is_priced))
-    return Region(tuple(found), found_costs, float(mask.mean()), len(drawn), broken, n_unpriced, refused)
+    return _Sample(np.concatenate(points), configs, everything)
+
+
+def _binomial_interval(n_found: int, n: int) -> tuple[float, float]:
+    """Return the 95% interval of a share of which n_found of n were found (Clopper and Pearson 1934)."""
+    from scipy.special import betaincinv
+
+    low = float(betaincinv(n_found, n - n_found + 1, 0.025)) if n_found > 0 else 0.0
+    high = float(betaincinv(n_found + 1, n - n_found, 0.975)) if n_found < n else 1.0
+    return low, high
+
+
+def _filled(
+    space: SearchSpace,
+    costs: CostFunction,
+    budgets: Sequence[Budget],
+    found: Sequence[Config],
+    rng: np.random.Generator,
+) -> tuple[list[Config], Costs]:
+    """Return the distinct feasible configs found, filled up to about N_WANTED with their mutations."""
+    family = list(found)
+    for _ in range(_ROUNDS):
+        priced = price(costs, family)
+        configs, kept = _distinct(space, family, priced, np.flatnonzero(feasible(budgets, priced)))
+        if len(configs) >= N_WANTED:
+            break
+        family = configs + [
+            mutate(space, configs[rng.integers(len(configs))], rng) for _ in range(_N_MUTATED)
+        ]
+    return configs, kept
 
 
 def count_broken(budgets: Sequence[Budget], costs: Costs) -> dict[str, int]:
@@ -98,40 +165,16 @@ def _distinct(
     return [configs[i] for i in kept], costs.take(kept)
 
 
-def _descend(
-    space: SearchSpace,
-    costs: CostFunction,
-    budgets: Sequence[Budget],
-    parents: list[Config],
-    surveyed: Costs,
-    broken: dict[str, int],
-    seed: int,
-) -> tuple[list[Config], Costs]:
-    """Mutate the least violating configs until some are feasible; keep the best of parents and children."""
-    rng = np.random.default_rng([seed, 1])
-    for generation in range(_GENERATIONS):
-        children = [mutate(space, parents[rng.integers(len(parents))], rng) for _ in range(_CHILDREN)]
-        family = parents + children
-        priced = price(costs, family)
-        order = np.argsort(violation(budgets, priced), kind="stable")
-        is_feasible = feasible(budgets, priced)
-        if is_feasible.sum() >= _PARENTS // 2 or (is_feasible.any() and generation == _GENERATIONS - 1):
-            return _distinct(space, family, priced, np.flatnonzero(is_feasible))
-        distinct = {space.key(family[i]): family[i] for i in order}
-        parents = list(distinct.values())[:_PARENTS]
-    raise Infeasible(_explain(budgets, surveyed, broken, parents[0], price(costs, parents[:1])))
-
-
-def _explain(
-    budgets: Sequence[Budget], surveyed: Costs, broken: dict[str, int], config: Config, costs: Costs
-) -> str:
+def _explain(budgets: Sequence[Budget], surveyed: Costs, config: Config, costs: CostFunction) -> str:
     """Say which budget binds, by how much, and show the least violating config."""
-    excess = {budget.metric: float(budget.excess(costs)[0]) for budget in budgets}
+    priced = price(costs, [config])
+    excess = {budget.metric: float(budget.excess(priced)[0]) for budget in budgets}
     binding = max(budgets, key=lambda budget: excess[budget.metric])
-    metric, bound = binding.metric, float(binding.bound(costs)[0])
+    metric, bound = binding.metric, float(binding.bound(priced)[0])
+    broken = count_broken(budgets, surveyed)[metric]
     return (
         f"no feasible configuration among {surveyed.n:,}: {metric} <= {binding.limit:.4g} binds "
-        f"(broken by {broken[metric] / surveyed.n:.1%}); the least violating needs {bound:.4g} "
+        f"(broken by {broken / surveyed.n:.1%}); the least violating needs {bound:.4g} "
         f"({bound / binding.limit:.3g} times the budget, with confidence {binding.confidence:g}): {config}"
     )
 
@@ -150,4 +193,21 @@ def mutate(space: SearchSpace, config: Config, rng: np.random.Generator, scale: 
             values[dimension.name] = dimension.neighbour(config[dimension.name], scale, rng)
         else:
             values[dimension.name] = config[dimension.name]
+    return space.activate(values)
+
+
+def walk(space: SearchSpace, config: Config, rng: np.random.Generator, scale: float) -> Config:
+    """Add a normal step of deviation `scale` in the unit cube to every active number; draw new ones.
+
+    A choice without order is drawn anew with probability `scale`.
+    """
+    values: dict[str, Value] = {}
+    for dimension in space.dimensions:
+        value = config.get(dimension.name)
+        if dimension.name not in config:
+            values[dimension.name] = dimension.from_unit(rng.random())
+        elif isinstance(dimension, Categorical):
+            values[dimension.name] = dimension.from_unit(rng.random()) if rng.random() < scale else value
+        else:
+            values[dimension.name] = dimension.step(value, scale, rng)
     return space.activate(values)

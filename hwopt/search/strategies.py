@@ -1,139 +1,245 @@
 """Strategies: how the next config is chosen. Each is a function of what is known, registered by name.
 
-    Situation --strategy--> Choice
+The model-based ones begin with a few configs that spread over the feasible region. Then a Gaussian process
+models the error, candidates are drawn from the whole space and around the best, those that break a budget
+are filtered out, and the one of the largest acquisition value is chosen:
 
-A strategy keeps every budget in `situation.budgets`; the constraint-unaware form of a strategy is the same
-function with no budgets to keep. Randomness comes from the generator that is passed in, and from nothing
-else.
+    ehvi         expected hypervolume improvement with known costs: the front of error and costs
+    ei           expected improvement of the error            (HW-IECI of HyperPower, Stamoulis et al. 2018)
+    cwei         times the probability that the budgets hold  (HW-CWEI; Gelbart et al. 2014)
+    ieci         integrated over the space                    (Gramacy and Lee 2010)
+    scalarized   MnasNet's reward, accuracy * (cost / target)^-0.07 (Tan et al. 2019)
+    epr          energy-precision ratio, error * cost         (NeuralPower, Cai et al. 2017)
+
+    random, random_walk   without a model                     (Rand and Rand-Walk of HyperPower)
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hwopt.costs import Array, Budget, CostFunction, Costs, feasible, price
-from hwopt.errors import Infeasible, InvalidInput
-from hwopt.search.acquisition import log_expected_hypervolume_improvement
-from hwopt.search.gaussian_process import GaussianProcess
-from hwopt.search.pareto import nondominated
-from hwopt.search.region import Region, count_broken, mutate
-from hwopt.space import Config, Key, SearchSpace
+from hwopt.costs import Array, Costs, feasible, price
+from hwopt.errors import Infeasible
+from hwopt.search.acquisition import (
+    log_expected_hypervolume_improvement,
+    log_expected_improvement,
+    log_integrated_improvement,
+)
+from hwopt.search.pool import candidate_pool, drawer, from_region
+from hwopt.search.region import count_broken, walk
+from hwopt.search.situation import (
+    STRATEGIES,
+    Choice,
+    Observation,
+    Rejection,
+    Situation,
+    Strategy,
+    find_strategy,
+    register_strategy,
+)
+from hwopt.search.surrogate import (
+    Belief,
+    believe,
+    log_probability_of_budgets,
+    log_probability_of_limits,
+    log_probability_of_outcomes,
+)
+from hwopt.space import Config
 
-N_NEW = 128  # candidates drawn from the whole space, an ask
-N_GLOBAL = 256  # candidates that share their structure with a config of the feasible region, an ask
-N_LOCAL = 256  # candidates mutated around the front, an ask
-N_REJECTED = 2000  # rejections in a row after which random search takes its point from the feasible region
+__all__ = [
+    "STRATEGIES",
+    "Choice",
+    "Observation",
+    "Rejection",
+    "Situation",
+    "Strategy",
+    "cwei",
+    "ehvi",
+    "ei",
+    "epr",
+    "find_strategy",
+    "ieci",
+    "random",
+    "random_walk",
+    "register_strategy",
+    "scalarized",
+]
 
+N_REJECTED = 2000  # rejections in a row after which a point is taken from the feasible region
+SMALLEST_SHARE = 1 / 200  # of the space: in a smaller feasible region drawing and rejecting is no use
+N_INTEGRATED = 128  # reference points of ieci
+WALK = 0.1  # step of the random walk in the unit cube
+MNASNET_EXPONENT = -0.07
 
-@dataclass(frozen=True)
-class Observation:
-    """One told config: its error, the costs predicted for it, and how its training ended."""
-
-    config: Config
-    error: float | None  # None where the training failed
-    costs: dict[str, float]
-    status: str  # complete, stopped, failed
-    is_feasible: bool = True
-    metrics: dict[str, float] = field(default_factory=dict)  # what else the training revealed
-
-    @property
-    def is_priced(self) -> bool:
-        """Whether every cost could be predicted."""
-        return all(np.isfinite(cost) for cost in self.costs.values())
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """A config that a strategy selected and a budget refused, with its predicted costs."""
-
-    config: Config
-    costs: dict[str, float]
-    broken: tuple[str, ...]  # metrics of the budgets that it breaks; empty where it could not be priced
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a strategy decided, how many configs it priced on the way, and how many the budgets excluded.
-
-    `broken` counts those by metric; one config can break several budgets.
-    """
-
-    config: Config
-    n_priced: int = 0
-    n_infeasible: int = 0
-    broken: dict[str, int] = field(default_factory=dict)
-    rejections: tuple[Rejection, ...] = ()
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What a strategy may know.
-
-    `objectives` are "error", first, and known costs; `reference` [m] is an error and logarithms of costs
-    in that order. `candidates` restricts the choice to these configs.
-    """
-
-    space: SearchSpace
-    costs: CostFunction
-    budgets: tuple[Budget, ...]
-    objectives: tuple[str, ...]
-    reference: Array
-    told: tuple[Observation, ...]
-    pending: tuple[Config, ...]
-    candidates: tuple[Config, ...] | None
-    region: Callable[[], Region]
-
-    @cached_property
-    def taken(self) -> set[Key]:
-        """Identities of the configs that are told or pending."""
-        known = [observation.config for observation in self.told] + list(self.pending)
-        return {self.space.key(config) for config in known}
-
-    @property
-    def n_known(self) -> int:
-        """Number of configs that are told or pending."""
-        return len(self.told) + len(self.pending)
-
-    def front(self) -> list[Observation]:
-        """Return the complete, feasible told configs that no other one dominates."""
-        complete = [
-            o
-            for o in self.told
-            if o.status == "complete" and o.is_priced and (o.is_feasible or not self.budgets)
-        ]
-        keep = nondominated(self.outcomes(complete))
-        return [observation for observation, is_kept in zip(complete, keep, strict=True) if is_kept]
-
-    def outcomes(self, observations: Sequence[Observation]) -> Array:
-        """Return error and log costs of complete observations, shape [n, m]."""
-        rows = [[o.error, *[np.log(o.costs[name]) for name in self.objectives[1:]]] for o in observations]
-        return np.array(rows, dtype=float).reshape(-1, len(self.objectives))
-
-    def log_costs(self, costs: Costs) -> Array:
-        """Return the costs among the objectives on their logarithmic axes, shape [n, m - 1]."""
-        columns = [log_axis(name, costs[name]) for name in self.objectives[1:]]
-        return np.stack(columns, axis=1) if columns else np.zeros((costs.n, 0))
-
-
-def log_axis(name: str, values: Array) -> Array:
-    """Return costs on their logarithmic axis; raise InvalidInput where one is not positive."""
-    if np.any(values <= 0):
-        reason = "objectives are compared by their logarithms, so costs must be positive"
-        raise InvalidInput(f"{name} = {np.min(values):g}: {reason}")
-    return np.asarray(np.log(values))
-
-
-Strategy = Callable[[Situation, np.random.Generator], Choice]
+# Candidates and their costs, [n], to the logarithm of what each is worth, [n].
+Acquisition = Callable[[Situation, Belief, Sequence[Config], Costs, np.random.Generator], Array]
 
 
 def random(situation: Situation, rng: np.random.Generator) -> Choice:
-    """Draw uniformly; with budgets, reject before training (HyperPower's Rand, Stamoulis et al. 2018)."""
-    draw = _drawer(situation, rng)
+    """Draw uniformly; with budgets, reject before training."""
+    return _first_that_fits(situation, drawer(situation, rng), rng)
+
+
+def random_walk(situation: Situation, rng: np.random.Generator) -> Choice:
+    """Step from the best so far, or from a point of the front with several objectives; reject as `random`."""
+    front = situation.front()
+    if not front or situation.candidates is not None:
+        return random(situation, rng)
+    centre = front[int(rng.integers(len(front)))].config
+
+    def step() -> Config | None:
+        tries = (walk(situation.space, centre, rng, WALK) for _ in range(1000))
+        return next((c for c in tries if situation.space.key(c) not in situation.taken), None)
+
+    return _first_that_fits(situation, step, rng)
+
+
+def _ehvi(
+    situation: Situation, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
+) -> Array:
+    mean, std = belief.process.posterior(situation.space.encode(configs))
+    log_costs = situation.log_costs(costs)
+    gain = log_expected_hypervolume_improvement(mean, std, log_costs, belief.front, situation.reference)
+    return gain if np.isfinite(gain).any() else -mean  # all cost more than the reference point
+
+
+def _ei(
+    situation: Situation, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
+) -> Array:
+    if not np.isfinite(belief.best):
+        return np.zeros(len(configs))  # nothing to improve on: what else weighs decides
+    mean, std = belief.process.posterior(situation.space.encode(configs))
+    return log_expected_improvement(mean, std, belief.best)
+
+
+def _cwei(
+    situation: Situation, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
+) -> Array:
+    gain = _ei(situation, belief, configs, costs, rng)
+    if situation.budgets:
+        return gain + log_probability_of_budgets(situation, costs)
+    return gain + log_probability_of_limits(situation, configs)
+
+
+def _ieci(
+    situation: Situation, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
+) -> Array:
+    """Return what observing a candidate takes from the improvement that is expected over the space."""
+    pick = rng.choice(len(configs), size=min(N_INTEGRATED, len(configs)), replace=False)
+    encode = situation.space.encode
+    weights = np.zeros(len(pick))  # reference points are candidates, so they keep the budgets
+    if not situation.budgets:
+        weights = log_probability_of_limits(situation, [configs[i] for i in pick])
+    joint = belief.process.joint(encode([configs[i] for i in pick]), encode(configs))
+    best = belief.best if np.isfinite(belief.best) else float(situation.reference[0])
+    gain = log_integrated_improvement(*joint, belief.process.noise_std, best, np.exp(weights))
+    return gain if np.isfinite(gain).any() else _ei(situation, belief, configs, costs, rng)
+
+
+def _linear_in_the_error(slope: Callable[[Situation, Costs], Array], offset: float) -> Acquisition:
+    """Return the expected improvement of slope(costs) * (error + offset), smaller is better.
+
+    With known costs it is slope * EI of the error below best / slope - offset: exact.
+    """
+
+    def acquisition(
+        situation: Situation,
+        belief: Belief,
+        configs: Sequence[Config],
+        costs: Costs,
+        rng: np.random.Generator,
+    ) -> Array:
+        slopes, complete = slope(situation, costs), situation.complete()
+        if not complete:
+            return -np.log(slopes)
+        theirs = {name: np.array([o.costs[name] for o in complete]) for name in complete[0].costs}
+        errors = np.array([o.error for o in complete], dtype=float)
+        best = float(np.min(slope(situation, Costs(theirs)) * (errors + offset)))
+        mean, std = belief.process.posterior(situation.space.encode(configs))
+        return np.log(slopes) + log_expected_improvement(mean, std, best / slopes - offset)
+
+    return acquisition
+
+
+def _mnasnet_slope(situation: Situation, costs: Costs) -> Array:
+    """Return (cost / target)^-0.07 multiplied over the objectives; reward = (1 - error) * slope."""
+    targets = situation.reference[1:]
+    return np.asarray(np.exp(MNASNET_EXPONENT * (situation.log_costs(costs) - targets).sum(axis=1)))
+
+
+def _epr_slope(situation: Situation, costs: Costs) -> Array:
+    return np.asarray(np.exp(situation.log_costs(costs).sum(axis=1)))
+
+
+def _model_based(acquisition: Acquisition, name: str, summary: str) -> Strategy:
+    """Return the strategy that maximises an acquisition function over feasible candidates."""
+
+    def strategy(situation: Situation, rng: np.random.Generator) -> Choice:
+        is_started = _is_started(situation)
+        if not is_started and situation.candidates is None:
+            order = np.roll(np.arange(len(situation.region().configs)), -situation.n_known)
+            return Choice(from_region(situation, order, rng), 1)
+        pool = candidate_pool(situation, [o.config for o in situation.front()], rng)
+        costs = price(situation.costs, pool)
+        keep = np.flatnonzero(feasible(situation.budgets, costs))
+        if len(keep) == 0:
+            raise Infeasible(
+                f"none of the {len(pool)} candidates left keeps the budgets; raise a limit or stop"
+            )
+        broken = count_broken(situation.budgets, costs)
+        configs, costs = [pool[i] for i in keep], costs.take(keep)
+        best = int(np.argmax(_worth(situation, acquisition, configs, costs, rng))) if is_started else 0
+        return Choice(configs[best], len(pool), len(pool) - len(keep), broken)
+
+    strategy.__name__, strategy.__doc__ = name, summary
+    return strategy
+
+
+def _worth(
+    situation: Situation,
+    acquisition: Acquisition,
+    configs: Sequence[Config],
+    costs: Costs,
+    rng: np.random.Generator,
+) -> Array:
+    """Return the acquisition's logarithm, [n], with what is learned of outcome budgets and of repeats."""
+    belief = believe(situation)
+    worth = acquisition(situation, belief, configs, costs, rng)
+    if situation.outcome_budgets:
+        worth = worth + log_probability_of_outcomes(situation, configs)
+    if situation.repeats:
+        worth = worth + belief.process.log_share_learned(situation.space.encode(configs))
+    return worth
+
+
+ehvi = _model_based(_ehvi, "ehvi", "Expected hypervolume improvement where costs are known: exact.")
+ei = _model_based(_ei, "ei", "Expected improvement of the error among feasible configs: HW-IECI.")
+cwei = _model_based(_cwei, "cwei", "Expected improvement times the probability that budgets hold: HW-CWEI.")
+ieci = _model_based(_ieci, "ieci", "Integrated expected conditional improvement.")
+scalarized = _model_based(
+    _linear_in_the_error(_mnasnet_slope, -1.0), "scalarized", "Expected improvement of MnasNet's reward."
+)
+epr = _model_based(
+    _linear_in_the_error(_epr_slope, 0.0), "epr", "Expected improvement of the energy-precision ratio."
+)
+
+for _strategy in (ehvi, ei, cwei, ieci, random, random_walk, scalarized, epr):
+    register_strategy(_strategy.__name__, _strategy)
+
+
+def _is_started(situation: Situation) -> bool:
+    """Return whether enough configs were spread over the region for the surrogate to decide."""
+    n_initial = min(8, max(4, len(situation.space) // 2))
+    return situation.n_known >= n_initial and any(o.error is not None for o in situation.told)
+
+
+def _first_that_fits(
+    situation: Situation, draw: Callable[[], Config | None], rng: np.random.Generator
+) -> Choice:
+    """Draw until a config keeps the budgets; in a thin region take a known point of it after all."""
     rejections: list[Rejection] = []
-    while len(rejections) < N_REJECTED:
+    is_thin = situation.candidates is None and situation.budgets and situation.region().share < SMALLEST_SHARE
+    while len(rejections) < N_REJECTED and not is_thin:
         config = draw()
         if config is None:
             break
@@ -146,127 +252,7 @@ def random(situation: Situation, rng: np.random.Generator) -> Choice:
     if situation.candidates is not None:
         raise Infeasible(f"none of the {len(rejections)} candidates left keeps the budgets; raise a limit")
     order = rng.permutation(len(situation.region().configs))
-    return _after_rejections(situation, _from_region(situation, order, rng), 0, rejections)
-
-
-def ehvi(situation: Situation, rng: np.random.Generator) -> Choice:
-    """Maximise the expected hypervolume improvement with known costs over feasible candidates.
-
-    The first few configs spread over the feasible region. Then a Gaussian process models the error; pending
-    configs stand in it, and in the front, at their predicted mean (Kriging believer, Ginsbourger et al.
-    2010).
-    """
-    if not _is_started(situation) and situation.candidates is None:
-        order = np.roll(np.arange(len(situation.region().configs)), -situation.n_known)
-        return Choice(_from_region(situation, order, rng), 1)
-    pool = _candidates(situation, rng)
-    costs = price(situation.costs, pool)
-    keep = np.flatnonzero(feasible(situation.budgets, costs))
-    if len(keep) == 0:
-        raise Infeasible(f"none of the {len(pool)} candidates left keeps the budgets; raise a limit or stop")
-    broken = count_broken(situation.budgets, costs)
-    configs, costs = [pool[i] for i in keep], costs.take(keep)
-    best = int(np.argmax(_log_gain(situation, configs, costs))) if _is_started(situation) else 0
-    return Choice(configs[best], len(pool), len(pool) - len(keep), broken)
-
-
-STRATEGIES: dict[str, Strategy] = {"ehvi": ehvi, "random": random}
-
-
-def register_strategy(name: str, strategy: Strategy) -> None:
-    """Make a strategy available by name; a name can be taken once."""
-    if name in STRATEGIES:
-        raise InvalidInput(f"strategy {name!r} exists already; choose another name")
-    STRATEGIES[name] = strategy
-
-
-def _is_started(situation: Situation) -> bool:
-    """Return whether enough configs were spread over the region for the surrogate to decide."""
-    n_initial = min(8, max(4, len(situation.space) // 2))
-    return situation.n_known >= n_initial and any(o.error is not None for o in situation.told)
-
-
-def _log_gain(situation: Situation, configs: Sequence[Config], costs: Costs) -> Array:
-    """Return the logarithm of the expected hypervolume improvement of candidates, shape [n]."""
-    surrogate, front = _fit(situation), situation.outcomes(situation.front())
-    if situation.pending:
-        X = situation.space.encode(situation.pending)
-        mean, _ = surrogate.posterior(X)
-        surrogate = surrogate.condition(X, mean)
-        believed = situation.log_costs(price(situation.costs, situation.pending))
-        front = np.vstack([front, np.column_stack([mean, believed])])
-    mean, std = surrogate.posterior(situation.space.encode(configs))
-    log_costs = situation.log_costs(costs)
-    front = front[nondominated(front)]
-    gain = log_expected_hypervolume_improvement(mean, std, log_costs, front, situation.reference)
-    return gain if np.isfinite(gain).any() else -mean  # all cost more than the reference point
-
-
-def _fit(situation: Situation) -> GaussianProcess:
-    """Fit the surrogate to the told errors; a failed training counts as the reference, or the worst seen."""
-    worst = max([float(situation.reference[0]), *[o.error for o in situation.told if o.error is not None]])
-    y = np.array([worst if o.error is None else o.error for o in situation.told])
-    return GaussianProcess.fit(situation.space.encode([o.config for o in situation.told]), y)
-
-
-def _candidates(situation: Situation, rng: np.random.Generator) -> list[Config]:
-    """Return distinct candidates that are neither told nor pending."""
-    if situation.candidates is not None:
-        pool = [situation.candidates[i] for i in rng.permutation(len(situation.candidates))]
-    else:
-        pool = _global(situation, rng) + _local(situation, rng)
-    fresh = {situation.space.key(config): config for config in pool}
-    pool = [config for key, config in fresh.items() if key not in situation.taken]
-    if not pool:
-        raise Infeasible("every candidate has been told or is pending; stop here, or give more candidates")
-    return pool
-
-
-def _global(situation: Situation, rng: np.random.Generator) -> list[Config]:
-    """Draw from the whole space: new configs, and the known feasible structures with the rest drawn anew."""
-    region = situation.region().configs
-    chosen = rng.choice(len(region), size=min(N_GLOBAL, len(region)), replace=False)
-    known = [_redraw(situation.space, region[i], rng) for i in chosen]
-    return situation.space.sample(N_NEW, rng) + known
-
-
-def _local(situation: Situation, rng: np.random.Generator) -> list[Config]:
-    """Mutate the configs of the front; those of the region while there is none."""
-    parents = [o.config for o in situation.front()] or list(situation.region().configs)
-    return [mutate(situation.space, parents[rng.integers(len(parents))], rng) for _ in range(N_LOCAL)]
-
-
-def _redraw(space: SearchSpace, config: Config, rng: np.random.Generator) -> Config:
-    """Keep the structural hyperparameters, which cost was paid to price, and draw the others anew."""
-    values = space.sample_values(rng)
-    values.update({name: config[name] for name in space.structural if name in config})
-    return space.activate(values)
-
-
-def _drawer(situation: Situation, rng: np.random.Generator) -> Callable[[], Config | None]:
-    """Return a function that draws untaken configs, or candidates without replacement; None at the end."""
-    space = situation.space
-    if situation.candidates is not None:
-        left = [c for c in situation.candidates if space.key(c) not in situation.taken]
-        order = iter(rng.permutation(len(left)))
-        return lambda: next((left[i] for i in order), None)
-
-    def draw() -> Config | None:
-        tries = (space.sample(1, rng)[0] for _ in range(1000))
-        return next((config for config in tries if space.key(config) not in situation.taken), None)
-
-    return draw
-
-
-def _from_region(situation: Situation, order: NDArray[np.intp], rng: np.random.Generator) -> Config:
-    """Return the first untaken config of the feasible region in this order, its non-structural part new."""
-    region = situation.region().configs
-    for i in order:
-        for config in (_redraw(situation.space, region[i], rng), region[i]):
-            fits = feasible(situation.budgets, price(situation.costs, [config]))[0]
-            if fits and situation.space.key(config) not in situation.taken:
-                return config
-    raise Infeasible("every feasible configuration that was found has been tried; stop here")
+    return _after_rejections(situation, from_region(situation, order, rng), 0, rejections)
 
 
 def _after_rejections(

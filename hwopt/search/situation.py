@@ -1,0 +1,168 @@
+"""What a strategy sees and answers, and the strategies by name.
+
+    Situation --strategy--> Choice
+
+A strategy keeps every budget in `situation.budgets`. Its constraint-unaware form is the same function with no
+budgets to keep: what a training broke is known afterwards, in `Observation.is_feasible`. Randomness comes
+from the generator that is passed in, and from nothing else.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from hwopt.costs import Array, Budget, CostFunction, Costs
+from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.search.pareto import nondominated
+from hwopt.search.region import Region
+from hwopt.space import Config, Key, SearchSpace
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One told config: its error, the costs predicted for it, and how its training ended.
+
+    The error of a stopped training is what its curve was expected to end at, with `error_std`.
+    """
+
+    config: Config
+    error: float | None  # None where the training failed
+    costs: dict[str, float]
+    status: str  # complete, stopped, failed
+    is_feasible: bool = True
+    metrics: dict[str, float] = field(default_factory=dict)  # what else the training revealed
+    error_std: float = 0.0
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether every cost could be predicted."""
+        return all(np.isfinite(cost) for cost in self.costs.values())
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A config that a strategy selected and a budget refused, with its predicted costs."""
+
+    config: Config
+    costs: dict[str, float]
+    broken: tuple[str, ...]  # metrics of the budgets that it breaks; empty where it could not be priced
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a strategy decided, how many configs it priced on the way, and how many the budgets excluded.
+
+    `broken` counts those by metric; one config can break several budgets.
+    """
+
+    config: Config
+    n_priced: int = 0
+    n_infeasible: int = 0
+    broken: dict[str, int] = field(default_factory=dict)
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a strategy may know.
+
+    Args:
+        space: what may vary.
+        costs: of configs, known before training.
+        budgets: what the choice must keep; empty for a constraint-unaware search.
+        limits: all budgets on known costs; of a constraint-unaware search they show in what is told.
+        outcome_budgets: limits on metrics that only a training reveals.
+        objectives: "error", first, and known costs.
+        reference: an error and logarithms of costs, in the order of the objectives, shape [m].
+        told: how trainings ended, in the order of telling.
+        pending: configs in training.
+        rejected: what the strategy had selected and a budget refused, in that order.
+        candidates: the only configs to choose from; all of the space if None.
+        repeats: whether a config that was trained may be chosen again, to average its noise.
+        region: the part of the space that keeps `budgets`.
+    """
+
+    space: SearchSpace
+    costs: CostFunction
+    budgets: tuple[Budget, ...]
+    limits: tuple[Budget, ...]
+    outcome_budgets: tuple[Budget, ...]
+    objectives: tuple[str, ...]
+    reference: Array
+    told: tuple[Observation, ...]
+    pending: tuple[Config, ...]
+    rejected: tuple[Rejection, ...]
+    candidates: tuple[Config, ...] | None
+    repeats: bool
+    region: Callable[[], Region]
+
+    @cached_property
+    def taken(self) -> set[Key]:
+        """Identities of the configs that cannot be chosen: told or pending; only pending ones with repeats.
+
+        A config whose training failed is never chosen again.
+        """
+        barred = [o.config for o in self.told if not self.repeats or o.status != "complete"]
+        return {self.space.key(config) for config in [*barred, *self.pending]}
+
+    @property
+    def n_known(self) -> int:
+        """Number of configs that are told or pending."""
+        return len(self.told) + len(self.pending)
+
+    def complete(self) -> list[Observation]:
+        """Return the complete, feasible, priced observations; repeats of a config as one, with mean error."""
+        groups: dict[Key, list[Observation]] = {}
+        for o in self.told:
+            if o.status == "complete" and o.is_feasible and o.is_priced:
+                groups.setdefault(self.space.key(o.config), []).append(o)
+        return [replace(g[0], error=float(np.mean([o.error for o in g]))) for g in groups.values()]
+
+    def front(self) -> list[Observation]:
+        """Return the complete, feasible told configs that no other one dominates."""
+        complete = self.complete()
+        keep = nondominated(self.outcomes(complete))
+        return [observation for observation, is_kept in zip(complete, keep, strict=True) if is_kept]
+
+    def outcomes(self, observations: Sequence[Observation]) -> Array:
+        """Return error and log costs of complete observations, shape [n, m]."""
+        rows = [[o.error, *[np.log(o.costs[name]) for name in self.objectives[1:]]] for o in observations]
+        return np.array(rows, dtype=float).reshape(-1, len(self.objectives))
+
+    def log_costs(self, costs: Costs) -> Array:
+        """Return the costs among the objectives on their logarithmic axes, shape [n, m - 1]."""
+        columns = [log_axis(name, costs[name]) for name in self.objectives[1:]]
+        return np.stack(columns, axis=1) if columns else np.zeros((costs.n, 0))
+
+
+def log_axis(name: str, values: Array) -> Array:
+    """Return costs on their logarithmic axis; raise InvalidInput where one is not positive."""
+    if np.any(values <= 0):
+        reason = "objectives are compared by their logarithms, so costs must be positive"
+        raise InvalidInput(f"{name} = {np.min(values):g}: {reason}")
+    return np.asarray(np.log(values))
+
+
+Strategy = Callable[[Situation, np.random.Generator], Choice]
+
+STRATEGIES: dict[str, Strategy] = {}
+
+
+def register_strategy(name: str, strategy: Strategy) -> None:
+    """Make a strategy available by name; a name can be taken once."""
+    if name in STRATEGIES:
+        raise InvalidInput(f"strategy {name!r} exists already; choose another name")
+    STRATEGIES[name] = strategy
+
+
+def find_strategy(name: str) -> Strategy:
+    """Return the strategy of this name.
+
+    Raises:
+        UnknownName: where there is none, with the nearest.
+    """
+    if name not in STRATEGIES:
+        raise UnknownName(f"no strategy {name!r}{did_you_mean(name, STRATEGIES)}")
+    return STRATEGIES[name]

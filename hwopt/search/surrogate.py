@@ -1,0 +1,95 @@
+"""What is believed of the error, and of constraints that are learned, after what was told.
+
+The error is a Gaussian process over encoded configs. A failed training counts as the worst error seen, so
+that its neighbourhood is avoided; a stopped one as its expected end, with the uncertainty of that; pending
+ones stand at their predicted mean (Kriging believer, Ginsbourger et al. 2010).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from hwopt.costs import Array, Costs, price
+from hwopt.search.gaussian_process import GaussianProcess
+from hwopt.search.pareto import nondominated
+from hwopt.search.situation import Observation, Situation
+from hwopt.space import Config
+
+_MIN_OBSERVED = 4  # outcomes of a metric before its constraint is modelled
+
+
+@dataclass(frozen=True)
+class Belief:
+    """The surrogate of the error; the front with what is pending on it, [f, m], on the axes of outcomes."""
+
+    process: GaussianProcess
+    front: Array
+
+    @property
+    def best(self) -> float:
+        """The lowest error among feasible outcomes; infinite where there is none yet."""
+        return float(np.min(self.front[:, 0], initial=np.inf))
+
+
+def believe(situation: Situation) -> Belief:
+    """Fit the surrogate to the told errors, and let the pending configs stand at their predicted mean."""
+    told = situation.told
+    worst = max([float(situation.reference[0]), *[o.error for o in told if o.error is not None]])
+    y = np.array([worst if o.error is None else o.error for o in told])
+    X = situation.space.encode([o.config for o in told])
+    process = GaussianProcess.fit(X, y, std=np.array([o.error_std for o in told]))
+    front = situation.outcomes(situation.front())
+    if situation.repeats and len(front):
+        front[:, 0], _ = process.posterior(situation.space.encode([o.config for o in situation.front()]))
+    if situation.pending:
+        X = situation.space.encode(situation.pending)
+        mean, _ = process.posterior(X)
+        process = process.condition(X, mean)
+        believed = situation.log_costs(price(situation.costs, situation.pending))
+        front = np.vstack([front, np.column_stack([mean, believed])])
+    return Belief(process, front[nondominated(front)])
+
+
+def log_probability_of_outcomes(situation: Situation, configs: Sequence[Config]) -> Array:
+    """Return ln Pr(every outcome budget holds), [n], by a process for each metric (Gelbart et al. 2014)."""
+    total = np.zeros(len(configs))
+    for budget in situation.outcome_budgets:
+        seen = [o for o in situation.told if budget.metric in o.metrics]
+        values = np.array([o.metrics[budget.metric] for o in seen])
+        total += _log_probability_below(situation, seen, values, budget.limit, configs)
+    return total
+
+
+def log_probability_of_limits(situation: Situation, configs: Sequence[Config]) -> Array:
+    """Return ln Pr(every budget holds), [n], learned from the costs of what was trained, as if unknown."""
+    total = np.zeros(len(configs))
+    seen = [o for o in situation.told if o.is_priced]
+    for budget in situation.limits:
+        costs = np.array([o.costs[budget.metric] for o in seen])
+        logs = np.log(np.maximum(costs, 1e-300))
+        total += _log_probability_below(situation, seen, logs, np.log(budget.limit), configs)
+    return total
+
+
+def log_probability_of_budgets(situation: Situation, costs: Costs) -> Array:
+    """Return ln Pr(every budget holds), [n], from the predictive distribution of the costs."""
+    with np.errstate(divide="ignore"):
+        logs = [np.log(costs.probability(budget.metric, budget.limit)) for budget in situation.budgets]
+    return np.sum(logs, axis=0) if logs else np.zeros(costs.n)
+
+
+def _log_probability_below(
+    situation: Situation,
+    seen: Sequence[Observation],
+    values: Array,
+    limit: float,
+    configs: Sequence[Config],
+) -> Array:
+    """Return ln Pr(value <= limit) at configs [n]; 0 while too little was seen to tell."""
+    if len(seen) < _MIN_OBSERVED:
+        return np.zeros(len(configs))
+    process = GaussianProcess.fit(situation.space.encode([o.config for o in seen]), values)
+    mean, std = process.posterior(situation.space.encode(configs))
+    return np.asarray(log_ndtr((limit - mean) / std))
