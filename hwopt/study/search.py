@@ -23,7 +23,7 @@ from hwopt.study.store import Trial
 from hwopt.study.study import Study
 from hwopt.train.data import Dataset
 from hwopt.train.objective import TrainingObjective
-from hwopt.train.trainer import check_device
+from hwopt.train.placement import check_device
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
 

@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from hwopt.train.data import Split as Split
     from hwopt.train.data import load_dataset as load_dataset
     from hwopt.train.objective import TrainingObjective as TrainingObjective
+    from hwopt.train.placement import seeded as seeded
     from hwopt.train.settings import TrainingSettings as TrainingSettings
+    from hwopt.train.slice import ResumableObjective as ResumableObjective
+    from hwopt.train.slice import SliceResult as SliceResult
+    from hwopt.train.trainer import Training as Training
     from hwopt.train.trainer import TrainingResult as TrainingResult
     from hwopt.train.trainer import error_of as error_of
-    from hwopt.train.trainer import seeded as seeded
     from hwopt.train.trainer import train as train
 
 _MODULES = {
@@ -25,9 +28,12 @@ _MODULES = {
     "load_dataset": "data",
     "TrainingObjective": "objective",
     "TrainingSettings": "settings",
+    "ResumableObjective": "slice",
+    "SliceResult": "slice",
+    "Training": "trainer",
     "TrainingResult": "trainer",
     "error_of": "trainer",
-    "seeded": "trainer",
+    "seeded": "placement",
     "train": "trainer",
 }
 __all__ = list(_MODULES)

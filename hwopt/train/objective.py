@@ -1,21 +1,47 @@
 """The objective of a study: a configuration in, the error of the trained network out."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from hwopt.errors import InvalidInput, TrainingFailed
 from hwopt.space import Config, SearchSpace
 from hwopt.train.data import Dataset, DatasetSpec
+from hwopt.train.placement import seeded
 from hwopt.train.settings import TrainingSettings
-from hwopt.train.trainer import Report, seeded, train
+from hwopt.train.slice import SliceResult
+from hwopt.train.trainer import Epoch, Report, Training, train
+
+
+@dataclass(frozen=True)
+class _Live:
+    """A training of this process as its last slice left it, so that the next slice here need not load it."""
+
+    settings: TrainingSettings
+    config: Config
+    seed: int
+    dataset: Dataset
+    checkpoint: bytes
+    training: Training
+
+    def continues(
+        self, settings: TrainingSettings, config: Config, seed: int, dataset: Dataset, checkpoint: bytes
+    ) -> bool:
+        """Tell whether this is the training of a checkpoint."""
+        same = (self.settings, self.config, self.seed) == (settings, config, seed)
+        return same and self.dataset is dataset and self.checkpoint == checkpoint
+
+
+_live: _Live | None = None
 
 
 class TrainingObjective:
     """Build the network of a configuration, train it, return its error: `objective(config, report, seed)`.
 
-    It pickles without its images and without a loaded space: a worker process loads both when it first needs
-    them, and an equal data set only once however many objectives arrive.
+    It trains in slices as well (`run_slice`), so that a study can stop a training, or go on with one whose
+    process died. It pickles without its images and without a loaded space: a worker process loads both when
+    it first needs them, and an equal data set only once however many objectives arrive.
     """
 
     def __init__(
@@ -67,14 +93,53 @@ class TrainingObjective:
             InvalidInput, UnknownName: a standard hyperparameter has a value that no training can have.
         """
         settings = self.settings.with_config(config)
-        dataset = self.dataset
-        result = train(self._build(dict(config), seed), dataset, settings, seed, report)
+        result = train(self._build(dict(config), seed), self.dataset, settings, seed, report)
         return {
             "error": result.error,
             "test_error": result.test_error,
             "train_seconds": result.train_seconds,
             "n_epochs": result.n_epochs,
         }
+
+    def run_slice(
+        self, config: Mapping[str, Any], seed: int, checkpoint: bytes | None, n_epochs: int
+    ) -> SliceResult:
+        """Train some epochs, from a checkpoint or from the start; see `ResumableObjective`.
+
+        Slices give the errors of one uninterrupted training, on a CPU bit by bit. `final` has `error` and
+        `test_error`.
+
+        Raises:
+            TrainingFailed, InvalidInput, UnknownName: as of a call.
+        """
+        global _live
+        training = self._resumed(dict(config), seed, checkpoint)
+        _live = None  # what fails is not gone on with
+        epochs: list[Epoch] = []
+        while len(epochs) < n_epochs and not training.has_ended:
+            epochs.append(training.run_epoch())
+        energies = tuple(epoch.energy_j for epoch in epochs if epoch.energy_j is not None)
+        errors, seconds = tuple(epoch.error for epoch in epochs), tuple(epoch.seconds for epoch in epochs)
+        if training.has_ended:
+            final = {"error": errors[-1], "test_error": training.test_error()}
+            return SliceResult(errors, seconds, training.weights(), final, energies)
+        saved = training.checkpoint()
+        _live = _Live(training.settings, dict(config), seed, training.dataset, saved, training)
+        return SliceResult(errors, seconds, saved, None, energies)
+
+    def _resumed(self, config: Config, seed: int, checkpoint: bytes | None) -> Training:
+        """Return the training of a checkpoint, or a new one; that of the last slice here where it is that."""
+        settings, dataset = self.settings.with_config(config), self.dataset
+        if (
+            checkpoint is not None
+            and _live is not None
+            and _live.continues(settings, config, seed, dataset, checkpoint)
+        ):
+            return _live.training
+        training = Training(self._build(config, seed), dataset, settings, seed)
+        if checkpoint is not None:
+            training.restore(checkpoint)
+        return training
 
     def _build(self, config: Config, seed: int) -> Any:
         build = self.space.build

@@ -6,9 +6,9 @@ from math import isfinite
 from typing import Any
 
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.train.schedule import SCHEDULES
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("cosine", "constant", "one_cycle")
 
 # Standard names of hyperparameters -> the field that each overrides.
 HYPERPARAMETERS = {
@@ -37,7 +37,7 @@ class TrainingSettings:
     learning_rate: float = 0.05  # the highest of the schedule
     momentum: float = 0.9  # of sgd; the others have their own moments
     weight_decay: float = 1e-4
-    schedule: str = "cosine"  # to zero over all steps; or "constant", "one_cycle"
+    schedule: str = "cosine"  # to zero over all steps; or "constant", "step", "one_cycle"
     label_smoothing: float = 0.0
     device: str = "auto"  # "cuda" where there is one, else "cpu"; or any name that torch.device takes
     threads: int | None = None  # of one training on a CPU; None leaves torch's number as it is
@@ -45,15 +45,21 @@ class TrainingSettings:
     channels_last: bool | None = (
         None  # None: on a CPU, if the network runs that way (1.1 to 1.6 times as fast)
     )
+    mixed_precision: bool = False  # bfloat16 where autocast allows it; helps large networks on a GPU
+    flip: bool = False  # mirror training images left to right, each with probability a half
+    crop: int = 0  # pixels by which training images move at random, at most, in each direction
 
     def __post_init__(self) -> None:
         _check_word("optimizer", self.optimizer, OPTIMIZERS)
         _check_word("schedule", self.schedule, SCHEDULES)
         for name in ("epochs", "batch_size", "threads"):
             _check_count(name, getattr(self, name))
-        if not isinstance(self.deterministic, bool) or not isinstance(self.channels_last, bool | None):
-            got = f"deterministic = {self.deterministic!r}, channels_last = {self.channels_last!r}"
-            raise InvalidInput(f"{got}: write true or false")
+        _check_count("crop", self.crop, at_least=0)
+        if not isinstance(self.channels_last, bool | None):
+            raise InvalidInput(f"channels_last = {self.channels_last!r}: write true or false")
+        for name in ("deterministic", "mixed_precision", "flip"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidInput(f"{name} = {getattr(self, name)!r}: write true or false")
         _check_number("learning_rate", self.learning_rate, above_zero=True)
         _check_number("momentum", self.momentum, below=1)
         _check_number("weight_decay", self.weight_decay)
@@ -73,9 +79,9 @@ def _check_word(name: str, word: str, known: tuple[str, ...]) -> None:
         raise UnknownName(f"{name} {word!r}{did_you_mean(str(word), known)}")
 
 
-def _check_count(name: str, value: int | None) -> None:
-    if value is not None and (not _is_number(value) or value % 1 != 0 or value < 1):
-        raise InvalidInput(f"{name} {value!r} must be a whole number of at least 1")
+def _check_count(name: str, value: int | None, at_least: int = 1) -> None:
+    if value is not None and (not _is_number(value) or value % 1 != 0 or value < at_least):
+        raise InvalidInput(f"{name} {value!r} must be a whole number of at least {at_least}")
 
 
 def _check_number(name: str, value: float, below: float = float("inf"), above_zero: bool = False) -> None:

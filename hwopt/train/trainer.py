@@ -1,25 +1,32 @@
-"""Train one network on a CPU or a GPU and report its validation error after every epoch.
+"""Train one network on a CPU or a GPU, an epoch at a time.
 
     data to the device once | epoch: shuffled batches by index | validation error -> report -> go on? | ... |
     test error
 
 There is no data loader: the sets fit in memory, and picking rows of a tensor costs less than collecting them.
 The loop itself never waits for the device; the losses are looked at once in `_CHECK_EVERY` steps, all at a
-time.
+time. Between two epochs a training can be put into a checkpoint, from which another process goes on as if
+nothing had happened: on a CPU bit by bit.
 """
 
+import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import lr_scheduler
 
-from hwopt.errors import InvalidInput, TrainingFailed
+from hwopt.errors import TrainingFailed
+from hwopt.train.augmentation import augmented
 from hwopt.train.data import Dataset, Split
+from hwopt.train.energy import energy_used_j
+from hwopt.train.placement import RandomState, check_device, deterministic, failures_named, threads
+from hwopt.train.schedule import rate_factor
 from hwopt.train.settings import TrainingSettings
 
 Report = Callable[[int, float], bool | None]
@@ -50,6 +57,15 @@ class TrainingResult:
         return sum(self.epoch_seconds)
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """Validation error, 0 to 1, after an epoch; seconds and joules of it (None: no counter)."""
+
+    error: float
+    seconds: float
+    energy_j: float | None
+
+
 def train(
     module: nn.Module, dataset: Dataset, settings: TrainingSettings, seed: int, report: Report | None = None
 ) -> TrainingResult:
@@ -68,35 +84,186 @@ def train(
         TrainingFailed: diverged, out of memory, or the network raised; the message says which.
         InvalidInput: there is no such device.
     """
-    device = check_device(settings.device)
-    with seeded(seed, device), _threads(settings.threads), _deterministic(settings.deterministic, device):
-        with _failures_named():
-            run = _Run(module, dataset, settings, seed, device)
-        curve: list[float] = []
-        seconds: list[float] = []
-        stopped = False
-        while len(curve) < settings.epochs and not stopped:
-            start = perf_counter()
-            with _failures_named():
-                run.train_epoch(len(curve) + 1)
-                curve.append(run.error(run.validation))
-            seconds.append(perf_counter() - start)
-            stopped = report is not None and report(len(curve), curve[-1]) is False
-        with _failures_named():
-            test_error = run.error(run.test)
-    return TrainingResult(curve[-1], tuple(curve), test_error, tuple(seconds), stopped)
+    run = Training(module, dataset, settings, seed)
+    epochs: list[Epoch] = []
+    stopped = False
+    while not run.has_ended and not stopped:
+        epochs.append(run.run_epoch())
+        stopped = report is not None and report(len(epochs), epochs[-1].error) is False
+    curve, seconds = tuple(epoch.error for epoch in epochs), tuple(epoch.seconds for epoch in epochs)
+    return TrainingResult(curve[-1], curve, run.test_error(), seconds, stopped)
 
 
-@contextmanager
-def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed torch's random numbers within a block, such as the building of a network, and restore them."""
-    cuda = device if device is not None and device.type == "cuda" else None
-    with torch.random.fork_rng(devices=[] if cuda is None else [cuda]):
-        torch.default_generator.manual_seed(seed)
-        if cuda is not None:
-            with torch.cuda.device(cuda):
-                torch.cuda.manual_seed(seed)
-        yield
+class Training:
+    """One training under way: network, data on the device, optimizer, position and random state.
+
+    Args: as of `train`.
+
+    Raises:
+        TrainingFailed: network or data do not fit the device's memory.
+        InvalidInput: there is no such device.
+    """
+
+    def __init__(self, module: nn.Module, dataset: Dataset, settings: TrainingSettings, seed: int) -> None:
+        self.settings, self.dataset = settings, dataset
+        self.device = check_device(settings.device)
+        self.n_epochs = 0  # that have run
+        self._random = RandomState.seeded(seed, self.device)
+        self._generator = torch.Generator().manual_seed(seed)
+        with self._set_up():
+            self.module = module.to(self.device)
+            layout = self._choose_layout()
+            self.module.to(memory_format=layout)
+            self._training, self._validation, self._test = _on_device(dataset, self.device, layout)
+            self._optimizer = _optimizer(self.module, settings)
+        self._loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
+        self._n_steps = settings.epochs * len(self._divide(self._training.labels))
+        self._step = 0  # steps that have been made
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all epochs have run."""
+        return self.n_epochs >= self.settings.epochs
+
+    def run_epoch(self) -> Epoch:
+        """Train one epoch and return its validation error.
+
+        Raises:
+            TrainingFailed: as of `train`.
+        """
+        energy_j, start = energy_used_j(self.device), perf_counter()
+        with self._set_up():
+            self._train_epoch(self.n_epochs + 1)
+            error = self._error(self._validation)
+        seconds, after_j = perf_counter() - start, energy_used_j(self.device)
+        self.n_epochs += 1
+        return Epoch(error, seconds, None if energy_j is None or after_j is None else after_j - energy_j)
+
+    def test_error(self) -> float:
+        """Return the share of wrong answers on the test split."""
+        with self._set_up():
+            return self._error(self._test)
+
+    # -- checkpoints
+
+    def checkpoint(self) -> bytes:
+        """Return all that another process needs to go on; torch loads it with `weights_only`."""
+        return _saved(
+            {
+                "network": self.module.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "n_epochs": self.n_epochs,
+                "step": self._step,
+                "order": self._generator.get_state(),
+                "random": self._random.cpu,
+                "random_cuda": self._random.cuda,
+            }
+        )
+
+    def weights(self) -> bytes:
+        """Return the weights alone, in the form of a checkpoint."""
+        return _saved({"network": self.module.state_dict(), "n_epochs": self.n_epochs})
+
+    def restore(self, checkpoint: bytes) -> None:
+        """Go on from a checkpoint of a training with the same network, settings and seed.
+
+        Raises:
+            TrainingFailed: where it is damaged or of another network.
+        """
+        try:
+            state = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
+            self.module.load_state_dict(state["network"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self.n_epochs, self._step = state["n_epochs"], state["step"]
+            self._generator.set_state(state["order"])
+            self._random.cpu, self._random.cuda = state["random"], state["random_cuda"]
+        except Exception as error:  # torch raises many kinds for a file that is cut short
+            first_line = str(error).strip().partition("\n")[0]
+            raise TrainingFailed(f"the checkpoint cannot be used: {first_line}") from error
+
+    # -- one epoch
+
+    def _train_epoch(self, epoch: int) -> None:
+        """Train one epoch; `epoch`, counted from 1, is for the message of a failure."""
+        module, loss_function, optimizer = self.module, self._loss, self._optimizer
+        images, labels = self._training
+        losses: list[Tensor] = []
+        module.train()
+        for step, batch in enumerate(self._batches(), start=1):
+            self._set_rate()
+            with self._precision():
+                loss = loss_function(module(self._augmented(images[batch])), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            self._step += 1
+            losses.append(loss.detach())
+            if len(losses) == _CHECK_EVERY:
+                _check_losses(losses, epoch, step)
+                losses.clear()
+        if losses:
+            _check_losses(losses, epoch, step)
+
+    def _set_rate(self) -> None:
+        if self.settings.schedule != "constant":
+            rate = self.settings.learning_rate * rate_factor(
+                self.settings.schedule, self._step, self._n_steps
+            )
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+
+    def _precision(self) -> Any:
+        """Return the context of a forward pass; bfloat16, where it is asked for, needs no loss scaling."""
+        if not self.settings.mixed_precision:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _augmented(self, images: Tensor) -> Tensor:
+        flip, crop = self.settings.flip, int(self.settings.crop)
+        return augmented(images, flip, crop, self._generator) if flip or crop else images
+
+    def _error(self, split: Split) -> float:
+        with self._precision():
+            return error_of(self.module, split)
+
+    def _batches(self) -> list[Tensor]:
+        """Return the rows of every batch of one epoch, shuffled."""
+        order = torch.randperm(len(self._training.labels), generator=self._generator)
+        return self._divide(order.to(self.device))
+
+    def _divide(self, rows: Tensor) -> list[Tensor]:
+        """Divide rows into batches, without a last one of a single image: batch normalisation rejects it."""
+        batches = list(torch.split(rows, self.settings.batch_size))
+        return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches
+
+    @contextmanager
+    def _set_up(self) -> Iterator[None]:
+        """Run a block under this training's settings; those of the caller are as before afterwards."""
+        with (
+            self._random.used(),
+            threads(self.settings.threads),
+            deterministic(self.settings.deterministic, self.device),
+            failures_named(),
+        ):
+            yield
+
+    def _choose_layout(self) -> torch.memory_format:
+        wanted = self.settings.channels_last
+        if wanted is None:
+            wanted = self.device.type == "cpu" and self._runs_channels_last(self.dataset.train.images[:2])
+        return torch.channels_last if wanted else torch.contiguous_format
+
+    @torch.no_grad()
+    def _runs_channels_last(self, images: Tensor) -> bool:
+        """Tell whether the network takes channels-last images: `x.view(...)` in a forward does not."""
+        if not any(isinstance(layer, nn.Conv2d) for layer in self.module.modules()):
+            return False
+        try:
+            self.module.to(memory_format=torch.channels_last).eval()
+            self.module(images.to(self.device, memory_format=torch.channels_last))
+        except Exception:  # any fault of the network's own comes again in training, and is named there
+            return False
+        return True
 
 
 @torch.no_grad()
@@ -119,79 +286,14 @@ def error_of(module: nn.Module, split: Split) -> float:
     return int(torch.stack(wrong).sum()) / len(split.labels)
 
 
-class _Run:
-    """One training under way: network, data on the device, optimizer and schedule."""
-
-    def __init__(
-        self, module: nn.Module, dataset: Dataset, settings: TrainingSettings, seed: int, device: torch.device
-    ) -> None:
-        self.device = device
-        self.module = module.to(device)
-        layout = self._choose_layout(dataset, settings)
-        self.module.to(memory_format=layout)
-        self.training, self.validation, self.test = (
-            Split(split.images.to(device).contiguous(memory_format=layout), split.labels.to(device))
-            for split in (dataset.train, dataset.validation, dataset.test)
-        )
-        self.batch_size = settings.batch_size
-        self.generator = torch.Generator().manual_seed(seed)
-        self.loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
-        self.optimizer = _optimizer(self.module, settings)
-        self.schedule = _schedule(
-            self.optimizer, settings, settings.epochs * len(self._divide(self.training.labels))
-        )
-
-    def train_epoch(self, epoch: int) -> None:
-        """Train one epoch; `epoch`, counted from 1, is for the message of a failure."""
-        module, loss_function, optimizer, schedule = self.module, self.loss, self.optimizer, self.schedule
-        images, labels = self.training
-        losses: list[Tensor] = []
-        module.train()
-        for step, batch in enumerate(self._batches(), start=1):
-            loss = loss_function(module(images[batch]), labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if schedule is not None:
-                schedule.step()
-            losses.append(loss.detach())
-            if len(losses) == _CHECK_EVERY:
-                _check_losses(losses, epoch, step)
-                losses.clear()
-        if losses:
-            _check_losses(losses, epoch, step)
-
-    def error(self, split: Split) -> float:
-        """Return the share of wrong answers on a split."""
-        return error_of(self.module, split)
-
-    def _batches(self) -> list[Tensor]:
-        """Return the rows of every batch of one epoch, shuffled."""
-        order = torch.randperm(len(self.training.labels), generator=self.generator)
-        return self._divide(order.to(self.device))
-
-    def _divide(self, rows: Tensor) -> list[Tensor]:
-        """Divide rows into batches, without a last one of a single image: batch normalisation rejects it."""
-        batches = list(torch.split(rows, self.batch_size))
-        return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches
-
-    def _choose_layout(self, dataset: Dataset, settings: TrainingSettings) -> torch.memory_format:
-        wanted = settings.channels_last
-        if wanted is None:
-            wanted = self.device.type == "cpu" and self._runs_channels_last(dataset.train.images[:2])
-        return torch.channels_last if wanted else torch.contiguous_format
-
-    @torch.no_grad()
-    def _runs_channels_last(self, images: Tensor) -> bool:
-        """Tell whether the network takes channels-last images: `x.view(...)` in a forward does not."""
-        if not any(isinstance(layer, nn.Conv2d) for layer in self.module.modules()):
-            return False
-        try:
-            self.module.to(memory_format=torch.channels_last).eval()
-            self.module(images.to(self.device, memory_format=torch.channels_last))
-        except Exception:  # any fault of the network's own comes again in training, and is named there
-            return False
-        return True
+@lru_cache(maxsize=1)
+def _on_device(dataset: Dataset, device: torch.device, layout: torch.memory_format) -> tuple[Split, ...]:
+    """Return the three splits on the device; the next training there finds them in place."""
+    splits = (dataset.train, dataset.validation, dataset.test)
+    return tuple(
+        Split(split.images.to(device).contiguous(memory_format=layout), split.labels.to(device))
+        for split in splits
+    )
 
 
 def _check_losses(losses: list[Tensor], epoch: int, step: int) -> None:
@@ -210,69 +312,7 @@ def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.Opt
     return adaptive(parameters, rate, weight_decay=decay)
 
 
-def _schedule(
-    optimizer: torch.optim.Optimizer, settings: TrainingSettings, n_steps: int
-) -> lr_scheduler.LRScheduler | None:
-    if settings.schedule == "cosine":
-        return lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
-    if settings.schedule == "one_cycle":  # momentum is a hyperparameter of its own
-        return lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, n_steps + 1, cycle_momentum=False)
-    return None
-
-
-@contextmanager
-def _failures_named() -> Iterator[None]:
-    """Turn what goes wrong in torch or the network into TrainingFailed, so that a study goes on."""
-    try:
-        yield
-    except TrainingFailed:
-        raise
-    except Exception as error:
-        first_line = str(error).strip().partition("\n")[0]
-        what = "out of memory" if _is_out_of_memory(error) else f"the network raised {type(error).__name__}"
-        raise TrainingFailed(f"{what}: {first_line}") from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-
-
-def check_device(name: str) -> torch.device:
-    """Return the device of a name, "auto" being a GPU where there is one; InvalidInput where it is not."""
-    has_cuda = torch.cuda.is_available()
-    if name == "auto":
-        return torch.device("cuda", torch.cuda.current_device()) if has_cuda else torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InvalidInput(f"device {name!r} is not one of torch's; use auto, cpu, cuda or cuda:1") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InvalidInput(f"device {name!r}: {torch.cuda.device_count()} CUDA devices here; use auto or cpu")
-    return device
-
-
-@contextmanager
-def _threads(n: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _deterministic(wanted: bool, device: torch.device) -> Iterator[None]:
-    """Ask for deterministic kernels on a GPU; where an operator has none, torch warns and goes on."""
-    before = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    if wanted and device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+def _saved(state: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()

@@ -40,7 +40,7 @@ class Broken(nn.Module):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize("schedule", ["cosine", "constant", "one_cycle"])
+@pytest.mark.parametrize("schedule", ["cosine", "constant", "one_cycle", "step"])
 def test_a_small_network_learns_the_digits(digits, optimizer, schedule):
     rate = 0.05 if optimizer == "sgd" else 0.01
     chosen = settings(
@@ -217,7 +217,7 @@ def test_hyperparameters_of_the_configuration_override_the_settings_by_their_nam
     ("name", "value", "error", "message"),
     [
         ("optimizer", "sdg", UnknownName, "optimizer 'sdg'; did you mean sgd?"),
-        ("schedule", "linear", UnknownName, "schedule 'linear'; known: cosine, constant, one_cycle"),
+        ("schedule", "linear", UnknownName, "schedule 'linear'; known: cosine, constant, one_cycle, step"),
         ("learning_rate", 0.0, InvalidInput, "learning_rate 0.0 must be above 0 and finite"),
         ("learning_rate", math.nan, InvalidInput, "learning_rate nan must be above 0 and finite"),
         ("momentum", 1.0, InvalidInput, "momentum 1.0 must be 0 or more and below 1"),

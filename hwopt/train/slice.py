@@ -1,0 +1,44 @@
+"""A slice of a training: some epochs, after which whoever asked for them decides whether it goes on.
+
+    driver --config, seed, checkpoint, n_epochs--> run_slice, anywhere --errors, checkpoint--> driver
+
+The slice is early termination, checkpoint and retry at once: what is lost when a worker dies is one slice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True)
+class SliceResult:
+    """What some epochs gave.
+
+    Attributes:
+        errors: validation error after each epoch of the slice, 0 to 1.
+        seconds: that each of these epochs took.
+        checkpoint: all that the next slice needs; where the training has ended, its weights.
+        final: "error" and other values of a training that has ended; None where epochs are left.
+        energies_j: joules of each of these epochs; empty where none was measured.
+    """
+
+    errors: tuple[float, ...]
+    seconds: tuple[float, ...]
+    checkpoint: bytes | None = None
+    final: Mapping[str, float] | None = None
+    energies_j: tuple[float, ...] = ()
+
+
+@runtime_checkable
+class ResumableObjective(Protocol):
+    """An objective that trains in slices. It is optional: `objective(config, report)` trains at once."""
+
+    def run_slice(
+        self, config: Mapping[str, Any], seed: int, checkpoint: bytes | None, n_epochs: int
+    ) -> SliceResult:
+        """Train up to `n_epochs` further epochs, from a checkpoint or from the start (None).
+
+        Raises:
+            TrainingFailed: where the training cannot go on; the message says why.
+        """
+        ...
