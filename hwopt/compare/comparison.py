@@ -1,0 +1,244 @@
+"""Run contenders side by side, and read off all that a folder holds.
+
+    out/comparison.json     what was compared: a folder belongs to one problem
+    out/runs/LABEL/SEED.jsonl   one run, a line for each training
+
+The same call goes on where it was, also with more trainings, seeds or contenders than before.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hwopt.compare.contender import Contender, parse_contenders
+from hwopt.compare.problem import Problem
+from hwopt.compare.record import Run, count_trials, read_trials, run_path
+from hwopt.compare.run import run
+from hwopt.errors import HwoptError, InvalidInput, StudyError
+
+ProblemSource = Problem | Callable[[], Problem]
+Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
+
+N_START = 5  # start points
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A problem and every run that was made on it, in the order of their labels' first mention.
+
+    `notes` say what ended early, and why.
+    """
+
+    problem: Problem
+    runs: tuple[Run, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> list[str]:
+        """The contenders."""
+        return list(dict.fromkeys(run.label for run in self.runs))
+
+    def runs_of(self, label: str) -> list[Run]:
+        """Return the runs of a contender by seed."""
+        return sorted((run for run in self.runs if run.label == label), key=lambda run: run.seed)
+
+
+def compare(
+    problem: ProblemSource,
+    strategies: Sequence[str],
+    seeds: int | Sequence[int] = 10,
+    n_trials: int = 60,
+    jobs: int | None = None,
+    out: str | Path = "results/comparison",
+    n_start: int = N_START,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Run strategies on the same problem, seeds and start points.
+
+    Args:
+        problem: or a function without arguments that returns it; each process then calls it once.
+        strategies: labels such as "ehvi", "random:unaware", "optuna:tpe".
+        seeds: how many, from 0, or which.
+        n_trials: trainings of each run.
+        jobs: runs at a time; None takes what `joblib.parallel_config` says. Its backend is used in any case.
+        out: folder that keeps the runs; what it holds already is not run again.
+        n_start: random configs with which every run starts.
+        progress: told how many trainings are done.
+
+    Returns:
+        Everything that the folder holds, earlier calls included.
+
+    Raises:
+        UnknownName: for a strategy that does not exist, with the nearest.
+        InvalidInput: where nothing can be compared, or a library is missing.
+        StudyError: where the folder holds a comparison on another problem.
+    """
+    contenders, out = parse_contenders(strategies), Path(out)
+    chosen = _check_seeds(seeds)
+    _check_counts(n_trials, n_start, jobs)
+    loaded = _load(problem)
+    with _locked(out):
+        labels = _claim(out, loaded, n_start, [contender.label for contender in contenders])
+        cases = [(contender, seed) for seed in chosen for contender in contenders]
+        notes = _run_all(problem, cases, n_trials, n_start, jobs, out, progress or (lambda *_: None))
+    return Comparison(loaded, tuple(_read_runs(out, labels)), tuple(notes))
+
+
+def read_comparison(problem: ProblemSource, out: str | Path) -> Comparison:
+    """Return what a folder holds, without running anything."""
+    path = Path(out) / "comparison.json"
+    if not path.exists():
+        raise StudyError(f"no comparison in {out}; make one with hwopt compare --out {out}")
+    return Comparison(_load(problem), tuple(_read_runs(Path(out), json.loads(path.read_text())["labels"])))
+
+
+def _run_all(
+    problem: ProblemSource,
+    cases: Sequence[tuple[Contender, int]],
+    n_trials: int,
+    n_start: int,
+    jobs: int | None,
+    out: Path,
+    progress: Progress,
+) -> list[str]:
+    """Run all cases, and return notes on those that ended early."""
+    from joblib import Parallel, delayed
+
+    paths = [run_path(out, contender.label, seed) for contender, seed in cases]
+    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    with _watching(paths, n_trials, progress):
+        ended = parallel(
+            delayed(_run_case)(problem, contender, seed, n_trials, n_start, path)
+            for (contender, seed), path in zip(cases, paths, strict=True)
+        )
+        return sorted(note for note in ended if note is not None)
+
+
+def _run_case(
+    problem: ProblemSource, contender: Contender, seed: int, n_trials: int, n_start: int, path: Path
+) -> str | None:
+    """Run one case in a process of its own; one that fails does not take the others along."""
+    where = f"{contender.label}, seed {seed}"
+    try:
+        reason = run(_load(problem), contender, seed, n_trials, n_start, path)
+    except HwoptError as error:
+        reason = str(error)
+    except (
+        Exception
+    ) as error:  # a library that breaks down; the others go on, and the next call tries it again
+        reason = f"{type(error).__name__}: {error}"
+    return None if reason is None else f"{where} ended after {len(read_trials(path))} trainings: {reason}"
+
+
+def _load(problem: ProblemSource) -> Problem:
+    return problem if isinstance(problem, Problem) else _load_once(problem)
+
+
+@lru_cache(maxsize=4)
+def _load_once(source: Callable[[], Problem]) -> Problem:
+    problem = source()
+    if not isinstance(problem, Problem):
+        raise InvalidInput(f"{source} returned a {type(problem).__name__}; it must return a Problem")
+    return problem
+
+
+@contextmanager
+def _watching(paths: Sequence[Path], n_trials: int, progress: Progress) -> Iterator[None]:
+    """Tell meanwhile how many trainings the files hold: it works whatever runs them, wherever."""
+    ended = threading.Event()
+
+    def look() -> None:
+        progress("comparing", min(count_trials(paths), total), total, f"trainings of {len(paths)} runs")
+
+    def watch() -> None:
+        while not ended.wait(_SECONDS_BETWEEN_LOOKS):
+            look()
+
+    total = n_trials * len(paths)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+        look()
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep other processes from running into the same folder."""
+    from filelock import FileLock, Timeout
+
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / "comparison.lock", timeout=0):
+            yield
+    except Timeout:
+        raise StudyError(f"{out}: another process compares into this folder; choose another") from None
+
+
+def _claim(out: Path, problem: Problem, n_start: int, labels: Sequence[str]) -> list[str]:
+    """Write down what is compared, or check that the folder is of the same; return all labels so far."""
+    path = out / "comparison.json"
+    identity = json.loads(json.dumps(_identity(problem, n_start)))
+    known: list[str] = []
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        known = found["labels"]
+        for key, value in identity.items():
+            if found.get(key) != value:
+                then, now = _short(found.get(key)), _short(value)
+                raise StudyError(
+                    f"{out} holds another comparison: its {key} is {then}, not {now}; choose another folder"
+                )
+    labels = list(dict.fromkeys([*known, *labels]))
+    path.write_text(json.dumps({**identity, "labels": labels}, indent=1) + "\n", encoding="utf-8")
+    return labels
+
+
+def _identity(problem: Problem, n_start: int) -> dict[str, Any]:
+    return {
+        "problem": problem.name,
+        "space": problem.space.describe(),
+        "budgets": [asdict(budget) for budget in problem.budgets],
+        "objectives": list(problem.objectives),
+        "reference": dict(problem.reference),
+        "n_epochs": problem.n_epochs,
+        "n_candidates": None if problem.candidates is None else len(problem.candidates),
+        "n_start": n_start,
+    }
+
+
+def _read_runs(out: Path, labels: Sequence[str]) -> Iterator[Run]:
+    for label in labels:
+        for path in sorted(run_path(out, label, 0).parent.glob("*.jsonl"), key=lambda path: int(path.stem)):
+            yield Run(label, int(path.stem), tuple(read_trials(path)))
+
+
+def _check_seeds(seeds: int | Sequence[int]) -> list[int]:
+    chosen = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
+    if not chosen or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in chosen):
+        raise InvalidInput(f"seeds = {seeds!r}; give how many, at least 1, or a list of whole numbers from 0")
+    return chosen
+
+
+def _check_counts(n_trials: int, n_start: int, jobs: int | None) -> None:
+    if n_trials < 1 or not 0 <= n_start <= n_trials:
+        raise InvalidInput(
+            f"{n_trials} trainings, {n_start} of them start points; wanted at least one training, and "
+            "no more start points than trainings"
+        )
+    if jobs == 0:
+        raise InvalidInput("jobs = 0; wanted a positive number, or -1 for all cores")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."

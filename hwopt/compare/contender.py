@@ -1,0 +1,54 @@
+"""What takes part in a comparison: a strategy by name, with or without knowledge of the budgets.
+
+"ehvi"  "optuna:tpe"                    proposes within the budgets
+"ehvi:unaware"  "optuna:tpe:unaware"    proposes without them; what a training broke is told afterwards
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwopt.errors import InvalidInput
+from hwopt.integrations import load
+from hwopt.search.strategies import find_strategy
+
+_UNAWARE = ":unaware"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A strategy by name, and whether it knows the budgets."""
+
+    strategy: str
+    aware: bool = True
+
+    @property
+    def label(self) -> str:
+        """What it is called on the command line and in tables."""
+        return self.strategy + ("" if self.aware else _UNAWARE)
+
+    def load(self) -> None:
+        """Make its strategy available in this process.
+
+        Raises:
+            UnknownName: where nothing has this name, with the nearest.
+            InvalidInput: where its library is not installed, with how to install it.
+        """
+        load(self.strategy)
+        find_strategy(self.strategy)
+
+
+def parse_contenders(labels: Sequence[str]) -> list[Contender]:
+    """Return the contenders of these labels, each once, loaded.
+
+    Raises:
+        InvalidInput: where there is none.
+    """
+    contenders = [
+        Contender(label.removesuffix(_UNAWARE), not label.endswith(_UNAWARE))
+        for label in dict.fromkeys(labels)
+    ]
+    if not contenders:
+        raise InvalidInput("nothing to compare; name a strategy, such as ehvi, random:unaware or optuna:tpe")
+    for contender in contenders:
+        contender.load()
+    return contenders

@@ -1,0 +1,163 @@
+"""Hypervolume of a run after each training, against trainings, training time and wall time; over seeds.
+
+    n runs of one contender, k trainings each:   volumes [n, k]   training_s [n, k]   wall_s [n, k]
+
+Only complete trainings that keep every budget enter the front; all trainings count. The front is chosen by
+the errors that were told; where the problem knows true errors, the chosen configs are judged by those. Where
+it knows its best front, hypervolumes are shares of that one's. Wall time is what a search of one training at
+a time takes: choosing and training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwopt.compare.comparison import Comparison
+from hwopt.compare.problem import Problem
+from hwopt.compare.record import Run, Trial
+from hwopt.search.pareto import hypervolume, nondominated
+
+Array = NDArray[np.float64]
+
+QUARTILES = (0.25, 0.5, 0.75)
+TIME_AXES = ("training_s", "wall_s")
+_N_TIMES = 200  # points of a curve over time
+
+
+@dataclass(frozen=True)
+class Curves:
+    """All runs of one contender, one row a seed; NaN beyond the end of a run."""
+
+    label: str
+    seeds: tuple[int, ...]
+    volumes: Array  # hypervolume after each training, [n, k]
+    training_s: Array  # seconds of training until then, [n, k]
+    wall_s: Array  # seconds of choosing and training until then, [n, k]
+
+    @property
+    def n_trials(self) -> int:
+        """Trainings of the longest run."""
+        return int(self.volumes.shape[1])
+
+    def at(self, k: int) -> Array:
+        """Return the hypervolume after k trainings of the runs that got there, by seed."""
+        column = self.volumes[:, k - 1]
+        return np.asarray(column[~np.isnan(column)])
+
+
+def all_curves(comparison: Comparison) -> list[Curves]:
+    """Return the curves of every contender that has trainings."""
+    found = [(label, comparison.runs_of(label)) for label in comparison.labels]
+    return [
+        curves_of(comparison.problem, label, runs) for label, runs in found if any(run.trials for run in runs)
+    ]
+
+
+def volume_name(problem: Problem) -> str:
+    """Return what hypervolumes are called in tables."""
+    return "hypervolume" if problem.reference_front is None else "hypervolume_share"
+
+
+def curves_of(problem: Problem, label: str, runs: Sequence[Run]) -> Curves:
+    """Compute the curves of a contender's runs, at least one of which has trainings."""
+    runs = [run for run in runs if run.trials]
+    length = max(len(run.trials) for run in runs)
+    judge = _Judge(problem)
+
+    def padded(rows: Sequence[Sequence[float] | Array]) -> Array:
+        return np.array([np.append(row, np.full(length - len(row), np.nan)) for row in rows])
+
+    return Curves(
+        label,
+        tuple(run.seed for run in runs),
+        padded([judge.volumes(run.trials) for run in runs]),
+        padded([np.cumsum([t.train_s for t in run.trials]) for run in runs]),
+        padded([np.cumsum([t.train_s + t.ask_s for t in run.trials]) for run in runs]),
+    )
+
+
+def quartiles(curves: Curves) -> Array:
+    """Return lower quartile, median and upper quartile over the runs that got there, [k, 3]."""
+    return np.asarray(np.nanquantile(curves.volumes, QUARTILES, axis=0).T)
+
+
+def over_time(curves: Curves, axis: str, n: int = _N_TIMES) -> tuple[Array, Array]:
+    """Return n times and the quartiles there, [n] and [n, 3], up to where the first run ends.
+
+    A run's hypervolume is what its last training before that time has left; 0 before the first one.
+    """
+    times = getattr(curves, axis)
+    end = float(np.min(np.nanmax(times, axis=1)))
+    grid = np.linspace(0.0, end, n + 1)[1:]
+    return grid, np.asarray(np.quantile(volumes_at(curves, axis, grid), QUARTILES, axis=0).T)
+
+
+def volumes_at(curves: Curves, axis: str, times: Array) -> Array:
+    """Return the hypervolume of each run at these times, [n_runs, n_times]."""
+    rows = []
+    for volumes, ends in zip(curves.volumes, getattr(curves, axis), strict=True):
+        known = ~np.isnan(ends)
+        steps = np.append(0.0, volumes[known])
+        rows.append(steps[np.searchsorted(ends[known], times, side="right")])
+    return np.array(rows)
+
+
+class _Judge:
+    """Hypervolumes of fronts on one problem; the true error of a config is computed once."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._corner = _corner(problem)
+        front = problem.reference_front
+        self._unit = 1.0 if front is None else hypervolume(_log_costs(problem, front), self._corner)
+        self._true: dict[object, float] = {}
+
+    def volumes(self, trials: Sequence[Trial]) -> Array:
+        """Return the hypervolume after each training, [k]."""
+        volumes: list[float] = []
+        front: list[Trial] = []
+        for trial in trials:
+            if trial.error is not None and trial.is_feasible:
+                front = self._with(front, trial)
+            volumes.append(hypervolume(self._outcomes(front, is_true=True), self._corner))
+        return np.array(volumes) / self._unit
+
+    def _with(self, front: list[Trial], trial: Trial) -> list[Trial]:
+        front = [*front, trial]
+        keep = nondominated(self._outcomes(front, is_true=False))
+        return [one for one, is_kept in zip(front, keep, strict=True) if is_kept]
+
+    def _outcomes(self, trials: Sequence[Trial], is_true: bool) -> Array:
+        """Return error and log costs, [n, m]; the true error where it is known and wanted."""
+        rows = []
+        for trial in trials:
+            error = self._true_error(trial) if is_true else trial.error
+            costs = [trial.costs[name] for name in self._problem.objectives if name != "error"]
+            rows.append([error, *costs])
+        values = np.array(rows, dtype=float).reshape(-1, len(self._problem.objectives))
+        values[:, 1:] = np.log(values[:, 1:])
+        return values
+
+    def _true_error(self, trial: Trial) -> float:
+        if self._problem.true_error is None:
+            assert trial.error is not None
+            return trial.error
+        key = self._problem.space.key(trial.config)
+        if key not in self._true:
+            self._true[key] = float(self._problem.true_error(trial.config))
+        return self._true[key]
+
+
+def _corner(problem: Problem) -> Array:
+    values = np.array([[problem.reference[name] for name in problem.objectives]])
+    return np.asarray(_log_costs(problem, values)[0])
+
+
+def _log_costs(problem: Problem, values: Array) -> Array:
+    """Return values [n, m] in the order of the objectives, with the costs on their logarithmic axes."""
+    is_cost = np.array([name != "error" for name in problem.objectives])
+    logs = np.array(values, dtype=float)
+    logs[:, is_cost] = np.log(logs[:, is_cost])
+    return logs

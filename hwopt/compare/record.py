@@ -1,0 +1,89 @@
+"""The file of one run: a line of JSON for each training, written when it has ended.
+
+A line that a kill cut short is dropped when the run goes on, and its training is done again.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hwopt.errors import StudyError
+from hwopt.space import Config
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of one run.
+
+    `ask_s` are the seconds that choosing took, 0 for a start point; `train_s` those of the training, measured
+    or replayed. `rejected` configs were selected on the way and a budget refused them.
+    """
+
+    number: int
+    config: Config
+    costs: dict[str, float]
+    error: float | None  # None where the training failed
+    is_feasible: bool
+    is_start: bool
+    train_s: float
+    ask_s: float
+    failure: str | None = None
+    rejected: tuple[Config, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """The trainings of one contender with one seed, in their order."""
+
+    label: str
+    seed: int
+    trials: tuple[Trial, ...]
+
+
+def run_path(folder: Path, label: str, seed: int) -> Path:
+    """Return where the run of a contender with a seed is kept."""
+    return folder / "runs" / label.replace(":", "-") / f"{seed}.jsonl"
+
+
+def append_trial(path: Path, trial: Trial) -> None:
+    """Add a training to the file of its run, so that a process killed afterwards loses nothing."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(trial)) + "\n")
+
+
+def read_trials(path: Path) -> list[Trial]:
+    """Return the trainings that a run's file holds; none where there is no file."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [_trial(path, number, line) for number, line in enumerate(lines[:-1])]
+
+
+def drop_half_line(path: Path) -> None:
+    """Cut off what a kill left of a line."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        path.write_bytes(whole)
+
+
+def count_trials(paths: Sequence[Path]) -> int:
+    """Return how many trainings the files of runs hold."""
+    return sum(path.read_bytes().count(b"\n") for path in paths if path.exists())
+
+
+def _trial(path: Path, number: int, line: str) -> Trial:
+    try:
+        fields: dict[str, Any] = json.loads(line)
+        trial = Trial(**{**fields, "rejected": tuple(fields["rejected"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise StudyError(
+            f"{path}, line {number + 1}, is no training: {error}; delete the file to run it anew"
+        ) from None
+    if trial.number != number:
+        raise StudyError(f"{path}: training {number} is missing; delete the file to run it anew")
+    return trial

@@ -1,0 +1,130 @@
+"""One run: one contender on one problem with one seed, written down training by training.
+
+    start points, the same for every contender --> ask, train, write, ask, train, write, ...
+
+All contenders take their start points from one sequence of configs that the seed determines: who knows the
+budgets takes the first that keep them, who does not takes the first. A run that was killed goes on from its
+file, where it would have gone on without that.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from hwopt.compare.contender import Contender
+from hwopt.compare.problem import Problem
+from hwopt.compare.record import Trial, append_trial, drop_half_line, read_trials
+from hwopt.costs import feasible, price
+from hwopt.errors import Infeasible
+from hwopt.search.optimizer import Optimizer
+from hwopt.space import Config, Key
+from hwopt.study.study import trial_seed
+
+_BATCH = 256  # configs of the sequence that are priced at a time
+_TRIED = 16384  # configs of the sequence among which start points are looked for
+
+
+def run(
+    problem: Problem, contender: Contender, seed: int, n_trials: int, n_start: int, path: Path
+) -> str | None:
+    """Train until the run's file holds `n_trials` trainings.
+
+    Returns:
+        Why it ended before, where nothing more can be proposed; None otherwise.
+    """
+    contender.load()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drop_half_line(path)
+    optimizer = _optimizer(problem, contender, seed)
+    done = read_trials(path)
+    for trial in done:
+        for config in trial.rejected:
+            optimizer.mark_rejected(config)
+        _tell(optimizer, trial)
+    try:
+        starts = start_points(problem, optimizer, n_start, seed) if len(done) < n_start else []
+        for number in range(len(done), n_trials):
+            trial = _train_next(problem, optimizer, number, starts[number] if number < n_start else None)
+            append_trial(path, trial)
+            _tell(optimizer, trial)
+    except Infeasible as error:
+        return str(error)
+    return None
+
+
+def start_points(problem: Problem, optimizer: Optimizer, n: int, seed: int) -> list[Config]:
+    """Return the n distinct configs that a run with this seed starts with.
+
+    Raises:
+        Infeasible: where there are fewer.
+    """
+    found: dict[Key, Config] = {}
+    for config in _sequence(problem, optimizer, seed):
+        if len(found) == n:
+            break
+        found.setdefault(problem.space.key(config), config)
+    if len(found) < n:
+        raise Infeasible(f"{problem.name} has {len(found)} of the {n} start points; ask for fewer")
+    return list(found.values())
+
+
+def _sequence(problem: Problem, optimizer: Optimizer, seed: int) -> Iterator[Config]:
+    """Draw configs or candidates; where the budgets are known, those that keep them, at last by descent."""
+    rng = np.random.default_rng([seed, 7])
+    budgets = problem.budgets if optimizer.aware else ()
+    rows = None if problem.candidates is None else rng.permutation(len(problem.candidates))
+    for begin in range(0, _TRIED if rows is None else len(rows), _BATCH):
+        if rows is None or problem.candidates is None:
+            batch = problem.space.sample(_BATCH, rng)
+        else:
+            batch = [problem.candidates[i] for i in rows[begin : begin + _BATCH]]
+        keep = feasible(budgets, price(problem.costs, batch))
+        yield from (config for config, is_kept in zip(batch, keep, strict=True) if is_kept)
+    if rows is None:
+        yield from optimizer.region.configs
+
+
+def _optimizer(problem: Problem, contender: Contender, seed: int) -> Optimizer:
+    return Optimizer(
+        problem.space,
+        problem.costs,
+        problem.budgets,
+        problem.objectives,
+        contender.strategy,
+        contender.aware,
+        problem.reference,
+        seed,
+    )
+
+
+def _train_next(problem: Problem, optimizer: Optimizer, number: int, start: Config | None) -> Trial:
+    """Choose a config, unless it is a start point, and train it."""
+    begun = time.perf_counter()
+    rejected: tuple[Config, ...] = ()
+    if start is not None:
+        config, ask_s = start, 0.0
+        optimizer.mark_pending(config)
+    else:
+        proposal = optimizer.ask(candidates=problem.candidates)
+        config, ask_s = proposal.config, time.perf_counter() - begun
+        rejected = tuple(rejection.config for rejection in proposal.rejections)
+    training = problem.train(config, trial_seed(optimizer.seed, number))
+    return Trial(
+        number=number,
+        config=config,
+        costs=optimizer.price(config),
+        error=None if training.failure else training.errors[-1],
+        is_feasible=optimizer.is_feasible(config),
+        is_start=start is not None,
+        train_s=float(sum(training.seconds)),
+        ask_s=ask_s,
+        failure=training.failure,
+        rejected=rejected,
+    )
+
+
+def _tell(optimizer: Optimizer, trial: Trial) -> None:
+    status = "failed" if trial.error is None else "complete"
+    optimizer.tell(trial.config, None if trial.error is None else {"error": trial.error}, status=status)

@@ -1,0 +1,103 @@
+"""The report of a comparison: tables into files, figures, and what to print."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from hwopt.compare.comparison import Comparison
+from hwopt.compare.curves import all_curves, volume_name
+from hwopt.compare.summary import Row, catch_rows, checkpoints, curve_rows, summary_rows, trial_rows
+from hwopt.errors import InvalidInput, StudyError
+from hwopt.report.comparison_figure import AXES, draw_curves
+from hwopt.report.tables import write_csv
+from hwopt.report.units import format_quantity
+
+
+def write_comparison(comparison: Comparison, folder: str | Path) -> Iterator[Table | str]:
+    """Write runs.csv, hypervolume.csv, summary.csv, needs.csv and figures, and yield what to print.
+
+    Raises:
+        StudyError: where nothing has been trained.
+        InvalidInput: where the folder cannot be written.
+    """
+    folder, curves = Path(folder), all_curves(comparison)
+    if not curves:
+        raise StudyError("; ".join(["nothing has been trained", *comparison.notes]))
+    summary, needs = summary_rows(comparison, curves), catch_rows(comparison, curves)
+    volumes = list(curve_rows(comparison, curves))
+    yield summary_table(comparison, summary, checkpoints(curves))
+    if len(curves) > 1:
+        yield needs_table(needs)
+    yield from comparison.notes
+    tables = {"summary.csv": summary, "needs.csv": needs, "hypervolume.csv": volumes}
+    trials = [{**row, "config": json.dumps(row["config"])} for row in trial_rows(comparison)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, rows in {**tables, "runs.csv": trials}.items():
+            write_csv(folder / name, [_rounded(row) for row in rows])
+        figures = [f"hypervolume_{axis}.png" for axis in AXES]
+        for axis, name in zip(AXES, figures, strict=True):
+            draw_curves(
+                volumes, axis, volume_name(comparison.problem), comparison.problem.name, folder / name
+            )
+    except OSError as error:
+        raise InvalidInput(f"{folder}: cannot write the report: {error.strerror}; choose --out") from None
+    yield f"written to {folder}: {', '.join([*tables, 'runs.csv', *figures])}"
+
+
+def summary_table(comparison: Comparison, rows: Sequence[Row], at: Sequence[int]) -> Table:
+    """Return what each contender reached, best first, for the terminal."""
+    name = volume_name(comparison.problem)
+    what = "hypervolume" if name == "hypervolume" else "hypervolume as a share of the best front's"
+    judged = "" if comparison.problem.true_error is None else ", of true errors"
+    title = f"{comparison.problem.name}: {what}{judged}, median over seeds [95% interval]"
+    table = Table(title=title, title_justify="left")
+    headings = [f"{k} trainings" for k in at]
+    for heading in ["seeds", *headings, "infeasible", "failed", "an ask"]:
+        if not table.columns:
+            table.add_column("strategy")
+        table.add_column(heading, justify="right")
+    for row in sorted(rows, key=lambda row: [-row.get(f"{name}_at_{k}", 0.0) for k in reversed(at)]):
+        cells = [_interval(row, f"{name}_at_{k}") for k in at]
+        shares = [f"{row[share]:.0%}" for share in ("infeasible_share", "failed_share")]
+        table.add_row(
+            row["strategy"], str(row["n_seeds"]), *cells, *shares, format_quantity("ask_s", row["ask_s"])
+        )
+    return table
+
+
+def needs_table(rows: Sequence[Row]) -> Table:
+    """Return the trainings that each contender needs for each peer's hypervolume, for the terminal."""
+    labels = list(dict.fromkeys(row["strategy"] for row in rows))
+    table = Table(title="trainings for the same hypervolume as", title_justify="left")
+    for heading in ["strategy", *labels]:
+        table.add_column(heading, justify="left" if heading == "strategy" else "right")
+    for k in dict.fromkeys(row["peer_trainings"] for row in rows):
+        found = {(row["strategy"], row["peer"]): row for row in rows if row["peer_trainings"] == k}
+        table.add_section()
+        table.add_row("", *[f"after {k}"] * len(labels))
+        for label in labels:
+            table.add_row(label, *[_need(found.get((label, peer)), label == peer, k) for peer in labels])
+    return table
+
+
+def _need(row: Row | None, is_same: bool, k: int) -> str:
+    if is_same:
+        return "-"
+    if row is None:
+        return ""
+    return "not reached" if np.isinf(row["trainings"]) else f"{row['trainings']:.0f}"
+
+
+def _interval(row: Row, name: str) -> str:
+    if name not in row:
+        return ""
+    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+
+
+def _rounded(row: Row) -> Row:
+    """Return a row with floats of six digits: what a table shows, not what a computer holds."""
+    return {key: float(f"{v:.6g}") if isinstance(v, float) else v for key, v in row.items()}
