@@ -1,8 +1,12 @@
-"""Early termination: whether a training that cannot win should go on, judged after each epoch."""
+"""What a stopping rule sees and answers: learning curves, and whether to go on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
+
+from hwopt.errors import InvalidInput
 
 
 @dataclass(frozen=True)
@@ -18,10 +22,24 @@ class Curve:
     costs: Mapping[str, float]
     is_feasible: bool = True
 
+    def cost(self, metric: str) -> float:
+        """Return a predicted cost; raise InvalidInput where the curve does not have it."""
+        if metric not in self.costs:
+            raise InvalidInput(f"curve: {metric} is an objective, but its costs are {sorted(self.costs)}")
+        return float(self.costs[metric])
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every error is a finite number."""
+        return bool(np.all(np.isfinite(self.errors)))
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """Go on where `reason` is None. The final error is extrapolated, with its standard deviation, where a rule can."""
+    """Go on where `reason` is None.
+
+    The final error is extrapolated, with its standard deviation, where a rule can.
+    """
 
     reason: str | None = None
     final_error: float | None = None

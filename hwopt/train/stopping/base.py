@@ -1,0 +1,71 @@
+"""What the rules share: the setting that they are made for, and how a training is stopped."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwopt.errors import InvalidInput
+from hwopt.train.curves import extrapolate
+from hwopt.train.stopping.curve import Curve, Verdict
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a study is about, as far as a rule needs it.
+
+    Args:
+        n_epochs: of a whole training.
+        chance_error: of guessing; None where it is not known.
+        objectives: "error" and known costs.
+        reference: worst values that count, as pairs of objective and value, SI units.
+    """
+
+    n_epochs: int
+    chance_error: float | None
+    objectives: tuple[str, ...]
+    reference: tuple[tuple[str, float], ...]
+
+    def __post_init__(self) -> None:
+        """Check the setting."""
+        check_count("n_epochs", self.n_epochs)
+        if self.chance_error is not None and not 0 < self.chance_error < float("inf"):
+            raise InvalidInput(f"chance_error = {self.chance_error!r} must be a positive number, or None")
+        if "error" not in self.objectives:
+            raise InvalidInput(f"objectives {list(self.objectives)} must name 'error'")
+
+    @property
+    def known_costs(self) -> tuple[str, ...]:
+        """The objectives that are known before a training."""
+        return tuple(name for name in self.objectives if name != "error")
+
+
+def check_count(name: str, value: int, lowest: int = 1) -> None:
+    """Raise InvalidInput unless the value is a whole number from `lowest`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise InvalidInput(f"{name} = {value!r} must be a whole number from {lowest}")
+
+
+def check_between(name: str, value: float, lowest: float, highest: float) -> None:
+    """Raise InvalidInput unless the value is a number of the open interval."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest < value < highest:
+        raise InvalidInput(f"{name} = {value!r} must be a number between {lowest:g} and {highest:g}")
+
+
+def is_judged(trial: Curve, min_epochs: int, n_epochs: int) -> bool:
+    """Whether there is something to judge, and something to save by it."""
+    return min_epochs <= len(trial.errors) < n_epochs
+
+
+def stop(reason: str, trial: Curve, others: Sequence[Curve], n_epochs: int) -> Verdict:
+    """Return the verdict to stop, with the final error that is to be expected."""
+    final = extrapolate(trial.errors, usable(others), n_epochs)
+    return Verdict(reason, final.mean, final.std)
+
+
+def usable(others: Sequence[Curve]) -> list[tuple[float, ...]]:
+    """Return the errors of the trainings that tell how curves go on: those that did not fail."""
+    return [other.errors for other in others if other.status != "failed" and other.is_finite]
+
+
+def complete(others: Sequence[Curve]) -> list[Curve]:
+    """Return the whole trainings."""
+    return [other for other in others if other.status == "complete" and other.errors and other.is_finite]

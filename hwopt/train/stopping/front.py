@@ -1,0 +1,81 @@
+"""The rule that uses what is known before a training: its costs, and so the error that it must reach.
+
+|  *                        * complete trainings; o the candidate, at its known cost
+|     *    h ............   h = lowest error of those that cost no more: what it must get below
+|     :----*    o       :
+|               |       :   stops where Pr(final < h), from its first epochs, is too small
++-------------------------> cost
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwopt.train.curves import checkpoints, extrapolate
+from hwopt.train.stopping.base import Setting, check_between, check_count, complete, is_judged, usable
+from hwopt.train.stopping.curve import Curve, Verdict
+
+
+@dataclass(frozen=True)
+class FrontRule:
+    """Stop as soon as the curve is unlikely to end below the error that the front asks of its costs.
+
+    Nothing stops before `min_epochs`, nor while fewer than `min_complete` feasible trainings are complete:
+    there is no front to speak of yet, and the last epochs would be extrapolated by the prior alone. Long
+    trainings are judged at checkpoints that lie further apart as they go on, see `hwopt.train.curves`.
+
+    Args:
+        setting: of the study.
+        risk: a training stops where the probability of entering the front is below this.
+        min_epochs: before a training is judged.
+        min_complete: complete, feasible trainings before any is judged.
+    """
+
+    setting: Setting
+    risk: float = 0.1
+    min_epochs: int = 1
+    min_complete: int = 4
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_between("risk", self.risk, 0, 1)
+        check_count("min_epochs", self.min_epochs)
+        check_count("min_complete", self.min_complete)
+
+    def judge(self, trial: Curve, others: Sequence[Curve]) -> Verdict:
+        """Stop where Pr(final error < error_to_beat) < risk; the extrapolation is told in any case."""
+        n_epochs = self.setting.n_epochs
+        is_due = len(trial.errors) in checkpoints(n_epochs) and trial.is_finite
+        if not is_judged(trial, self.min_epochs, n_epochs) or not is_due:
+            return Verdict()
+        final = extrapolate(trial.errors, usable(others), n_epochs)
+        if sum(other.is_feasible for other in complete(others)) < self.min_complete:
+            return Verdict(None, final.mean, final.std)
+        target = error_to_beat(trial, others, self.setting)
+        chance = final.probability_below(target)
+        if chance >= self.risk:
+            return Verdict(None, final.mean, final.std)
+        reason = (
+            f"epoch {len(trial.errors)}: the final error is below {target:.4g} with probability {chance:.3f}"
+        )
+        return Verdict(reason, final.mean, final.std)
+
+
+def error_to_beat(trial: Curve, others: Sequence[Curve], setting: Setting) -> float:
+    """Return the error below which the trial enters the front at its known costs.
+
+    It is the lowest final error among complete, feasible trainings whose costs are all no larger, and at most
+    the reference. It is 0 where nothing helps: the trial breaks a budget, or costs more than the reference.
+    """
+    costs = np.array([trial.cost(name) for name in setting.known_costs])
+    reference = dict(setting.reference)
+    limits = np.array([reference.get(name, np.inf) for name in setting.known_costs])
+    if not trial.is_feasible or np.any(costs >= limits):
+        return 0.0
+    target = reference.get("error", np.inf)
+    for other in complete(others):
+        theirs = np.array([other.cost(name) for name in setting.known_costs])
+        if other.is_feasible and np.all(theirs <= costs):
+            target = min(target, other.errors[-1])
+    return float(target)
