@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hwopt.costs import Array
 
 N_CHAINS = 100  # points that go on from one level to the next
-N_STEPS = 10  # of each chain, so that a level has N_CHAINS * N_STEPS points
+N_STEPS = 20  # of each chain, so that a level has N_CHAINS * N_STEPS points
 N_LEVELS = 20  # at most: shares down to about 1e-20
 _STEP, _P_MOVE, _P_REDRAW = 0.3, 0.5, 0.1
 _Z = 1.96  # of a 95% interval
@@ -27,7 +27,7 @@ _Z = 1.96  # of a 95% interval
 class Subset:
     """What subset simulation found.
 
-    `share` is the estimated share with its 95% interval (`low`, `high`); `points` [n, k] of the unit cube
+    `share` is the estimated share, `low` and `high` hold it with at least 95% confidence; `points` [n, k] of the unit cube
     have no violation, and are empty where none was found: then the share is 0, and `high` is the share of
     the last level. `best` is the least violating point of all, [k].
     """
@@ -51,15 +51,13 @@ def subset_simulation(
         violation_of: of other points.
         rng: of the chains.
     """
-    share, squares, n_looked, scale = 1.0, 0.0, 0, _STEP
-    chains = np.arange(
-        len(points), dtype=np.intp
-    )  # which each point belongs to: at first, its own
+    share, variation, n_looked, scale = 1.0, 0.0, 0, _STEP
+    chains = np.arange(len(points), dtype=np.intp)  # which each point belongs to: at first, its own
     for _ in range(N_LEVELS):
         level = _next_level(violations)
         inside = violations <= level
         part = float(inside.mean())
-        squares += _squared_variation(inside, chains)
+        variation += _variation(inside, chains)  # levels may be correlated: an upper bound
         if level == 0.0 or part > 0.9:  # reached, or no way down is left
             break
         share *= part
@@ -70,7 +68,7 @@ def subset_simulation(
     best = points[int(np.argmin(violations))]
     if level > 0.0:
         return Subset(0.0, 0.0, share, points[:0], best, n_looked)
-    share, spread = share * part, np.sqrt(np.log1p(squares))
+    share, spread = share * part, np.sqrt(np.log1p(variation**2))
     low, high = share * np.exp(-_Z * spread), min(1.0, share * np.exp(_Z * spread))
     return Subset(share, float(low), float(high), points[inside], best, n_looked)
 
@@ -115,8 +113,8 @@ def _walk(
     return np.concatenate(all_points), np.concatenate(all_violations), chains, scale
 
 
-def _squared_variation(inside: NDArray[np.bool_], chains: NDArray[np.intp]) -> float:
-    """Return the squared coefficient of variation of the mean of an indicator [n] over chains [n].
+def _variation(inside: NDArray[np.bool_], chains: NDArray[np.intp]) -> float:
+    """Return the coefficient of variation of the mean of an indicator [n] over chains [n].
 
     From the spread of the chains' means, which holds whatever the correlation within a chain.
     """
@@ -125,4 +123,4 @@ def _squared_variation(inside: NDArray[np.bool_], chains: NDArray[np.intp]) -> f
         return 0.0
     n_chains = int(chains.max()) + 1
     means = np.bincount(chains, weights=inside, minlength=n_chains) / np.bincount(chains)
-    return float(means.var(ddof=1) / n_chains / mean**2)
+    return float(means.std(ddof=1) / np.sqrt(n_chains) / mean)
