@@ -27,9 +27,9 @@ _Z = 1.96  # of a 95% interval
 class Subset:
     """What subset simulation found.
 
-    `share` is the estimated share, `low` and `high` hold it with at least 95% confidence; `points` [n, k] of the unit cube
-    have no violation, and are empty where none was found: then the share is 0, and `high` is the share of
-    the last level. `best` is the least violating point of all, [k].
+    `share` is the estimated share; `low` and `high` hold it with at least 95% confidence. `points` [n, k] of
+    the unit cube have no violation; they are empty where none was found: then the share is 0, and `high` is
+    the share of the last level. `best` is the least violating point of all, [k].
     """
 
     share: float

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from mpmath import mp
 from scipy.stats import norm
 
-from hwopt.search.acquisition import log_expected_hypervolume_improvement, log_expected_improvement, staircase
+from hwopt.search.acquisition import (
+    log_expected_hypervolume_improvement,
+    log_expected_improvement,
+    log_integrated_improvement,
+    staircase,
+)
+from hwopt.search.gaussian_process import GaussianProcess
 from hwopt.search.pareto import hypervolume
 
 
@@ -43,7 +49,7 @@ def random_problem(seed: int, k: int):
     return rng, front, reference, rng.random(k) * 0.8
 
 
-@pytest.mark.parametrize("k", [0, 1, 2])
+@pytest.mark.parametrize("k", [0, 1, 2, 3])
 @pytest.mark.parametrize("seed", range(4))
 def test_ehvi_matches_monte_carlo(k, seed):
     rng, front, reference, cost = random_problem(seed, k)
@@ -55,7 +61,7 @@ def test_ehvi_matches_monte_carlo(k, seed):
     assert ehvi(mean, std, cost, front, reference) == pytest.approx(np.mean(gains), abs=5 * spread + 1e-9)
 
 
-@given(st.integers(0, 10**6), st.sampled_from([1, 2]))
+@given(st.integers(0, 10**6), st.sampled_from([1, 2, 3]))
 def test_ehvi_of_a_certain_error_is_the_hypervolume_that_it_adds(seed, k):
     rng, front, reference, cost = random_problem(seed, k)
     error = rng.random()
@@ -112,3 +118,39 @@ def test_hopeless_candidates_still_have_an_order():
     mean, std = np.array([0.9, 0.8]), np.array([0.01, 0.01])
     logs = log_expected_hypervolume_improvement(mean, std, np.array([[0.2], [0.2]]), front, reference)
     assert np.isfinite(logs).all() and logs[1] > logs[0]
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1, 2, 3]))
+def test_boxes_are_disjoint_fill_the_costs_and_have_the_lowest_error_there(seed, k):
+    rng, front, reference, _ = random_problem(seed, k)
+    lower, upper, heights = staircase(front, reference)
+    costs = rng.random((50, k)) * 0.9
+    inside = np.all((lower <= costs[:, None]) & (costs[:, None] < upper), axis=2)  # [50, boxes]
+    assert (inside.sum(axis=1) == 1).all()
+    for cost, own in zip(costs, inside, strict=True):
+        reached = front[np.all(front[:, 1:] <= cost, axis=1) & np.all(front < reference, axis=1), 0]
+        assert heights[own][0] == min([reference[0], *reached])
+
+
+def test_boxes_are_far_fewer_than_the_cells_of_a_grid():
+    front = np.random.default_rng(0).random((40, 4))
+    assert len(staircase(front, np.full(4, 1.0))[2]) < 40**3 / 10
+
+
+def test_integrated_improvement_is_what_simulated_observations_take_away():
+    """EI at the reference points before, less after the candidate's variance is taken out of theirs."""
+    rng = np.random.default_rng(4)
+    X, new, places = rng.random((8, 2)), rng.random((3, 2)), rng.random((5, 2))
+    process = GaussianProcess.fit(X, np.sin(5 * X[:, 0]) + X[:, 1])
+    weights, best = rng.random(5), 0.4
+    got = log_integrated_improvement(*process.joint(places, new), process.noise_std, best, weights)
+    for i in range(3):
+        mean, std = process.posterior(places)
+        known = process.condition(new[i : i + 1], process.posterior(new[i : i + 1])[0])
+        left = known.posterior(places)[1]
+        gain = [
+            math.exp(log_expected_improvement(mean[j], std[j], best))
+            - math.exp(log_expected_improvement(mean[j], left[j], best))
+            for j in range(5)
+        ]
+        assert math.exp(got[i]) == pytest.approx(np.mean(weights * gain), rel=1e-4)
