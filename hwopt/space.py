@@ -1,176 +1,27 @@
 """The search space: what may vary, and how a network is built from it.
 
-    skopt dimensions --(converted once)--> Real, Integer, Categorical
     SearchSpace:  point of [0, 1]^k --> config --> X [n, d], or a network
 
 A config is a dict with a plain Python value for every *active* hyperparameter, in the order of the
-dimensions; inactive ones are absent, and equality and hashing use this reduced dict. This is the one module
-that knows scikit-optimize, and it only reads attributes of the dimensions that it is given: nothing heavy is
-imported here.
+dimensions; inactive ones are absent, and equality and hashing use this reduced dict.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.dimensions import Array, Categorical, Dimension, Integer, Real, Value, convert_all
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
 
-Value = str | int | float | bool | None
+__all__ = ["Categorical", "Config", "Dimension", "Integer", "Key", "Real", "SearchSpace", "Value"]
+
 Config = dict[str, Value]
 Key = tuple[Any, ...]
-Array = NDArray[np.float64]
 
 _INACTIVE = "<inactive>"
-
-
-@dataclass(frozen=True)
-class Real:
-    """A real hyperparameter in [low, high]; uniform, or uniform in the logarithm."""
-
-    name: str
-    low: float
-    high: float
-    log: bool = False
-
-    @property
-    def n_values(self) -> float:
-        """How many values it can take: infinitely many."""
-        return math.inf
-
-    def from_unit(self, u: float) -> float:
-        """Map u in [0, 1] to a value."""
-        if self.log:
-            value = math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
-        else:
-            value = self.low + u * (self.high - self.low)
-        return min(max(value, self.low), self.high)
-
-    def encode(self, value: Value) -> list[float]:
-        """Return the position of a value in [0, 1]."""
-        assert isinstance(value, int | float)
-        if self.log:
-            return [(math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))]
-        return [(value - self.low) / (self.high - self.low)]
-
-    def check(self, value: object) -> float:
-        """Return the value as a float, or raise ValueError with what is wanted."""
-        value = _plain(value)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"a finite number in [{self.low:g}, {self.high:g}]")
-        slack = 1e-12 * max(abs(self.low), abs(self.high))
-        if not self.low - slack <= value <= self.high + slack:
-            raise ValueError(f"a number in [{self.low:g}, {self.high:g}]")
-        return min(max(float(value), self.low), self.high)
-
-    def step(self, value: Value, scale: float, rng: np.random.Generator) -> float:
-        """Draw near a value: normal in the unit interval with deviation `scale`, reflected at the ends."""
-        return self.from_unit(_reflect(self.encode(value)[0] + scale * rng.standard_normal()))
-
-    def neighbour(self, value: Value, scale: float, rng: np.random.Generator) -> float:
-        """Draw another value near this one."""
-        return self.step(value, scale, rng)
-
-
-@dataclass(frozen=True)
-class Integer:
-    """A whole hyperparameter in [low, high], both included; uniform, or uniform in the logarithm."""
-
-    name: str
-    low: int
-    high: int
-    log: bool = False
-
-    @property
-    def n_values(self) -> float:
-        """How many values it can take."""
-        return self.high - self.low + 1
-
-    def from_unit(self, u: float) -> int:
-        """Map u in [0, 1] to a value; every value owns an interval of u."""
-        low, high = self.low - 0.5, self.high + 0.5
-        if self.log:
-            low, high = math.log(max(low, 0.5)), math.log(high)
-            value = math.exp(low + u * (high - low))
-        else:
-            value = low + u * (high - low)
-        return min(max(round(value), self.low), self.high)
-
-    def encode(self, value: Value) -> list[float]:
-        """Return the position of a value in [0, 1]."""
-        assert isinstance(value, int)
-        if self.log:
-            return [(math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))]
-        return [(value - self.low) / (self.high - self.low)]
-
-    def check(self, value: object) -> int:
-        """Return the value as an int, or raise ValueError with what is wanted."""
-        value = _plain(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not self.low <= value <= self.high:
-            raise ValueError(f"a whole number in [{self.low}, {self.high}]")
-        return value
-
-    def step(self, value: Value, scale: float, rng: np.random.Generator) -> int:
-        """Draw near a value, perhaps itself: normal in the unit interval, reflected at the ends."""
-        return self.from_unit(_reflect(self.encode(value)[0] + scale * rng.standard_normal()))
-
-    def neighbour(self, value: Value, scale: float, rng: np.random.Generator) -> int:
-        """Draw another value near this one: at least one step away."""
-        assert isinstance(value, int)
-        drawn = self.step(value, scale, rng)
-        if drawn != value:
-            return drawn
-        step = 1 if rng.random() < 0.5 else -1
-        return value + step if self.low <= value + step <= self.high else value - step
-
-
-@dataclass(frozen=True)
-class Categorical:
-    """One of several choices without order; `weights` are the probabilities with which they are sampled."""
-
-    name: str
-    choices: tuple[Value, ...]
-    weights: tuple[float, ...]
-
-    @property
-    def n_values(self) -> float:
-        """How many values it can take."""
-        return len(self.choices)
-
-    def from_unit(self, u: float) -> Value:
-        """Map u in [0, 1] to a choice."""
-        index = int(np.searchsorted(np.cumsum(self.weights), u, side="right"))
-        return self.choices[min(index, len(self.choices) - 1)]
-
-    def encode(self, value: Value) -> list[float]:
-        """Return a one-hot vector; one column where there are two choices."""
-        if len(self.choices) == 2:
-            return [float(self._index(value))]
-        return [float(i == self._index(value)) for i in range(len(self.choices))]
-
-    def check(self, value: object) -> Value:
-        """Return the choice as a plain value, or raise ValueError with what is wanted."""
-        try:
-            return self.choices[self._index(_plain(value))]
-        except ValueError:
-            raise ValueError(f"one of {list(self.choices)}") from None
-
-    def neighbour(self, value: Value, scale: float, rng: np.random.Generator) -> Value:
-        """Draw one of the other choices."""
-        others = [choice for choice in self.choices if choice is not self.choices[self._index(value)]]
-        return others[int(rng.integers(len(others)))]
-
-    def _index(self, value: object) -> int:
-        for i, choice in enumerate(self.choices):
-            if choice == value and isinstance(choice, bool) == isinstance(value, bool):
-                return i
-        raise ValueError(value)
-
-
-Dimension = Real | Integer | Categorical
 
 
 class SearchSpace:
@@ -197,7 +48,7 @@ class SearchSpace:
         structural: Iterable[str] | None = None,
         active: Mapping[str, Callable[[Config], bool]] | None = None,
     ) -> None:
-        self.dimensions: tuple[Dimension, ...] = _convert_all(dimensions)
+        self.dimensions: tuple[Dimension, ...] = convert_all(dimensions)
         self.names = tuple(dimension.name for dimension in self.dimensions)
         self.build = build
         self.input_shape = _check_shape(input_shape)
@@ -216,20 +67,14 @@ class SearchSpace:
         """Draw n configs independently from the prior."""
         return self.from_unit(rng.random((n, len(self))))
 
-    def sample_values(self, rng: np.random.Generator) -> dict[str, Value]:
-        """Draw a value for every hyperparameter, active or not."""
-        return {
-            dim.name: dim.from_unit(u) for dim, u in zip(self.dimensions, rng.random(len(self)), strict=True)
-        }
-
     def from_unit(self, U: Array) -> list[Config]:
         """Map points of the unit cube, [n, k] with k dimensions, to configs."""
-        return [
-            self.activate(
-                {dim.name: dim.from_unit(float(u)) for dim, u in zip(self.dimensions, row, strict=True)}
-            )
-            for row in U
-        ]
+        return [self.activate(values) for values in self.values_at(U)]
+
+    def values_at(self, U: Array) -> list[Config]:
+        """Map points of the unit cube, [n, k], to a value for every hyperparameter, active or not."""
+        columns = [dim.from_units(u) for dim, u in zip(self.dimensions, np.transpose(U), strict=True)]
+        return [dict(zip(self.names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def activate(self, values: Mapping[str, Value]) -> Config:
         """Drop the hyperparameters whose condition does not hold. A condition sees active values only."""
@@ -287,22 +132,28 @@ class SearchSpace:
 
     def encode(self, configs: Sequence[Mapping[str, Value]]) -> Array:
         """Encode configs as X [n, d] in [0, 1]: numbers on their scale, choices one-hot, inactive 0.5."""
-        widths = [len(dim.encode(dim.from_unit(0.0))) for dim in self.dimensions]
-        X = np.full((len(configs), sum(widths)), 0.5)
-        for i, config in enumerate(configs):
-            column = 0
-            for dimension, width in zip(self.dimensions, widths, strict=True):
-                if dimension.name in config:
-                    X[i, column : column + width] = dimension.encode(config[dimension.name])
-                column += width
+        X = np.full((len(configs), len(self.groups)), 0.5)
+        column = 0
+        for dimension in self.dimensions:
+            name = dimension.name
+            active = [i for i, config in enumerate(configs) if name in config]
+            X[active, column : column + dimension.width] = dimension.encode(
+                [configs[i][name] for i in active]
+            )
+            column += dimension.width
         return X
+
+    @property
+    def groups(self) -> NDArray[np.intp]:
+        """Which dimension each column of `encode` belongs to, shape [d]."""
+        return np.repeat(np.arange(len(self)), [dimension.width for dimension in self.dimensions])
 
     def describe(self) -> dict[str, Any]:
         """Return the space as JSON-safe data, by which a study recognises its own space."""
         dimensions = [
             {
                 "type": type(dim).__name__,
-                **{k: list(v) if isinstance(v, tuple) else v for k, v in vars(dim).items()},
+                **{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(dim).items()},
             }
             for dim in self.dimensions
         ]
@@ -359,59 +210,7 @@ class SearchSpace:
         return reduced
 
     def _defaults(self) -> Config:
-        return {dimension.name: dimension.from_unit(0.5) for dimension in self.dimensions}
-
-
-def _convert_all(dimensions: Sequence[Any]) -> tuple[Dimension, ...]:
-    if isinstance(dimensions, str | Mapping) or not isinstance(dimensions, Iterable):
-        raise InvalidInput(
-            f"dimensions must be a list of skopt.space dimensions; got {type(dimensions).__name__}"
-        )
-    converted = tuple(_convert(dimension, position) for position, dimension in enumerate(dimensions))
-    if not converted:
-        raise InvalidInput("a search space needs at least one dimension; got an empty list")
-    names = [dimension.name for dimension in converted]
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidInput(
-                f"{names.count(name)} dimensions are called {name!r}; give each a name of its own"
-            )
-    return converted
-
-
-def _convert(dimension: Any, position: int) -> Dimension:
-    """Convert a dimension of scikit-optimize, read by its attributes, into ours."""
-    if isinstance(dimension, Real | Integer | Categorical):
-        return dimension
-    kind = type(dimension).__name__
-    if kind not in ("Real", "Integer", "Categorical") or not hasattr(dimension, "name"):
-        raise InvalidInput(
-            f"dimension {position}: {dimension!r} is no Real, Integer or Categorical of skopt.space"
-        )
-    name = dimension.name
-    if not isinstance(name, str) or not name:
-        raise InvalidInput(f"dimension {position} ({dimension!r}) has no name; pass name=...")
-    if kind == "Categorical":
-        return _convert_categorical(name, dimension)
-    log = dimension.prior == "log-uniform"
-    if kind == "Integer":
-        return Integer(name, int(dimension.low), int(dimension.high), log)
-    return Real(name, float(dimension.low), float(dimension.high), log)
-
-
-def _convert_categorical(name: str, dimension: Any) -> Categorical:
-    choices = tuple(_plain(choice) for choice in dimension.categories)
-    for choice in choices:
-        if not isinstance(choice, str | int | float | bool | None):
-            raise InvalidInput(
-                f"dimension {name}: choice {choice!r} is a {type(choice).__name__}; wanted str, int, float, "
-                "bool or None (name the choices and look them up in build)"
-            )
-    if len(set(choices)) < len(choices):
-        raise InvalidInput(f"dimension {name}: choices {list(choices)} are not distinct")
-    prior = getattr(dimension, "prior", None)
-    weights = [1 / len(choices)] * len(choices) if prior is None else [float(p) for p in prior]
-    return Categorical(name, choices, tuple(weights))
+        return self.values_at(np.full((1, len(self)), 0.5))[0]
 
 
 def _check_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -420,14 +219,3 @@ def _check_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
     if isinstance(shape, str) or not all(isinstance(side, int) and side > 0 for side in shape):
         raise InvalidInput(f"input_shape must be positive whole numbers such as (1, 28, 28); got {shape!r}")
     return tuple(shape)
-
-
-def _plain(value: object) -> Any:
-    """Return numpy's scalars as Python's."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _reflect(u: float) -> float:
-    """Fold a number into [0, 1] by reflection at the ends."""
-    u = abs(u) % 2.0
-    return 2.0 - u if u > 1.0 else u

@@ -105,8 +105,8 @@ def test_neighbours_stay_inside_and_differ_where_they_can(seed, scale):
     rng = np.random.default_rng(seed)
     space = make_space()
     for dimension in space.dimensions:
-        value = dimension.from_unit(rng.random())
-        near = dimension.neighbour(value, scale, rng)
+        value = dimension.from_units(rng.random(1))[0]
+        near = dimension.neighbours([value], scale, rng)[0]
         assert dimension.check(near) == near
         if math.isfinite(dimension.n_values):
             assert near != value

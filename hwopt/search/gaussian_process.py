@@ -1,12 +1,15 @@
 """The surrogate of the error: a small Gaussian process with priors on its hyperparameters.
 
     X [n, d]   encoded configs in [0, 1]^d      y [n]   observed errors
-    l [d]      length-scales (ARD)              a2, s2  signal and noise variance of the standardised errors
+    g [d]      which hyperparameter each column belongs to, 0 to h - 1: a choice has several columns
+    l [h]      length-scales (ARD by hyperparameter)   a2, s2  signal and noise variance, errors standardised
     e2 [n]     known variances of single errors, such as of one that was extrapolated from a curve
     K = a2 k(r) + s2 I + diag(e2)
-    k(r) = (1 + sqrt5 r + 5/3 r^2) exp(-sqrt5 r),   r^2 = sum_j (x_j - x'_j)^2 / l_j^2
+    k(r) = (1 + sqrt5 r + 5/3 r^2) exp(-sqrt5 r),   r^2 = sum_j w_j (x_j - x'_j)^2 / l_g(j)^2
 
-theta = (ln l_1, ..., ln l_d, ln a2, ln s2) maximises the marginal likelihood times log-normal priors, with
+Two choices are as far apart as the ends of a number: w_j is 1/2 for columns of a one-hot vector, else 1.
+
+theta = (ln l_1, ..., ln l_h, ln a2, ln s2) maximises the marginal likelihood times log-normal priors, with
 analytic gradients (Rasmussen and Williams 2006, eq. 5.9). The same data give the same theta, to the bit on
 one machine. Exact to 300 points; of more, theta is fitted to 300 that spread over the errors, and the
 posterior is exact to 2,000; of more than those the best half and every k-th of the others are kept.
@@ -98,7 +101,9 @@ class GaussianProcess:
     Args:
         X: encoded configs, shape [n, d], n >= 1.
         y: errors, shape [n].
-        theta: ln length-scales, ln signal variance, ln noise variance, shape [d + 2].
+        theta: ln length-scales, ln signal variance, ln noise variance, shape [h + 2].
+        groups: which hyperparameter each column of X belongs to, shape [d], rising from 0; each its own if
+            None.
         std: known standard deviations of single errors beside the common noise, shape [n]; 0 if None.
         location: what is subtracted from the errors; their mean where None.
         scale: what they are then divided by; their standard deviation where None.
@@ -109,6 +114,7 @@ class GaussianProcess:
         X: Array,
         y: Array,
         theta: Array,
+        groups: NDArray[np.intp] | None = None,
         std: Array | None = None,
         location: float | None = None,
         scale: float | None = None,
@@ -117,7 +123,9 @@ class GaussianProcess:
         self.std = np.zeros(len(y)) if std is None else std
         self.location = float(np.mean(y)) if location is None else location
         self.scale = _spread(y) if scale is None else scale
-        self._lengths, self._signal, self._noise = np.exp(theta[:-2]), np.exp(theta[-2]), np.exp(theta[-1])
+        self.groups = np.arange(X.shape[1]) if groups is None else groups
+        self._lengths = np.exp(theta[self.groups]) / np.sqrt(_weights(self.groups))  # of columns, [d]
+        self._signal, self._noise = np.exp(theta[-2]), np.exp(theta[-1])
         K = self._signal * matern52(X, X, self._lengths)
         K[np.diag_indices(len(X))] += self._noise + _JITTER + (self.std / self.scale) ** 2
         self._L = np.linalg.cholesky(K)
@@ -125,15 +133,22 @@ class GaussianProcess:
 
     @classmethod
     def fit(
-        cls, X: Array, y: Array, priors: Priors | None = None, std: Array | None = None
+        cls,
+        X: Array,
+        y: Array,
+        priors: Priors | None = None,
+        groups: NDArray[np.intp] | None = None,
+        std: Array | None = None,
     ) -> "GaussianProcess":
         """Fit the hyperparameters to X [n, d] and y [n] by their posterior mode, from two starts."""
         std = np.zeros(len(y)) if std is None else std
         kept = _kept(y)
         X, y, std = X[kept], y[kept], std[kept]
         chosen = _spread_over(y, _N_FITTED)
-        theta = _fit_theta(X[chosen], y[chosen], std[chosen], priors or Priors())
-        return cls(X, y, theta, std)
+        groups = np.arange(X.shape[1]) if groups is None else groups
+        D2 = squared_differences(X[chosen], groups)
+        theta = _fit_theta(D2, y[chosen], std[chosen], priors or Priors())
+        return cls(X, y, theta, groups, std)
 
     @property
     def noise_std(self) -> float:
@@ -165,7 +180,7 @@ class GaussianProcess:
         """Return the process with further points X [n, d], y [n] and the same hyperparameters."""
         std = np.concatenate([self.std, np.zeros(len(y))])
         X, y = np.vstack([self.X, X]), np.concatenate([self.y, y])
-        return GaussianProcess(X, y, self.theta, std, self.location, self.scale)
+        return GaussianProcess(X, y, self.theta, self.groups, std, self.location, self.scale)
 
     def _posterior(self, X: Array) -> tuple[Array, Array, Array]:
         """Return mean and deviation [n], and L^-1 K(observed, X), [n_observed, n]."""
@@ -175,10 +190,21 @@ class GaussianProcess:
         return self.location + self.scale * (K @ self._alpha), self.scale * np.sqrt(variance), V
 
 
-def _fit_theta(X: Array, y: Array, std: Array, priors: Priors) -> Array:
-    """Return the hyperparameters of largest posterior density, [d + 2], from two starts."""
-    d = X.shape[1]
-    D2 = (X.T[:, :, None] - X.T[:, None, :]) ** 2
+def squared_differences(X: Array, groups: NDArray[np.intp]) -> Array:
+    """Return weighted squared differences of X [n, d] by hyperparameter, shape [h, n, n]."""
+    columns = (X.T[:, :, None] - X.T[:, None, :]) ** 2 * _weights(groups)[:, None, None]
+    starts = np.searchsorted(groups, np.arange(groups[-1] + 1))
+    return np.asarray(np.add.reduceat(columns, starts, axis=0))
+
+
+def _weights(groups: NDArray[np.intp]) -> Array:
+    """Return the weight of each column, [d]: half where a hyperparameter has several."""
+    return np.where(np.bincount(groups)[groups] > 1, 0.5, 1.0)
+
+
+def _fit_theta(D2: Array, y: Array, std: Array, priors: Priors) -> Array:
+    """Return the hyperparameters of largest posterior density, [h + 2], from two starts."""
+    d = len(D2)
     standardised = (y - np.mean(y)) / _spread(y)
     bounds = [_BOUNDS_LENGTH] * d + [_BOUNDS_SIGNAL, _BOUNDS_NOISE]
     centre, _ = priors.arrays(d)

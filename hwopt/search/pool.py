@@ -48,19 +48,21 @@ def untaken(situation: Situation, pool: Sequence[Config]) -> list[Config]:
 def from_region(situation: Situation, order: NDArray[np.intp], rng: np.random.Generator) -> Config:
     """Return the first untaken config of the feasible region in this order, its non-structural part new."""
     region = situation.region().configs
+    config: Config
     for i in order:
-        for config in (redraw(situation.space, region[i], rng), region[i]):
+        for config in (*redraw(situation.space, [region[i]], rng), region[i]):
             fits = feasible(situation.budgets, price(situation.costs, [config]))[0]
             if fits and situation.space.key(config) not in situation.taken:
                 return config
     raise Infeasible("every feasible configuration that was found has been tried; stop here")
 
 
-def redraw(space: SearchSpace, config: Config, rng: np.random.Generator) -> Config:
+def redraw(space: SearchSpace, configs: Sequence[Config], rng: np.random.Generator) -> list[Config]:
     """Keep the structural hyperparameters, which cost was paid to price, and draw the others anew."""
-    values = space.sample_values(rng)
-    values.update({name: config[name] for name in space.structural if name in config})
-    return space.activate(values)
+    drawn = space.values_at(rng.random((len(configs), len(space))))
+    for values, config in zip(drawn, configs, strict=True):
+        values.update({name: config[name] for name in space.structural if name in config})
+    return [space.activate(values) for values in drawn]
 
 
 def drawer(situation: Situation, rng: np.random.Generator) -> Callable[[], Config | None]:
@@ -82,10 +84,11 @@ def _global(situation: Situation, rng: np.random.Generator) -> list[Config]:
     """Draw from the whole space: new configs, and the known feasible structures with the rest drawn anew."""
     region = situation.region().configs
     chosen = rng.choice(len(region), size=min(N_GLOBAL, len(region)), replace=False)
-    known = [redraw(situation.space, region[i], rng) for i in chosen]
+    known = redraw(situation.space, [region[i] for i in chosen], rng)
     return situation.space.sample(N_NEW, rng) + known
 
 
 def _local(situation: Situation, parents: Sequence[Config], rng: np.random.Generator) -> list[Config]:
     parents = list(parents) or list(situation.region().configs)
-    return [mutate(situation.space, parents[rng.integers(len(parents))], rng) for _ in range(N_LOCAL)]
+    chosen = [parents[i] for i in rng.integers(len(parents), size=N_LOCAL)]
+    return mutate(situation.space, chosen, rng)

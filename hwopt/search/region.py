@@ -25,7 +25,7 @@ from hwopt.costs import (
 )
 from hwopt.errors import Infeasible
 from hwopt.search.subset import N_CHAINS, subset_simulation
-from hwopt.space import Categorical, Config, SearchSpace, Value
+from hwopt.space import Config, SearchSpace
 
 N_WANTED = 512  # feasible configs to collect
 N_SURVEYED = 4096  # configs to price for them at most
@@ -145,9 +145,8 @@ def _filled(
         configs, kept = _distinct(space, family, priced, np.flatnonzero(feasible(budgets, priced)))
         if len(configs) >= N_WANTED:
             break
-        family = configs + [
-            mutate(space, configs[rng.integers(len(configs))], rng) for _ in range(_N_MUTATED)
-        ]
+        parents = [configs[i] for i in rng.integers(len(configs), size=_N_MUTATED)]
+        family = configs + mutate(space, parents, rng)
     return configs, kept
 
 
@@ -179,35 +178,44 @@ def _explain(budgets: Sequence[Budget], surveyed: Costs, config: Config, costs: 
     )
 
 
-def mutate(space: SearchSpace, config: Config, rng: np.random.Generator, scale: float = 0.15) -> Config:
-    """Change each active hyperparameter with probability 2/k, at least one; draw newly active ones."""
-    names = [name for name in space.names if name in config]
-    chosen = rng.random(len(names)) < 2 / len(names)
-    chosen[rng.integers(len(names))] = True
-    changed = {name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen}
-    values = {}
-    for dimension in space.dimensions:
-        if dimension.name not in config:
-            values[dimension.name] = dimension.from_unit(rng.random())
-        elif dimension.name in changed and dimension.n_values > 1:
-            values[dimension.name] = dimension.neighbour(config[dimension.name], scale, rng)
-        else:
-            values[dimension.name] = config[dimension.name]
-    return space.activate(values)
+def mutate(
+    space: SearchSpace, parents: Sequence[Config], rng: np.random.Generator, scale: float = 0.15
+) -> list[Config]:
+    """Change each active hyperparameter of n configs with probability 2/k, at least one; draw what is new.
+
+    Args:
+        space: of the configs.
+        parents: n configs.
+        rng: of what is drawn.
+        scale: deviation in the unit interval of a number's change.
+    """
+    is_active = np.array([[name in parent for name in space.names] for parent in parents])  # [n, k]
+    order = np.where(is_active, rng.random(is_active.shape), np.inf)
+    is_changed = rng.random(is_active.shape) < 2 / is_active.sum(axis=1, keepdims=True)
+    is_changed[np.arange(len(parents)), np.argmin(order, axis=1)] = True
+    children = space.values_at(rng.random(is_active.shape))
+    for j, dimension in enumerate(space.dimensions):
+        held = [int(i) for i in np.flatnonzero(is_active[:, j])]
+        values = {i: parents[i][dimension.name] for i in held}
+        moving = [i for i in held if is_changed[i, j]] if dimension.n_values > 1 else []
+        moved = dimension.neighbours([values[i] for i in moving], scale, rng)
+        values.update(zip(moving, moved, strict=True))
+        for i, value in values.items():
+            children[i][dimension.name] = value
+    return [space.activate(child) for child in children]
 
 
-def walk(space: SearchSpace, config: Config, rng: np.random.Generator, scale: float) -> Config:
-    """Add a normal step of deviation `scale` in the unit cube to every active number; draw new ones.
+def walk(
+    space: SearchSpace, config: Config, rng: np.random.Generator, scale: float, n: int = 1
+) -> list[Config]:
+    """Return n configs a normal step of deviation `scale` in the unit cube away; new values where inactive.
 
     A choice without order is drawn anew with probability `scale`.
     """
-    values: dict[str, Value] = {}
+    children = space.values_at(rng.random((n, len(space))))
     for dimension in space.dimensions:
-        value = config.get(dimension.name)
-        if dimension.name not in config:
-            values[dimension.name] = dimension.from_unit(rng.random())
-        elif isinstance(dimension, Categorical):
-            values[dimension.name] = dimension.from_unit(rng.random()) if rng.random() < scale else value
-        else:
-            values[dimension.name] = dimension.step(value, scale, rng)
-    return space.activate(values)
+        if dimension.name in config:
+            values = dimension.steps([config[dimension.name]] * n, scale, rng)
+            for child, value in zip(children, values, strict=True):
+                child[dimension.name] = value
+    return [space.activate(child) for child in children]

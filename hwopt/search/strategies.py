@@ -88,7 +88,7 @@ def random_walk(situation: Situation, rng: np.random.Generator) -> Choice:
     centre = front[int(rng.integers(len(front)))].config
 
     def step() -> Config | None:
-        tries = (walk(situation.space, centre, rng, WALK) for _ in range(1000))
+        tries = (walk(situation.space, centre, rng, WALK)[0] for _ in range(1000))
         return next((c for c in tries if situation.space.key(c) not in situation.taken), None)
 
     return _first_that_fits(situation, step, rng)

@@ -39,7 +39,8 @@ def believe(situation: Situation) -> Belief:
     worst = max([float(situation.reference[0]), *[o.error for o in told if o.error is not None]])
     y = np.array([worst if o.error is None else o.error for o in told])
     X = situation.space.encode([o.config for o in told])
-    process = GaussianProcess.fit(X, y, std=np.array([o.error_std for o in told]))
+    std = np.array([o.error_std for o in told])
+    process = GaussianProcess.fit(X, y, groups=situation.space.groups, std=std)
     front = situation.outcomes(situation.front())
     if situation.repeats and len(front):
         front[:, 0], _ = process.posterior(situation.space.encode([o.config for o in situation.front()]))
@@ -90,6 +91,7 @@ def _log_probability_below(
     """Return ln Pr(value <= limit) at configs [n]; 0 while too little was seen to tell."""
     if len(seen) < _MIN_OBSERVED:
         return np.zeros(len(configs))
-    process = GaussianProcess.fit(situation.space.encode([o.config for o in seen]), values)
-    mean, std = process.posterior(situation.space.encode(configs))
+    space = situation.space
+    process = GaussianProcess.fit(space.encode([o.config for o in seen]), values, groups=space.groups)
+    mean, std = process.posterior(space.encode(configs))
     return np.asarray(log_ndtr((limit - mean) / std))

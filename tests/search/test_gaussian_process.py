@@ -6,7 +6,12 @@ from scipy.optimize import approx_fprime
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from hwopt.search.gaussian_process import GaussianProcess, Priors, negative_log_posterior
+from hwopt.search.gaussian_process import (
+    GaussianProcess,
+    Priors,
+    negative_log_posterior,
+    squared_differences,
+)
 
 
 def make_data(n=25, d=4, seed=0):
@@ -68,7 +73,7 @@ def test_conditioning_is_a_process_with_the_further_points():
     X, y, X_new = make_data()
     process = GaussianProcess.fit(X[:20], y[:20])
     more = process.condition(X[20:], y[20:])
-    whole = GaussianProcess(X, y, process.theta, None, process.location, process.scale)
+    whole = GaussianProcess(X, y, process.theta, None, None, process.location, process.scale)
     assert more.posterior(X_new)[0] == pytest.approx(whole.posterior(X_new)[0])
     assert (more.posterior(X_new)[1] <= process.posterior(X_new)[1] + 1e-9).all()
 
@@ -93,3 +98,45 @@ def test_arguments_are_left_as_they_were():
     before = X.copy(), y.copy()
     GaussianProcess.fit(X, y).condition(X[:2], y[:2])
     assert (X == before[0]).all() and (y == before[1]).all()
+
+
+def test_two_choices_are_as_far_apart_as_the_ends_of_a_number():
+    groups = np.array([0, 1, 1, 1])
+    X = np.array([[0.0, 1, 0, 0], [0.0, 0, 1, 0], [1.0, 1, 0, 0]])
+    D2 = squared_differences(X, groups)
+    assert D2.shape == (2, 3, 3)
+    assert D2[1, 0, 1] == D2[0, 0, 2] == 1.0 and D2[0, 0, 1] == D2[1, 0, 2] == 0.0
+
+
+def test_a_choice_has_one_length_scale_and_the_posterior_is_that_of_its_columns():
+    rng = np.random.default_rng(0)
+    choice = rng.integers(3, size=40)
+    X = np.column_stack([rng.random(40), np.eye(3)[choice]])
+    y = X[:, 0] + np.array([0.0, 0.5, -0.2])[choice]
+    process = GaussianProcess.fit(X, y, groups=np.array([0, 1, 1, 1]))
+    assert len(process.theta) == 4
+    l0, l1 = np.exp(process.theta[:2])
+    columns = np.log([l0, *[np.sqrt(2) * l1] * 3, *np.exp(process.theta[2:])])
+    mean, std = process.posterior(X[:5] + 0.01)
+    expected = GaussianProcess(X, y, columns).posterior(X[:5] + 0.01)
+    assert mean == pytest.approx(expected[0]) and std == pytest.approx(expected[1])
+
+
+def test_a_guess_counts_less_than_a_measured_error():
+    X = np.array([[0.0], [0.3], [0.6], [1.0]])
+    y = np.array([0.5, 0.1, 0.45, 0.5])
+    theta = np.log([0.3, 1.0, 1e-4])
+    sure = GaussianProcess(X, y, theta).posterior(np.array([[0.3]]))
+    guess = GaussianProcess(X, y, theta, std=np.array([0, 0.2, 0, 0])).posterior(np.array([[0.3]]))
+    assert guess[0][0] > sure[0][0] + 0.05 and guess[1][0] > 5 * sure[1][0]
+
+
+def test_many_points_are_fitted_on_some_and_the_best_are_kept():
+    rng = np.random.default_rng(0)
+    X = rng.random((2500, 2))
+    y = np.sin(4 * X[:, 0]) + X[:, 1]
+    process = GaussianProcess.fit(X, y)
+    assert len(process.X) == 2000
+    assert set(np.sort(y)[:1000]) <= set(process.y)
+    new = rng.random((50, 2))
+    assert process.posterior(new)[0] == pytest.approx(np.sin(4 * new[:, 0]) + new[:, 1], abs=0.02)
