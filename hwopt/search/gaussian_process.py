@@ -11,10 +11,11 @@ Two choices are as far apart as the ends of a number: w_j is 1/2 for columns of 
 
 theta = (ln l_1, ..., ln l_h, ln a2, ln s2) maximises the marginal likelihood times log-normal priors, with
 analytic gradients (Rasmussen and Williams 2006, eq. 5.9). The same data give the same theta, to the bit on
-one machine. Exact to 300 points; of more, theta is fitted to 300 that spread over the errors, and the
-posterior is exact to 2,000; of more than those the best half and every k-th of the others are kept.
+one machine. Of more than 100 points theta is fitted to 100 that spread over the errors, then in a few steps
+to 300; the posterior is exact to 2,000 points; of more the best half and every k-th of the others are kept.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,7 @@ _JITTER = 1e-8  # added to the diagonal, in units of the standardised errors
 _BOUNDS_LENGTH = (np.log(0.02), np.log(50.0))
 _BOUNDS_SIGNAL = (np.log(0.02), np.log(20.0))
 _BOUNDS_NOISE = (np.log(1e-5), np.log(1.0))
-_N_FITTED = 300  # points that the hyperparameters are fitted to
+_STAGES = ((100, 60), (300, 15))  # points that the hyperparameters are fitted to, and steps; coarse first
 _N_KEPT = 2000  # points of the posterior
 
 
@@ -50,6 +51,11 @@ class Priors:
         mean_length = self.length[0] + 0.5 * np.log(d / 2)
         mean = np.array([mean_length] * d + [self.signal[0], self.noise[0]])
         return mean, np.array([self.length[1]] * d + [self.signal[1], self.noise[1]])
+
+    def starts(self, d: int) -> list[Array]:
+        """Return where fitting begins: the means of theta, [d + 2], and the same with more noise."""
+        centre, _ = self.arrays(d)
+        return [centre, centre + np.array([0.0] * d + [-0.5, np.log(30.0)])]
 
 
 def matern52(X1: Array, X2: Array, lengths: Array) -> Array:
@@ -144,11 +150,15 @@ class GaussianProcess:
         std = np.zeros(len(y)) if std is None else std
         kept = _kept(y)
         X, y, std = X[kept], y[kept], std[kept]
-        chosen = _spread_over(y, _N_FITTED)
-        groups = np.arange(X.shape[1]) if groups is None else groups
-        D2 = squared_differences(X[chosen], groups)
-        theta = _fit_theta(D2, y[chosen], std[chosen], priors or Priors())
-        return cls(X, y, theta, groups, std)
+        groups, priors = np.arange(X.shape[1]) if groups is None else groups, priors or Priors()
+        starts = priors.starts(int(groups[-1]) + 1)
+        for n, n_steps in _STAGES:
+            chosen = _spread_over(y, n)
+            D2 = squared_differences(X[chosen], groups)
+            starts = [_fit_theta(D2, y[chosen], std[chosen], priors, starts, n_steps)]
+            if n >= len(y):
+                break
+        return cls(X, y, starts[0], groups, std)
 
     @property
     def noise_std(self) -> float:
@@ -202,13 +212,12 @@ def _weights(groups: NDArray[np.intp]) -> Array:
     return np.where(np.bincount(groups)[groups] > 1, 0.5, 1.0)
 
 
-def _fit_theta(D2: Array, y: Array, std: Array, priors: Priors) -> Array:
-    """Return the hyperparameters of largest posterior density, [h + 2], from two starts."""
-    d = len(D2)
+def _fit_theta(
+    D2: Array, y: Array, std: Array, priors: Priors, starts: Sequence[Array], n_steps: int
+) -> Array:
+    """Return the hyperparameters of largest posterior density, [h + 2], that n_steps from the starts find."""
     standardised = (y - np.mean(y)) / _spread(y)
-    bounds = [_BOUNDS_LENGTH] * d + [_BOUNDS_SIGNAL, _BOUNDS_NOISE]
-    centre, _ = priors.arrays(d)
-    noisy = centre + np.array([0.0] * d + [-0.5, np.log(30.0)])
+    bounds = [_BOUNDS_LENGTH] * len(D2) + [_BOUNDS_SIGNAL, _BOUNDS_NOISE]
     results = [
         minimize(
             negative_log_posterior,
@@ -217,9 +226,9 @@ def _fit_theta(D2: Array, y: Array, std: Array, priors: Priors) -> Array:
             jac=True,
             bounds=bounds,
             method="L-BFGS-B",
-            options={"maxiter": 60, "ftol": 1e-7},
+            options={"maxiter": n_steps, "ftol": 1e-7},
         )
-        for start in (centre, noisy)
+        for start in starts
     ]
     return np.asarray(min(results, key=lambda result: float(result.fun)).x)
 
