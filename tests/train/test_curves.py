@@ -1,0 +1,132 @@
+"""How a curve ends: calibrated on laws that are known, unbiased where poor curves were stopped."""
+
+import numpy as np
+import pytest
+
+from hwopt.train.curves import Extrapolation, Prior, checkpoints, extrapolate
+
+N_EPOCHS = 8
+
+
+def power_law_curves(n, rng, n_epochs=N_EPOCHS):
+    """Curves e(t) = a t^-b times a random walk in log epochs, with noise of every epoch; a and b differ."""
+    log_epochs = np.log(np.arange(1, n_epochs + 1))
+    start = rng.normal(-1.0, 0.4, size=(n, 1))
+    slope = 0.3 + 0.1 * (start + 1.0) + rng.normal(0, 0.1, size=(n, 1))
+    walk = np.cumsum(rng.normal(size=(n, n_epochs)) * 0.08 * np.sqrt(np.diff(log_epochs, prepend=0)), axis=1)
+    noise = rng.normal(0, 0.04, size=(n, n_epochs))
+    return np.exp(start - slope * log_epochs + walk + noise)
+
+
+def random_walks(n, rng, n_epochs=N_EPOCHS):
+    """Curves whose log error falls by 0.04 an epoch, with a deviation of 0.2."""
+    steps = rng.normal(-0.04, 0.2, size=(n, n_epochs))
+    steps[:, 0] = rng.normal(-1.0, 0.3, size=n)
+    return np.exp(np.cumsum(steps, axis=1))
+
+
+def ranks(n_cases, n_others, k, rng, law=power_law_curves):
+    """Where the true final errors fall in their predictive distributions, 0 to 1."""
+    found = []
+    for _ in range(n_cases // 20):
+        curves = law(n_others + 20, rng)
+        others = [tuple(curve) for curve in curves[20:]]
+        for curve in curves[:20]:
+            final = extrapolate(tuple(curve[:k]), others, N_EPOCHS)
+            found.append(final.probability_below(curve[-1]))
+    return np.array(found)
+
+
+@pytest.mark.parametrize(("k", "n_others"), [(1, 10), (1, 40), (3, 40)])
+def test_quantiles_hold_on_curves_of_a_known_law(k, n_others):
+    found = ranks(800, n_others, k, np.random.default_rng(k + n_others))
+    assert np.mean((found > 0.05) & (found < 0.95)) == pytest.approx(0.9, abs=0.03)
+    assert np.mean(found < 0.1) == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_wrong_spread_would_show_in_the_coverage():
+    found = ranks(400, 40, 1, np.random.default_rng(0))
+    narrow = 0.5 + (found - 0.5) * 2  # what ranks look like where the spread is far too small
+    assert abs(np.mean((narrow > 0.05) & (narrow < 0.95)) - 0.9) > 0.03
+
+
+def test_stopped_curves_keep_the_survivors_from_looking_like_all():
+    rng = np.random.default_rng(5)
+    found, ignoring = [], []
+    for _ in range(40):
+        walks = random_walks(70, rng)
+        others = [stopped_above(walk, 0.33) for walk in walks[10:]]
+        whole = [errors for errors in others if len(errors) == N_EPOCHS]
+        for walk in walks[:10]:
+            found.append(extrapolate(tuple(walk[:1]), others, N_EPOCHS).probability_below(walk[-1]))
+            ignoring.append(extrapolate(tuple(walk[:1]), whole, N_EPOCHS).probability_below(walk[-1]))
+    assert np.mean(found) == pytest.approx(0.5, abs=0.04)
+    assert np.mean(ignoring) > 0.56  # survivors alone promise lower errors than come
+
+
+def stopped_above(walk, limit):
+    """The errors up to the first that is above the limit, from the second epoch on."""
+    above = np.flatnonzero(walk[1:] > limit)
+    return tuple(walk[: above[0] + 2] if len(above) else walk)
+
+
+def test_without_other_curves_the_error_falls_as_a_power_of_the_epochs():
+    final = extrapolate((0.4,), (), 8, Prior(drop=0.3))
+    assert final.quantile(0.5) == pytest.approx(0.4 * 8**-0.3, rel=0.05)
+
+
+def test_more_epochs_make_the_end_more_certain():
+    rng = np.random.default_rng(1)
+    curves = [tuple(curve) for curve in power_law_curves(30, rng)]
+    spreads = [extrapolate(curves[0][:k], curves[1:], N_EPOCHS).std for k in (1, 3, 6)]
+    assert spreads[0] > spreads[1] > spreads[2] > 0
+
+
+def test_a_whole_curve_ends_where_it_ended():
+    final = extrapolate((0.5, 0.2), [(0.4, 0.1)], 2)
+    assert (final.mean, final.std, final.probability_below(0.2)) == (0.2, 0.0, 0.0)
+
+
+def test_errors_of_zero_are_taken_and_stay_near_zero():
+    others = [(0.1, 0.02, 0.0, 0.0), (0.2, 0.05, 0.01, 0.0), (0.1, 0.0, 0.0, 0.0)]
+    assert 0 <= extrapolate((0.1, 0.0), others, 4).mean < 0.05
+    assert extrapolate((0.0, 0.0), [(0.0, 0.0, 0.0)], 3).mean < 1e-6
+
+
+def test_no_end_is_above_the_highest_error_of_any_curve():
+    final = extrapolate((0.9,), [(0.5, 0.9), (0.9, 0.9)], 20)
+    assert final.draws.max() <= 0.9
+
+
+def test_equal_curves_give_their_common_end():
+    final = extrapolate((0.5, 0.4), [(0.5, 0.4, 0.3, 0.2)] * 30, 4)
+    assert final.mean == pytest.approx(0.2, rel=0.03)
+    assert final.std < 0.03
+
+
+def test_curves_of_other_lengths_are_read_as_far_as_they_go():
+    others = [(0.5, 0.4, 0.3, 0.2, 0.01, 0.01), (), (0.5,), (0.5, 0.4, 0.3, 0.2)]
+    final = extrapolate((0.5, 0.4), others, 4)
+    assert final.quantile(0.5) == pytest.approx(
+        extrapolate((0.5, 0.4), [o[:4] for o in others], 4).quantile(0.5)
+    )
+
+
+def test_the_same_input_gives_the_same_draws():
+    others = [(0.5, 0.3, 0.2), (0.6, 0.5, 0.4)]
+    first, second = (extrapolate((0.5,), others, 3) for _ in range(2))
+    assert np.array_equal(first.draws, second.draws)
+
+
+def test_checkpoints_lie_further_apart_as_they_go_on():
+    assert checkpoints(8) == (1, 2, 3, 4, 5, 6, 8)
+    assert checkpoints(1) == (1,)
+    assert checkpoints(40) == (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40)
+
+
+def test_summaries_of_draws_by_hand():
+    final = Extrapolation(np.array([0.1, 0.2, 0.3, 0.4]))
+    assert final.mean == pytest.approx(0.25)
+    assert final.std == pytest.approx(np.sqrt(0.0125))
+    assert final.probability_below(0.2) == 0.25
+    assert final.quantile(1.0) == 0.4
