@@ -29,8 +29,8 @@ def write_comparison(comparison: Comparison, folder: str | Path) -> Iterator[Tab
     summary, needs = summary_rows(comparison, curves), catch_rows(comparison, curves)
     volumes = list(curve_rows(comparison, curves))
     yield summary_table(comparison, summary, checkpoints(curves))
-    if len(curves) > 1:
-        yield needs_table(needs)
+    if needs:
+        yield needs_table(needs, curves[0].label)
     yield from comparison.notes
     tables = {"summary.csv": summary, "needs.csv": needs, "hypervolume.csv": volumes}
     trials = [{**row, "config": json.dumps(row["config"])} for row in trial_rows(comparison)]
@@ -55,10 +55,8 @@ def summary_table(comparison: Comparison, rows: Sequence[Row], at: Sequence[int]
     judged = "" if comparison.problem.true_error is None else ", of true errors"
     title = f"{comparison.problem.name}: {what}{judged}, median over seeds [95% interval]"
     table = Table(title=title, title_justify="left")
-    headings = [f"{k} trainings" for k in at]
-    for heading in ["seeds", *headings, "infeasible", "failed", "an ask"]:
-        if not table.columns:
-            table.add_column("strategy")
+    table.add_column("strategy", no_wrap=True)
+    for heading in ["seeds", *[f"{k} trainings" for k in at], "infeasible", "failed", "an ask"]:
         table.add_column(heading, justify="right")
     for row in sorted(rows, key=lambda row: [-row.get(f"{name}_at_{k}", 0.0) for k in reversed(at)]):
         cells = [_interval(row, f"{name}_at_{k}") for k in at]
@@ -69,27 +67,33 @@ def summary_table(comparison: Comparison, rows: Sequence[Row], at: Sequence[int]
     return table
 
 
-def needs_table(rows: Sequence[Row]) -> Table:
-    """Return the trainings that each contender needs for each peer's hypervolume, for the terminal."""
-    labels = list(dict.fromkeys(row["strategy"] for row in rows))
-    table = Table(title="trainings for the same hypervolume as", title_justify="left")
-    for heading in ["strategy", *labels]:
-        table.add_column(heading, justify="left" if heading == "strategy" else "right")
-    for k in dict.fromkeys(row["peer_trainings"] for row in rows):
-        found = {(row["strategy"], row["peer"]): row for row in rows if row["peer_trainings"] == k}
-        table.add_section()
-        table.add_row("", *[f"after {k}"] * len(labels))
-        for label in labels:
-            table.add_row(label, *[_need(found.get((label, peer)), label == peer, k) for peer in labels])
+def needs_table(rows: Sequence[Row], label: str) -> Table:
+    """Return what one contender needs for each peer's hypervolume, for the terminal; needs.csv has all."""
+    title = (
+        f"{label}: trainings [95% interval], and time of training, for the hypervolume that a peer has after"
+    )
+    table = Table(title=title, title_justify="left")
+    found = {(row["peer"], row["peer_trainings"]): row for row in rows if row["strategy"] == label}
+    at = sorted({k for _, k in found})
+    table.add_column("peer", no_wrap=True)
+    for k in at:
+        table.add_column(f"{k} trainings", justify="right")
+    for peer in dict.fromkeys(peer for peer, _ in found):
+        table.add_row(peer, *[_need(found.get((peer, k))) for k in at])
     return table
 
 
-def _need(row: Row | None, is_same: bool, k: int) -> str:
-    if is_same:
-        return "-"
+def _need(row: Row | None) -> str:
     if row is None:
         return ""
-    return "not reached" if np.isinf(row["trainings"]) else f"{row['trainings']:.0f}"
+    low, high = (_count(row[f"trainings_{end}"]) for end in ("low", "high"))
+    times = [format_quantity("train_s", row[name]) for name in ("training_s", "peer_training_s")]
+    times = ["-" if "inf" in time else time for time in times]
+    return f"{_count(row['trainings'])} [{low}, {high}]; {times[0]} of {times[1]}"
+
+
+def _count(trainings: float) -> str:
+    return "never" if np.isinf(trainings) else f"{trainings:.0f}"
 
 
 def _interval(row: Row, name: str) -> str:

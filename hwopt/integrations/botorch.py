@@ -1,0 +1,167 @@
+"""BoTorch's noisy expected hypervolume improvement as a strategy: "botorch:qlognehvi".
+
+    within budgets   error: SingleTaskGP      costs: known, deterministic      candidates: feasible ones only
+    unaware          error, costs and how far each budget is broken: a SingleTaskGP each, constraints learned
+
+The acquisition function (qLogNEHVI, Daulton et al. 2021, Ament et al. 2023; qLogNEI with the error alone) is
+evaluated on the candidates of our own strategies, or on all rows of a table, in our encoding. BoTorch
+maximises, so outcomes are told with their sign changed. Its default priors, transforms and quasi-random
+samples are kept.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from botorch.acquisition.acquisition import AcquisitionFunction
+from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+from botorch.acquisition.multi_objective.objective import IdentityMCMultiOutputObjective
+from botorch.acquisition.objective import GenericMCObjective
+from botorch.fit import fit_gpytorch_mll
+from botorch.models import ModelList, SingleTaskGP
+from botorch.models.deterministic import GenericDeterministicModel
+from botorch.models.model import Model
+from botorch.models.transforms.input import FilterFeatures
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from torch import Tensor
+
+from hwopt.costs import Array, price
+from hwopt.integrations.shared import excesses, feasible_pool, outcomes
+from hwopt.search.strategies import Choice, Situation, register_strategy
+from hwopt.space import Config
+
+N_STARTUP = 4  # configs known before anything is modelled; the first are drawn
+_BATCH = 256  # candidates evaluated at a time: memory grows with them
+EXTENSIONS = "TORCH_EXTENSIONS_DIR"
+
+
+def register() -> None:
+    """Make the strategy available by name.
+
+    BoTorch compiles a kernel at its first use. A process that is killed meanwhile leaves a lock behind, on
+    which every later one waits for ever, so each process has a folder of its own for it.
+    """
+    if EXTENSIONS not in os.environ:
+        os.environ[EXTENSIONS] = tempfile.mkdtemp(prefix="hwopt-botorch-")
+        atexit.register(shutil.rmtree, os.environ[EXTENSIONS], ignore_errors=True)
+    register_strategy("botorch:qlognehvi", qlognehvi)
+
+
+def qlognehvi(situation: Situation, rng: np.random.Generator) -> Choice:
+    """Maximise qLogNEHVI over candidates, feasible ones where the budgets are known."""
+    pool, costs = feasible_pool(situation, rng)
+    is_aware = bool(situation.budgets) or not situation.limits
+    if sum(o.is_feasible or not is_aware for o in situation.told) < N_STARTUP:
+        return Choice(pool[int(rng.integers(len(pool)))], len(pool))
+    with _deterministic(int(rng.integers(2**31))):
+        acquisition = _aware(situation) if is_aware else _unaware(situation)
+        X = _inputs(situation, pool, situation.log_costs(costs) if is_aware else None)
+        with torch.no_grad():
+            parts = torch.split(X.unsqueeze(1), _BATCH)
+            values = torch.cat([acquisition(part) for part in parts])  # [n]
+    return Choice(pool[int(values.argmax())], len(pool))
+
+
+def _aware(situation: Situation) -> AcquisitionFunction:
+    """Return the acquisition function with costs known: its inputs carry them after the encoding."""
+    d = situation.space.encode([situation.told[0].config]).shape[1]
+    Y = outcomes(situation)
+    X = _inputs(situation, [o.config for o in situation.told], Y[:, 1:])
+    models: list[Model] = [_fitted(X, -Y[:, 0], FilterFeatures(torch.arange(d)))]
+    if Y.shape[1] > 1:
+        models.append(GenericDeterministicModel(lambda X: -X[..., d:], num_outputs=Y.shape[1] - 1))
+    is_feasible = torch.tensor([o.is_feasible for o in situation.told])
+    return _acquisition(situation, models, X[is_feasible], _inputs_of_pending(situation, known=True), 0)
+
+
+def _unaware(situation: Situation) -> AcquisitionFunction:
+    """Return the acquisition function with everything learned from what was told."""
+    configs = [o.config for o in situation.told]
+    X, broken = _inputs(situation, configs, None), excesses(situation, configs)
+    columns = [*-outcomes(situation).T, *broken.T]
+    models: list[Model] = [_fitted(X, column, None) for column in columns]
+    pending = _inputs_of_pending(situation, known=False)
+    return _acquisition(situation, models, X, pending, broken.shape[1])
+
+
+def _acquisition(
+    situation: Situation,
+    models: Sequence[Model],
+    baseline: Tensor,
+    pending: Tensor | None,
+    n_constraints: int,
+) -> AcquisitionFunction:
+    """Return qLogNEHVI of the first outputs under constraints on the last ones; qLogNEI of one objective."""
+    m = len(situation.objectives)
+    model = models[0] if len(models) == 1 else ModelList(*models)
+    constraints: list[Callable[[Tensor], Tensor]] = [_Output(m + i) for i in range(n_constraints)]
+    if m == 1:
+        objective = GenericMCObjective(_first)
+        return qLogNoisyExpectedImprovement(
+            model, baseline, objective=objective, constraints=constraints or None, X_pending=pending
+        )
+    return qLogNoisyExpectedHypervolumeImprovement(
+        model,
+        (-situation.reference).tolist(),
+        baseline,
+        objective=IdentityMCMultiOutputObjective(outcomes=list(range(m))),
+        constraints=constraints or None,
+        X_pending=pending,
+        prune_baseline=True,
+    )
+
+
+def _first(Y: Tensor, X: Tensor | None = None) -> Tensor:
+    return Y[..., 0]
+
+
+class _Output:
+    """One output of a model, which as a constraint must not be positive."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __call__(self, Y: Tensor) -> Tensor:
+        return Y[..., self._index]
+
+
+def _fitted(X: Tensor, y: Array, features: FilterFeatures | None) -> SingleTaskGP:
+    """Return a Gaussian process with BoTorch's default priors, fitted to X [n, d] and y [n]."""
+    target = torch.from_numpy(np.ascontiguousarray(y)).unsqueeze(-1)
+    model = SingleTaskGP(X, target, input_transform=features)
+    fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+    return model
+
+
+def _inputs(situation: Situation, configs: Sequence[Config], log_costs: Array | None) -> Tensor:
+    """Return encoded configs, followed by their known costs where given, [n, d + m - 1]."""
+    X = situation.space.encode(configs)
+    return torch.from_numpy(X if log_costs is None else np.hstack([X, log_costs]))
+
+
+def _inputs_of_pending(situation: Situation, known: bool) -> Tensor | None:
+    if not situation.pending:
+        return None
+    costs = situation.log_costs(price(situation.costs, situation.pending)) if known else None
+    return _inputs(situation, situation.pending, costs)
+
+
+@contextmanager
+def _deterministic(seed: int) -> Iterator[None]:
+    """Seed torch for one proposal, on one thread, and leave the process as it was."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # inputs that are not in the unit cube: known costs are none
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(n_threads)

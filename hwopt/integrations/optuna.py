@@ -1,0 +1,258 @@
+"""Optuna's samplers as strategies: "optuna:tpe", "optuna:nsga2", "optuna:gp".
+
+At every ask a study is made anew from what was told, what is pending and what budgets have refused, so that a
+proposal depends on nothing else. Costs are told by their logarithms, and every budget as a constraint
+(`Trial.set_constraint`, Optuna 5), known for a trial once it was trained; within the budgets:
+
+tpe     a proposal that breaks a budget is pruned before training, with its constraints: TPE learns from
+        pruned trials. Conditional hyperparameters are suggested where they are active (define by run).
+nsga2   a child that breaks a budget is pruned and another one bred: pruned trials enter no population. The
+        default population of 50 would be random search for most of a search, so it is 12.
+gp      GPSampler forgets pruned trials and would propose the same point again, so its acquisition function is
+        maximised over candidates that keep the budgets, through the method that it offers for that.
+
+TPE and NSGA-II know no tables: the nearest row stands for what they propose.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from hwopt.dimensions import Categorical, Dimension, Integer, Value
+from hwopt.errors import InvalidInput
+from hwopt.integrations.shared import completed, excesses, feasible_pool, first_that_fits, outcomes
+from hwopt.search.strategies import Choice, Situation, register_strategy
+from hwopt.space import Config, SearchSpace
+
+POPULATION = 12  # of NSGA-II
+
+
+def register() -> None:
+    """Make the samplers available by name.
+
+    Raises:
+        InvalidInput: where Optuna is too old to take constraints.
+    """
+    if int(optuna.__version__.split(".")[0]) < 5:
+        raise InvalidInput(f"optuna {optuna.__version__} is too old: pip install 'optuna>=5'")
+    register_strategy("optuna:tpe", tpe)
+    register_strategy("optuna:nsga2", nsga2)
+    register_strategy("optuna:gp", gp)
+
+
+def tpe(situation: Situation, rng: np.random.Generator) -> Choice:
+    """Tree-structured Parzen estimator (Watanabe 2023), pruned where a budget is broken."""
+    with _quiet():
+        study = _study(situation, TPESampler(seed=_seed(rng)))
+        study.add_trials(_history(situation, is_flat=False))
+        return _ask(situation, study, lambda trial: _suggest(situation.space, trial), False, rng)
+
+
+def nsga2(situation: Situation, rng: np.random.Generator) -> Choice:
+    """NSGA-II (Deb et al. 2002) with small populations, pruned where a budget is broken."""
+    sampler = NSGAIISampler(population_size=POPULATION, seed=_seed(rng))
+    key = sampler._get_generation_key()
+    with _quiet():
+        study = _study(situation, sampler)
+        # generations are numbered as the sampler itself does for trials that follow each other
+        study.add_trials(_history(situation, True, lambda number: {key: number // POPULATION}))
+        return _ask(situation, study, lambda trial: _suggest_all(situation.space, trial), True, rng)
+
+
+def gp(situation: Situation, rng: np.random.Generator) -> Choice:
+    """GPSampler; with budgets or a table its acquisition function is maximised over what may be chosen."""
+    sampler: GPSampler = GPSampler(seed=_seed(rng), warn_independent_sampling=False)
+    if situation.budgets or situation.candidates is not None:
+        sampler = _GPSamplerOverPool(situation, rng)
+    with _quiet():
+        study = _study(situation, sampler)
+        study.add_trials(_history(situation, is_flat=True))
+
+        def propose(trial: Trial) -> Config:
+            config = _suggest_all(situation.space, trial)
+            chosen = sampler.chosen if isinstance(sampler, _GPSamplerOverPool) else None
+            return config if chosen is None else chosen
+
+        return _ask(situation, study, propose, True, rng)
+
+
+class _GPSamplerOverPool(GPSampler):
+    """GPSampler with its acquisition function maximised over given configs; `chosen` is the last of them."""
+
+    def __init__(self, situation: Situation, rng: np.random.Generator) -> None:
+        super().__init__(seed=_seed(rng), warn_independent_sampling=False)
+        self._pool, _ = feasible_pool(situation, rng)
+        self._trials = [_running(situation.space, config, is_flat=True) for config in self._pool]
+        self.chosen: Config | None = None
+
+    def _optimize_acqf(self, acqf: Any, best_params: Any) -> Any:
+        X = acqf.search_space.get_normalized_params(self._trials)  # [n, d]
+        best = int(np.argmax(acqf.eval_acqf_no_grad(X)))
+        self.chosen = self._pool[best]
+        return X[best]
+
+
+def _ask(
+    situation: Situation,
+    study: optuna.Study,
+    propose: Callable[[Trial], Config],
+    is_flat: bool,
+    rng: np.random.Generator,
+) -> Choice:
+    """Ask until a proposal fits; what a budget refuses is pruned, with its constraints."""
+
+    def ask() -> Config:
+        trial = study.ask()
+        config = propose(trial)
+        study.tell(trial, state=TrialState.FAIL)  # what it stands for is added by `refuse`, or was chosen
+        return config
+
+    def refuse(config: Config) -> None:
+        study.add_trial(_pruned(situation, [config], is_flat)[0])
+
+    return first_that_fits(situation, ask, refuse, rng)
+
+
+def _study(situation: Situation, sampler: BaseSampler) -> optuna.Study:
+    return optuna.create_study(directions=["minimize"] * len(situation.objectives), sampler=sampler)
+
+
+def _history(
+    situation: Situation, is_flat: bool, attributes: Callable[[int], dict[str, Any]] = lambda number: {}
+) -> list[FrozenTrial]:
+    """Return everything known as trials, with system attributes by the number of a training.
+
+    When a config was refused is not kept, and TPE weighs by age: they are spread evenly among the trained.
+    """
+    space, configs = situation.space, [o.config for o in situation.told]
+    trained = [
+        create_trial(
+            state=TrialState.COMPLETE,
+            values=list(values),
+            constraints=_constraints(situation, excess),
+            system_attrs=attributes(number),
+            **_parameters(space, config, is_flat),
+        )
+        for number, (config, values, excess) in enumerate(
+            zip(configs, outcomes(situation), excesses(situation, configs), strict=True)
+        )
+    ]
+    refused = _pruned(situation, [rejection.config for rejection in situation.rejected], is_flat)
+    placed = [((i + 1) / len(trained), 1, trial) for i, trial in enumerate(trained)]
+    placed += [((i + 1) / len(refused), 0, trial) for i, trial in enumerate(refused)]
+    pending = [_running(space, config, is_flat) for config in situation.pending]
+    return [trial for _, _, trial in sorted(placed, key=lambda item: item[:2])] + pending
+
+
+def _pruned(situation: Situation, configs: Sequence[Config], is_flat: bool) -> list[FrozenTrial]:
+    return [
+        create_trial(
+            state=TrialState.PRUNED,
+            constraints=_constraints(situation, excess),
+            **_parameters(situation.space, config, is_flat),
+        )
+        for config, excess in zip(configs, excesses(situation, configs), strict=True)
+    ]
+
+
+def _running(space: SearchSpace, config: Config, is_flat: bool) -> FrozenTrial:
+    return create_trial(state=TrialState.RUNNING, **_parameters(space, config, is_flat))
+
+
+def _parameters(space: SearchSpace, config: Config, is_flat: bool) -> dict[str, Any]:
+    """Return the parameters of a trial and their distributions; flat ones have the inactive as well."""
+    values = completed(space, config) if is_flat else config
+    chosen = [dimension for dimension in space.dimensions if dimension.name in values]
+    distributions = {dimension.name: _distribution(dimension) for dimension in chosen}
+    return {"params": dict(values), "distributions": distributions}
+
+
+def _constraints(situation: Situation, excess: Sequence[float]) -> dict[str, float]:
+    return {budget.metric: float(value) for budget, value in zip(situation.limits, excess, strict=True)}
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if isinstance(dimension, Categorical):
+        return CategoricalDistribution(dimension.choices)
+    if isinstance(dimension, Integer):
+        return IntDistribution(dimension.low, dimension.high, log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _suggest_one(trial: Trial, dimension: Dimension) -> Value:
+    if isinstance(dimension, Categorical):
+        chosen: Value = trial.suggest_categorical(dimension.name, dimension.choices)
+        return chosen
+    if isinstance(dimension, Integer):
+        return trial.suggest_int(dimension.name, dimension.low, dimension.high, log=dimension.log)
+    return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=dimension.log)
+
+
+def _suggest_all(space: SearchSpace, trial: Trial) -> Config:
+    """Return a config of values that are suggested for every hyperparameter, active or not."""
+    return space.activate({dimension.name: _suggest_one(trial, dimension) for dimension in space.dimensions})
+
+
+def _suggest(space: SearchSpace, trial: Trial) -> Config:
+    """Return a config for which a value is suggested where the hyperparameter is active."""
+    values = _OnDemand(space, trial)
+    for name in space.names:
+        values.get(name)
+    return space.activate(dict(values))
+
+
+class _OnDemand(dict[str, Value]):
+    """A config that comes to be as it is read: conditions read others before it is their turn."""
+
+    def __init__(self, space: SearchSpace, trial: Trial) -> None:
+        super().__init__()
+        self._space, self._trial = space, trial
+
+    def __missing__(self, name: str) -> Value:
+        dimension = next((d for d in self._space.dimensions if d.name == name), None)
+        condition = self._space.active.get(name)
+        if dimension is None or (condition is not None and not self._holds(condition)):
+            raise KeyError(name)
+        self[name] = _suggest_one(self._trial, dimension)
+        return self[name]
+
+    def __contains__(self, name: object) -> bool:
+        return self.get(str(name), self) is not self
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def _holds(self, condition: Callable[[Config], bool]) -> bool:
+        try:
+            return bool(condition(self))
+        except KeyError:  # it reads a hyperparameter that is inactive itself
+            return False
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna from logging that a study was created, at every ask."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(level)

@@ -1,0 +1,135 @@
+"""What integrations share: outcomes as other libraries take them, and asking again where a budget refuses.
+
+ask --> config --(a table: its nearest row)--> keeps the budgets? --yes--> Choice
+ ^                                                  | no: the library is told, where it can be
+ +--------------------------------------------------+
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hwopt.costs import Array, Costs, feasible, price
+from hwopt.dimensions import Value
+from hwopt.errors import Infeasible
+from hwopt.search.pool import candidate_pool, drawer, from_region, untaken
+from hwopt.search.strategies import Choice, Rejection, Situation
+from hwopt.space import Config, Key, SearchSpace
+
+N_ASKED = 100  # proposals of a library in one ask after which a config is drawn instead
+_FAR = 1e3  # excess over a budget that stands for a config that cannot be priced
+
+Refuse = Callable[[Config], None]  # lets a library know of a config that a budget refused
+
+
+def outcomes(situation: Situation) -> Array:
+    """Return error and log costs of everything told, [n, m], all finite.
+
+    Other libraries forget failed trainings and propose them again, so one counts as the worst error seen, and
+    a cost that cannot be priced as the reference point's.
+    """
+    worst = max([float(situation.reference[0]), *[o.error for o in situation.told if o.error is not None]])
+    rows = [
+        [worst if o.error is None else o.error, *[o.costs[name] for name in situation.objectives[1:]]]
+        for o in situation.told
+    ]
+    Y = np.array(rows, dtype=float).reshape(-1, len(situation.objectives))
+    Y[:, 1:] = np.log(Y[:, 1:])
+    return np.where(np.isfinite(Y), Y, situation.reference)
+
+
+def excesses(situation: Situation, configs: Sequence[Config]) -> Array:
+    """Return ln(bound / limit) of each budget, [n, n_budgets], positive where it is broken; all finite."""
+    if not configs or not situation.limits:
+        return np.zeros((len(configs), len(situation.limits)))
+    costs = price(situation.costs, configs)
+    columns = [np.clip(budget.excess(costs), -_FAR, _FAR) for budget in situation.limits]
+    return np.stack(columns, axis=1)
+
+
+def completed(space: SearchSpace, config: Config) -> dict[str, Value]:
+    """Return a value for every hyperparameter: the middle of its range where it is inactive."""
+    middle = space.values_at(np.full((1, len(space)), 0.5))[0]
+    return {name: config.get(name, middle[name]) for name in space.names}
+
+
+def feasible_pool(situation: Situation, rng: np.random.Generator) -> tuple[list[Config], Costs]:
+    """Return candidates that keep the budgets and may be chosen, with their costs: those of our strategies.
+
+    Raises:
+        Infeasible: where none of the candidates that are left keeps the budgets.
+    """
+    pool = candidate_pool(situation, [o.config for o in situation.front()], rng)
+    if situation.candidates is None and situation.budgets:
+        pool = untaken(situation, [*pool, *situation.region().configs])
+    costs = price(situation.costs, pool)
+    keep = np.flatnonzero(feasible(situation.budgets, costs))
+    if len(keep) == 0:
+        raise Infeasible(f"none of the {len(pool)} candidates left keeps the budgets; raise a limit or stop")
+    return [pool[i] for i in keep], costs.take(keep)
+
+
+def first_that_fits(
+    situation: Situation, ask: Callable[[], Config], refuse: Refuse, rng: np.random.Generator
+) -> Choice:
+    """Ask a library until it proposes a config that is new and keeps the budgets.
+
+    In a table the nearest row that was neither tried nor refused stands for what it proposes.
+    """
+    rejections: list[Rejection] = []
+    rows = _Rows(situation) if situation.candidates is not None else None
+    for n_asked in range(1, N_ASKED + 1):
+        config = ask()
+        if rows is not None:
+            config = rows.take_nearest(config)
+        if situation.space.key(config) in situation.taken:
+            refuse(config)
+            continue
+        costs = price(situation.costs, [config])
+        if feasible(situation.budgets, costs)[0]:
+            return _choice(situation, config, n_asked, rejections)
+        broken = tuple(budget.metric for budget in situation.budgets if not budget.holds(costs)[0])
+        rejections.append(Rejection(config, costs.at(0), broken))
+        refuse(config)
+    return _choice(situation, _drawn(situation, rng), N_ASKED, rejections)
+
+
+class _Rows:
+    """The rows of a table that were neither tried nor refused."""
+
+    def __init__(self, situation: Situation) -> None:
+        space = situation.space
+        refused: set[Key] = {space.key(rejection.config) for rejection in situation.rejected}
+        barred = situation.taken | refused
+        assert situation.candidates is not None
+        self._space = space
+        self._rows = [config for config in situation.candidates if space.key(config) not in barred]
+        self._X = space.encode(self._rows)  # [n, d]
+        self._is_left = np.ones(len(self._rows), dtype=bool)
+
+    def take_nearest(self, config: Config) -> Config:
+        """Return the nearest row that is left, by encoded distance, and take it out."""
+        if not self._is_left.any():
+            raise Infeasible(
+                "every candidate has been tried, or breaks a budget; stop here, or raise a limit"
+            )
+        distances = np.sum((self._X - self._space.encode([config])) ** 2, axis=1)
+        nearest = int(np.argmin(np.where(self._is_left, distances, np.inf)))
+        self._is_left[nearest] = False
+        return self._rows[nearest]
+
+
+def _drawn(situation: Situation, rng: np.random.Generator) -> Config:
+    """Return a random config that may be chosen and keeps the budgets."""
+    if situation.candidates is not None or not situation.budgets:
+        draw = drawer(situation, rng)
+        for config in iter(draw, None):
+            if feasible(situation.budgets, price(situation.costs, [config]))[0]:
+                return config
+        raise Infeasible("none of the candidates left keeps the budgets; raise a limit or stop")
+    return from_region(situation, rng.permutation(len(situation.region().configs)), rng)
+
+
+def _choice(situation: Situation, config: Config, n_asked: int, rejections: list[Rejection]) -> Choice:
+    broken = {b.metric: sum(b.metric in r.broken for r in rejections) for b in situation.budgets}
+    return Choice(config, n_asked, len(rejections), broken, tuple(rejections))

@@ -1,0 +1,122 @@
+"""scikit-optimize's Gaussian process as a strategy: "skopt:gp".
+
+Its optimizer is made anew at every ask from what was told. It minimises one number: with costs among the
+objectives that is an augmented Chebyshev scalarisation with new weights at each ask (ParEGO, Knowles 2006).
+The budgets are its `space_constraint`, so that it draws and proposes feasible configs only; unaware, it never
+learns of them. It knows no conditional hyperparameters, which stand in the middle of their range where they
+are inactive, and no tables: the nearest row stands for what it proposes.
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import skopt
+from skopt.space import Categorical as SkoptCategorical
+from skopt.space import Integer as SkoptInteger
+from skopt.space import Real as SkoptReal
+
+from hwopt.costs import Array, feasible, price
+from hwopt.dimensions import Categorical, Dimension, Integer, Value
+from hwopt.integrations.shared import completed, first_that_fits, outcomes
+from hwopt.search.pool import from_region
+from hwopt.search.strategies import SMALLEST_SHARE, Choice, Situation, register_strategy
+from hwopt.space import Config, SearchSpace
+
+N_POINTS = 1000  # among which the acquisition function is maximised where each has to be priced
+_AUGMENTATION = 0.05  # weight of the sum in the scalarisation
+
+
+def register() -> None:
+    """Make the strategy available by name."""
+    register_strategy("skopt:gp", gp)
+
+
+def gp(situation: Situation, rng: np.random.Generator) -> Choice:
+    """Expected improvement under scikit-optimize's Gaussian process, of a feasible config with budgets."""
+    is_table, within = situation.candidates is not None, bool(situation.budgets)
+    if within and not is_table and situation.region().share < SMALLEST_SHARE:
+        # drawing feasible points is all that a space_constraint does, and takes for ever here
+        order = rng.permutation(len(situation.region().configs))
+        return Choice(from_region(situation, order, rng))
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # scikit-learn's on convergence, and on a point that was proposed before
+        optimizer = _optimizer(situation, within and not is_table, rng)
+        first = True
+
+        def ask() -> Config:
+            nonlocal first
+            point = optimizer.ask() if first or is_table else optimizer.space.rvs(1, optimizer.rng)[0]
+            first = False  # it would propose the same point again
+            return _config(situation.space, point)
+
+        return first_that_fits(situation, ask, lambda config: None, rng)
+
+
+def _optimizer(situation: Situation, is_constrained: bool, rng: np.random.Generator) -> Any:
+    """Return scikit-optimize's optimizer, told everything; what is pending as the best seen ("cl_min")."""
+    space = situation.space
+
+    def fits(point: list[Any]) -> bool:
+        return bool(feasible(situation.budgets, price(situation.costs, [_config(space, point)]))[0])
+
+    optimizer = skopt.Optimizer(
+        [_dimension(dimension) for dimension in _free(space)],
+        base_estimator="GP",
+        acq_func="EI",
+        acq_optimizer_kwargs={"n_points": N_POINTS} if is_constrained else None,
+        space_constraint=fits if is_constrained else None,
+        random_state=int(rng.integers(2**31)),
+    )
+    values = _scalarised(outcomes(situation), rng)
+    configs = [o.config for o in situation.told] + list(situation.pending)
+    if len(values):
+        told = np.append(values, np.full(len(situation.pending), values.min()))
+        optimizer.tell([_point(space, config) for config in configs], told.tolist())
+    return optimizer
+
+
+def _scalarised(Y: Array, rng: np.random.Generator) -> Array:
+    """Return one number for each row of Y [n, m], [n], smaller is better."""
+    if len(Y) == 0 or Y.shape[1] == 1:
+        return Y[:, 0] if len(Y) else np.zeros(0)
+    low, high = Y.min(axis=0), Y.max(axis=0)
+    weighted = rng.dirichlet(np.ones(Y.shape[1])) * (Y - low) / np.where(high > low, high - low, 1.0)
+    return np.asarray(weighted.max(axis=1) + _AUGMENTATION * weighted.sum(axis=1))
+
+
+def _free(space: SearchSpace) -> list[Dimension]:
+    """Return the dimensions that can vary: scikit-optimize knows no others."""
+    return [dimension for dimension in space.dimensions if dimension.n_values > 1]
+
+
+def _dimension(dimension: Dimension) -> Any:
+    if isinstance(dimension, Categorical):  # by their numbers: its transformers take no mixed types
+        return SkoptCategorical(range(len(dimension.choices)), name=dimension.name)
+    kind = SkoptInteger if isinstance(dimension, Integer) else SkoptReal
+    prior = "log-uniform" if dimension.log else "uniform"
+    return kind(dimension.low, dimension.high, prior=prior, name=dimension.name)
+
+
+def _point(space: SearchSpace, config: Config) -> list[Value]:
+    values = completed(space, config)
+    return [_coordinate(dimension, values) for dimension in _free(space)]
+
+
+def _coordinate(dimension: Dimension, values: Mapping[str, Value]) -> Value:
+    value = values[dimension.name]
+    return dimension.choices.index(value) if isinstance(dimension, Categorical) else value
+
+
+def _config(space: SearchSpace, point: list[Any]) -> Config:
+    values = completed(space, {})
+    for dimension, coordinate in zip(_free(space), point, strict=True):
+        if isinstance(dimension, Categorical):
+            values[dimension.name] = dimension.choices[int(coordinate)]
+        else:
+            value = min(max(coordinate, dimension.low), dimension.high)  # its transforms round
+            values[dimension.name] = int(value) if isinstance(dimension, Integer) else float(value)
+    return space.activate(values)
