@@ -6,6 +6,7 @@ Heavy libraries are imported by the commands that need them, so that `hwopt --he
 
 import typer
 
+from hwopt.commands.compare import compare
 from hwopt.commands.console import fail
 from hwopt.commands.env import env
 from hwopt.commands.predict import predict
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search CNNs under hardware budgets: predict what a network costs before it is trained.",
 )
-for command in (env, profile, predict, validate, search, report):
+for command in (env, profile, predict, validate, search, report, compare):
     app.command()(command)
 
 

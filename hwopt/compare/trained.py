@@ -1,0 +1,82 @@
+"""A search experiment as a problem of a comparison: its networks are really trained, its device is known."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hwopt.compare.problem import Problem, Training
+from hwopt.predict.device import load_device
+from hwopt.search.optimizer import Optimizer
+from hwopt.space import Config
+from hwopt.study.experiment import Experiment, SpaceFile, load_experiment
+from hwopt.study.run import run_objective
+from hwopt.study.search import Progress, open_search
+from hwopt.train.objective import TrainingObjective
+
+
+@dataclass(frozen=True)
+class TrainedProblem:
+    """A search experiment's file and the profile of its device: small to send to a worker process."""
+
+    path: str
+    profile: str  # a shipped name, or a folder
+
+    def __call__(self) -> Problem:
+        """Load the space, the device and the data set."""
+        experiment = load_experiment(self.path)
+        loader = SpaceFile(str((experiment.folder / experiment.space).resolve()))
+        space, section, settings = loader(), experiment.device, experiment.settings()
+        device = load_device(self.profile)
+        costs = device.cost_model(space, section.batch_size, section.method, section.dtype, section.mode)
+        budgets = experiment.resolve_budgets(space, costs)
+        chance = experiment.dataset().load().chance_error
+        reference = {"error": chance, **experiment.reference}
+        optimizer = Optimizer(space, costs, budgets, experiment.objectives, reference=reference)
+        return Problem(
+            name=Path(self.path).stem,
+            space=space,
+            costs=costs,
+            budgets=optimizer.budgets,
+            objectives=optimizer.objectives,
+            reference=optimizer.reference,
+            train=_Trainer(TrainingObjective(loader, experiment.dataset(), settings)),
+            n_epochs=settings.epochs,
+        )
+
+
+def prepare(path: Path, experiment: Experiment, out: Path, progress: Progress) -> TrainedProblem:
+    """Check all that an experiment names, measure its device in `out` if it says so; return its problem.
+
+    Raises:
+        HwoptError: for whatever of it cannot be used; nothing is trained before all of it is checked.
+    """
+    setup = out / "setup"
+    with open_search(experiment, setup, progress).study:
+        pass
+    name = experiment.device.profile
+    if name is None:
+        return TrainedProblem(str(path.resolve()), str((setup / "device").resolve()))
+    local = experiment.folder / name
+    return TrainedProblem(str(path.resolve()), str(local.resolve()) if local.is_dir() else name)
+
+
+class _Trainer:
+    """Trains a config from a seed, and keeps what every epoch gave."""
+
+    def __init__(self, objective: TrainingObjective) -> None:
+        self._objective = objective
+
+    def __call__(self, config: Config, seed: int) -> Training:
+        errors: list[float] = []
+        ends = [0.0]
+
+        def on_epoch(epoch: int, error: float, elapsed_s: float) -> None:
+            errors.append(error)
+            ends.append(elapsed_s)
+
+        outcome = run_objective(self._objective, config, seed, on_epoch)
+        seconds = np.diff(ends).tolist()
+        if outcome.status == "failed":
+            return Training(tuple(errors), tuple(seconds), outcome.reason or "failed")
+        return Training((*errors[:-1], outcome.values["error"]), tuple(seconds) or (outcome.train_s,))
