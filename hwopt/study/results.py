@@ -1,13 +1,13 @@
 """What a study has found, read off its stored trials: no space, no cost model and no training needed."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hwopt.search.pareto import hypervolume, nondominated
+from hwopt.search.pareto import hypervolume
 from hwopt.space import Config
 from hwopt.study.store import Store, Trial
 
@@ -42,21 +42,26 @@ class Summary:
     hypervolume: float | None
     train_s: float
     ask_s: float
+    energy_j: float | None  # of the trainings, where it was measured
+    ended: str | None  # why the search ended, None where it has not
 
 
 def front_of(trials: Sequence[Trial], objectives: Sequence[str]) -> list[FrontPoint]:
     """Return the complete, feasible, nondominated trials by falling error."""
-    complete = [trial for trial in trials if trial.status == "complete" and trial.is_feasible]
-    keep = nondominated(_outcomes(complete, objectives))
-    points = [_point(trial) for trial, is_kept in zip(complete, keep, strict=True) if is_kept]
+    tracker = FrontTracker(objectives)
+    for trial in trials:
+        tracker.add(trial)
+    points = [_point(trial) for trial in sorted(tracker.trials, key=lambda trial: trial.number)]
     return sorted(points, key=lambda point: -point.values["error"])
 
 
 def hypervolume_of(trials: Sequence[Trial], reference: Mapping[str, float]) -> float:
     """Return the hypervolume of the feasible trials: error times logarithms of costs."""
-    complete = [trial for trial in trials if trial.status == "complete" and trial.is_feasible]
+    front = FrontTracker(list(reference))
+    for trial in trials:
+        front.add(trial)
     corner = [value if name == "error" else np.log(value) for name, value in reference.items()]
-    return hypervolume(_outcomes(complete, list(reference)), np.array(corner))
+    return hypervolume(_outcomes(front.trials, list(reference)), np.array(corner))
 
 
 def summarise(store: Store) -> Summary:
@@ -82,7 +87,45 @@ def summarise(store: Store) -> Summary:
         hypervolume=hypervolume_of(trials, reference) if reference else None,
         train_s=sum(trial.train_s or 0.0 for trial in trials),
         ask_s=sum(trial.ask_s for trial in trials),
+        energy_j=energy_of(trials),
+        ended=meta.get("ended"),
     )
+
+
+def energy_of(trials: Iterable[Trial]) -> float | None:
+    """Return the joules of those trainings that were measured, or None where none was."""
+    measured = [trial.energy_j for trial in trials if trial.energy_j is not None]
+    return sum(measured) if measured else None
+
+
+class FrontTracker:
+    """The front as trials end, one after another: which are on it, and how long it has not moved."""
+
+    def __init__(self, objectives: Sequence[str]) -> None:
+        self._objectives = list(objectives)
+        self._outcomes = np.empty((0, len(self._objectives)))  # [k, m] of the front
+        self.trials: list[Trial] = []  # the front, [k]
+        self.n_since_progress = 0  # trials that have ended since the front last moved
+
+    def add(self, trial: Trial) -> bool:
+        """Take an ended trial, and return whether it is on the front; of equal trials the first one is."""
+        self.n_since_progress += 1
+        if trial.status != "complete" or not trial.is_feasible:
+            return False
+        outcome = _outcomes([trial], self._objectives)[0]  # [m]
+        is_earlier = np.array([one.number < trial.number for one in self.trials], dtype=bool)
+        is_smaller = np.any(self._outcomes < outcome, axis=1)
+        if np.any(np.all(self._outcomes <= outcome, axis=1) & (is_smaller | is_earlier)):
+            return False
+        keep = ~np.all(outcome <= self._outcomes, axis=1)
+        self.trials = [one for one, is_kept in zip(self.trials, keep, strict=True) if is_kept] + [trial]
+        self._outcomes = np.vstack([self._outcomes[keep], outcome])
+        self.n_since_progress = 0
+        return True
+
+    def hypervolume(self, reference: Mapping[str, float]) -> float:
+        """Return the hypervolume of the front; see `hypervolume_of`."""
+        return hypervolume_of(self.trials, reference)
 
 
 def _point(trial: Trial) -> FrontPoint:

@@ -19,6 +19,7 @@ from hwopt.predict.device import Device, load_device
 from hwopt.space import Config, SearchSpace
 from hwopt.study.experiment import Experiment, SpaceFile
 from hwopt.study.run import run_objective
+from hwopt.study.seeds import fresh_seed
 from hwopt.study.store import Trial
 from hwopt.study.study import Study
 from hwopt.train.data import Dataset
@@ -111,11 +112,6 @@ def measure_front(search: Search, progress: Progress) -> None:
     rows = measure_networks(candidates, progress, section.measure or "cpu", section.on_busy)
     for trial, row in zip(trials, rows, strict=True):
         search.study.store.add_check(trial.number, "measured", 0, row)
-
-
-def fresh_seed(seed: int, number: int, k: int) -> int:
-    """Return a seed that no trial of the study has used."""
-    return int(np.random.SeedSequence([seed, 5, number, k]).generate_state(1)[0] >> 1)
 
 
 def _open_device(experiment: Experiment, space: SearchSpace, out: Path, progress: Progress) -> Device:

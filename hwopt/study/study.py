@@ -1,22 +1,16 @@
-"""A study: ask, train, write down, tell, until enough is trained. Starting and resuming are the same call.
+"""A study: one search, kept in one file. Starting and resuming are the same call.
 
-    Optimizer.ask() --> trial `running` in the store --> objective(config, report, seed) --> trial ended
-    --> tell()
+    Study --run--> Driver: ask, train in slices, write down, tell, until a limit is reached
 
-The store comes first each time: what it holds is all that a new process needs to go on. Trials run in this
-process or in local worker processes; the optimizer and the store stay here.
+What the file holds is all that a new process needs to go on: the optimizer is told again what ended, and
+trainings that were under way continue from their checkpoints. The loop itself is in `hwopt.study.driver`.
 """
 
-import json
-import os
-import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, replace
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,29 +18,37 @@ from typing import Any
 import numpy as np
 
 from hwopt.costs import Budget, CostFunction
-from hwopt.errors import Infeasible, InvalidInput, StudyError
+from hwopt.errors import InvalidInput, StudyError
 from hwopt.search.optimizer import Optimizer
 from hwopt.search.region import Region
 from hwopt.space import SearchSpace
-from hwopt.study.results import FrontPoint, front_of
-from hwopt.study.run import Objective, Outcome, run_objective
-from hwopt.study.store import Rejected, Store, Trial
+from hwopt.study.driver import Driver, Listener, RunOptions
+from hwopt.study.executors import InProcess, LocalWorkers
+from hwopt.study.files import KEEP_WEIGHTS, StudyFiles
+from hwopt.study.identity import compare, versions
+from hwopt.study.results import FrontPoint, FrontTracker, front_of
+from hwopt.study.run import Objective
+from hwopt.study.seeds import trial_seed as trial_seed
+from hwopt.study.stop import Stop
+from hwopt.study.store import Store, Trial
+from hwopt.train.slice import ResumableObjective
+from hwopt.train.stopping import Curve, StoppingRule, Verdict
 
-Listener = Callable[[str, Trial], None]  # "start", "epoch" or "end", and the trial as it is then
-
-_PACKAGES = ("hwopt", "numpy", "scipy", "scikit-learn", "scikit-optimize", "torch")
+RuleMaker = Callable[..., StoppingRule]  # called with reference=, as a study knows it only when it runs
 
 
 class Study:
     """One search, kept in one file.
 
     Args:
-        path: of the study's SQLite file; a file that exists is continued.
+        path: of the study's SQLite file; a file that exists is continued. Checkpoints and weights are in
+            folders beside it.
         space: the search space.
         costs: maps configs to a dict of arrays [n], one for each metric.
         objective: `objective(config, report)` or `objective(config, report, seed)`; it trains and returns
             the error, or a dict with "error" and other metrics. `report(epoch, error)` tells an epoch's
-            error, epochs counted from 1, and answers whether to go on.
+            error, epochs counted from 1, and answers whether to go on. One that can be resumed has
+            `run_slice` as well (`hwopt.train.ResumableObjective`).
         budgets: limits that no proposal breaks.
         objectives: "error" and cost metrics, all minimised.
         strategy: name of a strategy.
@@ -55,6 +57,8 @@ class Study:
         seed: of everything random; a trial's own seed follows from it and the trial's number.
         description: further JSON-safe facts that make the study what it is, such as an experiment file's
             content.
+        stopping: a rule that ends trainings early, or a function that makes it from `reference=`; None lets
+            all of them finish.
 
     Raises:
         StudyError: where the file belongs to another experiment, or cannot be used.
@@ -73,8 +77,11 @@ class Study:
         reference: Mapping[str, float] | None = None,
         seed: int = 0,
         description: Mapping[str, Any] | None = None,
+        stopping: StoppingRule | RuleMaker | None = None,
     ) -> None:
-        self.objective = objective
+        self.objective, self._given_stopping = objective, stopping
+        self.stopping: StoppingRule | None = None  # made when the study runs
+        self.is_resumable = isinstance(objective, ResumableObjective)
         self.optimizer = Optimizer(space, costs, budgets, objectives, strategy, aware, reference, seed)
         self._identity = {
             "space": space.describe(),
@@ -86,7 +93,11 @@ class Study:
             "seed": seed,
             "description": dict(description or {}),
         }
+        self.front_now = FrontTracker(self.optimizer.objectives)
+        self.ended: dict[int, Trial] = {}
+        self._curves: dict[int, Curve] = {}
         self.store = Store(path)
+        self.files = StudyFiles(self.store.path)
         try:
             self._open()
         except BaseException:
@@ -133,135 +144,122 @@ class Study:
             self.store.set_meta(reference=self.optimizer.reference)
         return region
 
-    # -- the loop
+    # -- running
 
-    def run(self, n_trials: int, jobs: int = 1, listener: Listener | None = None) -> str:
+    def run(
+        self,
+        n_trials: int,
+        jobs: int | None = None,
+        listener: Listener | None = None,
+        *,
+        executor: Executor | None = None,
+        stop: Stop | None = None,
+        retries: int = 1,
+        slice_epochs: int = 1,
+        keep_weights: str = "front",
+    ) -> str:
         """Train until the study holds `n_trials` ended trials, and return why it stopped.
 
-        Trials that were running when an earlier process died are trained first, from their start, with the
-        same seed.
+        Trials that were running when an earlier process died are trained first: from their last checkpoint,
+        or, where the objective cannot be resumed, from their start with the same seed.
 
         Args:
             n_trials: number of ended trials of the whole study, not of this call.
-            jobs: trials at a time; 1 trains in this process, more in local worker processes.
+            jobs: trials at a time; 1 trains in this process, more in local worker processes. By default 1, or
+                as many as the executor has workers.
             listener: called in this process when a trial starts, has finished an epoch, and ends.
+            executor: where to train instead: any `concurrent.futures.Executor`, such as that of a cluster in
+                `hwopt.integrations`. It stays open.
+            stop: further limits of the search; whichever is reached first ends it.
+            retries: how often a trial is tried again whose worker process died.
+            slice_epochs: epochs after which a training that can be resumed is put into a checkpoint and
+                judged.
+            keep_weights: of which trials the trained weights are kept: "front", "all" or "none".
 
         Raises:
             Infeasible: where no config keeps the budgets and nothing was trained.
             StudyError: where the file cannot be written.
         """
-        for name, value in (("n_trials", n_trials), ("jobs", jobs)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidInput(f"{name} = {value!r} must be a positive whole number")
-        listener = listener or (lambda event, trial: None)
-        waiting = [trial for trial in self.trials() if trial.status == "running"]
-        for trial in waiting:
-            self.store.restart_trial(trial.number)
+        jobs = jobs if jobs is not None else getattr(executor, "n_workers", 1)
+        _check_counts(n_trials=n_trials, jobs=jobs, slice_epochs=slice_epochs)
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+            raise InvalidInput(f"retries = {retries!r} must be a whole number from 0")
+        if keep_weights not in KEEP_WEIGHTS:
+            raise InvalidInput(f"keep_weights = {keep_weights!r}; wanted one of {', '.join(KEEP_WEIGHTS)}")
+        options = RunOptions(n_trials, jobs, stop or Stop(), retries, slice_epochs, keep_weights)
         self.survey()
-        loop = _run_here if jobs == 1 else _run_in_workers
-        try:
-            loop(self, n_trials, jobs, waiting, listener)
-        except Infeasible as error:
-            if not self.trials():
-                raise
-            return str(error)
-        return f"{n_trials} trials have ended"
+        self.stopping = self._make_rule()
+        waiting = [trial for trial in self.trials() if trial.status == "running"]
+        own = InProcess() if jobs == 1 else LocalWorkers(jobs)
+        with nullcontext(executor) if executor is not None else own as used:
+            reason = Driver(self, used, options, listener or _silent, waiting).run()
+        self.store.set_meta(ended=reason)
+        return reason
 
-    def next_trial(self, waiting: list[Trial], n_trials: int, listener: Listener) -> Trial | None:
-        """Return the next trial to train, written down as running; None when enough have begun."""
-        if waiting:
-            trial = waiting.pop(0)
-        elif self.n_begun >= n_trials:
+    # -- what the driver asks and tells
+
+    def judge(self, trial: Trial) -> Verdict | None:
+        """Return what the stopping rule says of a running trial; None where there is no rule."""
+        if self.stopping is None:
             return None
-        else:
-            trial = self._begin()
-        listener("start", trial)
-        return trial
+        return self.stopping.judge(curve_of(trial), self.other_curves(trial.number))
 
-    def end_trial(self, trial: Trial, outcome: Outcome, listener: Listener) -> None:
-        """Write how a trial ended, tell the optimizer, and let the listener know."""
-        error = outcome.values.get("error")
-        metrics = {name: value for name, value in outcome.values.items() if name != "error"}
-        self.store.end_trial(
-            trial.number, outcome.status, error, metrics, outcome.reason, outcome.train_s, outcome.curve
-        )
-        ended = replace(
-            trial,
-            status=outcome.status,
-            error=error,
-            metrics=metrics,
-            reason=outcome.reason,
-            train_s=outcome.train_s,
-            curve=tuple(error for error, _ in outcome.curve),
-        )
-        self._tell(ended)
-        listener("end", ended)
+    def other_curves(self, number: int) -> list[Curve]:
+        """Return what is known of the trainings of all other trials."""
+        return [curve for one, curve in self._curves.items() if one != number]
 
-    @property
-    def n_begun(self) -> int:
-        """Number of trials that have begun, ended ones included."""
-        return self._n_begun
+    def note(self, trial: Trial) -> None:
+        """Take the curve of a trial as it is now."""
+        self._curves[trial.number] = curve_of(trial)
 
-    def _begin(self) -> Trial:
-        """Take the next config from the queue or the optimizer and write it down as a running trial."""
-        begun, number = time.perf_counter(), self._n_begun
-        queued = self.store.queued()
-        rejections: list[Rejected] = []
-        if queued is not None:
-            config, source, n_priced, n_infeasible, broken = queued[1], "queue", 0, 0, {}
-            self.optimizer.mark_pending(config)
-        else:
-            proposal = self.optimizer.ask()
-            config, source = proposal.config, self.optimizer.strategy
-            n_priced, n_infeasible, broken = proposal.n_priced, proposal.n_infeasible, proposal.broken
-            rejections = [Rejected(number, r.config, r.costs, r.broken) for r in proposal.rejections]
-        trial = Trial(
-            number=number,
-            config=config,
-            costs=self.optimizer.price(config),
-            is_feasible=self.optimizer.is_feasible(config),
-            seed=trial_seed(self.optimizer.seed, number),
-            source=source,
-            n_priced=n_priced,
-            n_infeasible=n_infeasible,
-            broken=broken,
-            ask_s=time.perf_counter() - begun,
-            status="running",
-            error=None,
-            metrics={},
-            reason=None,
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            train_s=None,
-            told=None,
-        )
-        self.store.start_trial(trial, rejections, None if queued is None else queued[0])
-        self._n_begun += 1
-        return trial
+    def tell(self, trial: Trial) -> None:
+        """Tell the optimizer what training reveals; a cost that it measured stays in the store.
 
-    def _tell(self, trial: Trial) -> None:
-        """Tell the optimizer what training reveals; a cost that it measured stays in the store."""
-        revealed = {k: v for k, v in trial.metrics.items() if k not in self.optimizer.metrics}
-        values = None if trial.error is None else {"error": trial.error, **revealed}
-        self.optimizer.tell(trial.config, values, status=trial.status, curve=trial.curve)
+        A stopped trial is told the error that it was expected to end at, with its deviation, where the
+        stopping rule says so.
+        """
+        metrics = dict(trial.metrics)
+        expected, std = metrics.pop("expected_error", None), metrics.pop("expected_error_std", None)
+        error = trial.error if expected is None else max(expected, 0.0)
+        revealed = {k: v for k, v in metrics.items() if k not in self.optimizer.metrics}
+        values = None if error is None else {"error": error, **revealed}
+        self.optimizer.tell(trial.config, values, status=trial.status, curve=trial.curve, error_std=std)
+        self.note(trial)
+        self.front_now.add(trial)
+        self.ended[trial.number] = trial
+
+    # -- opening
+
+    def _make_rule(self) -> StoppingRule | None:
+        given = self._given_stopping
+        if given is None or hasattr(given, "judge"):
+            return given
+        return given(reference=self.optimizer.reference)
 
     def _open(self) -> None:
         """Continue what the file holds, or write down what a new study is."""
         meta, trials = self.store.meta(), self.store.trials()
         if "identity" in meta:
-            _compare(self.store.path, meta["identity"], self._identity)
+            compare(self.store.path, meta["identity"], self._identity)
         else:
             self.store.set_meta(
                 identity=self._identity,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
-                versions=_versions(),
+                versions=versions(),
             )
-        self._n_begun = len(trials)
+        self.n_begun = len(trials)
         self._check_costs(trials)
+        if trials:
+            self.optimizer.costs([trial.config for trial in trials])  # at once: a cost model remembers them
         for trial in sorted((t for t in trials if t.told is not None), key=lambda t: t.told or 0):
-            self._tell(trial)
-        for trial in trials:
-            if trial.status == "running":
-                self.optimizer.mark_pending(trial.config)
+            self.tell(trial)
+        running = [trial for trial in trials if trial.status == "running"]
+        for trial in running:
+            self.optimizer.mark_pending(trial.config)
+            self.note(trial)
+        for rejected in self.store.rejections():
+            self.optimizer.mark_rejected(rejected.config)
+        self.files.keep_checkpoints({trial.number for trial in running})
 
     def _check_costs(self, trials: Sequence[Trial]) -> None:
         """Refuse to go on with a cost model that predicts something else than it did."""
@@ -275,111 +273,16 @@ class Study:
                     )
 
 
-def trial_seed(seed: int, number: int) -> int:
-    """Return the seed of a trial, from the study's seed and the trial's number alone."""
-    return int(np.random.SeedSequence([seed, 4, number]).generate_state(1)[0] >> 1)
+def curve_of(trial: Trial) -> Curve:
+    """Return what a stopping rule sees of a trial."""
+    return Curve(trial.curve, trial.status, trial.costs, trial.is_feasible)
 
 
-def _run_here(study: Study, n_trials: int, jobs: int, waiting: list[Trial], listener: Listener) -> None:
-    while (trial := study.next_trial(waiting, n_trials, listener)) is not None:
-        on_epoch = partial(_write_epoch, study, trial, listener, [])
-        study.end_trial(trial, run_objective(study.objective, trial.config, trial.seed, on_epoch), listener)
+def _silent(event: str, trial: Trial) -> None:
+    pass
 
 
-def _write_epoch(
-    study: Study,
-    trial: Trial,
-    listener: Listener,
-    curve: list[float],
-    epoch: int,
-    error: float,
-    elapsed_s: float,
-) -> None:
-    study.store.add_epoch(trial.number, epoch, error, elapsed_s)
-    curve.append(error)
-    listener("epoch", replace(trial, curve=tuple(curve)))
-
-
-def _run_in_workers(study: Study, n_trials: int, jobs: int, waiting: list[Trial], listener: Listener) -> None:
-    """Keep `jobs` trials in training.
-
-    A worker that dies takes those beside it along, and does not say which trial it was: each of them is tried
-    again alone, and is failed where its worker dies then too.
-    """
-    running: dict[Future[Outcome], Trial] = {}
-    suspects: list[Trial] = []
-    alone: Trial | None = None  # the suspect in training
-
-    def start(trial: Trial) -> None:
-        running[_executor(jobs).submit(run_objective, study.objective, trial.config, trial.seed)] = trial
-
-    try:
-        while True:
-            if suspects and not running:
-                alone = suspects.pop(0)
-                start(alone)
-            while not suspects and alone is None and len(running) < jobs:
-                trial = study.next_trial(waiting, n_trials, listener)
-                if trial is None:
-                    break
-                start(trial)
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                trial, error = running.pop(future), future.exception()
-                if error is None:
-                    study.end_trial(trial, future.result(), listener)
-                elif trial is alone:
-                    reason = f"its worker process died twice: {type(error).__name__}: {error}"
-                    study.end_trial(trial, Outcome("failed", {}, (), 0.0, reason), listener)
-                else:
-                    suspects.append(trial)
-                alone = None if trial is alone else alone
-    finally:
-        _executor(jobs).shutdown(wait=True, kill_workers=True)
-
-
-def _executor(jobs: int) -> Any:
-    """Return loky's pool of workers, each with its share of the cores; a new one where a worker has died."""
-    from loky import get_reusable_executor
-
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return get_reusable_executor(max_workers=jobs, env=dict.fromkeys(names, threads))
-
-
-def _compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to continue a study that is not this one."""
-    differing = _first_difference(then, json.loads(json.dumps(now)))
-    if differing:
-        place, old, new = differing
-        raise StudyError(
-            f"{path} belongs to another experiment: its {place} is {_short(old)}, not {_short(new)}; "
-            "choose another path to start anew"
-        )
-
-
-def _first_difference(then: Any, now: Any, place: str = "") -> tuple[str, Any, Any] | None:
-    """Return where two JSON values first differ, as a dotted path, and the two values there."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        for key in dict.fromkeys([*now, *then]):
-            found = _first_difference(then.get(key), now.get(key), f"{place}.{key}" if place else key)
-            if found:
-                return found
-        return None
-    return None if then == now else (place, then, now)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
-    return found
+def _check_counts(**counts: Any) -> None:
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidInput(f"{name} = {value!r} must be a positive whole number")

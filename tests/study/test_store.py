@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from hwopt import StudyError
-from hwopt.study.store import FORMAT, Rejected, Store, Trial
+from hwopt.study.store import FORMAT, EpochRow, Rejected, Store, Trial
 
 
 def make_trial(number: int, **changes) -> Trial:
@@ -22,8 +22,10 @@ def test_what_is_written_is_read_back(tmp_path):
     with Store(tmp_path / "study.db") as store:
         store.set_meta(identity={"seed": 3})
         store.start_trial(make_trial(0), [Rejected(0, {"width": 64}, {"time_s": 9.0}, ("time_s",))])
-        store.add_epoch(0, 1, 0.5, 1.0)
-        store.end_trial(0, "complete", 0.2, {"test_error": 0.25}, None, 2.5, [(0.5, 1.0), (0.2, 2.0)])
+        first, second = EpochRow(0.5, 1.0, 30.0), EpochRow(0.2, 2.0, 12.0)
+        store.add_epochs(0, 1, [first])
+        store.end_trial(0, "complete", 0.2, {"test_error": 0.25}, None, 2.5, [first, second], 9.0)
+        assert store.epochs(0) == [first, second]
     with Store(tmp_path / "study.db") as store:
         assert store.meta() == {"identity": {"seed": 3}}
         assert store.trials() == [
@@ -35,6 +37,8 @@ def test_what_is_written_is_read_back(tmp_path):
                 train_s=2.5,
                 told=1,
                 curve=(0.5, 0.2),
+                elapsed_s=9.0,
+                energy_j=42.0,
             )  # fmt: skip
         ]
         assert store.rejections() == [Rejected(0, {"width": 64}, {"time_s": 9.0}, ("time_s",))]
@@ -52,7 +56,10 @@ def test_trials_are_told_in_the_order_in_which_they_end(tmp_path):
 def test_a_restarted_trial_forgets_its_epochs(tmp_path):
     with Store(tmp_path / "study.db") as store:
         store.start_trial(make_trial(0))
-        store.add_epoch(0, 1, 0.5, 1.0)
+        store.add_epochs(0, 1, [EpochRow(0.5, 1.0), EpochRow(0.4, 2.0), EpochRow(0.3, 3.0)])
+        assert store.trials()[0].train_s == 3.0
+        store.restart_trial(0, 2)
+        assert store.trials()[0].curve == (0.5, 0.4)
         store.restart_trial(0)
         assert store.trials()[0].curve == ()
 
@@ -162,8 +169,8 @@ def test_a_full_disk_leaves_the_study_as_it_was(tmp_path):
     path = tmp_path / "study.db"
     with Store(path) as store:
         store.start_trial(make_trial(0))
-        n_pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-        store._connection.execute(f"PRAGMA max_page_count = {n_pages}")
+        n_pages = store._database.connection.execute("PRAGMA page_count").fetchone()[0]
+        store._database.connection.execute(f"PRAGMA max_page_count = {n_pages}")
         with pytest.raises(StudyError, match="full.*free some space"):
             for number in range(1, 500):
                 store.start_trial(make_trial(number, config={"note": "x" * 3000}))

@@ -1,0 +1,184 @@
+"""One SQLite file: opened, locked, checked, read, and written in transactions.
+
+The journal is a write-ahead log, so that another process can read while the study runs; a lock file beside
+the study keeps a second driver out.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from hwopt.errors import StudyError
+
+APPLICATION_ID = 0x68776F70  # "hwop", in the file's header
+FORMAT = 2
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE trials (
+    number INTEGER PRIMARY KEY, config TEXT NOT NULL, costs TEXT NOT NULL, is_feasible INTEGER NOT NULL,
+    seed INTEGER NOT NULL, source TEXT NOT NULL, n_priced INTEGER NOT NULL, n_infeasible INTEGER NOT NULL,
+    broken TEXT NOT NULL,
+    ask_s REAL NOT NULL, status TEXT NOT NULL CHECK (status IN ('running', 'complete', 'stopped', 'failed')),
+    error REAL, metrics TEXT NOT NULL DEFAULT '{}', reason TEXT, started TEXT NOT NULL, train_s REAL,
+    told INTEGER UNIQUE, attempts INTEGER NOT NULL DEFAULT 0, elapsed_s REAL
+);
+CREATE TABLE epochs (
+    trial INTEGER NOT NULL REFERENCES trials, epoch INTEGER NOT NULL, error REAL NOT NULL, elapsed_s REAL
+    NOT NULL, energy_j REAL, PRIMARY KEY (trial, epoch)
+) WITHOUT ROWID;
+CREATE TABLE rejections (
+    id INTEGER PRIMARY KEY, trial INTEGER NOT NULL REFERENCES trials, config TEXT NOT NULL, costs TEXT NOT
+    NULL, broken TEXT NOT NULL
+);
+CREATE TABLE queue (id INTEGER PRIMARY KEY, config TEXT NOT NULL);
+CREATE TABLE checks (
+    trial INTEGER NOT NULL REFERENCES trials, kind TEXT NOT NULL, seed INTEGER NOT NULL, found TEXT NOT NULL,
+    PRIMARY KEY (trial, kind, seed)
+);
+"""
+_FROM_1_TO_2 = """
+ALTER TABLE trials ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE trials ADD COLUMN elapsed_s REAL;
+ALTER TABLE epochs ADD COLUMN energy_j REAL;
+"""
+
+
+class Database:
+    """The file of one study; arguments and errors as of `hwopt.study.store.Store`.
+
+    Attributes:
+        version: format of the file; below `FORMAT` only where an older file is read.
+    """
+
+    def __init__(self, path: Path, read_only: bool) -> None:
+        self.path = path
+        self._lock = FileLock(f"{path}.lock")
+        if read_only and not path.exists():
+            raise StudyError(f"no study at {path}; give the path of a study.db")
+        if not read_only:
+            self._acquire()
+        try:
+            self.connection = self._open(read_only)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def close(self) -> None:
+        """Close the file and let another process drive the study."""
+        self.connection.close()
+        self._lock.release()
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Run one transaction; it is undone where anything in it fails."""
+        with self._explained():
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        with self._explained():
+            return self.connection.execute(query, values).fetchall()
+
+    # -- opening
+
+    def _acquire(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise StudyError(
+                f"{self.path}: another process drives this study; wait for it or stop it"
+            ) from None
+        except OSError as error:
+            raise StudyError(
+                f"{self.path}: cannot write here: {error.strerror}; choose another folder"
+            ) from None
+
+    def _open(self, read_only: bool) -> sqlite3.Connection:
+        is_new = not self.path.exists() or self.path.stat().st_size == 0
+        uri = f"{self.path.absolute().as_uri()}?{self._mode(read_only)}"
+        with self._explained():
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
+            try:
+                if is_new and not read_only:  # in one transaction: there is no moment with half a study
+                    connection.executescript(
+                        f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
+                        f"PRAGMA user_version = {FORMAT}; COMMIT;"
+                    )
+                self.version = self._check(connection)
+                if not read_only:
+                    self._upgrade(connection)
+                    connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute(f"PRAGMA query_only = {int(read_only)}")
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _mode(self, read_only: bool) -> str:
+        """Return how SQLite opens the file; a reader needs the journal's files and removes them again."""
+        if not read_only:
+            return "mode=rwc"
+        has_journal = self.path.with_name(f"{self.path.name}-wal").exists()
+        if os.access(self.path.parent, os.W_OK) and os.access(self.path, os.W_OK):
+            return "mode=rw"
+        return "mode=ro" if has_journal else "mode=ro&immutable=1"
+
+    def _check(self, connection: sqlite3.Connection) -> int:
+        """Return the format; refuse files that are not studies, from a newer version, or damaged."""
+        if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise StudyError(f"{self.path} is no study of hwopt; give another path")
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > FORMAT:
+            raise StudyError(
+                f"{self.path} has format {version}, this hwopt reads up to {FORMAT}; upgrade hwopt"
+            )
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise StudyError(f"{self.path} is damaged: {found}; restore a copy or choose another path")
+        return version
+
+    def _upgrade(self, connection: sqlite3.Connection) -> None:
+        if self.version < FORMAT:
+            connection.executescript(f"BEGIN; {_FROM_1_TO_2} PRAGMA user_version = {FORMAT}; COMMIT;")
+            self.version = FORMAT
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn SQLite's errors into ours, which say what to do."""
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise  # ours, not the file's
+        except sqlite3.DatabaseError as error:
+            raise StudyError(f"{self.path}: {error}: {_advice(str(error))}") from error
+
+
+def _advice(text: str) -> str:
+    """Return what to do about an error of SQLite."""
+    if "not a database" in text:
+        return "it is no study of hwopt; give another path"
+    if "malformed" in text or "disk I/O" in text:
+        return "the file is damaged; restore a copy or choose another path"
+    if "full" in text:
+        return "free some space and run the same command again; what is finished is kept"
+    if "locked" in text or "busy" in text:
+        return "another program holds the file; close it and run the same command again"
+    if "readonly" in text or "unable to open" in text:
+        return "the file or its folder cannot be written; choose another path"
+    return "the file may be damaged"

@@ -1,0 +1,334 @@
+"""The run loop: what is trained next, slice by slice, and what becomes of what comes back.
+
+    ask --> trial `running` in the store --> slice --> executor --> epochs to the store --> go on, stop or end
+                                               ^-------- checkpoint ------------------------'      |
+                                                                                                  tell
+
+The store comes first each time: what it holds is all that a new process needs to go on. The driver decides;
+an executor only runs. An objective that cannot be resumed is one slice.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hwopt.errors import Infeasible
+from hwopt.study.executors import InProcess
+from hwopt.study.results import energy_of
+from hwopt.study.run import Outcome, ShippedRule, run_objective, run_slice
+from hwopt.study.seeds import trial_seed
+from hwopt.study.stop import Progress, Stop
+from hwopt.study.store import EpochRow, Rejected, Trial
+from hwopt.train.slice import SliceResult
+from hwopt.train.stopping import Curve, Verdict
+
+if TYPE_CHECKING:
+    from hwopt.study.study import Study
+
+Listener = Callable[[str, Trial], None]  # "start", "epoch" or "end", and the trial as it is then
+
+_TIMES = {1: "once", 2: "twice"}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a study is run; none of it changes what the study is.
+
+    Args:
+        n_trials: ended trials of the whole study.
+        jobs: slices that are with the executor at a time.
+        stop: further limits of the search.
+        retries: how often a trial is tried again whose worker died.
+        slice_epochs: epochs of a slice.
+        keep_weights: of which trials the trained weights are kept: "front", "all" or "none".
+    """
+
+    n_trials: int
+    jobs: int
+    stop: Stop
+    retries: int = 1
+    slice_epochs: int = 1
+    keep_weights: str = "front"
+
+
+@dataclass
+class _Active:
+    """A trial in training, as the driver knows it."""
+
+    trial: Trial
+    epochs: list[EpochRow] = field(default_factory=list)
+    checkpoint: bytes | None = None
+
+    @property
+    def number(self) -> int:
+        return self.trial.number
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of training so far."""
+        return self.epochs[-1].elapsed_s if self.epochs else 0.0
+
+    def curve(self) -> Curve:
+        """Return what a stopping rule sees of it."""
+        return Curve((), "running", self.trial.costs, self.trial.is_feasible)
+
+    def now(self) -> Trial:
+        """Return the trial with what it has so far."""
+        measured = [row.energy_j for row in self.epochs if row.energy_j is not None]
+        curve, energy_j = tuple(row.error for row in self.epochs), sum(measured) if measured else None
+        return replace(self.trial, curve=curve, train_s=self.elapsed_s, energy_j=energy_j)
+
+
+class Driver:
+    """Runs a study until a limit is reached. Made anew for each `Study.run`."""
+
+    def __init__(
+        self,
+        study: "Study",
+        executor: Executor,
+        options: RunOptions,
+        listener: Listener,
+        waiting: list[Trial],
+    ) -> None:
+        self._study, self._executor, self._options, self._listener = study, executor, options, listener
+        self._ready = [self._resumed(trial) for trial in waiting]
+        self._running: dict[Future[Any], _Active] = {}
+        self._exhausted: str | None = None  # why no more can be proposed
+        self._begun = time.monotonic()
+        self._elapsed_before = max((t.elapsed_s or 0.0 for t in study.trials()), default=0.0)
+
+    def run(self) -> str:
+        """Train, and return why it is over."""
+        while True:
+            reason = self._options.stop.reason(self._progress())
+            while reason is None and len(self._running) < self._options.jobs:
+                active = self._next()
+                if active is None:
+                    break
+                self._running[self._submit(active)] = active
+            if not self._running:
+                return reason or self._exhausted or f"{self._options.n_trials} trials have ended"
+            for future in wait(self._running, return_when=FIRST_COMPLETED).done:
+                self._take(self._running.pop(future), future)
+
+    # -- what is next
+
+    def _progress(self) -> Progress:
+        study, under_way = self._study, [*self._ready, *self._running.values()]
+        return Progress(
+            elapsed_s=self._elapsed_s,
+            energy_j=energy_of([*study.ended.values(), *(one.now() for one in under_way)]),
+            hypervolume=study.front_now.hypervolume(study.optimizer.reference),
+            n_since_progress=study.front_now.n_since_progress,
+        )
+
+    @property
+    def _elapsed_s(self) -> float:
+        return self._elapsed_before + time.monotonic() - self._begun
+
+    def _next(self) -> _Active | None:
+        """Return the next trial to train a slice of; a new one is written down as running."""
+        if self._ready:
+            return self._ready.pop(0)
+        if self._exhausted is not None or self._study.n_begun >= self._options.n_trials:
+            return None
+        try:
+            active = _Active(self._begin())
+        except Infeasible as error:
+            if not self._study.n_begun:
+                raise
+            self._exhausted = str(error)
+            return None
+        self._listener("start", active.trial)
+        return active
+
+    def _resumed(self, trial: Trial) -> _Active:
+        """Go on with a trial whose process died: from its checkpoint, else from its start, with its seed."""
+        study, n_epochs = self._study, len(trial.curve)
+        checkpoint = study.files.checkpoint(trial.number, n_epochs) if study.is_resumable else None
+        if checkpoint is None:
+            study.store.restart_trial(trial.number)
+            trial = replace(trial, curve=(), train_s=None, energy_j=None)
+            n_epochs = 0
+        study.files.drop_checkpoints(trial.number, keep=n_epochs)
+        self._listener("start", trial)
+        return _Active(trial, study.store.epochs(trial.number), checkpoint)
+
+    def _begin(self) -> Trial:
+        """Take the next config from the queue or the optimizer and write it down as a running trial."""
+        begun, study = time.perf_counter(), self._study
+        optimizer, number = study.optimizer, study.n_begun
+        queued = study.store.queued()
+        rejections: list[Rejected] = []
+        if queued is not None:
+            config, source, n_priced, n_infeasible, broken = queued[1], "queue", 0, 0, {}
+            optimizer.mark_pending(config)
+        else:
+            proposal = optimizer.ask()
+            config, source = proposal.config, optimizer.strategy
+            n_priced, n_infeasible, broken = proposal.n_priced, proposal.n_infeasible, proposal.broken
+            rejections = [Rejected(number, r.config, r.costs, r.broken) for r in proposal.rejections]
+        trial = Trial(
+            number=number,
+            config=config,
+            costs=optimizer.price(config),
+            is_feasible=optimizer.is_feasible(config),
+            seed=trial_seed(optimizer.seed, number),
+            source=source,
+            n_priced=n_priced,
+            n_infeasible=n_infeasible,
+            broken=broken,
+            ask_s=time.perf_counter() - begun,
+            status="running",
+            error=None,
+            metrics={},
+            reason=None,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            train_s=None,
+            told=None,
+        )
+        study.store.start_trial(trial, rejections, None if queued is None else queued[0])
+        study.n_begun += 1
+        return trial
+
+    # -- to the executor and back
+
+    def _submit(self, active: _Active) -> Future[Any]:
+        """Hand a slice to the executor; a plain objective is one slice, judged where it runs."""
+        study, trial = self._study, active.trial
+        if study.is_resumable:
+            n_epochs = self._options.slice_epochs
+            return self._executor.submit(
+                run_slice, study.objective, trial.config, trial.seed, active.checkpoint, n_epochs
+            )
+        on_epoch: Any = None
+        if isinstance(self._executor, InProcess):
+            on_epoch = partial(self._heard, active)
+        elif study.stopping is not None:
+            on_epoch = ShippedRule(study.stopping, active.curve(), study.other_curves(trial.number))
+        return self._executor.submit(run_objective, study.objective, trial.config, trial.seed, on_epoch)
+
+    def _heard(self, active: _Active, epoch: int, error: float, elapsed_s: float) -> Verdict | None:
+        """Write down an epoch of a training in this process, and answer whether it goes on."""
+        self._write(active, [EpochRow(error, elapsed_s)])
+        return self._study.judge(active.now())
+
+    def _take(self, active: _Active, future: Future[Any]) -> None:
+        """Take what came back: a slice, a whole training, or the death of a worker."""
+        error = future.exception()
+        if error is not None:
+            self._retry(active, error)
+            return
+        result = future.result()
+        if isinstance(result, SliceResult):
+            self._take_slice(active, result)
+        elif isinstance(result, Outcome):
+            self._write(active, result.epochs[len(active.epochs) :])
+            self._end(active, result)
+        else:
+            self._end(active, self._outcome(active, "failed", {}, result))
+
+    def _take_slice(self, active: _Active, result: SliceResult) -> None:
+        self._save(active, result)
+        self._write(active, _rows(active.elapsed_s, result))
+        self._study.files.drop_checkpoints(active.number, keep=len(active.epochs))
+        if result.final is not None:
+            self._end(active, self._outcome(active, "complete", dict(result.final)))
+            return
+        verdict = self._study.judge(active.now())
+        if verdict is None or verdict.reason is None:
+            self._ready.append(active)
+            return
+        values = {"error": active.epochs[-1].error}
+        self._end(active, self._outcome(active, "stopped", values, verdict.reason, verdict))
+
+    def _save(self, active: _Active, result: SliceResult) -> None:
+        """Write the checkpoint of a training that goes on; keep in mind the weights of one that has ended."""
+        active.checkpoint = result.checkpoint
+        if result.checkpoint is not None and result.final is None:
+            n_epochs = len(active.epochs) + len(result.errors)
+            self._study.files.save_checkpoint(active.number, n_epochs, result.checkpoint)
+
+    def _retry(self, active: _Active, error: BaseException) -> None:
+        """Count an attempt that ended with the death of a worker; fail the trial where it was the last."""
+        attempts = active.trial.attempts + 1
+        self._study.store.add_attempt(active.number)
+        active.trial = replace(active.trial, attempts=attempts)
+        if attempts <= self._options.retries:
+            self._ready.insert(0, active)
+            return
+        times = _TIMES.get(attempts, f"{attempts} times")
+        first_line = str(error).strip().partition("\n")[0]
+        reason = f"its worker process died {times}: {type(error).__name__}: {first_line}"
+        self._end(active, self._outcome(active, "failed", {}, reason))
+
+    def _outcome(
+        self,
+        active: _Active,
+        status: str,
+        values: dict[str, float],
+        reason: str | None = None,
+        verdict: Verdict | None = None,
+    ) -> Outcome:
+        return Outcome(status, values, tuple(active.epochs), active.elapsed_s, reason, verdict)
+
+    # -- into the store
+
+    def _write(self, active: _Active, rows: "list[EpochRow] | tuple[EpochRow, ...]") -> None:
+        """Write epochs that have come, and let the listener know of each."""
+        if not rows:
+            return
+        self._study.store.add_epochs(active.number, len(active.epochs) + 1, rows)
+        for row in rows:
+            active.epochs.append(row)
+            self._study.note(active.now())
+            self._listener("epoch", active.now())
+
+    def _end(self, active: _Active, outcome: Outcome) -> None:
+        """Write how a trial ended, tell the optimizer, keep its weights or not, let the listener know."""
+        study = self._study
+        error = outcome.values.get("error")
+        metrics = {name: value for name, value in outcome.values.items() if name != "error"}
+        if outcome.verdict is not None and outcome.verdict.final_error is not None:
+            metrics["expected_error"] = outcome.verdict.final_error
+            metrics["expected_error_std"] = outcome.verdict.final_error_std or 0.0
+        ended = replace(
+            active.now(),
+            status=outcome.status,
+            error=error,
+            metrics=metrics,
+            reason=outcome.reason,
+            train_s=outcome.train_s,
+            elapsed_s=self._elapsed_s,
+        )
+        if active.checkpoint is not None and self._options.keep_weights != "none":
+            study.files.save_weights(active.number, active.checkpoint)
+        study.store.end_trial(
+            active.number,
+            outcome.status,
+            error,
+            metrics,
+            outcome.reason,
+            outcome.train_s,
+            outcome.epochs,
+            ended.elapsed_s,
+        )
+        study.tell(ended)
+        study.files.drop_checkpoints(active.number)
+        if self._options.keep_weights == "front":
+            study.files.keep_weights({trial.number for trial in study.front_now.trials})
+        self._listener("end", ended)
+
+
+def _rows(elapsed_s: float, result: SliceResult) -> list[EpochRow]:
+    """Return the epochs of a slice that began after `elapsed_s` seconds of training."""
+    rows = []
+    energies = result.energies_j or (None,) * len(result.errors)
+    for error, seconds, energy_j in zip(result.errors, result.seconds, energies, strict=True):
+        elapsed_s += seconds
+        rows.append(EpochRow(error, elapsed_s, energy_j))
+    return rows

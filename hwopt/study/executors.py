@@ -1,0 +1,98 @@
+"""Executors on this machine: in this process, and in local worker processes.
+
+Any `concurrent.futures.Executor` trains a study; those of clusters are in `hwopt.integrations`. What is
+particular to these: a worker that dies breaks the future of what it ran and nothing else.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
+from typing import Any
+
+from hwopt.errors import InvalidInput
+
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class InProcess(Executor):
+    """Runs what is submitted at once, in this process."""
+
+    n_workers = 1
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function, and return a future that is done; what it raises is raised here."""
+        future: Future[Any] = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
+
+
+class LocalWorkers(Executor):
+    """Local worker processes, each a pool of its own: one that dies takes no other along.
+
+    Each has its share of the cores, and of several GPUs one (`CUDA_VISIBLE_DEVICES`).
+
+    Args:
+        n_workers: number of processes.
+        gpus: names of the GPUs to share out, as in `CUDA_VISIBLE_DEVICES`; None for those of this machine.
+    """
+
+    def __init__(self, n_workers: int, gpus: list[str] | None = None) -> None:
+        if isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1:
+            raise InvalidInput(f"n_workers = {n_workers!r} must be a positive whole number")
+        self.n_workers = n_workers
+        gpus = visible_gpus() if gpus is None else gpus
+        self._environments = [worker_environment(i, n_workers, gpus) for i in range(n_workers)]
+        self._pools: list[Any] = [None] * n_workers
+        self._last: list[Future[Any] | None] = [None] * n_workers
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function in the first worker that is free, or behind another where none is."""
+        slot = next((i for i, last in enumerate(self._last) if last is None or last.done()), 0)
+        try:
+            future = self._pool(slot).submit(function, *args, **kwargs)
+        except BrokenExecutor:  # its worker has died
+            self._pools[slot].shutdown(wait=True, kill_workers=True)
+            self._pools[slot] = None
+            future = self._pool(slot).submit(function, *args, **kwargs)
+        self._last[slot] = future
+        return future  # type: ignore[no-any-return]
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the workers, whatever they are doing."""
+        for pool in self._pools:
+            if pool is not None:
+                pool.shutdown(wait=wait, kill_workers=True)
+        self._pools = [None] * self.n_workers
+
+    def _pool(self, slot: int) -> Any:
+        from loky import ProcessPoolExecutor
+
+        if self._pools[slot] is None:
+            self._pools[slot] = ProcessPoolExecutor(max_workers=1, env=self._environments[slot])
+        return self._pools[slot]
+
+
+def threads_of_worker(n_workers: int) -> int:
+    """Return the share of this machine's cores that one of several workers has."""
+    from loky import cpu_count
+
+    return max(1, int(cpu_count()) // n_workers)
+
+
+def worker_environment(index: int, n_workers: int, gpus: list[str]) -> dict[str, str]:
+    """Return the variables of a worker: its number of threads, and its GPU where there are several."""
+    environment = dict.fromkeys(_THREAD_COUNTS, str(threads_of_worker(n_workers)))
+    if len(gpus) > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
+    return environment
+
+
+def visible_gpus() -> list[str]:
+    """Return the names of the GPUs that this process may use; none where there is no driver."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    from hwopt.device.meters.probe import probe_nvml
+
+    n_gpus = sum(status.name.startswith("nvml:") for status in probe_nvml())
+    return [str(i) for i in range(n_gpus)]

@@ -1,0 +1,88 @@
+"""The files beside a study: checkpoints of trials in training, and weights of those that are worth keeping.
+
+    study.db
+    study.checkpoints/trial-17-epoch-4.pt     replaced after each slice, removed when the trial has ended
+    study.weights/trial-17.pt                 while the trial is on the front, or for good
+
+A checkpoint is written before the store learns of its epochs and removed after it knows of later ones: for
+the epochs that the store has there is always one, whenever the process dies.
+"""
+
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from hwopt.errors import StudyError
+
+KEEP_WEIGHTS = ("front", "all", "none")
+
+_NUMBER = re.compile(r"trial-(\d+)(-epoch-\d+)?\.pt")
+
+
+class StudyFiles:
+    """Checkpoints and weights of one study, by the path of its database."""
+
+    def __init__(self, study: Path) -> None:
+        self.checkpoints = study.with_name(f"{study.stem}.checkpoints")
+        self.weights = study.with_name(f"{study.stem}.weights")
+
+    def save_checkpoint(self, number: int, n_epochs: int, content: bytes) -> None:
+        """Write the checkpoint of a trial after `n_epochs`; an earlier one stays until `drop_checkpoints`."""
+        _write(self.checkpoints / f"trial-{number}-epoch-{n_epochs}.pt", content)
+
+    def checkpoint(self, number: int, n_epochs: int) -> bytes | None:
+        """Return the checkpoint of a trial after `n_epochs`, or None."""
+        path = self.checkpoints / f"trial-{number}-epoch-{n_epochs}.pt"
+        return path.read_bytes() if path.exists() else None
+
+    def drop_checkpoints(self, number: int, keep: int | None = None) -> None:
+        """Remove the checkpoints of a trial, but for that after `keep` epochs."""
+        for path in self.checkpoints.glob(f"trial-{number}-epoch-*.pt"):
+            if keep is None or path.name != f"trial-{number}-epoch-{keep}.pt":
+                path.unlink(missing_ok=True)
+
+    def save_weights(self, number: int, content: bytes) -> Path:
+        """Write the weights of a trial and return their path."""
+        return _write(self.weights / f"trial-{number}.pt", content)
+
+    def weights_of(self, number: int) -> Path | None:
+        """Return the path of a trial's weights, or None."""
+        path = self.weights / f"trial-{number}.pt"
+        return path if path.exists() else None
+
+    def keep_weights(self, numbers: Collection[int]) -> None:
+        """Remove the weights of all other trials."""
+        _keep(self.weights, numbers)
+
+    def keep_checkpoints(self, numbers: Collection[int]) -> None:
+        """Remove the checkpoints of all other trials, and what a write that was cut short has left."""
+        _keep(self.checkpoints, numbers)
+        for path in (*self.checkpoints.glob("*.part"), *self.weights.glob("*.part")):
+            path.unlink(missing_ok=True)
+
+
+def _keep(folder: Path, numbers: Collection[int]) -> None:
+    for path in folder.glob("trial-*.pt"):
+        match = _NUMBER.fullmatch(path.name)
+        if match and int(match[1]) not in numbers:
+            path.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> Path:
+    """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StudyError(
+            f"{path}: cannot be written: {error.strerror}; free some space or choose another folder, and run "
+            "the same command again: what is finished is kept"
+        ) from error
+    return path
