@@ -72,10 +72,13 @@ def _optimizer(situation: Situation, is_constrained: bool, rng: np.random.Genera
         random_state=int(rng.integers(2**31)),
     )
     values = _scalarised(outcomes(situation), rng)
-    configs = [o.config for o in situation.told] + list(situation.pending)
     if len(values):
-        told = np.append(values, np.full(len(situation.pending), values.min()))
-        optimizer.tell([_point(space, config) for config in configs], told.tolist())
+        values = np.append(values, np.full(len(situation.pending), values.min()))
+        configs = [o.config for o in situation.told] + list(situation.pending)
+        pairs = [(_point(space, c), float(value)) for c, value in zip(configs, values, strict=True)]
+        kept = [pair for pair in pairs if not is_constrained or fits(pair[0])]  # it takes no others
+        if kept:
+            optimizer.tell([point for point, _ in kept], [value for _, value in kept])
     return optimizer
 
 

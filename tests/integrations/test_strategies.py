@@ -1,0 +1,221 @@
+"""Strategies of other libraries: within the space and the budgets, and a function of what was told alone."""
+
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from skopt.space import Categorical, Integer, Real
+
+from hwopt import Budget, Optimizer, SearchSpace
+from hwopt.costs import feasible, price
+from hwopt.errors import Infeasible, InvalidInput, UnknownName
+from hwopt.integrations import PEERS, load
+from hwopt.search.strategies import STRATEGIES
+from tests.search.problem import costs, error_of, make_space
+
+LIMIT_S = 4e-4  # of time; two fifths of the space keep it
+FAST = [name for name in PEERS if name not in ("optuna:gp", "botorch:qlognehvi")]
+
+
+def peer(name):
+    library = name.partition(":")[0]
+    mark = pytest.mark.skipif(find_spec(library) is None, reason=f"{library} is not installed")
+    return pytest.param(name, marks=mark)
+
+
+peers = pytest.mark.parametrize("name", [peer(name) for name in PEERS])
+
+
+@pytest.fixture(autouse=True)
+def no_compiler(monkeypatch):
+    """BoTorch falls back to Python: compiling its kernel takes half a minute and changes nothing."""
+    if find_spec("botorch") is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from botorch.acquisition.multi_objective import logei
+        monkeypatch.setattr(logei, "_load_attempted", True)
+
+
+def optimizer(name, aware=True, objectives=("error", "time_s"), seed=0, space=None, limit_s=LIMIT_S):
+    load(name)
+    budgets = [Budget("time_s", limit_s)]
+    reference = {"error": 0.5, "time_s": LIMIT_S} if "time_s" in objectives else {"error": 0.5}
+    return Optimizer(space or make_space(), costs, budgets, objectives, name, aware, reference, seed)
+
+
+def tell(chosen, config):
+    """Tell what a training gives; every config without pooling and with a large step fails."""
+    if config["pool"] == "none" and config["learning_rate"] > 0.3:
+        chosen.tell(config, None, status="failed")
+    else:
+        chosen.tell(config, error=error_of(config))
+
+
+def told(name, n=12, **more):
+    """Return an optimizer that was told n random configs, some of them failed, some infeasible."""
+    chosen = optimizer(name, **more)
+    for config in chosen.space.sample(n, np.random.default_rng(1)):
+        tell(chosen, config)
+    return chosen
+
+
+@peers
+@pytest.mark.parametrize("objectives", [("error",), ("error", "time_s"), ("error", "time_s", "memory_bytes")])
+def test_proposals_keep_the_budgets_and_are_new(name, objectives):
+    chosen = told(name, objectives=objectives)
+    seen = {chosen.space.key(o.config) for o in chosen._told}
+    for _ in range(3):
+        config = chosen.ask().config
+        assert chosen.space.validate(config) == config
+        assert chosen.is_feasible(config)
+        assert chosen.space.key(config) not in seen
+        seen.add(chosen.space.key(config))
+        tell(chosen, config)
+
+
+@peers
+def test_the_unaware_form_proposes_what_breaks_budgets_as_well(name):
+    verdicts = []
+    for seed in range(4):
+        chosen = optimizer(name, aware=False, seed=seed)
+        for config in (proposal.config for proposal in chosen.ask(5)):
+            verdicts.append(chosen.is_feasible(config))
+        tell(chosen, config)
+    assert not all(verdicts)
+    assert chosen.space.validate(told(name, aware=False).ask().config)
+
+
+@peers
+def test_a_proposal_follows_from_what_was_told_and_the_seed_alone(name):
+    first = told(name)
+    proposals = [first.ask() for _ in range(2)]
+    again = told(name)
+    again.ask()  # asked for and then started from elsewhere, as after a crash
+    resumed = told(name)
+    for rejection in proposals[0].rejections:
+        resumed.mark_rejected(rejection.config)
+    resumed.mark_pending(proposals[0].config)
+    assert resumed.ask() == proposals[1] == again.ask()
+    assert told(name, seed=1).ask().config != proposals[0].config
+
+
+@peers
+def test_rows_of_a_table_are_chosen_once_each_and_within_the_budgets(name):
+    space = make_space()
+    rows = space.sample(30, np.random.default_rng(3))
+    chosen, taken = optimizer(name), []
+    fitting = [row for row in rows if costs([row])["time_s"][0] <= LIMIT_S]
+    for _ in fitting:
+        config = chosen.ask(candidates=rows).config
+        assert config in fitting
+        assert config not in taken
+        taken.append(config)
+        tell(chosen, config)
+    with pytest.raises(Infeasible):
+        chosen.ask(candidates=rows)
+
+
+@peers
+def test_unaware_it_takes_every_row_of_a_table(name):
+    rows = make_space().sample(12, np.random.default_rng(4))
+    chosen = optimizer(name, aware=False)
+    for _ in rows:
+        tell(chosen, chosen.ask(candidates=rows).config)
+    assert {chosen.space.key(o.config) for o in chosen._told} == {chosen.space.key(row) for row in rows}
+
+
+@pytest.mark.parametrize("name", [peer(name) for name in FAST])
+def test_small_regions_are_left_to_points_that_are_known_to_be_feasible(name):
+    space = SearchSpace([Real(0, 1, name=f"x{i}") for i in range(4)])
+
+    def work(configs):
+        return {"time_s": [sum(c.values()) + 1e-9 for c in configs]}
+
+    load(name)
+    chosen = Optimizer(space, work, [Budget("time_s", 0.2)], ("error",), name)  # a share of 1 in 15,000
+    for _ in range(3):
+        config = chosen.ask().config
+        assert sum(config.values()) <= 0.2
+        chosen.tell(config, error=config["x0"])
+
+
+@peers
+def test_choices_of_any_type_and_hyperparameters_that_cannot_vary(name):
+    space = SearchSpace(
+        [
+            Categorical([None, True, "same", 2.5], name="mixed"),
+            Categorical(["only"], name="constant"),
+            Categorical([False, True], name="flag"),
+            Integer(1, 8, prior="log-uniform", name="n"),
+        ],
+        active={"n": lambda c: c["flag"]},
+    )
+    load(name)
+    chosen = Optimizer(space, lambda configs: {"time_s": [1.0] * len(configs)}, strategy=name)
+    for _ in range(16):
+        config = chosen.ask().config
+        assert space.validate(config) == config
+        chosen.tell(config, error=0.5 if config["mixed"] is None else 0.1)
+
+
+@peers
+def test_all_trainings_failed_or_equal(name):
+    chosen = optimizer(name)
+    for i, config in enumerate(chosen.space.sample(12, np.random.default_rng(5))):
+        if i < 6:
+            chosen.tell(config, None, status="failed")
+        else:
+            chosen.tell(config, error=0.5)
+    assert chosen.is_feasible(chosen.ask().config)
+
+
+@pytest.mark.parametrize("name", [peer(name) for name in ("optuna:gp", "botorch:qlognehvi", "skopt:gp")])
+def test_a_model_finds_the_best_of_a_table_sooner_than_chance(name):
+    space = SearchSpace([Real(0, 1, name="x"), Real(0, 1, name="y")])
+    rows = space.sample(80, np.random.default_rng(0))
+    errors = [(row["x"] - 0.3) ** 2 + (row["y"] - 0.7) ** 2 for row in rows]
+    load(name)
+    chosen = Optimizer(space, lambda configs: {"time_s": [1.0] * len(configs)}, strategy=name)
+    best = int(np.argmin(errors))
+    for n_asked in range(1, 41):
+        config = chosen.ask(candidates=rows).config
+        row = rows.index(config)
+        chosen.tell(config, error=errors[row])
+        if row == best:
+            break
+    assert n_asked <= 25
+
+
+@pytest.mark.parametrize("name", [peer("optuna:tpe")])
+def test_what_tpe_has_selected_and_a_budget_refused_is_told(name):
+    proposals = []
+    for seed in range(4):
+        chosen = optimizer(name, seed=seed)
+        for _ in range(4):
+            proposals.append(chosen.ask())
+            tell(chosen, proposals[-1].config)
+    rejected = [rejection for proposal in proposals for rejection in proposal.rejections]
+    assert rejected
+    assert {rejection.broken for rejection in rejected} == {("time_s",)}
+    space = make_space()
+    held = price(costs, [rejection.config for rejection in rejected])
+    assert not feasible([Budget("time_s", LIMIT_S)], held).any()
+    assert all(space.validate(rejection.config) for rejection in rejected)
+    assert sum(proposal.n_infeasible for proposal in proposals) == len(rejected)
+
+
+def test_a_library_that_is_not_there_is_an_error_with_the_line_that_installs_it(monkeypatch):
+    monkeypatch.delitem(STRATEGIES, "optuna:tpe", raising=False)
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    monkeypatch.delitem(__import__("sys").modules, "hwopt.integrations.optuna", raising=False)
+    with pytest.raises(
+        InvalidInput, match=r"strategy optuna:tpe needs optuna: pip install 'hwopt\[optuna\]'"
+    ):
+        load("optuna:tpe")
+
+
+def test_unknown_names_are_answered_with_the_nearest():
+    with pytest.raises(UnknownName, match="no strategy 'botorch:qlognehv'; did you mean botorch:qlognehvi"):
+        load("botorch:qlognehv")
+    load("anything without a colon is ours")  # what it is called is for the optimizer to say
