@@ -201,9 +201,10 @@ class Driver:
         """Hand a slice to the executor; a plain objective is one slice, judged where it runs."""
         study, trial = self._study, active.trial
         if study.is_resumable:
+            objective: Any = study.objective
             n_epochs = self._options.slice_epochs
             return self._executor.submit(
-                run_slice, study.objective, trial.config, trial.seed, active.checkpoint, n_epochs
+                run_slice, objective, trial.config, trial.seed, active.checkpoint, n_epochs
             )
         on_epoch: Any = None
         if isinstance(self._executor, InProcess):

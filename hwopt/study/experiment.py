@@ -13,16 +13,20 @@ time_s = {quantile = 0.4}
 name = "digits"
 [training]
 epochs = 15
+[stop]                                         whichever comes first, beside n_trials
+wall_s = "8 h"
+[stopping]                                     trainings that cannot win end early; off by default
+rule = "front"
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
 from hwopt.costs import (
     Budget,
@@ -35,6 +39,15 @@ from hwopt.costs import (
 )
 from hwopt.errors import HwoptError, InvalidInput, did_you_mean
 from hwopt.space import SearchSpace
+from hwopt.study.sections import (
+    BudgetSection,
+    DataSection,
+    DeviceSection,
+    Section,
+    StoppingSection,
+    StopSection,
+    VerifySection,
+)
 from hwopt.train.data import DatasetSpec
 from hwopt.train.settings import TrainingSettings
 
@@ -42,71 +55,7 @@ N_QUANTILE = 1024  # configs priced to turn a quantile into a limit
 N_TRIED = 32  # configs priced to see whether any can be
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class DeviceSection(_Section):
-    """Where the network will run: a measured profile, or a device to measure first."""
-
-    profile: str | None = None  # a shipped name, or the path of a profile folder
-    measure: str | None = None  # a device to measure, such as "cpu"
-    budget_s: float = Field(80.0, gt=0)  # seconds that measuring may take
-    method: str = "hybrid"
-    on_busy: Literal["refuse", "accept"] = "accept"  # a machine that others use as well
-    batch_size: int = Field(1, gt=0)
-    dtype: str = "float32"
-    mode: str = "eager"
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> "DeviceSection":
-        if (self.profile is None) == (self.measure is None):
-            raise ValueError('give either profile = "NAME or folder" or measure = "cpu"')
-        return self
-
-
-class BudgetSection(_Section):
-    """A limit, or the quantile of the predicted costs that becomes one."""
-
-    limit: float | str | None = None
-    quantile: float | None = Field(None, gt=0, lt=1)
-    confidence: float = Field(0.95, gt=0, lt=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_limit(cls, given: Any) -> Any:
-        """Take a bare limit: `time_s = "5 ms"`."""
-        if isinstance(given, int | float | str) and not isinstance(given, bool):
-            return {"limit": given}
-        if not isinstance(given, dict):
-            raise ValueError('write 250, "250 W", {limit = "250 W"} or {quantile = 0.3}')
-        return given
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> "BudgetSection":
-        if (self.limit is None) == (self.quantile is None):
-            raise ValueError("give either limit or quantile")
-        return self
-
-
-class DataSection(_Section):
-    """The data set; see `hwopt.train.load_dataset`."""
-
-    name: str
-    data_dir: str | None = None
-    validation_share: float | None = None
-    subset: int | None = None
-    seed: int = 0
-
-
-class VerifySection(_Section):
-    """What is done to the front after the search."""
-
-    retrain_seeds: int = Field(0, ge=0)  # trainings of each network of the front on fresh seeds
-    measure: bool = False  # measure each network of the front where the device is this machine
-
-
-class Experiment(_Section):
+class Experiment(Section):
     """An experiment file. Paths are relative to the file's folder."""
 
     space: str
@@ -115,7 +64,12 @@ class Experiment(_Section):
     strategy: str = "ehvi"
     aware: bool = True
     seed: int = Field(0, ge=0)
-    jobs: int = Field(1, gt=0)
+    jobs: int | None = Field(None, gt=0)  # trainings at a time; 1, or as many as a cluster has workers
+    executor: Literal["local", "dask", "ray"] = "local"
+    address: str | None = None  # of the cluster
+    retries: int = Field(1, ge=0)  # of a trial whose worker died
+    slice_epochs: int = Field(1, gt=0)
+    keep_weights: Literal["front", "all", "none"] = "front"
     device: DeviceSection
     data: DataSection
     training: dict[str, Any] = Field(default_factory=dict)
@@ -123,6 +77,8 @@ class Experiment(_Section):
     reference: dict[str, float] = Field(default_factory=dict)
     enqueue: list[dict[str, Any]] = Field(default_factory=list)
     verify: VerifySection = VerifySection()  # type: ignore[call-arg]
+    stop: StopSection = StopSection()
+    stopping: StoppingSection = StoppingSection()
 
     _folder: Path = PrivateAttr(default=Path("."))
 
@@ -171,11 +127,25 @@ class Experiment(_Section):
 
     def identity(self) -> dict[str, Any]:
         """Return what makes a study of this experiment what it is, beside what the study knows itself."""
-        return {
+        identity = {
             "device": self.device.model_dump(exclude={"budget_s"}),
             "data": self.data.model_dump(exclude={"data_dir"}),
             "training": self.training,
         }
+        if self.stopping.rule != "none":
+            identity["stopping"] = self.stopping.model_dump()
+        return identity
+
+    def stored(self) -> dict[str, Any]:
+        """Return the experiment as a study keeps it; `Experiment.restored` is the way back."""
+        return {"folder": str(self.folder.resolve()), "content": self.model_dump(mode="json")}
+
+    @classmethod
+    def restored(cls, stored: Mapping[str, Any]) -> "Experiment":
+        """Return the experiment that a study keeps."""
+        experiment = cls.model_validate(stored["content"])
+        experiment._folder = Path(stored["folder"])
+        return experiment
 
 
 @dataclass(frozen=True)
@@ -231,6 +201,9 @@ def _check_values(path: Path, experiment: Experiment) -> None:
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{path}: training: a value has the wrong type: {error}") from None
     try:
+        experiment.stop.limits()
+        if rule := experiment.stopping.maker(experiment.settings().epochs, 0.5, experiment.objectives):
+            rule(reference=dict.fromkeys(experiment.objectives, 1.0))
         for metric, section in experiment.budgets.items():
             if section.limit is not None:
                 parse_quantity(metric, section.limit)
@@ -256,6 +229,7 @@ def _keys(place: Sequence[str]) -> list[str]:
     """Return the keys that are known at a place of the file."""
     sections: dict[str, type[BaseModel]] = {
         "device": DeviceSection, "data": DataSection, "verify": VerifySection, "budgets": BudgetSection,
+        "stop": StopSection, "stopping": StoppingSection,
     }  # fmt: skip
     model = sections[place[0]] if place and place[0] in sections else Experiment
     return list(model.model_fields)

@@ -74,7 +74,11 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
         reference={"error": dataset.chance_error, **experiment.reference},
         seed=experiment.seed,
         description=experiment.identity(),
+        stopping=experiment.stopping.maker(
+            experiment.settings().epochs, dataset.chance_error, experiment.objectives
+        ),
     )
+    study.store.set_meta(experiment=experiment.stored())
     if "n_enqueued" not in study.store.meta():
         study.store.enqueue(enqueued, n_enqueued=len(enqueued))
     return Search(experiment, space, device, budgets, study)
