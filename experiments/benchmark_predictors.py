@@ -27,7 +27,7 @@ from hwopt.network import trace
 from hwopt.network.layer import LayerGraph
 from hwopt.predict import load_device
 from hwopt.predict.accuracy import error_figures
-from hwopt.predict.drift import drift_rate, without_drift
+from hwopt.predict.drift import Drift
 from hwopt.predict.layer_sum import LayerSum
 from hwopt.predict.models import make_model
 from hwopt.predict.network_regression import NetworkRegression, traced_features
@@ -49,6 +49,7 @@ FILES = {
     "cells": "nb201_latency_accuracy.csv.gz",
 }
 METHODS = ("paleo", "neuralpower", "hybrid")
+DRIFTS = ("ignored", "typical delay", "position known")  # the last alone knows where a tested row stands
 
 
 def folds_of(groups: Any, seed: int) -> NDArray[np.intp]:
@@ -93,43 +94,52 @@ def convolutions(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
             small = rows.sample(SAMPLE, random_state=seed).sort_index().reset_index(drop=True)
             for n, chosen in ((len(rows), rows), (SAMPLE, small)):
                 for method in METHODS if seed == 0 else ("hybrid",):  # the others hardly vary
-                    for has_drift in (False, True):
+                    for drift in DRIFTS:
                         head = {"data": str(device), "n_rows": n, "method": method, "metric": "time_s"}
-                        head |= {"drift": "modelled" if has_drift else "ignored", "seed": seed}
-                        yield _convolution_errors(head, chosen, method, has_drift, seed)
+                        head |= {"drift": drift, "seed": seed}
+                        yield _convolution_errors(head, chosen, seed)
         yield from noise_floor(str(device), rows)
 
 
-def _convolution_errors(
-    head: dict[str, Any], rows: pd.DataFrame, method: str, has_drift: bool, seed: int
-) -> dict[str, Any]:
+def _convolution_errors(head: dict[str, Any], rows: pd.DataFrame, seed: int) -> dict[str, Any]:
     shapes = rows[["batch", "in_channels", "out_channels", "in_h"]].astype(str).agg("-".join, axis=1)
+    position, time_s = rows["position"].to_numpy(), rows["time_s"].to_numpy()
 
     def predictor(train: Any, test: Any) -> Callable[[], dict[str, Array]]:
         known, unknown = rows.iloc[train].reset_index(drop=True), rows.iloc[test]
-        rate = drift_rate(known, known["position"].to_numpy(), estimate_ceilings(known)) if has_drift else 0.0
-        clean_s = without_drift(known["time_s"].to_numpy(), known["position"].to_numpy(), rate)
-        known = known.assign(time_s=clean_s)
-        model = make_model(method).fit(known, estimate_ceilings(known))
-        later_s = rate * unknown["position"].to_numpy()
-        return lambda: {"time_s": model.predict(unknown).values["time_s"] + later_s}
+        drift = None
+        if head["drift"] != "ignored":
+            drift = Drift.fit(known, position[train], estimate_ceilings(known))
+            known = known.assign(time_s=drift.without(time_s[train], position[train]))
+        model = make_model(head["method"]).fit(known, estimate_ceilings(known))
+
+        def predict() -> dict[str, Array]:
+            clean_s = model.predict(unknown).values["time_s"]
+            if drift is None:
+                return {"time_s": clean_s}
+            by_shape = head["drift"] == "typical delay"
+            delay_s = drift.typical_delay_s(clean_s) if by_shape else drift.delay_s(position[test])
+            return {"time_s": clean_s + delay_s}
+
+        return predict
 
     predicted, fit_s, predict_s = out_of_fold(folds_of(shapes, seed), predictor)
-    return figures(head, rows["time_s"].to_numpy(), predicted["time_s"], fit_s, predict_s)
+    return figures(head, time_s, predicted["time_s"], fit_s, predict_s)
 
 
 def noise_floor(device: str, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield what a perfect model of the shape would err: by drift alone, and near twins by each other.
 
-    Drift: measured times less the drift, plus the delay that serves all rows of about their time best.
+    Drift: measured times less the drift, plus the delay that serves rows of their time best.
     Twins: pairs of rows whose roofline and shape differ by less than 3% in every dimension, drift taken out;
     one predicts the other, scaled by the operations, and the error is divided by sqrt 2.
     """
     position, time_s = rows["position"].to_numpy(), rows["time_s"].to_numpy()
-    rate = drift_rate(rows, position, estimate_ceilings(rows))
-    clean_s = without_drift(time_s, position, rate)
-    head = {"data": device, "n_rows": len(rows), "metric": "time_s", "drift": f"{rate * 1e9:.1f} ns a row"}
-    best_s = clean_s + best_delay(time_s, clean_s, rate * position)
+    drift = Drift.fit(rows, position, estimate_ceilings(rows))
+    clean_s = drift.without(time_s, position)
+    head = {"data": device, "n_rows": len(rows), "metric": "time_s"}
+    head |= {"drift": f"up to {1e3 * drift.delays_s.max():.3f} ms"}
+    best_s = clean_s + drift.typical_delay_s(clean_s)
     yield figures({**head, "method": "floor: drift alone", "seed": 0}, time_s, best_s, 0.0, 0.0)
     logs = np.log(rows[["batch", "in_channels", "out_channels", "in_h"]].to_numpy(dtype=float))
     from scipy.spatial import cKDTree
@@ -140,16 +150,6 @@ def noise_floor(device: str, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     error = (twin_s / clean_s[one] - 1) / np.sqrt(2)
     row = figures({**head, "method": "floor: near twins"} | {"seed": 0}, np.ones(len(error)), 1 + error, 0, 0)
     yield row
-
-
-def best_delay(time_s: Array, clean_s: Array, delay_s: Array) -> Array:
-    """Return the one delay of least mean error for the rows of each fortieth of the clean times, [n]."""
-    chosen = np.empty_like(time_s)
-    candidates = np.quantile(delay_s, np.linspace(0, 1, 41))
-    for own in np.array_split(np.argsort(clean_s, kind="stable"), 40):
-        errors = np.abs((clean_s[own] + candidates[:, None]) / time_s[own] - 1).mean(axis=1)
-        chosen[own] = candidates[int(np.argmin(errors))]
-    return chosen
 
 
 # --- blocks ------------------------------------------------------------------------------------------------

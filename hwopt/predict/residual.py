@@ -83,7 +83,7 @@ def _trees(n: int) -> Any:
     return HistGradientBoostingRegressor(
         max_iter=200 if n <= _MANY else 400,
         learning_rate=0.08,
-        max_leaf_nodes=16,
+        max_leaf_nodes=16 if n <= _MANY else 31,
         min_samples_leaf=5,
         max_features=0.4,
         l2_regularization=1.0,

@@ -58,15 +58,19 @@ def validate_rows(
     seed: int = 0,
     ceilings: Ceilings | None = None,
 ) -> "pd.DataFrame":
-    """Return the table of `cross_validate` for each method, with `method` as its first column."""
+    """Return the tables and notes of `cross_validate` of each method, with `method` as the first column."""
     import pandas as pd
 
-    tables = []
+    tables: list[pd.DataFrame] = []
+    notes: dict[str, None] = {}
     for method in methods:
         table = cross_validate(rows, method, folds, seed, ceilings)
+        notes |= dict.fromkeys(table.attrs["notes"])
         table.insert(0, "method", method)
         tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    together = pd.concat(tables, ignore_index=True)
+    together.attrs["notes"] = list(notes)
+    return together
 
 
 def validate_device(
