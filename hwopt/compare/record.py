@@ -5,7 +5,7 @@ A line that a kill cut short is dropped when the run goes on, and its training i
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Trial:
     train_s: float
     ask_s: float
     failure: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)  # what else the training revealed
     rejected: tuple[Config, ...] = ()
 
 

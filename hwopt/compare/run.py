@@ -8,7 +8,7 @@ file, where it would have gone on without that.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +96,7 @@ def _optimizer(problem: Problem, contender: Contender, seed: int) -> Optimizer:
         contender.aware,
         problem.reference,
         seed,
+        outcome_budgets=getattr(problem, "outcome_budgets", ()),
     )
 
 
@@ -111,20 +112,29 @@ def _train_next(problem: Problem, optimizer: Optimizer, number: int, start: Conf
         config, ask_s = proposal.config, time.perf_counter() - begun
         rejected = tuple(rejection.config for rejection in proposal.rejections)
     training = problem.train(config, trial_seed(optimizer.seed, number))
+    metrics = {} if training.failure else dict(getattr(training, "metrics", {}))
     return Trial(
         number=number,
         config=config,
         costs=optimizer.price(config),
         error=None if training.failure else training.errors[-1],
-        is_feasible=optimizer.is_feasible(config),
+        is_feasible=optimizer.is_feasible(config) and _holds(optimizer, metrics),
         is_start=start is not None,
         train_s=float(sum(training.seconds)),
         ask_s=ask_s,
         failure=training.failure,
+        metrics=metrics,
         rejected=rejected,
     )
 
 
 def _tell(optimizer: Optimizer, trial: Trial) -> None:
-    status = "failed" if trial.error is None else "complete"
-    optimizer.tell(trial.config, None if trial.error is None else {"error": trial.error}, status=status)
+    if trial.error is None:
+        optimizer.tell(trial.config, None, status="failed")
+    else:
+        optimizer.tell(trial.config, {"error": trial.error, **trial.metrics})
+
+
+def _holds(optimizer: Optimizer, metrics: Mapping[str, float]) -> bool:
+    """Return whether what a training revealed keeps the limits on it; a failed one revealed nothing."""
+    return all(metrics.get(b.metric, 0.0) <= b.limit for b in optimizer.outcome_budgets)

@@ -103,6 +103,7 @@ def _trial_row(run: Run, trial: Trial) -> Row:
         "number": trial.number,
         "config": trial.config,
         **trial.costs,
+        **trial.metrics,
         "error": trial.error,
         "is_feasible": trial.is_feasible,
         "is_start": trial.is_start,
