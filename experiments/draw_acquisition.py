@@ -70,13 +70,16 @@ def surfaces(optimizer: Optimizer) -> tuple[Any, Any, Any, Any]:
     mean, std = belief.process.posterior(SPACE.encode(configs))
     log_costs = situation.log_costs(Costs(costs(configs)))
     gain = np.exp(
-        log_expected_hypervolume_improvement(mean, std, log_costs, belief.front, situation.reference)
+        log_expected_hypervolume_improvement(
+            mean, std, log_costs, belief.front, situation.reference, belief.shift
+        )
     )
     widths, rates = (
         [config[name] for config in SPACE.from_unit(np.stack([units, units], axis=1))]
         for name in ("width", "learning_rate")
     )
-    return widths, rates, mean.reshape(N_GRID, N_GRID), gain.reshape(N_GRID, N_GRID)
+    errors = np.exp(mean) - belief.shift
+    return widths, rates, errors.reshape(N_GRID, N_GRID), gain.reshape(N_GRID, N_GRID)
 
 
 def draw(optimizer: Optimizer, path: Path) -> None:

@@ -99,7 +99,9 @@ def _ehvi(
 ) -> Array:
     mean, std = belief.process.posterior(situation.space.encode(configs))
     log_costs = situation.log_costs(costs)
-    gain = log_expected_hypervolume_improvement(mean, std, log_costs, belief.front, situation.reference)
+    gain = log_expected_hypervolume_improvement(
+        mean, std, log_costs, belief.front, situation.reference, belief.shift
+    )
     return gain if np.isfinite(gain).any() else -mean  # all cost more than the reference point
 
 
@@ -109,7 +111,7 @@ def _ei(
     if not np.isfinite(belief.best):
         return np.zeros(len(configs))  # nothing to improve on: what else weighs decides
     mean, std = belief.process.posterior(situation.space.encode(configs))
-    return log_expected_improvement(mean, std, belief.best)
+    return log_expected_improvement(mean, std, belief.best, belief.shift)
 
 
 def _cwei(
@@ -132,7 +134,7 @@ def _ieci(
         weights = log_probability_of_limits(situation, [configs[i] for i in pick])
     joint = belief.process.joint(encode([configs[i] for i in pick]), encode(configs))
     best = belief.best if np.isfinite(belief.best) else float(situation.reference[0])
-    gain = log_integrated_improvement(*joint, belief.process.noise_std, best, np.exp(weights))
+    gain = log_integrated_improvement(*joint, belief.process.noise_std, best, np.exp(weights), belief.shift)
     return gain if np.isfinite(gain).any() else _ei(situation, belief, configs, costs, rng)
 
 
@@ -156,7 +158,7 @@ def _linear_in_the_error(slope: Callable[[Situation, Costs], Array], offset: flo
         errors = np.array([o.error for o in complete], dtype=float)
         best = float(np.min(slope(situation, Costs(theirs)) * (errors + offset)))
         mean, std = belief.process.posterior(situation.space.encode(configs))
-        return np.log(slopes) + log_expected_improvement(mean, std, best / slopes - offset)
+        return np.log(slopes) + log_expected_improvement(mean, std, best / slopes - offset, belief.shift)
 
     return acquisition
 

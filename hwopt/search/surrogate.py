@@ -1,8 +1,9 @@
 """What is believed of the error, and of constraints that are learned, after what was told.
 
-The error is a Gaussian process over encoded configs. A failed training counts as the worst error seen, so
-that its neighbourhood is avoided; a stopped one as its expected end, with the uncertainty of that; pending
-ones stand at their predicted mean (Kriging believer, Ginsbourger et al. 2010).
+ln(error + shift) is a Gaussian process over encoded configs, the shift being the lower quartile of the told
+errors: among the best ratios count, of bad ones only that they are bad, whatever the scale. A failed training
+counts as the worst error seen, so that its neighbourhood is avoided; a stopped one as its expected end, with
+the uncertainty of that; pending ones stand at their prediction (Kriging believer, Ginsbourger et al. 2010).
 """
 
 from collections.abc import Sequence
@@ -17,14 +18,16 @@ from hwopt.search.pareto import nondominated
 from hwopt.search.situation import Observation, Situation
 from hwopt.space import Config
 
+_LEAST_SHIFT = 1e-3  # of the worst error, so that an error of 0 has a logarithm
 _MIN_OBSERVED = 4  # outcomes of a metric before its constraint is modelled
 
 
 @dataclass(frozen=True)
 class Belief:
-    """The surrogate of the error; the front with what is pending on it, [f, m], on the axes of outcomes."""
+    """The surrogate of ln(error + shift); the front with what is pending on it, [f, m], as outcomes are."""
 
     process: GaussianProcess
+    shift: float
     front: Array
 
     @property
@@ -40,17 +43,19 @@ def believe(situation: Situation) -> Belief:
     y = np.array([worst if o.error is None else o.error for o in told])
     X = situation.space.encode([o.config for o in told])
     std = np.array([o.error_std for o in told])
-    process = GaussianProcess.fit(X, y, groups=situation.space.groups, std=std)
+    shift = max(float(np.quantile(y, 0.25)), _LEAST_SHIFT * worst)
+    process = GaussianProcess.fit(X, np.log(y + shift), groups=situation.space.groups, std=std / (y + shift))
     front = situation.outcomes(situation.front())
     if situation.repeats and len(front):
-        front[:, 0], _ = process.posterior(situation.space.encode([o.config for o in situation.front()]))
+        mean, _ = process.posterior(situation.space.encode([o.config for o in situation.front()]))
+        front[:, 0] = np.exp(mean) - shift
     if situation.pending:
         X = situation.space.encode(situation.pending)
         mean, _ = process.posterior(X)
         process = process.condition(X, mean)
         believed = situation.log_costs(price(situation.costs, situation.pending))
-        front = np.vstack([front, np.column_stack([mean, believed])])
-    return Belief(process, front[nondominated(front)])
+        front = np.vstack([front, np.column_stack([np.exp(mean) - shift, believed])])
+    return Belief(process, shift, front[nondominated(front)])
 
 
 def log_probability_of_outcomes(situation: Situation, configs: Sequence[Config]) -> Array:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mp
+from scipy.integrate import trapezoid
 from scipy.stats import norm
 
 from hwopt.search.acquisition import (
@@ -154,3 +155,50 @@ def test_integrated_improvement_is_what_simulated_observations_take_away():
             for j in range(5)
         ]
         assert math.exp(got[i]) == pytest.approx(np.mean(weights * gain), rel=1e-4)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(-2.0, 0.3), (-1.0, 1.2), (0.5, 0.05), (-6.0, 2.0)])
+@pytest.mark.parametrize("best", [0.02, 0.2, 0.9])
+def test_log_normal_expected_improvement_holds_at_eighty_digits(mean, std, best):
+    with mp.workdps(80):
+        a, m, s = mp.mpf(best) + mp.mpf(0.05), mp.mpf(mean), mp.mpf(std)
+        z = (mp.log(a) - m) / s
+        exact = float(mp.log(a * mp.ncdf(z) - mp.exp(m + s**2 / 2) * mp.ncdf(z - s)))
+    got = log_expected_improvement(np.array(mean), np.array(std), best, 0.05)
+    assert got == pytest.approx(exact, rel=1e-9, abs=1e-9)
+
+
+def test_log_normal_expected_improvement_is_an_integral_over_the_error():
+    mean, std, best, shift = -1.0, 0.7, 0.3, 0.05
+    z = np.linspace(mean - 12 * std, np.log(best + shift), 400_001)
+    area = trapezoid((best + shift - np.exp(z)) * norm.pdf(z, mean, std), z)
+    got = log_expected_improvement(np.array(mean), np.array(std), best, shift)
+    assert np.exp(got) == pytest.approx(area, rel=1e-6)
+
+
+@given(st.floats(-8, 1), st.floats(1e-6, 3), st.floats(0, 1), st.floats(1e-4, 1))
+def test_log_normal_improvement_is_finite_grows_with_the_best_and_falls_with_the_mean(mean, std, best, shift):
+    def gain(m, b):
+        return log_expected_improvement(np.array(m), np.array(std), b, shift)
+
+    assert np.isfinite(gain(mean, best))
+    assert gain(mean, best + 0.1) > gain(mean, best)
+    assert gain(mean + 0.1, best) < gain(mean, best)
+
+
+def test_no_error_lies_below_minus_the_shift_and_a_certain_one_improves_by_the_difference():
+    assert log_expected_improvement(np.array(0.0), np.array(1.0), -0.2, 0.1) == -np.inf
+    certain = log_expected_improvement(np.log(np.array(0.3)), np.array(0.0), 0.5, 0.1)
+    assert np.exp(certain) == pytest.approx(0.5 - 0.2)
+
+
+def test_log_normal_ehvi_matches_monte_carlo():
+    rng, front, reference, cost = random_problem(3, 1)
+    mean, std, shift = np.log(0.35), 0.3, 0.1
+    errors = np.exp(mean + std * rng.standard_normal(4000)) - shift
+    base = hypervolume(front, reference)
+    gains = [hypervolume(np.vstack([front, [error, *cost]]), reference) - base for error in errors]
+    got = log_expected_hypervolume_improvement(
+        np.array([mean]), np.array([std]), cost[None], front, reference, shift
+    )
+    assert np.exp(got[0]) == pytest.approx(np.mean(gains), abs=5 * np.std(gains) / math.sqrt(4000))

@@ -134,11 +134,11 @@ def test_integrated_improvement_looks_where_the_space_is_not_only_where_one_poin
     assert 0.4 <= optimizer.ask(candidates=table).config["x"] <= 0.6
 
 
-def expected_reward(mean, std, slope, offset, best):
-    """The improvement of slope * (Y + offset) below best, integrated numerically over Y."""
-    y = mean + std * np.linspace(-12, 12, 200_001)
-    density = norm.pdf(y, mean, std)
-    return trapezoid(np.maximum(best - slope * (y + offset), 0.0) * density, y)
+def expected_reward(mean, std, slope, offset, best, shift):
+    """The improvement of slope * (Y + offset) below best, integrated numerically over ln(Y + shift)."""
+    z = mean + std * np.linspace(-12, 12, 200_001)
+    errors, density = np.exp(z) - shift, norm.pdf(z, mean, std)
+    return trapezoid(np.maximum(best - slope * (errors + offset), 0.0) * density, z)
 
 
 @pytest.mark.parametrize(("strategy", "offset"), [("scalarized", -1.0), ("epr", 0.0)])
@@ -164,7 +164,8 @@ def test_scalar_forms_match_a_numerical_integral(strategy, offset):
     bests = [np.exp(exponents * (np.log(t) - target * (offset != 0))) * (e + offset) for e, t in told]
     mean, std = belief.process.posterior(optimizer.space.encode(configs))
     expected = [
-        expected_reward(m, s, k, offset, min(bests)) for m, s, k in zip(mean, std, slopes, strict=True)
+        expected_reward(m, s, k, offset, min(bests), belief.shift)
+        for m, s, k in zip(mean, std, slopes, strict=True)
     ]
     assert got == pytest.approx(expected, rel=1e-3, abs=1e-12)
 
@@ -239,7 +240,7 @@ def test_a_stopped_training_counts_with_its_uncertainty():
         belief = believe(optimizer._situation())
         stds[std] = float(belief.process.posterior(np.array([[0.4]]))[1][0])
         assert belief.best == 0.4  # a stopped training is no incumbent
-    assert stds[0.3] > 2 * stds[0.0]
+    assert stds[0.3] > 1.5 * stds[0.0]
 
 
 @pytest.mark.parametrize("std", [-1.0, math.nan, math.inf, "0.1", True])
