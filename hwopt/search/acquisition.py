@@ -71,7 +71,7 @@ def _log_mills(z: Array) -> Array:
     v = 1.0 / np.minimum(z, -30.0) ** 2
     far = -np.log(-np.minimum(z, -30.0)) + np.log1p(-v * (1 - v * (3 - v * (15 - v * 105))))
     near = np.maximum(z, -30.0)
-    return np.where(z < -30.0, far, log_ndtr(near) + 0.5 * near**2 + _LOG_SQRT_2PI)
+    return np.asarray(np.where(z < -30.0, far, log_ndtr(near) + 0.5 * near**2 + _LOG_SQRT_2PI))
 
 
 def _log_h(u: Array) -> Array:
