@@ -79,10 +79,10 @@ def compare(
         InvalidInput: where nothing can be compared, or a library is missing.
         StudyError: where the folder holds a comparison on another problem.
     """
-    contenders, out = parse_contenders(strategies), Path(out)
-    chosen = _check_seeds(seeds)
+    chosen, out = _check_seeds(seeds), Path(out)
     _check_counts(n_trials, n_start, jobs)
-    loaded = _load(problem)
+    loaded = _load(problem)  # first: its file may register strategies
+    contenders = parse_contenders(strategies)
     with _locked(out):
         labels = _claim(out, loaded, n_start, [contender.label for contender in contenders])
         cases = [(contender, seed) for seed in chosen for contender in contenders]

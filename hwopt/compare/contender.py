@@ -7,9 +7,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hwopt.errors import InvalidInput
-from hwopt.integrations import load
-from hwopt.search.strategies import find_strategy
+from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.integrations import PEERS, load
+from hwopt.search.strategies import STRATEGIES
 
 _UNAWARE = ":unaware"
 
@@ -33,8 +33,10 @@ class Contender:
             UnknownName: where nothing has this name, with the nearest.
             InvalidInput: where its library is not installed, with how to install it.
         """
+        if self.strategy not in STRATEGIES and self.strategy not in PEERS:
+            hint = did_you_mean(self.strategy, [*STRATEGIES, *PEERS])
+            raise UnknownName(f"no strategy {self.strategy!r}{hint}")
         load(self.strategy)
-        find_strategy(self.strategy)
 
 
 def parse_contenders(labels: Sequence[str]) -> list[Contender]:

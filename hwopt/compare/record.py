@@ -17,8 +17,9 @@ from hwopt.space import Config
 class Trial:
     """One training of one run.
 
-    `ask_s` are the seconds that choosing took, 0 for a start point; `train_s` those of the training, measured
-    or replayed. `rejected` configs were selected on the way and a budget refused them.
+    `ask_s` are the seconds that choosing took and `ask_cpu_s` those of the processor, which a busy machine
+    does not change; 0 for a start point. `train_s` are those of the training, measured or replayed.
+    `rejected` configs were selected on the way and a budget refused them.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Trial:
     is_start: bool
     train_s: float
     ask_s: float
+    ask_cpu_s: float
     failure: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)  # what else the training revealed
     rejected: tuple[Config, ...] = ()

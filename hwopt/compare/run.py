@@ -102,14 +102,15 @@ def _optimizer(problem: Problem, contender: Contender, seed: int) -> Optimizer:
 
 def _train_next(problem: Problem, optimizer: Optimizer, number: int, start: Config | None) -> Trial:
     """Choose a config, unless it is a start point, and train it."""
-    begun = time.perf_counter()
+    begun, begun_cpu = time.perf_counter(), time.process_time()
     rejected: tuple[Config, ...] = ()
     if start is not None:
-        config, ask_s = start, 0.0
+        config, ask_s, ask_cpu_s = start, 0.0, 0.0
         optimizer.mark_pending(config)
     else:
         proposal = optimizer.ask(candidates=problem.candidates)
-        config, ask_s = proposal.config, time.perf_counter() - begun
+        config = proposal.config
+        ask_s, ask_cpu_s = time.perf_counter() - begun, time.process_time() - begun_cpu
         rejected = tuple(rejection.config for rejection in proposal.rejections)
     training = problem.train(config, trial_seed(optimizer.seed, number))
     metrics = {} if training.failure else dict(getattr(training, "metrics", {}))
@@ -122,6 +123,7 @@ def _train_next(problem: Problem, optimizer: Optimizer, number: int, start: Conf
         is_start=start is not None,
         train_s=float(sum(training.seconds)),
         ask_s=ask_s,
+        ask_cpu_s=ask_cpu_s,
         failure=training.failure,
         metrics=metrics,
         rejected=rejected,

@@ -81,19 +81,22 @@ def catch_rows(comparison: Comparison, curves: Sequence[Curves]) -> list[Row]:
     ]  # fmt: skip
 
 
-def ask_seconds(runs: Sequence[Run]) -> tuple[float, int] | None:
-    """Return the median seconds of an ask, and how many trainings it knew: N_AT_ASK, or what there were.
+def ask_seconds(runs: Sequence[Run]) -> tuple[float, float, int] | None:
+    """Return the median seconds of an ask, wall and processor, and how many trainings it knew.
 
-    None where nothing was asked for.
+    That is N_AT_ASK, or as many as there were; None where nothing was asked for.
     """
     n_known = min(N_AT_ASK, max((len(run.trials) for run in runs), default=0) - 1)
     near = [
-        trial.ask_s
+        (trial.ask_s, trial.ask_cpu_s)
         for run in runs
         for trial in run.trials
         if not trial.is_start and abs(trial.number - n_known) <= _ASKS_AROUND
     ]
-    return (float(np.median(near)), n_known) if near else None
+    if not near:
+        return None
+    wall, cpu = np.median(near, axis=0)
+    return float(wall), float(cpu), n_known
 
 
 def _trial_row(run: Run, trial: Trial) -> Row:
@@ -109,6 +112,7 @@ def _trial_row(run: Run, trial: Trial) -> Row:
         "is_start": trial.is_start,
         "train_s": trial.train_s,
         "ask_s": trial.ask_s,
+        "ask_cpu_s": trial.ask_cpu_s,
         "n_rejected": len(trial.rejected),
         "failure": trial.failure,
     }
@@ -144,6 +148,7 @@ def _summary_row(comparison: Comparison, curves: Curves, at: Sequence[int]) -> R
         "failed_share": float(np.mean([trial.error is None for trial in trials])),
         "rejected_per_training": sum(len(trial.rejected) for trial in trials) / len(trials),
         "ask_s": asked[0] if asked else None,
-        "ask_n_known": asked[1] if asked else None,
+        "ask_cpu_s": asked[1] if asked else None,
+        "ask_n_known": asked[2] if asked else None,
         "training_s": float(np.median([sum(t.train_s for t in run.trials) for run in runs if run.trials])),
     }

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from botorch.acquisition.acquisition import AcquisitionFunction
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+from botorch.acquisition.multi_objective import logei
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.acquisition.multi_objective.objective import IdentityMCMultiOutputObjective
 from botorch.acquisition.objective import GenericMCObjective
@@ -45,12 +46,16 @@ EXTENSIONS = "TORCH_EXTENSIONS_DIR"
 def register() -> None:
     """Make the strategy available by name.
 
-    BoTorch compiles a kernel at its first use. A process that is killed meanwhile leaves a lock behind, on
-    which every later one waits for ever, so each process has a folder of its own for it.
+    BoTorch compiles a kernel, for a minute or so. A process that is killed meanwhile leaves a lock behind, on
+    which every later one waits for ever, so this one has a folder of its own for it, which its workers
+    inherit. It is compiled here, so that the time is no proposal's.
     """
     if EXTENSIONS not in os.environ:
         os.environ[EXTENSIONS] = tempfile.mkdtemp(prefix="hwopt-botorch-")
         atexit.register(shutil.rmtree, os.environ[EXTENSIONS], ignore_errors=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # without a compiler BoTorch does with Python
+        logei._try_load_fused_kernel()
     register_strategy("botorch:qlognehvi", qlognehvi)
 
 

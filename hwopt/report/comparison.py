@@ -53,16 +53,22 @@ def summary_table(comparison: Comparison, rows: Sequence[Row], at: Sequence[int]
     name = volume_name(comparison.problem)
     what = "hypervolume" if name == "hypervolume" else "hypervolume as a share of the best front's"
     judged = "" if comparison.problem.true_error is None else ", of true errors"
-    title = f"{comparison.problem.name}: {what}{judged}, median over seeds [95% interval]"
+    title = (
+        f"{comparison.problem.name}: {what}{judged}, median over seeds [95% interval]; CPU seconds of an ask"
+    )
     table = Table(title=title, title_justify="left")
     table.add_column("strategy", no_wrap=True)
-    for heading in ["seeds", *[f"{k} trainings" for k in at], "infeasible", "failed", "an ask"]:
+    for heading in ["seeds", *[f"after {k}" for k in at], "infeasible", "failed", "an ask"]:
         table.add_column(heading, justify="right")
     for row in sorted(rows, key=lambda row: [-row.get(f"{name}_at_{k}", 0.0) for k in reversed(at)]):
         cells = [_interval(row, f"{name}_at_{k}") for k in at]
         shares = [f"{row[share]:.0%}" for share in ("infeasible_share", "failed_share")]
         table.add_row(
-            row["strategy"], str(row["n_seeds"]), *cells, *shares, format_quantity("ask_s", row["ask_s"])
+            row["strategy"],
+            str(row["n_seeds"]),
+            *cells,
+            *shares,
+            format_quantity("ask_cpu_s", row["ask_cpu_s"]),
         )
     return table
 
@@ -77,7 +83,7 @@ def needs_table(rows: Sequence[Row], label: str) -> Table:
     at = sorted({k for _, k in found})
     table.add_column("peer", no_wrap=True)
     for k in at:
-        table.add_column(f"{k} trainings", justify="right")
+        table.add_column(f"after {k}", justify="right")
     for peer in dict.fromkeys(peer for peer, _ in found):
         table.add_row(peer, *[_need(found.get((peer, k))) for k in at])
     return table

@@ -16,7 +16,7 @@ PROBLEM = replace(toy(), reference={"error": 0.5, "time_s": math.e})
 
 
 def trial(number, error, time_s=1.0, is_feasible=True, train_s=2.0, ask_s=0.0, width=1):
-    return Trial(number, {"width": width}, {"time_s": time_s}, error, is_feasible, False, train_s, ask_s)
+    return Trial(number, {"width": width}, {"time_s": time_s}, error, is_feasible, False, train_s, ask_s, 0.0)
 
 
 def run(*trials, seed=0, label="a"):

@@ -32,7 +32,16 @@ def runs(label, errors, n_seeds=3, **more):
 def trial(number, error, is_feasible=True, ask_s=0.1, rejected=()):
     config = {"width": number, "pool": "max"}
     return Trial(
-        number, config, {"time_s": 1.0}, error, is_feasible, number < 2, 2.0, ask_s, rejected=rejected
+        number,
+        config,
+        {"time_s": 1.0},
+        error,
+        is_feasible,
+        number < 2,
+        2.0,
+        ask_s,
+        ask_s / 2,
+        rejected=rejected,
     )
 
 
@@ -58,7 +67,7 @@ def test_summary_says_what_was_reached_and_what_it_cost(comparison):
     assert first["hypervolume_at_31"] == pytest.approx(0.41)
     assert (first["hypervolume_at_31_low"], first["hypervolume_at_31_high"]) == pytest.approx((0.4, 0.42))
     assert second["hypervolume_at_20"] == pytest.approx(0.5 - (0.4 - 0.15 * 19 / 30) + 0.01)
-    assert (first["ask_s"], first["ask_n_known"]) == (0.1, 30)
+    assert (first["ask_s"], first["ask_cpu_s"], first["ask_n_known"]) == (0.1, 0.05, 30)
     assert (first["rejected_per_training"], second["rejected_per_training"]) == (0, 1)
     assert (first["infeasible_share"], first["failed_share"], first["training_s"]) == (0, 0, 62)
 
@@ -73,7 +82,7 @@ def test_infeasible_and_failed_trainings_are_counted():
 
 def test_seconds_of_an_ask_are_those_that_know_fifty_trainings():
     trials = tuple(trial(k, 0.3, ask_s=0.01 * k) for k in range(80))
-    assert ask_seconds([Run("a", 0, trials)]) == (pytest.approx(0.5), 50)
+    assert ask_seconds([Run("a", 0, trials)]) == pytest.approx((0.5, 0.25, 50))
     assert ask_seconds([Run("a", 0, trials[:2])]) is None
 
 
