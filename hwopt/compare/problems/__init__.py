@@ -1,6 +1,8 @@
-"""Benchmark problems by name: formulas with a known front.
+"""Benchmark problems by name: formulas, tables of real trainings, and NAS-Bench-201 from its files.
 
     load_problem("synthetic_cnn")                 a formula
+    load_problem("digits_emulator")               fitted to real trainings, once and for all
+    load_problem("nas_bench_201", path="nb201.csv.gz", device="raspi4")
     load_problem("mine.py:problem")               a function of your own that returns a Problem
 
 Every one has budgets on costs that are known before training, and the best front that there is.
@@ -10,12 +12,24 @@ from collections.abc import Callable
 from typing import Any
 
 from hwopt.compare.problem import Problem
+from hwopt.compare.problems.nas_bench_201 import nas_bench_201
+from hwopt.compare.problems.replays import (
+    digits_emulator,
+    digits_table,
+    fashion_mnist_emulator,
+    fashion_mnist_table,
+)
 from hwopt.compare.problems.synthetic_blocks import MeasuredTraining, RevealingProblem, synthetic_blocks
 from hwopt.compare.problems.synthetic_cnn import synthetic_cnn
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "synthetic_cnn": synthetic_cnn,
     "synthetic_blocks": synthetic_blocks,
+    "digits_table": digits_table,
+    "digits_emulator": digits_emulator,
+    "fashion_mnist_table": fashion_mnist_table,
+    "fashion_mnist_emulator": fashion_mnist_emulator,
+    "nas_bench_201": nas_bench_201,
 }
 
 __all__ = ["PROBLEMS", "MeasuredTraining", "RevealingProblem", "load_problem"]
