@@ -2,6 +2,7 @@
 
     within budgets   error: SingleTaskGP      costs: known, deterministic      candidates: feasible ones only
     unaware          error, costs and how far each budget is broken: a SingleTaskGP each, constraints learned
+    both             limits on what only a training reveals: a SingleTaskGP each
 
 The acquisition function (qLogNEHVI, Daulton et al. 2021, Ament et al. 2023; qLogNEI with the error alone) is
 evaluated on the candidates of our own strategies, or on all rows of a table, in our encoding. BoTorch
@@ -31,10 +32,11 @@ from botorch.models.deterministic import GenericDeterministicModel
 from botorch.models.model import Model
 from botorch.models.transforms.input import FilterFeatures
 from gpytorch.mlls import ExactMarginalLogLikelihood
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hwopt.costs import Array, price
-from hwopt.integrations.shared import excesses, feasible_pool, outcomes
+from hwopt.integrations.shared import excesses, feasible_pool, outcome_excesses, outcomes
 from hwopt.search.strategies import Choice, Situation, register_strategy
 from hwopt.space import Config
 
@@ -63,7 +65,7 @@ def qlognehvi(situation: Situation, rng: np.random.Generator) -> Choice:
     """Maximise qLogNEHVI over candidates, feasible ones where the budgets are known."""
     pool, costs = feasible_pool(situation, rng)
     is_aware = bool(situation.budgets) or not situation.limits
-    if sum(o.is_feasible or not is_aware for o in situation.told) < N_STARTUP:
+    if np.sum(_keeps_limits(situation) | (not is_aware)) < N_STARTUP:
         return Choice(pool[int(rng.integers(len(pool)))], len(pool))
     with _deterministic(int(rng.integers(2**31))):
         acquisition = _aware(situation) if is_aware else _unaware(situation)
@@ -82,18 +84,28 @@ def _aware(situation: Situation) -> AcquisitionFunction:
     models: list[Model] = [_fitted(X, -Y[:, 0], FilterFeatures(torch.arange(d)))]
     if Y.shape[1] > 1:
         models.append(GenericDeterministicModel(lambda X: -X[..., d:], num_outputs=Y.shape[1] - 1))
-    is_feasible = torch.tensor([o.is_feasible for o in situation.told])
-    return _acquisition(situation, models, X[is_feasible], _inputs_of_pending(situation, known=True), 0)
+    revealed = outcome_excesses(situation)
+    models += [_fitted(X, column, FilterFeatures(torch.arange(d))) for column in revealed.T]
+    baseline = X[torch.from_numpy(_keeps_limits(situation))]
+    pending = _inputs_of_pending(situation, known=True)
+    return _acquisition(situation, models, baseline, pending, revealed.shape[1])
 
 
 def _unaware(situation: Situation) -> AcquisitionFunction:
     """Return the acquisition function with everything learned from what was told."""
     configs = [o.config for o in situation.told]
-    X, broken = _inputs(situation, configs, None), excesses(situation, configs)
+    X = _inputs(situation, configs, None)
+    broken = np.hstack([excesses(situation, configs), outcome_excesses(situation)])
     columns = [*-outcomes(situation).T, *broken.T]
     models: list[Model] = [_fitted(X, column, None) for column in columns]
     pending = _inputs_of_pending(situation, known=False)
     return _acquisition(situation, models, X, pending, broken.shape[1])
+
+
+def _keeps_limits(situation: Situation) -> NDArray[np.bool_]:
+    """Return which of the told configs keep the budgets on known costs, [n]."""
+    broken = excesses(situation, [o.config for o in situation.told])
+    return np.asarray(np.all(broken <= 0, axis=1))
 
 
 def _acquisition(

@@ -1,8 +1,8 @@
 """Optuna's samplers as strategies: "optuna:tpe", "optuna:nsga2", "optuna:gp".
 
 At every ask a study is made anew from what was told, what is pending and what budgets have refused, so that a
-proposal depends on nothing else. Costs are told by their logarithms, and every budget as a constraint
-(`Trial.set_constraint`, Optuna 5), known for a trial once it was trained; within the budgets:
+proposal depends on nothing else. Costs are told by their logarithms, and every budget, also of outcomes, as a
+constraint (`Trial.set_constraint`, Optuna 5), known for a trial once it was trained; within the budgets:
 
 tpe     a proposal that breaks a budget is pruned before training, with its constraints: TPE learns from
         pruned trials. Conditional hyperparameters are suggested where they are active (define by run).
@@ -16,6 +16,7 @@ TPE and NSGA-II know no tables: the nearest row stands for what they propose.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,17 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from hwopt.costs import Budget
 from hwopt.dimensions import Categorical, Dimension, Integer, Value
 from hwopt.errors import InvalidInput
-from hwopt.integrations.shared import completed, excesses, feasible_pool, first_that_fits, outcomes
+from hwopt.integrations.shared import (
+    completed,
+    excesses,
+    feasible_pool,
+    first_that_fits,
+    outcome_excesses,
+    outcomes,
+)
 from hwopt.search.strategies import Choice, Situation, register_strategy
 from hwopt.space import Config, SearchSpace
 
@@ -75,9 +84,11 @@ def gp(situation: Situation, rng: np.random.Generator) -> Choice:
     sampler: GPSampler = GPSampler(seed=_seed(rng), warn_independent_sampling=False)
     if situation.budgets or situation.candidates is not None:
         sampler = _GPSamplerOverPool(situation, rng)
+    # where candidates are known to be feasible, there is no need to learn which are
+    known = replace(situation, limits=()) if situation.budgets else situation
     with _quiet():
         study = _study(situation, sampler)
-        study.add_trials(_history(situation, is_flat=True))
+        study.add_trials(_history(known, is_flat=True))
 
         def propose(trial: Trial) -> Config:
             config = _suggest_all(situation.space, trial)
@@ -136,16 +147,17 @@ def _history(
     When a config was refused is not kept, and TPE weighs by age: they are spread evenly among the trained.
     """
     space, configs = situation.space, [o.config for o in situation.told]
+    broken = np.hstack([excesses(situation, configs), outcome_excesses(situation)])
     trained = [
         create_trial(
             state=TrialState.COMPLETE,
             values=list(values),
-            constraints=_constraints(situation, excess),
+            constraints=_constraints([*situation.limits, *situation.outcome_budgets], excess),
             system_attrs=attributes(number),
             **_parameters(space, config, is_flat),
         )
         for number, (config, values, excess) in enumerate(
-            zip(configs, outcomes(situation), excesses(situation, configs), strict=True)
+            zip(configs, outcomes(situation), broken, strict=True)
         )
     ]
     refused = _pruned(situation, [rejection.config for rejection in situation.rejected], is_flat)
@@ -159,7 +171,7 @@ def _pruned(situation: Situation, configs: Sequence[Config], is_flat: bool) -> l
     return [
         create_trial(
             state=TrialState.PRUNED,
-            constraints=_constraints(situation, excess),
+            constraints=_constraints(situation.limits, excess),
             **_parameters(situation.space, config, is_flat),
         )
         for config, excess in zip(configs, excesses(situation, configs), strict=True)
@@ -178,8 +190,8 @@ def _parameters(space: SearchSpace, config: Config, is_flat: bool) -> dict[str, 
     return {"params": dict(values), "distributions": distributions}
 
 
-def _constraints(situation: Situation, excess: Sequence[float]) -> dict[str, float]:
-    return {budget.metric: float(value) for budget, value in zip(situation.limits, excess, strict=True)}
+def _constraints(budgets: Sequence[Budget], excess: Sequence[float]) -> dict[str, float]:
+    return {budget.metric: float(value) for budget, value in zip(budgets, excess, strict=True)}
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

@@ -47,6 +47,19 @@ def excesses(situation: Situation, configs: Sequence[Config]) -> Array:
     return np.stack(columns, axis=1)
 
 
+def outcome_excesses(situation: Situation) -> Array:
+    """Return value / limit - 1 of each outcome budget for everything told, [n, n_outcome_budgets].
+
+    A training that did not reveal a metric, since it failed, counts as the worst seen of it, or as its limit.
+    """
+    columns = []
+    for budget in situation.outcome_budgets:
+        column = np.array([o.metrics.get(budget.metric, np.nan) for o in situation.told]) / budget.limit - 1
+        worst = float(np.max(column, initial=0.0, where=~np.isnan(column)))
+        columns.append(np.where(np.isnan(column), worst, column))
+    return np.stack(columns, axis=1) if columns else np.zeros((len(situation.told), 0))
+
+
 def completed(space: SearchSpace, config: Config) -> dict[str, Value]:
     """Return a value for every hyperparameter: the middle of its range where it is inactive."""
     middle = space.values_at(np.full((1, len(space)), 0.5))[0]

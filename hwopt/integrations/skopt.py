@@ -3,8 +3,9 @@
 Its optimizer is made anew at every ask from what was told. It minimises one number: with costs among the
 objectives that is an augmented Chebyshev scalarisation with new weights at each ask (ParEGO, Knowles 2006).
 The budgets are its `space_constraint`, so that it draws and proposes feasible configs only; unaware, it never
-learns of them. It knows no conditional hyperparameters, which stand in the middle of their range where they
-are inactive, and no tables: the nearest row stands for what it proposes.
+learns of them, nor in either form of limits on outcomes. It knows no conditional hyperparameters, which stand
+in the middle of their range where they are inactive, and no tables: the nearest row stands for what it
+proposes.
 """
 
 import warnings

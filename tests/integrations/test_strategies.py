@@ -184,6 +184,33 @@ def test_a_model_finds_the_best_of_a_table_sooner_than_chance(name):
     assert chosen.front()[0].values["error"] == min(errors)
 
 
+LEARNING = ("optuna:tpe", "optuna:gp", "botorch:qlognehvi")  # limits on outcomes
+
+
+@pytest.mark.parametrize("name", [peer(name) for name in LEARNING])
+@pytest.mark.parametrize("aware", [True, False])
+def test_limits_on_what_training_reveals_are_learned(name, aware):
+    space = SearchSpace([Real(0, 1, name="x"), Real(0, 1, name="y")])
+    rows = space.sample(60, np.random.default_rng(0))
+    load(name)
+
+    def choose(outcome_budgets):
+        chosen = Optimizer(
+            space, lambda configs: {"time_s": [1.0] * len(configs)}, [Budget("time_s", 2.0)], strategy=name,
+            aware=aware, outcome_budgets=outcome_budgets,
+        )  # fmt: skip
+        for config in rows[:20]:
+            chosen.tell(config, error=1 - config["x"], calibration=config["x"])
+        chosen.tell(rows[20], None, status="failed")
+        picked = []
+        for _ in range(8):
+            picked.append(chosen.ask(candidates=rows).config)
+            chosen.tell(picked[-1], error=1 - picked[-1]["x"], calibration=picked[-1]["x"])
+        return np.mean([config["x"] > 0.5 for config in picked])
+
+    assert choose([Budget("calibration", 0.5)]) < choose([])
+
+
 @pytest.mark.parametrize("name", [peer("optuna:tpe")])
 def test_what_tpe_has_selected_and_a_budget_refused_is_told(name):
     proposals = []
