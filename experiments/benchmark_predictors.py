@@ -27,6 +27,7 @@ from hwopt.network import trace
 from hwopt.network.layer import LayerGraph
 from hwopt.predict import load_device
 from hwopt.predict.accuracy import error_figures
+from hwopt.predict.block_regression import BlockRegression
 from hwopt.predict.drift import Drift
 from hwopt.predict.layer_sum import LayerSum
 from hwopt.predict.models import make_model
@@ -189,10 +190,9 @@ def _block_predictor(graphs: list[LayerGraph], values: dict[str, Array], method:
         return predicted
 
     def regression(train: Any, test: Any) -> dict[str, Array]:
-        X, classes = traced_features([graphs[i] for i in train])
-        X_test, _ = traced_features([graphs[i] for i in test], classes)
+        known, unknown = [graphs[i] for i in train], [graphs[i] for i in test]
         return {
-            metric: NetworkRegression.fit(X, y[train], metric != "power_w").predict(X_test)
+            metric: BlockRegression.fit(known, y[train], metric != "power_w").predict(unknown)
             for metric, y in values.items()
         }
 

@@ -43,7 +43,7 @@ def cross_validate(
     Returns:
         One row for each device, kind ("all" as well), metric and fold_kind (in_sample, out_of_fold), with the
         figures of `hwopt.predict.accuracy`, errors as fractions. `attrs["notes"]` says where a drift was
-        taken out.
+        taken out, and what fell back.
 
     Raises:
         InvalidInput: for fewer folds than 2, a device with fewer distinct layers than folds, or figures that
@@ -118,7 +118,10 @@ def _predict(
         limits = ceilings or estimate_ceilings(train)
         if notes is not None:
             notes.append(_drift_note(train, drift))
-    values = dict(make_model(method).fit(train, limits).predict(test).values)
+    model = make_model(method).fit(train, limits)
+    values = dict(model.predict(test).values)
+    if notes is not None:
+        notes += [f"{train['device'].iloc[0]}, {method}: {note}" for note in model.notes]
     if drift is not None:
         values["time_s"] = values["time_s"] + drift.typical_delay_s(values["time_s"])
     if "power_w" in values:

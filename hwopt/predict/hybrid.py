@@ -120,7 +120,10 @@ class Hybrid:
         groups = {str(kind): kinds == kind for kind in np.unique(kinds)}
         for name, chosen in {**groups, _OTHERS: ~is_matrix_kind(kinds)}.items():
             if chosen.sum() < MIN_ROWS:
-                self.notes.append(f"{name}: {chosen.sum()} measured rows, fewer than {MIN_ROWS}: fallback")
+                if chosen.any():
+                    self.notes.append(
+                        f"{name}: {chosen.sum()} measured rows, fewer than {MIN_ROWS}: fallback"
+                    )
                 continue
             widest = None if name.startswith("conv") else n_common
             self._times[name] = Residual.fit(X[chosen][:, :widest], residual[chosen], n_common)

@@ -60,10 +60,12 @@ class LayerSum:
     Attributes:
         constant: c, in the metric's unit.
         unseen: mean absolute relative error of each block by a fit without it, same length and noise.
+        left_out: what those fits say of their blocks, shape [m], in the metric's unit; at least 5% of each.
     """
 
     def __init__(self) -> None:
         self.unseen = float("nan")
+        self.left_out = np.empty(0)
         self.constant = 0.0
         self._shared = np.zeros(3)  # coefficients of FLOPs, bytes and calls of any layer
         self._coefficients: dict[str, Array] = {}  # class -> those of its own, beside the shared, shape [3]
@@ -93,7 +95,9 @@ class LayerSum:
         left = 1 - self.constant / y - S.sum(axis=1)
         with threadpool_limits(1):
             fits = [self._left_out(S, left, length, noise) for length, noise in product(_LENGTHS, _NOISES)]
-        self.unseen, self._length, alpha = min(fits, key=lambda fit: fit[0])
+        errors, self._length, alpha = min(fits, key=lambda fit: float(np.mean(np.abs(fit[0]))))
+        self.unseen = float(np.mean(np.abs(errors)))
+        self.left_out = y * np.maximum(1 - errors, _LEAST)
         self._weight = S.T @ alpha
         return self
 
@@ -121,12 +125,13 @@ class LayerSum:
         coefficients = self._shared + np.array(own, dtype=float).reshape(-1, 3)
         return np.asarray((layers.work * coefficients).sum(axis=1), dtype=float)
 
-    def _left_out(self, S: Array, left: Array, length: float, noise: float) -> tuple[float, float, Array]:
+    def _left_out(self, S: Array, left: Array, length: float, noise: float) -> tuple[Array, float, Array]:
+        """Return the relative error of each block by a fit without it, [m], the length, and alpha, [m]."""
         assert self._layers is not None
         C = S @ self._kernel(self._layers, self._layers, length) @ S.T
         inverse = np.linalg.inv(C + noise * np.eye(len(left)))
         alpha = inverse @ left
-        return float(np.mean(np.abs(alpha / np.diag(inverse)))), length, alpha
+        return np.asarray(alpha / np.diag(inverse)), length, alpha
 
     def _kernel(self, one: _Layers, other: _Layers, length: float) -> Array:
         A, B = ((layers.features - self._shift) / self._scale for layers in (one, other))

@@ -52,6 +52,20 @@ def test_columns_that_follow_from_others_may_be_missing():
     assert set(table["metric"]) == {"time_s"} and set(table["device"]) == {"unknown"}
 
 
+def test_a_kind_of_two_rows_falls_back_and_the_table_says_so():
+    two = ROWS.head(2).assign(kind="sigmoid")
+    table = cross_validate(pd.concat([ROWS, two]), ceilings=CEILINGS)
+    assert table.attrs["notes"] == ["law, hybrid: sigmoid: 2 measured rows, fewer than 8: fallback"]
+    assert table.set_index(["kind", "metric", "fold_kind"])["n"]["sigmoid", "time_s", "out_of_fold"] == 2
+    assert cross_validate(ROWS, ceilings=CEILINGS).attrs["notes"] == []
+
+
+def test_a_column_that_never_varies_is_no_error():
+    constant = ROWS[ROWS["kind"] == ROWS["kind"].iloc[0]].assign(batch=4, in_h=8, in_w=8, out_h=8, out_w=8)
+    for method in ("hybrid", "neuralpower", "paleo"):
+        assert np.isfinite(cross_validate(constant, method, folds=3, ceilings=CEILINGS)["mape"]).all()
+
+
 def test_what_cannot_be_validated_says_why():
     with pytest.raises(InvalidInput, match="folds = 1; cross-validation needs at least 2"):
         cross_validate(ROWS, folds=1)

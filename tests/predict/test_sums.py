@@ -7,6 +7,7 @@ from torch import nn
 
 from hwopt.errors import InvalidInput
 from hwopt.network import trace
+from hwopt.predict.block_regression import BlockRegression, outline
 from hwopt.predict.layer_sum import LayerSum
 from hwopt.predict.network_regression import (
     NetworkRegression,
@@ -68,6 +69,41 @@ def test_totals_bend_where_a_sum_does_not():
     assert np.abs(fitted.predict(NEW) / bent[60:] - 1).mean() < 0.04
 
 
+def test_what_is_left_out_is_predicted_as_by_a_fit_without_it():
+    bent = TOTALS[:60] * (1 + 0.3 * np.sin(np.arange(60)))
+    fitted = LayerSum().fit(KNOWN, bent)
+    for i in (3, 20, 41):
+        without = LayerSum().fit([*KNOWN[:i], *KNOWN[i + 1 :]], np.delete(bent, i))
+        assert fitted.left_out[i] == pytest.approx(without.predict([KNOWN[i]])[0], rel=0.1)
+    assert fitted.unseen == pytest.approx(np.abs(fitted.left_out / bent - 1).mean())
+
+
+def test_block_regression_learns_what_a_sum_cannot_hold():
+    widest = np.array([max(one.out_channels for one in graph.layers) for graph in GRAPHS])
+    together = TOTALS * (1 + 0.5 * np.log2(widest) / 7)  # the widest layer slows all others
+    by_sum = np.abs(LayerSum().fit(KNOWN, together[:60]).predict(NEW) / together[60:] - 1).mean()
+    fitted = BlockRegression.fit(KNOWN, together[:60])
+    assert np.abs(fitted.predict(NEW) / together[60:] - 1).mean() < min(0.02, by_sum)
+
+
+def test_block_regression_finds_a_power_that_does_not_add_up():
+    power = 5 + np.log(np.array([graph.flops for graph in GRAPHS]))
+    fitted = BlockRegression.fit(KNOWN, power[:60], is_additive=False)
+    assert np.abs(fitted.predict(NEW) / power[60:] - 1).mean() < 0.01
+
+
+def test_the_outline_is_what_goes_in_and_out_and_the_widest():
+    with torch.device("meta"):
+        depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
+        body = nn.Sequential(
+            nn.Conv2d(4, 8, 1, groups=2, bias=False), depthwise, nn.Conv2d(8, 6, 1, bias=False)
+        )
+    graph = trace(body, (4, 10, 10))
+    weights, moved = 4 * (16 + 72 + 48), 4 * 100 * (4 + 8 + 8 + 8 + 8 + 6)
+    found = 2 ** outline([graph])[0] - 1
+    assert found == pytest.approx([4, 6, 8, 100, 100, 3, 2, 3, graph.flops, weights, moved])
+
+
 def test_network_regression_finds_a_law_of_counts_flops_and_bytes():
     X, classes = traced_features(KNOWN)
     X_new, _ = traced_features(NEW, classes)
@@ -102,6 +138,7 @@ def test_least_squares_weigh_relative_errors_and_no_weight_is_negative():
 
 
 @pytest.mark.parametrize("fit", [lambda y: LayerSum().fit(KNOWN[: len(y)], y),
+                                 lambda y: BlockRegression.fit(KNOWN[: len(y)], y),
                                  lambda y: NetworkRegression.fit(np.ones((len(y), 2)), y)])  # fmt: skip
 def test_too_few_or_impossible_measurements_are_errors(fit):
     with pytest.raises(InvalidInput, match="7 (networks|blocks) to fit on; at least 8 are needed"):
