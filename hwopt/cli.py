@@ -9,9 +9,12 @@ import typer
 from hwopt.commands.compare import compare
 from hwopt.commands.console import fail
 from hwopt.commands.env import env
+from hwopt.commands.export import export
 from hwopt.commands.predict import predict
 from hwopt.commands.profile import profile
 from hwopt.commands.report import report
+from hwopt.commands.retarget import retarget
+from hwopt.commands.run import run
 from hwopt.commands.search import search
 from hwopt.commands.validate import validate
 from hwopt.errors import HwoptError
@@ -22,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search CNNs under hardware budgets: predict what a network costs before it is trained.",
 )
-for command in (env, profile, predict, validate, search, report, compare):
+for command in (env, profile, predict, validate, search, report, run, retarget, export, compare):
     app.command()(command)
 
 

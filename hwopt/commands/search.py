@@ -12,6 +12,7 @@ from hwopt.errors import StudyError
 
 if TYPE_CHECKING:
     from hwopt.report.progress import ProgressDisplay
+    from hwopt.study.experiment import Experiment
     from hwopt.study.search import Search
     from hwopt.study.store import Trial
 
@@ -24,28 +25,46 @@ def search(
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Trainings at a time.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the file's.")] = None,
+    executor: Annotated[str | None, typer.Option(help="Where to train: local, dask or ray.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of the cluster, such as tcp://HOST:8786.")] = None,
 ) -> None:
-    """Search for networks within budgets; the same command again goes on where it was."""
-    from hwopt.report.progress import ProgressDisplay
-    from hwopt.study.experiment import load_experiment
-    from hwopt.study.search import measure_front, open_search, retrain_front
+    """Search for networks within budgets; the same command again goes on where it was.
 
-    loaded = load_experiment(experiment)
-    changes = {"n_trials": trials, "jobs": jobs, "seed": seed}
+    EXPERIMENT may be a study.db as well: its own experiment goes on.
+    """
+    from hwopt.report.progress import ProgressDisplay
+    from hwopt.study.executors import open_executor
+    from hwopt.study.search import measure_front, measure_trained, open_search, retrain_front, run_search
+
+    loaded, folder = _load(experiment, out)
+    changes = {"n_trials": trials, "jobs": jobs, "seed": seed, "executor": executor, "address": address}
     loaded = loaded.changed(**{key: value for key, value in changes.items() if value is not None})
-    folder = out or Path("results") / experiment.stem
-    with interruptible("finished trials") as check, ProgressDisplay(console) as progress:
+    with (
+        interruptible("finished trials") as check,
+        ProgressDisplay(console) as progress,
+        open_executor(loaded.executor, loaded.jobs, loaded.address) as used,
+    ):
         opened = open_search(loaded, folder, progress)
         with opened.study:
             _print_setting(opened)
             listener = _Listener(progress, opened, loaded.n_trials, check)
-            reason = opened.study.run(loaded.n_trials, loaded.jobs, listener)
-            console.print(f"search ended: {reason}", highlight=False)
+            run_search(opened, used, listener)
+            measure_trained(opened, progress)
             retrain_front(opened, progress)
             if loaded.verify.measure:
                 measure_front(opened, progress)
     print_report(folder / "study.db", folder)
     _check_completed(folder / "study.db")
+
+
+def _load(path: Path, out: Path | None) -> "tuple[Experiment, Path]":
+    """Return the experiment of a file, or of a study, and the folder of its results."""
+    from hwopt.study.experiment import load_experiment
+    from hwopt.study.retarget import experiment_of
+
+    if path.suffix == ".db":
+        return experiment_of(path), out or path.parent
+    return load_experiment(path), out or Path("results") / path.stem
 
 
 class _Listener:
@@ -78,9 +97,8 @@ def _print_setting(search: "Search") -> None:
     from hwopt.report.prediction import validation_table
     from hwopt.report.units import format_quantity
 
-    costs = search.study.optimizer.costs
-    if isinstance(costs, HyperPower):
-        for line in costs.lines():
+    if isinstance(search.model, HyperPower):
+        for line in search.model.lines():
             console.print(line, highlight=False)
     else:
         console.print(validation_table(search.device, search.experiment.device.method))

@@ -111,6 +111,10 @@ def summary_lines(store: Store, summary: Summary) -> list[str]:
         f"trained {sum(summary.n_trained.values())}: {trained}; {summary.n_infeasible_trials} over a budget; "
         f"{summary.train_s:.0f} s of training, {summary.ask_s:.1f} s of choosing",
     ]
+    if summary.ended is not None:
+        lines.insert(0, f"search ended: {summary.ended}")
+    if summary.energy_j is not None:
+        lines.append(f"training used {format_quantity('energy_j', summary.energy_j)}, where it was measured")
     lines += [f"failed {n} times: {reason}" for reason, n in summary.failures.items()]
     if summary.hypervolume is not None:
         lines.append(f"front {len(summary.front)} networks, hypervolume {summary.hypervolume:.4f}")

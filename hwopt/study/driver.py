@@ -112,8 +112,11 @@ class Driver:
                 self._running[self._submit(active)] = active
             if not self._running:
                 return reason or self._exhausted or f"{self._options.n_trials} trials have ended"
-            for future in wait(self._running, return_when=FIRST_COMPLETED).done:
+            done = wait(self._running, return_when=FIRST_COMPLETED).done
+            while done:  # a future that nobody holds any more lets a cluster forget its result
+                future = done.pop()
                 self._take(self._running.pop(future), future)
+                del future
 
     # -- what is next
 

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any
 
-from hwopt.errors import InvalidInput
+from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+
+EXECUTORS = ("local", "dask", "ray")
 
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -70,6 +72,33 @@ class LocalWorkers(Executor):
         if self._pools[slot] is None:
             self._pools[slot] = ProcessPoolExecutor(max_workers=1, env=self._environments[slot])
         return self._pools[slot]
+
+
+def open_executor(name: str, jobs: int | None, address: str | None = None) -> Executor:
+    """Return the executor of a name: "local", "dask" or "ray".
+
+    Args:
+        name: of the executor.
+        jobs: trainings at a time; only the local one must know.
+        address: of the cluster.
+
+    Raises:
+        UnknownName: for another name.
+        InvalidInput: where the cluster does not answer, its library is not installed, or there is no address.
+    """
+    if name not in EXECUTORS:
+        raise UnknownName(f"no executor {name!r}{did_you_mean(name, EXECUTORS)}")
+    if name == "local":
+        return InProcess() if (jobs or 1) == 1 else LocalWorkers(jobs or 1)
+    if name == "ray":
+        from hwopt.integrations.ray import RayExecutor
+
+        return RayExecutor(address)
+    from hwopt.integrations.dask import DaskExecutor
+
+    if address is None:
+        raise InvalidInput("executor dask needs the address of a scheduler: --address tcp://HOST:8786")
+    return DaskExecutor(address)
 
 
 def threads_of_worker(n_workers: int) -> int:

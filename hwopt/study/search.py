@@ -5,26 +5,35 @@
 Nothing here prints; a `Progress` is told what is done, out of how much.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwopt.costs import Budget
+from hwopt.costs import Budget, CostFunction
 from hwopt.errors import HwoptError, InvalidInput
 from hwopt.network import trace_config
 from hwopt.predict.device import Device, load_device
 from hwopt.space import Config, SearchSpace
+from hwopt.study.driver import Listener
+from hwopt.study.executors import InProcess, threads_of_worker
 from hwopt.study.experiment import Experiment, SpaceFile
+from hwopt.study.feedback import TRAINING_MEMORY, Feedback, Recalibrated, TrainingMemory
 from hwopt.study.run import run_objective
 from hwopt.study.seeds import fresh_seed
 from hwopt.study.store import Trial
 from hwopt.study.study import Study
 from hwopt.train.data import Dataset
+from hwopt.train.energy import energy_used_j
 from hwopt.train.objective import TrainingObjective
 from hwopt.train.placement import check_device
+
+if TYPE_CHECKING:
+    from hwopt.device.networks import Candidate
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
 
@@ -36,8 +45,10 @@ class Search:
     experiment: Experiment
     space: SearchSpace
     device: Device
+    model: CostFunction  # of the device, without what the study adds to it
     budgets: list[Budget]
     study: Study
+    feedback: Feedback
 
     def front_trials(self) -> list[Trial]:
         """Return the trials of the front, by falling error."""
@@ -56,17 +67,15 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
     dataset = experiment.dataset().load()
     _check_shapes(space, dataset)
     device = _open_device(experiment, space, out, progress)
-    section = experiment.device
-    costs = device.cost_model(space, section.batch_size, section.method, section.dtype, section.mode)
-    budgets = experiment.resolve_budgets(space, costs)
+    model, budgets, costs, feedback = _price(experiment, space, device)
     _check_outputs(space, dataset)
     check_device(experiment.settings().device)
-    loader = SpaceFile(str((experiment.folder / experiment.space).resolve()))
+    _check_energy(experiment)
     study = Study(
         out / "study.db",
         space,
         costs,
-        TrainingObjective(loader, experiment.dataset(), experiment.settings()),
+        training_objective(experiment),
         budgets=budgets,
         objectives=experiment.objectives,
         strategy=experiment.strategy,
@@ -77,11 +86,43 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
         stopping=experiment.stopping.maker(
             experiment.settings().epochs, dataset.chance_error, experiment.objectives
         ),
+        on_told=feedback,
     )
+    search = Search(experiment, space, device, model, budgets, study, feedback)
     study.store.set_meta(experiment=experiment.stored())
     if "n_enqueued" not in study.store.meta():
         study.store.enqueue(enqueued, n_enqueued=len(enqueued))
-    return Search(experiment, space, device, budgets, study)
+    return search
+
+
+def training_objective(experiment: Experiment) -> TrainingObjective:
+    """Return what trains a config of an experiment.
+
+    Several trainings at a time share the cores of this machine; the number of threads is then fixed, since
+    the same training with another number of threads ends in other digits.
+    """
+    settings, n_jobs = experiment.settings(), experiment.jobs or 1
+    if settings.threads is None and experiment.executor == "local" and n_jobs > 1:
+        settings = replace(settings, threads=threads_of_worker(n_jobs))
+    loader = SpaceFile(str((experiment.folder / experiment.space).resolve()))
+    return TrainingObjective(loader, experiment.dataset(), settings)
+
+
+def run_search(search: Search, executor: Executor, listener: Listener | None = None) -> str:
+    """Run the study of an experiment as the experiment says, and return why it ended."""
+    experiment = search.experiment
+    if experiment.verify.trained and isinstance(executor, InProcess):
+        search.feedback.measure = partial(_measure_one, search)
+    return search.study.run(
+        experiment.n_trials,
+        experiment.jobs,
+        listener,
+        executor=executor,
+        stop=experiment.stop.limits(),
+        retries=experiment.retries,
+        slice_epochs=experiment.slice_epochs,
+        keep_weights=experiment.keep_weights,
+    )
 
 
 def retrain_front(search: Search, progress: Progress) -> None:
@@ -100,22 +141,70 @@ def retrain_front(search: Search, progress: Progress) -> None:
 
 def measure_front(search: Search, progress: Progress) -> None:
     """Measure the networks of the front on this machine, and write the costs beside the predicted ones."""
-    from hwopt.device.measure import measure_networks
-    from hwopt.device.networks import Candidate
+    _measure(search, search.front_trials(), progress)
 
-    build, shape = search.space.build, search.space.input_shape
-    assert build is not None and shape is not None
+
+def measure_trained(search: Search, progress: Progress) -> None:
+    """Measure all trained networks, where the experiment wants it, that were not measured in the search."""
+    if search.experiment.verify.trained:
+        _measure(search, [t for t in search.study.trials() if t.status == "complete"], progress)
+
+
+def _measure(search: Search, trials: Sequence[Trial], progress: Progress) -> None:
+    from hwopt.device.measure import measure_networks
+
     done = search.study.store.checks("measured")
-    trials = [trial for trial in search.front_trials() if trial.number not in done]
-    batch = search.experiment.device.batch_size
-    candidates = [
-        Candidate(f"trial-{trial.number}", "study", "test", (batch, *shape), partial(build, trial.config))
-        for trial in trials
-    ]
+    trials = [trial for trial in trials if trial.number not in done]
+    candidates = [_candidate(search, trial) for trial in trials]
     section = search.experiment.device
     rows = measure_networks(candidates, progress, section.measure or "cpu", section.on_busy)
     for trial, row in zip(trials, rows, strict=True):
         search.study.store.add_check(trial.number, "measured", 0, row)
+
+
+def _measure_one(search: Search, trial: Trial) -> dict[str, Any]:
+    from hwopt.device.measure import measure_networks
+
+    section = search.experiment.device
+    return measure_networks([_candidate(search, trial)], None, section.measure or "cpu", section.on_busy)[0]
+
+
+def _candidate(search: Search, trial: Trial) -> "Candidate":
+    """Return the network of a trial as what is measured."""
+    from hwopt.device.networks import Candidate
+
+    build, shape = search.space.build, search.space.input_shape
+    assert build is not None and shape is not None
+    batch = search.experiment.device.batch_size
+    return Candidate(f"trial-{trial.number}", "study", "test", (batch, *shape), partial(build, trial.config))
+
+
+def _price(
+    experiment: Experiment, space: SearchSpace, device: Device
+) -> tuple[CostFunction, list[Budget], CostFunction, Feedback]:
+    """Return the device's model, the budgets, the study's costs, and what these learn while it runs."""
+    section = experiment.device
+    model: CostFunction = device.cost_model(
+        space, section.batch_size, section.method, section.dtype, section.mode
+    )
+    costs, memory, recalibrated = model, None, None
+    if experiment.verify.trained:
+        costs = recalibrated = Recalibrated(costs)
+    if TRAINING_MEMORY in experiment.budgets:
+        costs = memory = TrainingMemory(costs, space, experiment.settings())
+    budgets = experiment.resolve_budgets(space, costs)
+    return model, budgets, costs, Feedback(recalibrated, memory)
+
+
+def _check_energy(experiment: Experiment) -> None:
+    """Refuse a limit on energy that nothing here measures."""
+    if experiment.stop.training_energy_j is None or experiment.executor != "local":
+        return
+    if energy_used_j(check_device(experiment.settings().device)) is None:
+        raise InvalidInput(
+            "stop.training_energy_j: no energy counter of this device can be read (see hwopt env); "
+            "use wall_s instead"
+        )
 
 
 def _open_device(experiment: Experiment, space: SearchSpace, out: Path, progress: Progress) -> Device:

@@ -59,6 +59,8 @@ class Study:
             content.
         stopping: a rule that ends trainings early, or a function that makes it from `reference=`; None lets
             all of them finish.
+        on_told: called with the study and every trial that is told, in order, those of earlier processes
+            included; see `hwopt.study.feedback`.
 
     Raises:
         StudyError: where the file belongs to another experiment, or cannot be used.
@@ -78,8 +80,9 @@ class Study:
         seed: int = 0,
         description: Mapping[str, Any] | None = None,
         stopping: StoppingRule | RuleMaker | None = None,
+        on_told: Callable[["Study", Trial], None] | None = None,
     ) -> None:
-        self.objective, self._given_stopping = objective, stopping
+        self.objective, self._given_stopping, self._on_told = objective, stopping, on_told
         self.stopping: StoppingRule | None = None  # made when the study runs
         self.is_resumable = isinstance(objective, ResumableObjective)
         self.optimizer = Optimizer(space, costs, budgets, objectives, strategy, aware, reference, seed)
@@ -227,6 +230,8 @@ class Study:
         self.note(trial)
         self.front_now.add(trial)
         self.ended[trial.number] = trial
+        if self._on_told is not None:
+            self._on_told(self, trial)
 
     # -- opening
 
@@ -248,6 +253,7 @@ class Study:
                 versions=versions(),
             )
         self.n_begun = len(trials)
+        self.measured = {number: found[0] for number, found in self.store.checks("measured").items()}
         self._check_costs(trials)
         if trials:
             self.optimizer.costs([trial.config for trial in trials])  # at once: a cost model remembers them

@@ -1,0 +1,20 @@
+"""`hwopt export`: a trained network to take away."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwopt.commands.console import console
+
+
+def export(
+    study: Annotated[Path, typer.Argument(help="A study.db.")],
+    trial: Annotated[int, typer.Option(min=0, help="Number of the trial.")],
+    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+) -> None:
+    """Write weights, config and card of a trial."""
+    from hwopt.study.export import export_trial
+
+    written = export_trial(study, trial, out)
+    console.print(f"written to {out}: {', '.join(path.name for path in written)}", highlight=False)

@@ -1,0 +1,30 @@
+"""`hwopt retarget`: a study's front on another device, without a single training."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwopt.commands.console import console
+from hwopt.commands.report import print_report
+
+
+def retarget(
+    study: Annotated[Path, typer.Argument(help="A study.db.")],
+    device: Annotated[str, typer.Option(help="The other device: a shipped profile, or a profile folder.")],
+    budget: Annotated[
+        list[str] | None, typer.Option(help="METRIC=LIMIT, in place of the study's; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the new study.")] = None,
+) -> None:
+    """Price a study's networks for another device and redraw the front; a search can go on from there."""
+    from hwopt.report.progress import ProgressDisplay
+    from hwopt.study.retarget import parse_budgets
+    from hwopt.study.retarget import retarget as write_retargeted
+
+    folder = out or study.parent / f"on-{Path(device).name}"
+    with ProgressDisplay(console) as progress:
+        n_trials = write_retargeted(study, folder, device, parse_budgets(budget or []), progress)
+    console.print(f"{n_trials} trainings of {study}, priced for {device}", highlight=False)
+    print_report(folder / "study.db", folder)
+    console.print(f"to go on: hwopt search {folder / 'study.db'} --trials {n_trials + 10}", highlight=False)

@@ -1,0 +1,32 @@
+"""`hwopt run`: one trial of a study again, alone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwopt.commands.console import console
+
+
+def run(
+    study: Annotated[Path, typer.Argument(help="A study.db.")],
+    trial: Annotated[int, typer.Option(min=0, help="Number of the trial.")],
+    keep: Annotated[
+        bool, typer.Option(help="Keep the weights beside the study if the errors are equal.")
+    ] = False,
+) -> None:
+    """Train a trial again with its seed and say whether its errors come out the same; exit code 1 if not."""
+    from hwopt.report.progress import ProgressDisplay
+    from hwopt.study.export import run_again
+
+    with ProgressDisplay(console) as progress:
+        rerun = run_again(study, trial, keep, lambda done, n: progress("training", done, n, f"trial {trial}"))
+    if rerun.reason is not None:
+        console.print(f"failed after {len(rerun.now)} epochs: {rerun.reason}", highlight=False)
+    epoch = rerun.first_difference
+    if epoch is None:
+        console.print(f"the errors of all {len(rerun.now)} epochs are equal", highlight=False)
+        return
+    then, now = (curve[epoch - 1] if epoch <= len(curve) else None for curve in (rerun.then, rerun.now))
+    console.print(f"the errors differ from epoch {epoch}: {then} in the study, {now} now", highlight=False)
+    raise typer.Exit(1)

@@ -1,0 +1,91 @@
+"""Train on a Dask cluster: `DaskExecutor("tcp://scheduler:8786")` is a `concurrent.futures.Executor`.
+
+The workers need hwopt, the search space's file at the same path, and the data. A GPU a worker is what
+dask-cuda's workers have, or one worker started for each value of `CUDA_VISIBLE_DEVICES`.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from hwopt.errors import InvalidInput
+
+_CONNECT_S = 10.0
+
+
+class DaskExecutor(Executor):
+    """The workers of a Dask cluster.
+
+    A task whose worker dies is not started again behind the study's back: it is the study that counts the
+    attempts of a trial. For that the scheduler's `allowed-failures` is 0 until the executor is shut down.
+
+    Args:
+        cluster: address of the scheduler, such as "tcp://10.0.0.1:8786", or a cluster of `distributed`.
+        threads: of one training; None leaves them as the worker has them.
+
+    Raises:
+        InvalidInput: where Dask is not installed, or no scheduler answers.
+    """
+
+    def __init__(self, cluster: Any, threads: int | None = None) -> None:
+        try:
+            import distributed
+        except ModuleNotFoundError as error:
+            raise InvalidInput(f"executor dask needs {error.name}: pip install 'hwopt[dask]'") from None
+        try:
+            module: Any = distributed  # its functions are untyped
+            self._client = module.Client(cluster, timeout=_CONNECT_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise InvalidInput(
+                f"no Dask scheduler answers at {cluster!r}: {error}; give its address, tcp://HOST:8786"
+            ) from None
+        self._threads = threads
+        self._allowed_before = self._allow_failures(0)
+        self._executor = self._client.get_executor(pure=False)
+
+    @property
+    def n_workers(self) -> int:
+        """Number of trainings that the cluster takes at a time: one a worker."""
+        return max(1, len(self._client.nthreads()))
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function on a worker."""
+        future: Future[Any] = self._executor.submit(capped, self._threads, function, *args, **kwargs)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let go of the cluster; its workers stay."""
+        self._allow_failures(self._allowed_before)
+        self._executor.shutdown(wait=False)
+        self._client.close()
+
+    def _allow_failures(self, n: int | None) -> int | None:
+        """Set how often the scheduler starts a task again whose worker died, and return what it was.
+
+        None where this client may not run functions on the scheduler: then its own number stays.
+        """
+        if n is None:
+            return None
+        try:
+            return int(self._client.run_on_scheduler(_set_allowed_failures, n=n))
+        except (ValueError, RuntimeError, OSError):
+            return None
+
+
+def capped(threads: int | None, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function with a number of threads for numerical libraries; None leaves them as they are.
+
+    What a training raises comes back as a result, so an exception can only be the worker's own.
+    """
+    if threads is None:
+        return function(*args, **kwargs)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(threads):
+        return function(*args, **kwargs)
+
+
+def _set_allowed_failures(n: int, dask_scheduler: Any = None) -> int:
+    before = int(dask_scheduler.allowed_failures)
+    dask_scheduler.allowed_failures = n
+    return before

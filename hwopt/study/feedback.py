@@ -1,0 +1,142 @@
+"""What a study learns about costs while it runs: measured networks, and trainings that ran out of memory.
+
+    trial told --> measured on this machine --> ln(measured / predicted) joins the calibration errors
+               --> out of memory -------------> its estimate is more than the machine has
+
+Point predictions stay as they are, so a study that is opened again prices its trials as it did; the bounds
+move. What is learned is in the store, and is learned again in the same order when the study is opened.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwopt.costs import CostFunction, Costs, price
+from hwopt.errors import HwoptError
+from hwopt.space import SearchSpace
+from hwopt.study.store import Trial
+from hwopt.train.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from hwopt.study.study import Study
+
+TRAINING_MEMORY = "training_memory_bytes"
+
+_STATES = {"sgd": 1, "adam": 2, "adamw": 2}  # numbers that an optimizer keeps for each parameter
+
+
+class Recalibrated:
+    """A cost function whose calibration errors are joined by those of networks measured since."""
+
+    def __init__(self, costs: CostFunction) -> None:
+        self.costs = costs
+        self._errors: dict[str, list[float]] = {}
+
+    def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
+        """Price configs."""
+        priced = price(self.costs, configs)
+        residuals = {
+            metric: np.concatenate([known, self._errors.get(metric, [])])
+            for metric, known in priced.residuals.items()
+        }
+        return Costs(dict(priced), residuals, priced.reasons, priced.widening)
+
+    def add(self, predicted: Mapping[str, float], measured: Mapping[str, Any]) -> None:
+        """Take what a network was predicted and measured at, SI units; a metric that is None is left out."""
+        for metric, value in predicted.items():
+            found = measured.get(metric)
+            if found is not None and found > 0 and value > 0:
+                self._errors.setdefault(metric, []).append(float(np.log(found / value)))
+
+
+class TrainingMemory:
+    """Adds to a cost function what a training step takes of the machine that trains.
+
+    The metric is `training_memory_bytes`: parameters, gradients, buffers, activations and the optimizer's
+    state; no kernels' own work, so it is an estimate from below. A config at or above one that ran out of
+    memory cannot be priced any more, so no strategy proposes it.
+    """
+
+    def __init__(self, costs: CostFunction, space: SearchSpace, settings: TrainingSettings) -> None:
+        self._costs, self._space, self._settings = costs, space, settings
+        self._known: dict[Any, float] = {}
+        self.usable_bytes = np.inf
+
+    def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
+        """Price configs."""
+        priced = price(self._costs, configs)
+        estimates = np.array([self.estimate(config) for config in configs])
+        is_too_large = estimates >= self.usable_bytes
+        reason = f"a training of {self.usable_bytes:.4g} bytes ran out of memory"
+        reasons = [
+            reason if large else known for large, known in zip(is_too_large, priced.reasons, strict=True)
+        ]
+        values = dict(priced) | {TRAINING_MEMORY: np.where(is_too_large, np.nan, estimates)}
+        return Costs(values, priced.residuals, reasons, priced.widening)
+
+    def estimate(self, config: Mapping[str, Any]) -> float:
+        """Return the bytes that a training step of a config takes at least; NaN where it cannot be told."""
+        settings = self._settings.with_config(config)
+        key = (self._space.structural_key(config), settings.batch_size, settings.optimizer)
+        if key not in self._known:
+            self._known[key] = self._estimated(config, settings)
+        return self._known[key]
+
+    def learn(self, config: Mapping[str, Any]) -> None:
+        """Take note that a training of this config ran out of memory."""
+        estimate = self.estimate(config)
+        if np.isfinite(estimate):
+            self.usable_bytes = min(self.usable_bytes, estimate)
+
+    def _estimated(self, config: Mapping[str, Any], settings: TrainingSettings) -> float:
+        from hwopt.network import trace_config, training_memory_bytes
+
+        build, shape = self._space.build, self._space.input_shape
+        if build is None or shape is None:
+            return float("nan")
+        try:
+            trace_config(
+                self._space, config
+            )  # says what is wrong with a network before it is trained on meta
+            module = build(dict(config))
+            step = training_memory_bytes(module, shape, settings.batch_size)
+        except HwoptError:
+            return float("nan")
+        weights = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+        return float(step + _STATES[settings.optimizer] * weights)
+
+
+class Feedback:
+    """Called with every trial that is told, in order: when it ends, and when its study is opened again.
+
+    Args:
+        recalibrated: takes the measured networks; None where nothing is measured.
+        memory: takes trainings that ran out of memory; None where there is no budget on it.
+        measure: measures the network of a trial on this machine; None where others use it meanwhile.
+    """
+
+    def __init__(
+        self,
+        recalibrated: Recalibrated | None = None,
+        memory: TrainingMemory | None = None,
+        measure: Callable[[Trial], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.recalibrated, self._memory, self.measure = recalibrated, memory, measure
+
+    def __call__(self, study: "Study", trial: Trial) -> None:
+        """Learn from a trial; the feasible region is surveyed anew where anything was learned."""
+        if self._memory is not None and "out of memory" in (trial.reason or ""):
+            self._memory.learn(trial.config)
+            study.optimizer.__dict__.pop("region", None)
+        if self.recalibrated is not None and trial.status == "complete":
+            self._take_measured(study, trial, self.recalibrated)
+
+    def _take_measured(self, study: "Study", trial: Trial, recalibrated: Recalibrated) -> None:
+        found = study.measured.get(trial.number)
+        if found is None and self.measure is not None:
+            found = dict(self.measure(trial))
+            study.store.add_check(trial.number, "measured", 0, found)
+        if found is not None:
+            recalibrated.add(trial.costs, found)
+            study.optimizer.__dict__.pop("region", None)

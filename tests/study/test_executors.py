@@ -1,0 +1,128 @@
+"""Studies on workers: local processes, a Dask cluster, a Ray runtime; workers that die."""
+
+import logging
+import os
+import warnings
+
+import pytest
+
+from hwopt import InvalidInput, Study
+from hwopt.study.executors import LocalWorkers, worker_environment
+from tests.search.problem import costs, make_space
+from tests.study.slices import N_EPOCHS, Sliced
+
+
+@pytest.fixture(scope="module", params=["local", "dask", "ray"])
+def executor(request):
+    """Two workers on this machine, of every kind that is installed."""
+    if request.param == "local":
+        with LocalWorkers(2) as workers:
+            yield workers
+    else:
+        yield from {"dask": dask_workers, "ray": ray_workers}[request.param]()
+
+
+def dask_workers():
+    distributed = pytest.importorskip("distributed", reason="needs hwopt[dask]")
+    from hwopt.integrations.dask import DaskExecutor
+
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+    )  # fmt: skip
+    with cluster, DaskExecutor(cluster.scheduler_address) as workers:
+        yield workers
+
+
+def ray_workers():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray warns of its own future defaults on import and on start
+        ray = pytest.importorskip("ray", reason="needs hwopt[ray]")
+        from hwopt.integrations.ray import RayExecutor
+
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    try:
+        with RayExecutor() as workers:
+            yield workers
+    finally:
+        ray.shutdown()
+
+
+def open_study(path, objective):
+    return Study(path, make_space(), costs, objective, seed=1)
+
+
+def enqueue(study, *pools):
+    for width, pool in enumerate(pools, start=8):
+        study.enqueue({"depth": 1, "width": width, "pool": pool, "learning_rate": 0.1})
+
+
+def test_a_worker_killed_mid_trial_costs_one_attempt_of_that_trial_and_no_finished_epoch(tmp_path, executor):
+    objective = Sliced(tmp_path, dies_at=3)
+    with open_study(tmp_path / "study.db", objective) as study:
+        enqueue(study, "max", "avg", "max", "none")
+        assert study.run(4, executor=executor) == "4 trials have ended"
+        trials = study.trials()
+    assert [trial.status for trial in trials] == ["complete"] * 4
+    assert [trial.attempts for trial in trials] == [0, 1, 0, 0]
+    for trial in trials:
+        run = objective.epochs_run(trial.seed)
+        # Dask computes a result again that the worker which died had not handed over yet
+        assert set(run) == {1, 2, 3, 4} and len(run) <= 5 and len(trial.curve) == N_EPOCHS
+        assert (trial.train_s, trial.energy_j) == (2.0, 8.0)
+
+
+def test_a_trial_that_kills_every_worker_is_failed_with_its_reason_after_its_retries(tmp_path, executor):
+    with open_study(tmp_path / "study.db", Sliced(tmp_path, dies_at=2, n_deaths=9)) as study:
+        enqueue(study, "avg", "max", "max")
+        study.run(3, executor=executor, retries=1)
+        first, *others = study.trials()
+        assert first.status == "failed" and first.reason.startswith("its worker process died twice: ")
+        assert first.attempts == 2 and len(first.curve) == 1
+        assert [trial.status for trial in others] == ["complete", "complete"]
+        study.objective.dies_at = 0  # the next ones are trained in this process
+        study.run(6)
+        configs = [make_space().key(trial.config) for trial in study.trials()]
+    assert len(set(configs)) == 6  # it is not proposed again
+
+
+def test_as_many_trials_run_at_a_time_as_the_executor_has_workers(tmp_path, executor):
+    running, most = set(), []
+
+    def listener(event, trial):
+        (running.discard if event == "end" else running.add)(trial.number)
+        most.append(len(running))
+
+    with open_study(tmp_path / "study.db", Sliced(tmp_path)) as study:
+        study.run(5, executor=executor, listener=listener)
+    assert max(most) == executor.n_workers == 2
+
+
+def environment(names):
+    return {name: os.environ.get(name) for name in names}
+
+
+def test_local_workers_share_cores_and_gpus():
+    names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+    with LocalWorkers(2, gpus=["3", "5"]) as workers:
+        futures = [workers.submit(environment, names) for _ in range(2)]
+        found = [future.result() for future in futures]
+    assert {one["CUDA_VISIBLE_DEVICES"] for one in found} == {"3", "5"}
+    assert all(int(one["OMP_NUM_THREADS"]) >= 1 for one in found)
+    assert "CUDA_VISIBLE_DEVICES" not in worker_environment(0, 2, ["0"])  # one GPU is everyone's
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, True])
+def test_a_number_of_workers_that_cannot_be_is_an_error(n):
+    with pytest.raises(InvalidInput, match="n_workers = .* must be a positive whole number"):
+        LocalWorkers(n)
+
+
+@pytest.mark.filterwarnings("ignore::Warning")  # distributed's own, of a connection that it gives up
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
+    pytest.importorskip("distributed", reason="needs hwopt[dask]")
+    from hwopt.integrations import dask
+
+    monkeypatch.setattr(dask, "_CONNECT_S", 0.2)
+    with pytest.raises(InvalidInput, match="no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        dask.DaskExecutor("tcp://127.0.0.1:9")
