@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 
 _N_DRAWS = 512
 _CHECKPOINT_RATIO = 1.26  # of epochs; every epoch up to the sixth, ten a decade after
-_SMALLEST = 1e-9  # half of it stands for an error of 0 where no curve shows a larger one
+_N_STEPS, _SMALLEST, _LARGEST_OFFSET = 10, 1e-9, 0.02  # of what is added to errors before the logarithm
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ class Extrapolation:
     draws: Array
 
     @property
-    def mean(self) -> float:
-        """Expected final error."""
-        return float(np.mean(self.draws))
+    def median(self) -> float:
+        """The final error that is as likely too high as too low; the mean hangs on the long upper tail."""
+        return self.quantile(0.5)
 
     @property
     def std(self) -> float:
-        """Its standard deviation."""
-        return float(np.std(self.draws))
+        """Standard deviation of a normal with the same central 68%."""
+        return float(np.diff(np.quantile(self.draws, [0.1587, 0.8413]))[0]) / 2
 
     def probability_below(self, error: float) -> float:
         """Probability that the final error is smaller than this one."""
@@ -131,19 +131,29 @@ def extrapolate(
     epochs = np.array(sorted({*checkpoints(n_epochs), k}))
     curves = [np.asarray(curve[:n_epochs], dtype=float) for curve in (errors, *others)]
     values = np.concatenate(curves)
-    floor = 0.5 * float(np.min(values, where=values > 0, initial=np.max(values))) or _SMALLEST
-    Y = _log_errors_at(epochs, curves, floor)  # [1 + n, m]
+    offset = _offset(values)
+    Y = _log_errors_at(epochs, curves, offset)  # [1 + n, m]
     k = int(np.searchsorted(epochs, k))
     ends = _draw_ends(Y[0, : k + 1] - Y[0, k], Y[1:] - Y[0, k], np.log(epochs), prior or Prior())
-    return Extrapolation(np.minimum(np.exp(ends + Y[0, k]), np.max(values)))
+    return Extrapolation(np.clip(np.exp(ends + Y[0, k]) - offset, 0, np.max(values)))
 
 
-def _log_errors_at(epochs: NDArray[np.intp], curves: Sequence[Array], floor: float) -> Array:
+def _offset(values: Array) -> float:
+    """Return what is added to errors [n] before the logarithm, a few of the steps in which they move.
+
+    A share of n images moves in steps of 1 / n, with a noise of sqrt(error / n): its logarithm alone would
+    be the noisier the smaller the error is, and minus infinity at 0.
+    """
+    steps = np.diff(np.unique(np.append(values, 0.0)))
+    return float(np.clip(_N_STEPS * np.min(steps, initial=np.inf), _SMALLEST, _LARGEST_OFFSET))
+
+
+def _log_errors_at(epochs: NDArray[np.intp], curves: Sequence[Array], offset: float) -> Array:
     """Return the log errors of curves at these epochs, [n, m], NaN where a curve has not come so far."""
     Y = np.full((len(curves), epochs[-1]), np.nan)
     for row, curve in zip(Y, curves, strict=True):
         row[: len(curve)] = curve
-    return np.asarray(np.log(np.maximum(Y[:, epochs - 1], floor)))
+    return np.asarray(np.log(Y[:, epochs - 1] + offset))
 
 
 def _draw_ends(y: Array, Y: Array, log_epochs: Array, prior: Prior) -> Array:

@@ -58,7 +58,7 @@ def is_judged(trial: Curve, min_epochs: int, n_epochs: int) -> bool:
 def stop(reason: str, trial: Curve, others: Sequence[Curve], n_epochs: int) -> Verdict:
     """Return the verdict to stop, with the final error that is to be expected."""
     final = extrapolate(trial.errors, usable(others), n_epochs)
-    return Verdict(reason, final.mean, final.std)
+    return Verdict(reason, final.median, final.std)
 
 
 def usable(others: Sequence[Curve]) -> list[tuple[float, ...]]:

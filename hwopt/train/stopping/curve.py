@@ -38,7 +38,7 @@ class Curve:
 class Verdict:
     """Go on where `reason` is None.
 
-    The final error is extrapolated, with its standard deviation, where a rule can.
+    The final error is extrapolated, a median, with its standard deviation, where a rule can.
     """
 
     reason: str | None = None

@@ -51,15 +51,15 @@ class FrontRule:
             return Verdict()
         final = extrapolate(trial.errors, usable(others), n_epochs)
         if sum(other.is_feasible for other in complete(others)) < self.min_complete:
-            return Verdict(None, final.mean, final.std)
+            return Verdict(None, final.median, final.std)
         target = error_to_beat(trial, others, self.setting)
         chance = final.probability_below(target)
         if chance >= self.risk:
-            return Verdict(None, final.mean, final.std)
+            return Verdict(None, final.median, final.std)
         reason = (
             f"epoch {len(trial.errors)}: the final error is below {target:.4g} with probability {chance:.3f}"
         )
-        return Verdict(reason, final.mean, final.std)
+        return Verdict(reason, final.median, final.std)
 
 
 def error_to_beat(trial: Curve, others: Sequence[Curve], setting: Setting) -> float:

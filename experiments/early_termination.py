@@ -1,0 +1,266 @@
+"""How much of the training early termination saves: epochs and seconds to the hypervolume of full training.
+
+    python experiments/early_termination.py [--problems fashion_mnist digits mnist_like] [--seeds 10]
+
+For each problem and seed: 60 full trainings chosen by known-cost EHVI give a hypervolume and its price. Then
+the same search, from the same seed, with each rule, until it has that hypervolume; it may take as many epochs
+as full training did, and 150 trainings. A stopped training is told as its rule extrapolates it. Trainings are
+replayed, so what a stopped one would have ended at is known: those that would have been on the run's final
+front are counted.
+
+Rows are appended when they are there, so the same command goes on where it was killed. It writes runs.csv (a
+row a run), trajectories.csv (where the hypervolume rose), stopped.csv (a row a stopped training), summary.csv
+and speed.csv.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "experiments"))
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import numpy as np
+import pandas as pd
+from early_termination_problems import PROBLEMS
+from scipy.stats import beta
+
+from hwopt import Optimizer
+from hwopt.compare.problem import Problem, Training
+from hwopt.device.rows import RowFile
+from hwopt.errors import Infeasible
+from hwopt.search.pareto import nondominated
+from hwopt.train.stopping import Curve, StoppingRule, Verdict, make_stopping_rule
+
+N_FULL, N_MOST = 60, 150  # trainings
+RULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "full": ("none", {}),
+    "asha": ("asha", {}),
+    "median": ("median", {}),
+    "front 0.05": ("front", {"risk": 0.05}),
+    "front 0.1": ("front", {"risk": 0.1}),
+    "front 0.2": ("front", {"risk": 0.2}),
+}
+KEY = ("problem", "rule", "seed")
+RUN_COLUMNS = (*KEY, "trainings", "complete", "failed", "stopped", "on_front", "epochs", "seconds",
+               "hypervolume", "reached")  # fmt: skip
+STEP_COLUMNS = (*KEY, "training", "epochs", "seconds", "hypervolume")
+STOPPED_COLUMNS = (*KEY, "training", "epoch", "expected", "std", "error", "on_front")
+Row = dict[str, Any]
+
+
+@dataclass
+class Run:
+    """One search: its curves as the rule sees them, where the hypervolume rose, what was stopped."""
+
+    curves: list[Curve] = field(default_factory=list)
+    steps: list[Row] = field(default_factory=list)
+    stopped: list[tuple[int, Curve, Training, Verdict]] = field(default_factory=list)
+    epochs: int = 0
+    seconds: float = 0.0
+    hypervolume: float = 0.0
+
+
+def search(
+    problem: Problem, rule: StoppingRule, seed: int, n_most: int, epochs: float, target: float
+) -> tuple[Run, Optimizer]:
+    """Train one config after the other until there are so many, or so many epochs, or the hypervolume."""
+    optimizer = Optimizer(
+        problem.space,
+        problem.costs,
+        problem.budgets,
+        problem.objectives,
+        reference=problem.reference,
+        seed=seed,
+    )
+    run = Run()
+    while len(run.curves) < n_most and run.epochs < epochs and run.hypervolume < target - 1e-9:
+        try:
+            proposal = optimizer.ask(candidates=problem.candidates)
+        except Infeasible:
+            break  # every candidate has been tried
+        training = problem.train(proposal.config, seed)
+        curve, verdict = trained(training, proposal.costs, rule, run.curves)
+        n = len(curve.errors)
+        run.epochs += max(n, 1)
+        run.seconds += sum(training.seconds[:n])
+        told(optimizer, proposal.config, curve, verdict)
+        run.curves.append(curve)
+        if curve.status == "stopped":
+            run.stopped.append((len(run.curves), curve, training, verdict))
+        note(run, optimizer.hypervolume())
+    return run, optimizer
+
+
+def trained(
+    training: Training, costs: dict[str, float], rule: StoppingRule, others: Sequence[Curve]
+) -> tuple[Curve, Verdict]:
+    """Replay a training epoch by epoch until the rule stops it."""
+    for k in range(1, len(training.errors)):
+        verdict = rule.judge(Curve(training.errors[:k], "running", costs), others)
+        if verdict.reason:
+            return Curve(training.errors[:k], "stopped", costs), verdict
+    status = "failed" if training.failure else "complete"
+    return Curve(training.errors, status, costs), Verdict()
+
+
+def told(optimizer: Optimizer, config: Any, curve: Curve, verdict: Verdict) -> None:
+    """Tell the optimizer a training as what it is."""
+    if curve.status == "failed":
+        optimizer.tell(config, None, status="failed")
+    elif curve.status == "complete":
+        optimizer.tell(config, error=curve.errors[-1], curve=curve.errors)
+    else:
+        expected, std = verdict.final_error, verdict.final_error_std
+        optimizer.tell(config, error=expected, status="stopped", curve=curve.errors, error_std=std)
+
+
+def note(run: Run, hypervolume: float) -> None:
+    """Write down where the hypervolume rose."""
+    if hypervolume > run.hypervolume:
+        run.hypervolume = hypervolume
+        run.steps.append({"training": len(run.curves), "epochs": run.epochs, "seconds": run.seconds,
+                          "hypervolume": hypervolume})  # fmt: skip
+
+
+def stopped_rows(run: Run, problem: Problem) -> Iterator[Row]:
+    """Let each stopped training finish: would it be on the final front, beside the complete trainings?"""
+    final = [point(c.costs, c.errors[-1], problem) for c in run.curves if c.status == "complete"]
+    for number, curve, training, verdict in run.stopped:
+        row = {"training": number, "epoch": len(curve.errors), "expected": verdict.final_error,
+               "std": verdict.final_error_std, "on_front": 0}  # fmt: skip
+        if training.failure is None:
+            row["error"] = training.errors[-1]
+            points = np.array([*final, point(curve.costs, training.errors[-1], problem)])
+            is_inside = training.errors[-1] < problem.reference["error"]
+            row["on_front"] = int(is_inside and nondominated(points)[-1])
+        yield row
+
+
+def point(costs: Any, error: float, problem: Problem) -> list[float]:
+    """Return a training's objectives."""
+    return [error, *[costs[name] for name in problem.objectives[1:]]]
+
+
+def measure(problem: Problem, seeds: int, out: Path) -> None:
+    """Run every seed with full training and then with each rule, less what is in runs.csv already."""
+    path = out / "runs.csv"
+    runs = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(RUN_COLUMNS))
+    done = {key: row for key, row in zip(runs[list(KEY)].itertuples(index=False, name=None),
+                                         runs.to_dict("records"), strict=True)}  # fmt: skip
+    for seed in range(seeds):
+        for label, (name, options) in RULES.items():
+            key = (problem.name, label, seed)
+            if key not in done:
+                full = done.get((problem.name, "full", seed))
+                done[key] = one_run(problem, label, make(name, problem, options), seed, full, out)
+                print(*key, *(done[key][c] for c in RUN_COLUMNS[3:]), flush=True)
+
+
+def make(name: str, problem: Problem, options: Row) -> StoppingRule:
+    """Return a rule for a problem; all have ten classes."""
+    return make_stopping_rule(
+        name, n_epochs=problem.n_epochs, chance_error=0.9, objectives=problem.objectives,
+        reference=problem.reference, **options,
+    )  # fmt: skip
+
+
+def one_run(problem: Problem, label: str, rule: StoppingRule, seed: int, full: Row | None, out: Path) -> Row:
+    """Search once, append what came of it to the files, and return its row of runs.csv."""
+    target = full["hypervolume"] if full else np.inf
+    limits = (N_MOST, full["epochs"], target) if full else (N_FULL, np.inf, np.inf)
+    run, _ = search(problem, rule, seed, *limits)
+    key = dict(zip(KEY, (problem.name, label, seed), strict=True))
+    stopped = [{**key, **row} for row in stopped_rows(run, problem)]
+    count = [c.status for c in run.curves].count
+    row = {**key, "trainings": len(run.curves), "complete": count("complete"), "failed": count("failed"),
+           "stopped": len(stopped), "on_front": sum(row["on_front"] for row in stopped),
+           "epochs": run.epochs, "seconds": run.seconds, "hypervolume": run.hypervolume,
+           "reached": int(full is None or run.hypervolume >= target - 1e-9)}  # fmt: skip
+    for name, columns, rows in (
+        ("trajectories.csv", STEP_COLUMNS, [{**key, **step} for step in run.steps]),
+        ("stopped.csv", STOPPED_COLUMNS, stopped),
+        ("runs.csv", RUN_COLUMNS, [row]),  # last: it says that the run is done
+    ):
+        with RowFile(out / name, columns) as file:
+            file.append_all(rows)
+    return row
+
+
+def summarise(out: Path) -> None:
+    """Write summary.csv: medians and quartiles over the seeds, each run against full training of its seed."""
+    runs, steps = pd.read_csv(out / "runs.csv"), pd.read_csv(out / "trajectories.csv")
+    rows = []
+    for (problem, rule), group in runs.groupby(["problem", "rule"], sort=False):
+        full = runs.query("problem == @problem and rule == 'full'").set_index("seed")
+        mine = {seed: s for seed, s in steps.query("problem == @problem and rule == @rule").groupby("seed")}
+        saved = [shares(mine[seed], full.loc[seed]) for seed in group.seed]
+        n, bad = int(group.stopped.sum()), int(group.on_front.sum())
+        row = {"problem": problem, "rule": rule, "n_seeds": len(group), "n_reached": int(group.reached.sum()),
+               "trainings": group.trainings.median(), "complete": group.complete.median()}  # fmt: skip
+        for name in saved[0]:
+            values = np.array([share[name] for share in saved])
+            for part, level in (("", 0.5), ("_q25", 0.25), ("_q75", 0.75)):
+                row[name + part] = float(
+                    np.quantile(values, level, method="inverted_cdf" if part else "linear")
+                )
+        upper = beta.ppf(0.975, bad + 1, n - bad) if n > bad else np.nan  # Clopper and Pearson 1934
+        rows.append({**row, "stopped": n, "on_front": bad, "share_on_front": bad / max(n, 1), "upper": upper})
+    pd.DataFrame(rows).to_csv(out / "summary.csv", index=False, float_format="%.4g")
+    print(pd.DataFrame(rows).to_string())
+
+
+def shares(steps: pd.DataFrame, full: pd.Series) -> Row:
+    """Return what a run took to come to shares of full training's hypervolume; 9 stands for never."""
+    row = {}
+    for level in (1.0, 0.999, 0.99):
+        there = steps[steps.hypervolume >= level * full.hypervolume - 1e-9]
+        for what in ("epochs", "seconds"):
+            row[f"{what}_to_{level:g}"] = there[what].iloc[0] / full[what] if len(there) else 9.0
+    by_third = steps[steps.epochs <= full.epochs / 3].hypervolume.max()
+    return {**row, "hypervolume_at_a_third": by_third / full.hypervolume}
+
+
+def measure_speed(out: Path) -> None:
+    """Write speed.csv: CPU milliseconds of judging one epoch against 200 curves, median of 100."""
+    problem = PROBLEMS["mnist_like"]()
+    configs = problem.space.sample(201, np.random.default_rng(0))
+    costs = problem.costs(configs)["time_s"]
+    errors = [problem.train(config, 0).errors for config in configs]
+    others = [Curve(e[: 1 + i % 20], "stopped" if i % 20 < 19 else "complete", {"time_s": costs[i]})
+              for i, e in enumerate(errors[1:])]  # fmt: skip
+    rows = []
+    for label, (name, options) in RULES.items():
+        rule, times = make(name, problem, options), []
+        for k in np.arange(100) % 5 + 1:
+            begin = time.process_time()
+            rule.judge(Curve(errors[0][:k], "running", {"time_s": costs[0]}), others)
+            times.append(time.process_time() - begin)
+        rows.append({"rule": label, "n_curves": len(others), "judge_ms": 1e3 * float(np.median(times))})
+    pd.DataFrame(rows).to_csv(out / "speed.csv", index=False, float_format="%.3g")
+    print(pd.DataFrame(rows).to_string())
+
+
+def main() -> None:
+    """Run what is not there yet, and write the summary."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "early_termination")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.problems:
+        measure(PROBLEMS[name](), arguments.seeds, arguments.out)
+    summarise(arguments.out)
+    measure_speed(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
