@@ -63,7 +63,7 @@ def _log_g(z: Array, std: Array) -> Array:
     upper, lower = _log_mills(low), _log_mills(low - std)
     difference = upper + np.log(-np.expm1(np.minimum(lower - upper, -1e-300)))
     tail = ndtr(high) - ndtr(high - std) - np.expm1(std**2 / 2 - std * high) * ndtr(high - std)
-    return np.where(z > 5.0, np.log(tail), difference - 0.5 * low**2 - _LOG_SQRT_2PI)
+    return np.asarray(np.where(z > 5.0, np.log(tail), difference - 0.5 * low**2 - _LOG_SQRT_2PI))
 
 
 def _log_mills(z: Array) -> Array:

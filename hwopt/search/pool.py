@@ -1,19 +1,50 @@
 """Where candidates come from: the whole space, the feasible region, neighbours of the front, or a table."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwopt.costs import feasible, price
+from hwopt.costs import Costs, feasible, price
 from hwopt.errors import Infeasible
-from hwopt.search.region import mutate
-from hwopt.search.situation import Situation
+from hwopt.search.region import count_broken, mutate
+from hwopt.search.situation import Choice, Situation
 from hwopt.space import Config, SearchSpace
 
-N_NEW = 128  # candidates drawn from the whole space, an ask
+N_NEW = 64  # candidates drawn from the whole space, an ask
 N_GLOBAL = 256  # candidates that share their structure with a config of the feasible region, an ask
-N_LOCAL = 256  # candidates mutated around the front, an ask
+N_LOCAL = 192  # candidates mutated around the front, an ask
+N_NEAR = 128  # candidates mutated around the most valuable ones, an ask
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The candidates that keep the budgets, their costs, [n], and how many were priced and refused."""
+
+    configs: list[Config]
+    costs: Costs
+    n_priced: int
+    broken: dict[str, int]
+
+    @classmethod
+    def of(cls, situation: Situation, pool: Sequence[Config]) -> "Offer":
+        """Price a pool and keep what the budgets allow."""
+        costs = price(situation.costs, pool)
+        keep = [int(i) for i in np.flatnonzero(feasible(situation.budgets, costs))]
+        broken = count_broken(situation.budgets, costs)
+        return cls([pool[i] for i in keep], costs.take(keep), len(pool), broken)
+
+    def with_more(self, other: "Offer") -> "Offer":
+        """Return both offers as one."""
+        broken = {metric: n + other.broken[metric] for metric, n in self.broken.items()}
+        costs = Costs.joined([self.costs, other.costs])
+        return Offer(self.configs + other.configs, costs, self.n_priced + other.n_priced, broken)
+
+    def choice(self, index: int) -> Choice:
+        """Return the choice of one of the candidates."""
+        n_refused = self.n_priced - len(self.configs)
+        return Choice(self.configs[index], self.n_priced, n_refused, self.broken)
 
 
 def candidate_pool(situation: Situation, parents: Sequence[Config], rng: np.random.Generator) -> list[Config]:
@@ -33,16 +64,22 @@ def candidate_pool(situation: Situation, parents: Sequence[Config], rng: np.rand
         pool = _global(situation, rng) + _local(situation, parents, rng)
         if situation.repeats:
             pool += [o.config for o in situation.front()]
-    return untaken(situation, pool)
-
-
-def untaken(situation: Situation, pool: Sequence[Config]) -> list[Config]:
-    """Return the configs of a pool that may be chosen, each once."""
-    fresh = {situation.space.key(config): config for config in pool}
-    left = [config for key, config in fresh.items() if key not in situation.taken]
+    left = _untaken(situation, pool)
     if not left:
         raise Infeasible("every candidate has been told or is pending; stop here, or give more candidates")
     return left
+
+
+def around(situation: Situation, configs: Sequence[Config], rng: np.random.Generator) -> list[Config]:
+    """Return distinct mutations of these configs that may be chosen, feasible or not; perhaps none."""
+    parents = [configs[i % len(configs)] for i in range(N_NEAR)]
+    return _untaken(situation, mutate(situation.space, parents, rng))
+
+
+def _untaken(situation: Situation, pool: Sequence[Config]) -> list[Config]:
+    """Return the configs of a pool that may be chosen, each once."""
+    fresh = {situation.space.key(config): config for config in pool}
+    return [config for key, config in fresh.items() if key not in situation.taken]
 
 
 def from_region(situation: Situation, order: NDArray[np.intp], rng: np.random.Generator) -> Config:

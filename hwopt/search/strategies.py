@@ -1,8 +1,9 @@
 """Strategies: how the next config is chosen. Each is a function of what is known, registered by name.
 
 The model-based ones begin with a few configs that spread over the feasible region. Then a Gaussian process
-models the error, candidates are drawn from the whole space and around the best, those that break a budget
-are filtered out, and the one of the largest acquisition value is chosen:
+models the error, candidates are drawn from the whole space and around the front, those that break a budget
+are filtered out, and around the most valuable ones a second look is taken. The largest acquisition value is
+chosen:
 
     ehvi         expected hypervolume improvement with known costs: the front of error and costs
     ei           expected improvement of the error            (HW-IECI of HyperPower, Stamoulis et al. 2018)
@@ -25,8 +26,8 @@ from hwopt.search.acquisition import (
     log_expected_improvement,
     log_integrated_improvement,
 )
-from hwopt.search.pool import candidate_pool, drawer, from_region
-from hwopt.search.region import count_broken, walk
+from hwopt.search.pool import Offer, around, candidate_pool, drawer, from_region
+from hwopt.search.region import walk
 from hwopt.search.situation import (
     STRATEGIES,
     Choice,
@@ -67,6 +68,7 @@ __all__ = [
 
 N_REJECTED = 2000  # rejections in a row after which a point is taken from the feasible region
 SMALLEST_SHARE = 1 / 200  # of the space: in a smaller feasible region drawing and rejecting is no use
+N_BEST = 16  # candidates around which a second look is taken
 N_INTEGRATED = 128  # reference points of ieci
 WALK = 0.1  # step of the random walk in the unit cube
 MNASNET_EXPONENT = -0.07
@@ -99,10 +101,9 @@ def _ehvi(
 ) -> Array:
     mean, std = belief.process.posterior(situation.space.encode(configs))
     log_costs = situation.log_costs(costs)
-    gain = log_expected_hypervolume_improvement(
+    return log_expected_hypervolume_improvement(
         mean, std, log_costs, belief.front, situation.reference, belief.shift
     )
-    return gain if np.isfinite(gain).any() else -mean  # all cost more than the reference point
 
 
 def _ei(
@@ -181,36 +182,41 @@ def _model_based(acquisition: Acquisition, name: str, summary: str) -> Strategy:
         if not is_started and situation.candidates is None:
             order = np.roll(np.arange(len(situation.region().configs)), -situation.n_known)
             return Choice(from_region(situation, order, rng), 1)
-        pool = candidate_pool(situation, [o.config for o in situation.front()], rng)
-        costs = price(situation.costs, pool)
-        keep = np.flatnonzero(feasible(situation.budgets, costs))
-        if len(keep) == 0:
+        offer = Offer.of(situation, candidate_pool(situation, [o.config for o in situation.front()], rng))
+        if not offer.configs:
             raise Infeasible(
-                f"none of the {len(pool)} candidates left keeps the budgets; raise a limit or stop"
+                f"none of the {offer.n_priced} candidates left keeps the budgets; raise a limit or stop"
             )
-        broken = count_broken(situation.budgets, costs)
-        configs, costs = [pool[i] for i in keep], costs.take(keep)
-        best = int(np.argmax(_worth(situation, acquisition, configs, costs, rng))) if is_started else 0
-        return Choice(configs[best], len(pool), len(pool) - len(keep), broken)
+        if not is_started:
+            return offer.choice(0)
+        belief = believe(situation)
+        worth = _worth(situation, belief, acquisition, offer, rng)
+        if not np.isfinite(worth).any():  # all cost more than the reference point: the lowest error, then
+            return offer.choice(int(np.argmin(belief.expected(situation.space.encode(offer.configs)))))
+        if situation.candidates is None:
+            best = [offer.configs[i] for i in np.argsort(-worth, kind="stable")[:N_BEST]]
+            near = around(situation, best, rng)
+            if near:
+                more = Offer.of(situation, near)
+                worth = np.concatenate([worth, _worth(situation, belief, acquisition, more, rng)])
+                offer = offer.with_more(more)
+        return offer.choice(int(np.argmax(worth)))
 
     strategy.__name__, strategy.__doc__ = name, summary
     return strategy
 
 
 def _worth(
-    situation: Situation,
-    acquisition: Acquisition,
-    configs: Sequence[Config],
-    costs: Costs,
-    rng: np.random.Generator,
+    situation: Situation, belief: Belief, acquisition: Acquisition, offer: Offer, rng: np.random.Generator
 ) -> Array:
     """Return the acquisition's logarithm, [n], with what is learned of outcome budgets and of repeats."""
-    belief = believe(situation)
-    worth = acquisition(situation, belief, configs, costs, rng)
+    if not offer.configs:
+        return np.zeros(0)
+    worth = acquisition(situation, belief, offer.configs, offer.costs, rng)
     if situation.outcome_budgets:
-        worth = worth + log_probability_of_outcomes(situation, configs)
+        worth = worth + log_probability_of_outcomes(situation, offer.configs)
     if situation.repeats:
-        worth = worth + belief.process.log_share_learned(situation.space.encode(configs))
+        worth = worth + belief.process.log_share_learned(situation.space.encode(offer.configs))
     return worth
 
 

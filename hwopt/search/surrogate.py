@@ -30,6 +30,11 @@ class Belief:
     shift: float
     front: Array
 
+    def expected(self, X: Array) -> Array:
+        """Return the median error that is expected at X [n, d], shape [n]."""
+        mean, _ = self.process.posterior(X)
+        return np.asarray(np.exp(mean) - self.shift)
+
     @property
     def best(self) -> float:
         """The lowest error among feasible outcomes; infinite where there is none yet."""
@@ -46,15 +51,15 @@ def believe(situation: Situation) -> Belief:
     shift = max(float(np.quantile(y, 0.25)), _LEAST_SHIFT * worst)
     process = GaussianProcess.fit(X, np.log(y + shift), groups=situation.space.groups, std=std / (y + shift))
     front = situation.outcomes(situation.front())
+    belief = Belief(process, shift, front)
     if situation.repeats and len(front):
-        mean, _ = process.posterior(situation.space.encode([o.config for o in situation.front()]))
-        front[:, 0] = np.exp(mean) - shift
+        front[:, 0] = belief.expected(situation.space.encode([o.config for o in situation.front()]))
     if situation.pending:
         X = situation.space.encode(situation.pending)
         mean, _ = process.posterior(X)
         process = process.condition(X, mean)
         believed = situation.log_costs(price(situation.costs, situation.pending))
-        front = np.vstack([front, np.column_stack([np.exp(mean) - shift, believed])])
+        front = np.vstack([front, np.column_stack([belief.expected(X), believed])])
     return Belief(process, shift, front[nondominated(front)])
 
 
