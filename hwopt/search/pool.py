@@ -64,7 +64,7 @@ def candidate_pool(situation: Situation, parents: Sequence[Config], rng: np.rand
         pool = _global(situation, rng) + _local(situation, parents, rng)
         if situation.repeats:
             pool += [o.config for o in situation.front()]
-    left = _untaken(situation, pool)
+    left = untaken(situation, pool)
     if not left:
         raise Infeasible("every candidate has been told or is pending; stop here, or give more candidates")
     return left
@@ -73,10 +73,10 @@ def candidate_pool(situation: Situation, parents: Sequence[Config], rng: np.rand
 def around(situation: Situation, configs: Sequence[Config], rng: np.random.Generator) -> list[Config]:
     """Return distinct mutations of these configs that may be chosen, feasible or not; perhaps none."""
     parents = [configs[i % len(configs)] for i in range(N_NEAR)]
-    return _untaken(situation, mutate(situation.space, parents, rng))
+    return untaken(situation, mutate(situation.space, parents, rng))
 
 
-def _untaken(situation: Situation, pool: Sequence[Config]) -> list[Config]:
+def untaken(situation: Situation, pool: Sequence[Config]) -> list[Config]:
     """Return the configs of a pool that may be chosen, each once."""
     fresh = {situation.space.key(config): config for config in pool}
     return [config for key, config in fresh.items() if key not in situation.taken]
