@@ -11,6 +11,7 @@ the epochs that the store has there is always one, whenever the process dies.
 import os
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from hwopt.errors import StudyError
@@ -80,7 +81,8 @@ def _write(path: Path, content: bytes) -> Path:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise StudyError(
             f"{path}: cannot be written: {error.strerror}; free some space or choose another folder, and run "
             "the same command again: what is finished is kept"

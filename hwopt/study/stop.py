@@ -55,5 +55,5 @@ class Stop:
         if self.hypervolume is not None and progress.hypervolume >= self.hypervolume:
             return f"the hypervolume is {progress.hypervolume:.4g}, of the {self.hypervolume:g} wanted"
         if self.no_progress is not None and progress.n_since_progress >= self.no_progress:
-            return f"{progress.n_since_progress} trainings in a row have not moved the front"
+            return f"trainings since the front last moved: {progress.n_since_progress}"
         return None

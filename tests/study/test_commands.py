@@ -144,7 +144,7 @@ def test_a_study_is_retargeted_without_a_training_and_a_search_goes_on_from_ther
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[stop]\nno_progress = 1", "1 trainings in a row have not moved the front"),
+        ("[stop]\nno_progress = 1", "trainings since the front last moved: 1"),
         ('[stop]\nwall_s = "0.001 s"', "it has run for 0 s, of 0.001 s"),
         ("[stop]\nhypervolume = 1e-9", "of the 1e-09 wanted"),
     ],
