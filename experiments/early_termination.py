@@ -4,7 +4,7 @@
 
 For each problem and seed: 60 full trainings chosen by known-cost EHVI give a hypervolume and its price. Then
 the same search, from the same seed, with each rule, until it has that hypervolume; it may take as many epochs
-as full training did, and 150 trainings. A stopped training is told as its rule extrapolates it. Trainings are
+as full training did, and 120 trainings. A stopped training is told as its rule extrapolates it. Trainings are
 replayed, so what a stopped one would have ended at is known: those that would have been on the run's final
 front are counted.
 
@@ -39,10 +39,11 @@ from hwopt.errors import Infeasible
 from hwopt.search.pareto import nondominated
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, make_stopping_rule
 
-N_FULL, N_MOST = 60, 150  # trainings
+N_FULL, N_MOST = 60, 120  # trainings
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "full": ("none", {}),
-    "asha": ("asha", {}),
+    "asha from 1": ("asha", {"min_epochs": 1}),
+    "asha from 2": ("asha", {"min_epochs": 2}),
     "median": ("median", {}),
     "front 0.05": ("front", {"risk": 0.05}),
     "front 0.1": ("front", {"risk": 0.1}),

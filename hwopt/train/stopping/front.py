@@ -33,7 +33,7 @@ class FrontRule:
     """
 
     setting: Setting
-    risk: float = 0.1
+    risk: float = 0.05
     min_epochs: int = 1
     min_complete: int = 4
 
