@@ -12,15 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 from hwopt.compare.problem import Problem
-from hwopt.compare.problems.nas_bench_201 import nas_bench_201
+from hwopt.compare.problems.blocks_formula import MeasuredTraining, RevealingProblem, synthetic_blocks
+from hwopt.compare.problems.cnn_formula import synthetic_cnn
+from hwopt.compare.problems.nas_bench import nas_bench_201
 from hwopt.compare.problems.replays import (
     digits_emulator,
     digits_table,
     fashion_mnist_emulator,
     fashion_mnist_table,
 )
-from hwopt.compare.problems.synthetic_blocks import MeasuredTraining, RevealingProblem, synthetic_blocks
-from hwopt.compare.problems.synthetic_cnn import synthetic_cnn
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "synthetic_cnn": synthetic_cnn,

@@ -31,6 +31,7 @@ CALIBRATION_LIMIT = 0.06
 _ENERGY = np.array([1.0, 2.6, 0.45, 0.12, 0.03])  # of a block of each kind, for a unit of width and pixels
 _TIME = np.array([1.0, 2.1, 0.8, 0.2, 0.05])
 _WEIGHTS = np.array([9.0, 25.0, 1.5, 0.0, 0.0])
+_PLACE = np.linspace(1.3, 0.7, N_BLOCKS)  # early blocks work more, late ones have more weights
 _QUALITY = np.array([-0.35, -0.4, -0.25, 0.1, 0.2])
 _pairs_rng = np.random.default_rng(2024)
 _OWN = _pairs_rng.normal(0, 0.12, (N_BLOCKS, len(KINDS)))
@@ -132,10 +133,11 @@ def costs_of(networks: Networks) -> dict[str, Array]:
     """Return the costs of networks: additive over blocks; work grows with the square of width and side."""
     pixels, width = networks.resolution**2, networks.width / 16
     work = width**2 * pixels
-    energy = 1e-3 * (0.2 + work * _ENERGY[networks.blocks].sum(axis=1))
-    time = 1e-4 * (0.5 + work**0.8 * _TIME[networks.blocks].sum(axis=1))
+    energy = 1e-3 * (0.2 + work * (_ENERGY[networks.blocks] * _PLACE).sum(axis=1))
+    time = 1e-4 * (0.5 + work**0.8 * (_TIME[networks.blocks] * _PLACE).sum(axis=1))
     held = 1 + 0.5 * (networks.blocks == KINDS.index("skip")).sum(axis=1)  # a skipped tensor stays in memory
-    memory = 4e3 * width**2 * _WEIGHTS[networks.blocks].sum(axis=1) + 2e4 * width * pixels * held + 1e4
+    weights = (_WEIGHTS[networks.blocks] * _PLACE[::-1]).sum(axis=1)
+    memory = 4e3 * width**2 * weights + 2e4 * width * pixels * held + 1e4
     return {"time_s": time, "energy_j": energy, "memory_bytes": memory}
 
 
@@ -211,7 +213,8 @@ def _budgets_and_front(n_objectives: int, share: float, outcome: bool) -> tuple[
     axes = np.meshgrid(*[np.arange(len(KINDS))] * N_BLOCKS, np.arange(4, 33), np.arange(1, 5), indexing="ij")
     flat = [axis.ravel() for axis in axes]
     networks = Networks(np.column_stack(flat[:N_BLOCKS]), flat[-2].astype(float), flat[-1].astype(float))
-    values = np.column_stack([costs_of(networks)[name] for name in ("energy_j", "memory_bytes")])
+    costs = costs_of(networks)
+    values = np.column_stack([costs["energy_j"], costs["memory_bytes"]])
     budgets = _equal_quantiles(values, share)
     kept = np.all(values <= [budget.limit for budget in budgets], axis=1)
     inside = Networks(networks.blocks[kept], networks.width[kept], networks.resolution[kept])
@@ -220,12 +223,14 @@ def _budgets_and_front(n_objectives: int, share: float, outcome: bool) -> tuple[
 
 
 def _equal_quantiles(values: Array, share: float) -> tuple[Budget, ...]:
-    """Return limits on both columns, each at the same quantile, that a share of the rows keeps."""
+    """Return limits on both columns, each at the same quantile, that at most a share of the rows keeps."""
     orders = np.sort(values, axis=0)
     ranks = [np.searchsorted(orders[:, k], values[:, k], side="right") for k in range(2)]
-    rank = np.sort(np.maximum(*ranks))[int(np.ceil(share * len(values))) - 1]
+    steps, counts = np.unique(np.maximum(*ranks), return_counts=True)  # rows with equal costs stay together
+    step = max(int(np.searchsorted(np.cumsum(counts), share * len(values), side="right")) - 1, 0)
     names = ("energy_j", "memory_bytes")
-    return tuple(Budget(name, float(orders[rank - 1, k])) for k, name in enumerate(names))
+    limits = orders[steps[step] - 1, :] * (1 + 1e-9)  # rounding does not push out the network at the limit
+    return tuple(Budget(name, float(limit)) for name, limit in zip(names, limits, strict=True))
 
 
 def _best_error(networks: Networks, outcome: bool) -> Array:
