@@ -5,9 +5,9 @@
     both             limits on what only a training reveals: a SingleTaskGP each
 
 The acquisition function (qLogNEHVI, Daulton et al. 2021, Ament et al. 2023; qLogNEI with the error alone) is
-evaluated on the candidates of our own strategies, or on all rows of a table, in our encoding. BoTorch
-maximises, so outcomes are told with their sign changed. Its default priors, transforms and quasi-random
-samples are kept.
+maximised over some 1500 configs and then around the best of them, or over all rows of a table, in our
+encoding. BoTorch maximises, so outcomes are told with their sign changed. Its default priors, transforms and
+quasi-random samples are kept.
 """
 
 import atexit
@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwopt.costs import Array, price
-from hwopt.integrations.shared import excesses, feasible_pool, outcome_excesses, outcomes
+from hwopt.integrations.shared import excesses, maximise, outcome_excesses, outcomes
 from hwopt.search.strategies import Choice, Situation, register_strategy
 from hwopt.space import Config
 
@@ -62,18 +62,20 @@ def register() -> None:
 
 
 def qlognehvi(situation: Situation, rng: np.random.Generator) -> Choice:
-    """Maximise qLogNEHVI over candidates, feasible ones where the budgets are known."""
-    pool, costs = feasible_pool(situation, rng)
+    """Maximise qLogNEHVI over many configs, feasible ones where the budgets are known."""
     is_aware = bool(situation.budgets) or not situation.limits
     if np.sum(_keeps_limits(situation) | (not is_aware)) < N_STARTUP:
-        return Choice(pool[int(rng.integers(len(pool)))], len(pool))
+        return maximise(situation, lambda configs: rng.random(len(configs)), rng)
     with _deterministic(int(rng.integers(2**31))):
         acquisition = _aware(situation) if is_aware else _unaware(situation)
-        X = _inputs(situation, pool, situation.log_costs(costs) if is_aware else None)
-        with torch.no_grad():
-            parts = torch.split(X.unsqueeze(1), _BATCH)
-            values = torch.cat([acquisition(part) for part in parts])  # [n]
-    return Choice(pool[int(values.argmax())], len(pool))
+
+        def value(configs: Sequence[Config]) -> Array:
+            costs = situation.log_costs(price(situation.costs, configs)) if is_aware else None
+            parts = torch.split(_inputs(situation, configs, costs).unsqueeze(1), _BATCH)
+            with torch.no_grad():
+                return np.concatenate([acquisition(part).numpy() for part in parts])  # [n]
+
+        return maximise(situation, value, rng)
 
 
 def _aware(situation: Situation) -> AcquisitionFunction:

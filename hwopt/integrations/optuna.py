@@ -30,14 +30,14 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from hwopt.costs import Budget
+from hwopt.costs import Array, Budget
 from hwopt.dimensions import Categorical, Dimension, Integer, Value
 from hwopt.errors import InvalidInput
 from hwopt.integrations.shared import (
     completed,
     excesses,
-    feasible_pool,
     first_that_fits,
+    maximise,
     outcome_excesses,
     outcomes,
 )
@@ -99,19 +99,23 @@ def gp(situation: Situation, rng: np.random.Generator) -> Choice:
 
 
 class _GPSamplerOverPool(GPSampler):
-    """GPSampler with its acquisition function maximised over given configs; `chosen` is the last of them."""
+    """GPSampler with its acquisition function maximised over what may be chosen; `chosen` is the last one."""
 
     def __init__(self, situation: Situation, rng: np.random.Generator) -> None:
         super().__init__(seed=_seed(rng), warn_independent_sampling=False)
-        self._pool, _ = feasible_pool(situation, rng)
-        self._trials = [_running(situation.space, config, is_flat=True) for config in self._pool]
+        self._situation, self._generator = situation, rng
         self.chosen: Config | None = None
 
     def _optimize_acqf(self, acqf: Any, best_params: Any) -> Any:
-        X = acqf.search_space.get_normalized_params(self._trials)  # [n, d]
-        best = int(np.argmax(acqf.eval_acqf_no_grad(X)))
-        self.chosen = self._pool[best]
-        return X[best]
+        def encode(configs: Sequence[Config]) -> Array:
+            trials = [_running(self._situation.space, config, is_flat=True) for config in configs]
+            return np.asarray(acqf.search_space.get_normalized_params(trials))  # [n, d]
+
+        def value(configs: Sequence[Config]) -> Array:
+            return np.asarray(acqf.eval_acqf_no_grad(encode(configs)))
+
+        self.chosen = maximise(self._situation, value, self._generator).config
+        return encode([self.chosen])[0]
 
 
 def _ask(

@@ -9,14 +9,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hwopt.costs import Array, Costs, feasible, price
+from hwopt.costs import Array, feasible, price
 from hwopt.dimensions import Value
 from hwopt.errors import Infeasible
-from hwopt.search.pool import candidate_pool, drawer, from_region, untaken
+from hwopt.search.pool import drawer, from_region, redraw
+from hwopt.search.region import mutate
 from hwopt.search.strategies import Choice, Rejection, Situation
 from hwopt.space import Config, Key, SearchSpace
 
 N_ASKED = 100  # proposals of a library in one ask after which a config is drawn instead
+N_POOL = 512  # new configs, and neighbours of the front, among which an acquisition function is maximised
+N_BEST, N_NEAR = 16, 128  # the best of them, around which it is looked once more, at so many
 _FAR = 1e3  # excess over a budget that stands for a config that cannot be priced
 
 Refuse = Callable[[Config], None]  # lets a library know of a config that a budget refused
@@ -66,20 +69,31 @@ def completed(space: SearchSpace, config: Config) -> dict[str, Value]:
     return {name: config.get(name, middle[name]) for name in space.names}
 
 
-def feasible_pool(situation: Situation, rng: np.random.Generator) -> tuple[list[Config], Costs]:
-    """Return candidates that keep the budgets and may be chosen, with their costs: those of our strategies.
+def maximise(
+    situation: Situation, value: Callable[[Sequence[Config]], Array], rng: np.random.Generator
+) -> Choice:
+    """Return the config of the highest value among many that may be chosen and keep the budgets.
+
+    These are all rows of a table; else new configs, those of the feasible region, others of the same
+    structures, and neighbours of the front, and at last neighbours of the best of them.
 
     Raises:
-        Infeasible: where none of the candidates that are left keeps the budgets.
+        Infeasible: where nothing that is left keeps the budgets.
     """
-    pool = candidate_pool(situation, [o.config for o in situation.front()], rng)
-    if situation.candidates is None and situation.budgets:
-        pool = untaken(situation, [*pool, *situation.region().configs])
-    costs = price(situation.costs, pool)
-    keep = np.flatnonzero(feasible(situation.budgets, costs))
-    if len(keep) == 0:
-        raise Infeasible(f"none of the {len(pool)} candidates left keeps the budgets; raise a limit or stop")
-    return [pool[i] for i in keep], costs.take(keep)
+    if situation.candidates is not None:
+        pool, n_priced = _allowed(situation, situation.candidates)
+    else:
+        pool, n_priced = _allowed(situation, _drawn_pool(situation, rng))
+    if not pool:
+        raise Infeasible(f"none of the {n_priced} candidates left keeps the budgets; raise a limit or stop")
+    values = value(pool)
+    if situation.candidates is None:
+        best = [pool[i] for i in np.argsort(-values, kind="stable")[:N_BEST]]
+        near, n_more = _allowed(situation, mutate(situation.space, best * (N_NEAR // len(best)), rng))
+        if near:
+            values = np.append(values, value(near))
+        pool, n_priced = pool + near, n_priced + n_more
+    return Choice(pool[int(np.argmax(values))], n_priced, n_priced - len(pool))
 
 
 def first_that_fits(
@@ -105,6 +119,24 @@ def first_that_fits(
         rejections.append(Rejection(config, costs.at(0), broken))
         refuse(config)
     return _choice(situation, _drawn(situation, rng), N_ASKED, rejections)
+
+
+def _drawn_pool(situation: Situation, rng: np.random.Generator) -> list[Config]:
+    """Return configs of all kinds, feasible or not."""
+    space, region = situation.space, list(situation.region().configs)
+    parents = [o.config for o in situation.front()] or region
+    chosen = [parents[i] for i in rng.integers(len(parents), size=N_POOL)]
+    return [*space.sample(N_POOL, rng), *region, *redraw(space, region, rng), *mutate(space, chosen, rng)]
+
+
+def _allowed(situation: Situation, pool: Sequence[Config]) -> tuple[list[Config], int]:
+    """Return what of a pool may be chosen and keeps the budgets, each once, and how many were priced."""
+    keyed = {situation.space.key(config): config for config in pool}
+    left = [config for key, config in keyed.items() if key not in situation.taken]
+    if not left:
+        return [], 0
+    keep = feasible(situation.budgets, price(situation.costs, left))
+    return [config for config, is_kept in zip(left, keep, strict=True) if is_kept], len(left)
 
 
 class _Rows:

@@ -47,15 +47,16 @@ def test_other_seeds_have_other_start_points(tmp_path):
 def test_a_run_that_was_killed_goes_on_as_it_would_have(tmp_path):
     pytest.importorskip("optuna", reason="optuna is not installed")
     for strategy in ("ehvi", "optuna:tpe"):
-        whole = run_toy(tmp_path / f"{strategy}-whole", strategy)[1]
+        whole = run_toy(tmp_path / f"{strategy}-whole", strategy, n_trials=18)[1]
         killed = tmp_path / f"{strategy}-killed"
-        run_toy(killed, strategy, n_trials=5)
+        run_toy(killed, strategy, n_trials=13)
         with killed.open("a") as file:
-            file.write('{"number": 5, "config": {"dep')
-        resumed = run_toy(killed, strategy)[1]
+            file.write('{"number": 13, "config": {"dep')
+        resumed = run_toy(killed, strategy, n_trials=18)[1]
         assert [(t.config, t.error, t.rejected) for t in resumed] == [
             (t.config, t.error, t.rejected) for t in whole
         ]
+    assert sum(len(t.rejected) for t in whole[:13]) > 0  # of TPE: it learns from them
 
 
 def test_what_is_done_is_not_trained_again(tmp_path):

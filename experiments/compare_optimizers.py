@@ -1,0 +1,134 @@
+"""Compare our strategies and those of other libraries on all benchmark problems, and hold them against goals.
+
+    python experiments/compare_optimizers.py --runs runs --out results/optimizer --jobs 2 --first-seed 100
+    python experiments/compare_optimizers.py --problem synthetic_cnn --seeds 2 --trials 25 ...  # a first look
+    python experiments/compare_optimizers.py --problem experiments/nas_bench_201.toml ...     # with arguments
+
+`--runs` keeps every training, so the script goes on where it was; `--out` gets a folder of tables and figures
+for each problem, all of the tables in one, and `goals.csv`: trainings for the same hypervolume, as a share of
+the peer's, by problem and their median. One run takes one core.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")  # one thread a run: the runs are the parallel part
+
+import numpy as np
+from rich.console import Console
+
+from hwopt.compare import Comparison, compare
+from hwopt.compare.curves import all_curves
+from hwopt.compare.source import open_problem
+from hwopt.compare.summary import catch_rows, summary_rows
+from hwopt.report.comparison import write_comparison
+from hwopt.report.progress import ProgressDisplay
+from hwopt.report.tables import write_csv
+
+PROBLEMS = ("synthetic_cnn", "synthetic_blocks", "digits_emulator", "digits_table", "fashion_mnist_emulator")
+OURS = "ehvi"
+# peer -> share of its trainings that ours may need at most, after 20, 40 and 60
+GOALS = {
+    "optuna:tpe": {20: 1 / 3, 40: 1 / 3, 60: 1 / 3},
+    "random:unaware": {20: 1 / 6, 40: 1 / 6, 60: 1 / 6},
+    "botorch:qlognehvi": {20: 1.0, 40: 1.0, 60: 0.8},
+}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Contenders that can be run on as many seeds, for as many trainings."""
+
+    labels: tuple[str, ...]
+    n_seeds: int
+    n_trials: int
+
+
+GROUPS = (
+    Group((OURS, f"{OURS}:unaware", "random", "random:unaware"), 20, 60),
+    Group(("optuna:tpe", "optuna:tpe:unaware", "optuna:nsga2", "optuna:nsga2:unaware"), 10, 60),
+    Group(("ei", "cwei", "ieci", "random_walk", "scalarized", "epr"), 20, 60),
+    Group(("botorch:qlognehvi",), 10, 60),
+    Group(("optuna:gp", "optuna:gp:unaware", "botorch:qlognehvi:unaware"), 5, 40),
+    Group(("skopt:gp", "skopt:gp:unaware"), 5, 40),
+)
+
+
+def run_problem(arguments: argparse.Namespace, name: str, console: Console) -> Comparison:
+    """Run all groups on a problem, the quick ones first, and write its tables and figures."""
+    label = Path(name).stem
+    with ProgressDisplay(console) as progress:
+        problem, _ = open_problem(name, arguments.runs / label, progress)
+        for group in GROUPS:
+            n_seeds = min(group.n_seeds, arguments.seeds or group.n_seeds)
+            comparison = compare(
+                problem,
+                group.labels,
+                range(arguments.first_seed, arguments.first_seed + n_seeds),
+                min(group.n_trials, arguments.trials or group.n_trials),
+                arguments.jobs,
+                arguments.runs / label,
+                progress=progress,
+            )
+            for note in comparison.notes:
+                progress.note(note)
+    for part in write_comparison(comparison, arguments.out / label):
+        console.print(part, highlight=False)
+    return comparison
+
+
+def goal_rows(needs: Sequence[Row]) -> list[Row]:
+    """Return for each peer and number of trainings what ours needs, by problem and as their median.
+
+    Shares are of the peer's trainings; infinite where ours never gets there.
+    """
+    rows = []
+    for peer, goals in GOALS.items():
+        for k, goal in goals.items():
+            shares = {
+                row["problem"]: row["trainings"] / k
+                for row in needs
+                if (row["strategy"], row["peer"], row["peer_trainings"]) == (OURS, peer, k)
+            }
+            if shares:
+                median = float(np.median(list(shares.values())))
+                met = {"goal": goal, "median_share": median, "is_met": median <= goal}
+                rows.append({"peer": peer, "peer_trainings": k, **met, **shares})
+    return rows
+
+
+def main() -> None:
+    """Run everything that is not on disk yet, and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--problem", action="append", help="a name, TOML file or file.py:function; all if absent"
+    )
+    parser.add_argument("--seeds", type=int, help="at most so many, for a first look")
+    parser.add_argument("--trials", type=int, help="at most so many trainings, for a first look")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    console = Console(soft_wrap=True, markup=False)
+    tables: dict[str, list[Row]] = {"summary.csv": [], "needs.csv": []}
+    for name in arguments.problem or PROBLEMS:
+        comparison = run_problem(arguments, name, console)
+        curves, label = all_curves(comparison), {"problem": comparison.problem.name}
+        tables["summary.csv"] += [label | row for row in summary_rows(comparison, curves)]
+        tables["needs.csv"] += [label | row for row in catch_rows(comparison, curves)]
+    tables["goals.csv"] = goal_rows(tables["needs.csv"])
+    for file, rows in tables.items():
+        write_csv(arguments.out / file, rows)
+    for row in tables["goals.csv"]:
+        console.print(row)
+
+
+if __name__ == "__main__":
+    main()
