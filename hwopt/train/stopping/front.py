@@ -21,6 +21,9 @@ from hwopt.train.stopping.curve import Curve, Verdict
 class FrontRule:
     """Stop as soon as the curve is unlikely to end below the error that the front asks of its costs.
 
+    The front only gets better after that, so of the stopped trainings a share of at most `risk` would have
+    been on the final front, as far as the probabilities are calibrated: see results/early_termination.
+
     Nothing stops before `min_epochs`, nor while fewer than `min_complete` feasible trainings are complete:
     there is no front to speak of yet, and the last epochs would be extrapolated by the prior alone. Long
     trainings are judged at checkpoints that lie further apart as they go on, see `hwopt.train.curves`.
