@@ -139,6 +139,7 @@ def test_what_is_never_reached_is_said_in_words(comparison):
     table = needs_table(catch_rows(comparison, all_curves(comparison)), "slow:unaware")
     console = Console(record=True, width=200, markup=False)
     console.print(table)
+    assert table.row_count == 1  # of one contender against its one peer
     assert "never [never, never]; - of 62 s" in console.export_text()
 
 

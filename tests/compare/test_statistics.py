@@ -82,6 +82,7 @@ def test_only_seeds_that_both_have_and_the_peer_ran_far_enough_count():
     found = catch(ours, peer, 2)
     assert (found.n_seeds, found.target) == (1, 0.4)
     assert found.trainings.value == 1
+    assert found.difference.value == pytest.approx(0.8 - 0.4)
     assert catch(ours, curves("b", [[0.3, 0.4]], seeds=(7,)), 2) is None
     assert catch(ours, peer, 3) is None
 
