@@ -105,7 +105,7 @@ def fitted(profile: Any, method: str) -> LayerModel:
 def price_split(profile: Any, method: str, layer_model: LayerModel) -> tuple[pd.DataFrame, Costs]:
     """Return the measured networks of the split `test` and their costs."""
     model = DeviceModel(profile, method, layer_model)
-    measured = model._networks("test")
+    measured = model.networks("test")
     return measured, model.costs(NetworkTable.of_profile(profile, measured))
 
 

@@ -19,7 +19,13 @@ def validate(
 ) -> None:
     """Show how far cost models are from measured layers, and from a device's measured networks."""
     from hwopt.predict.device import load_device
-    from hwopt.predict.validation import METHODS, read_rows, validate_device, validate_rows
+    from hwopt.predict.validation import (
+        METHODS,
+        network_predictions,
+        read_rows,
+        validate_device,
+        validate_rows,
+    )
     from hwopt.report.validation import layer_tables, network_tables, write_errors
 
     if (rows is None) == (device is None):
@@ -30,7 +36,11 @@ def validate(
         loaded = load_device(device)
         layers, networks = validate_device(loaded, methods, folds, seed)
         files, tables = (
-            {"layers.csv": layers, "networks.csv": networks},
+            {
+                "layers.csv": layers,
+                "networks.csv": networks,
+                "predictions.csv": network_predictions(loaded, methods),
+            },
             network_tables(loaded.name, networks),
         )
         notes += dict.fromkeys(note for one in methods for note in loaded.model(one).notes)

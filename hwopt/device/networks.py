@@ -125,7 +125,7 @@ def choose_gpu_networks(
     ]
     random = [_random(i, rng, int(rng.choice(batch_sizes)), _GPU_SIDES, widest=512) for i in range(n_random)]
     fused = [_block(i, rng, int(rng.choice(batch_sizes))) for i in range(n_blocks)]
-    return _shuffled([*known, *random, *fused, *(_neuralpower(name) for name in _NEURALPOWER)], rng)
+    return _shuffled([*known, *random, *fused, *neuralpower_networks()], rng)
 
 
 def _shuffled(candidates: Sequence[Candidate], rng: np.random.Generator) -> list[Candidate]:
@@ -170,6 +170,11 @@ def _build_torchvision(name: str) -> nn.Module:
         options.update(init_weights=False, aux_logits=False)  # drawing its weights is slow
     module: nn.Module = torchvision.models.get_model(name, **options)
     return module
+
+
+def neuralpower_networks() -> list[Candidate]:
+    """Return the five networks of NeuralPower's table at the batch sizes of the table, held out."""
+    return [_neuralpower(name) for name in _NEURALPOWER]
 
 
 def _neuralpower(name: str) -> Candidate:

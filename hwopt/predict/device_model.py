@@ -64,14 +64,14 @@ class DeviceModel:
 
     def _fit_networks(self) -> tuple[NetworkModel, list[str]]:
         """Fit on networks as graphs where there are such, then on eager ones what the host adds."""
-        graphs = self._networks("fit", "graph")
-        fit = graphs if len(graphs) >= MIN_NETWORKS else self._networks("fit")
+        graphs = self.networks("fit", "graph")
+        fit = graphs if len(graphs) >= MIN_NETWORKS else self.networks("fit")
         table = NetworkTable.of_profile(self.profile, fit)
         layers = self.predict_layers(table.layers).values
         model, notes = fit_network_model(table, layers, fit, self.profile.ceilings.launch_s)
         if fit is not graphs or self.mode == "graph":
             return model, notes
-        eager = self._networks("fit")
+        eager = self.networks("fit")
         table = NetworkTable.of_profile(self.profile, eager)
         layers = self.predict_layers(table.layers).values
         return with_host(model, table, layers, eager, _idle_w(self.profile)), notes
@@ -114,7 +114,7 @@ class DeviceModel:
         return pd.DataFrame(rows)
 
     def _split_errors(self, split: str) -> list[dict[str, object]]:
-        measured = self._networks(split)
+        measured = self.networks(split)
         costs = self.costs(NetworkTable.of_profile(self.profile, measured))
         rows: list[dict[str, object]] = []
         for metric in costs:
@@ -131,7 +131,7 @@ class DeviceModel:
 
     def _calibrate(self) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return residuals and deviations of the calibration networks, each metric -> [n_calibration]."""
-        measured = self._networks("calibrate")
+        measured = self.networks("calibrate")
         table = NetworkTable.of_profile(self.profile, measured)
         predicted = self.predict_layers(table.layers)
         totals = self.network_model.totals(table, predicted.values)
@@ -156,7 +156,7 @@ class DeviceModel:
         has_power = bool(self.profile.measured_layers["power_w"].notna().any())
         return METRICS if has_power else ("time_s", "memory_bytes")
 
-    def _networks(self, split: str, mode: str | None = None) -> "pd.DataFrame":
+    def networks(self, split: str, mode: str | None = None) -> "pd.DataFrame":
         """Return the networks of a split, in the model's own mode or another, that have a figure, [m]."""
         networks = self.profile.networks
         has_layers = networks["network"].isin(set(self.profile.network_layers["network"]))

@@ -21,12 +21,13 @@ from hwopt.network.layer import METRICS
 from hwopt.predict.accuracy import error_figures
 from hwopt.predict.cross_validation import cross_validate
 from hwopt.predict.device import Device
-from hwopt.predict.tables import Array
+from hwopt.predict.tables import Array, NetworkTable
 
 if TYPE_CHECKING:
     import pandas as pd
 
 METHODS = ("neuralpower", "paleo", "hybrid")
+_INTERVAL = 0.9
 
 
 def read_rows(path: str | Path, notes: list[str] | None = None) -> "pd.DataFrame":
@@ -91,6 +92,50 @@ def validate_device(
     tables = [device.model(method).validation().assign(method=method) for method in methods]
     networks = pd.concat([*tables, oracle_errors(profile)], ignore_index=True)
     return layers, networks[["method", *(column for column in networks.columns if column != "method")]]
+
+
+def network_predictions(
+    device: Device, methods: Sequence[str] = METHODS, mode: str = "eager"
+) -> "pd.DataFrame":
+    """Return what each network that no fit has seen was measured and predicted at.
+
+    Returns:
+        One row for each held-out network and metric: network, source, batch, metric, measured, a column for
+        each method, `low` and `high` of the 90% interval of the last of them, and `oracle`, NaN where the
+        network's operators were not measured one by one.
+    """
+    import pandas as pd
+
+    tables = []
+    for method in methods:
+        model = device.model(method, mode)
+        measured = model.networks("test")
+        costs = model.costs(NetworkTable.of_profile(device.profile, measured))
+        for metric in costs:
+            low, high = costs.interval(metric, _INTERVAL)
+            table = measured[["network", "source", "batch"]].assign(metric=metric, measured=measured[metric])
+            tables.append(table.assign(method=method, predicted=costs[metric], low=low, high=high))
+    long = pd.concat(tables, ignore_index=True).dropna(subset=["measured"])
+    keys = ["network", "source", "batch", "metric", "measured"]
+    wide = long.pivot(index=keys, columns="method", values="predicted")[list(methods)].reset_index()
+    last = long.loc[long["method"] == methods[-1], ["network", "metric", "low", "high"]]
+    wide = wide.merge(last, on=["network", "metric"]).merge(
+        _oracle_sums(device.profile, mode), on=["network", "metric"], how="left"
+    )
+    return wide.sort_values(["metric", "network"], ignore_index=True)
+
+
+def _oracle_sums(profile: DeviceProfile, mode: str) -> "pd.DataFrame":
+    """Return network, metric and oracle: the sum over the network's operators, measured one by one."""
+    import pandas as pd
+
+    sums = oracle_sums(profile) if len(profile.oracle) else pd.DataFrame({"mode": [], "network": []})
+    own = sums[sums["mode"] == mode]
+    tables = [
+        pd.DataFrame({"network": own["network"], "metric": metric, "oracle": summed})
+        for metric, _, summed in (_oracle_metrics(own) if len(own) else [])
+    ]
+    return pd.concat([pd.DataFrame({"network": [], "metric": [], "oracle": []}, dtype=object), *tables])
 
 
 def oracle_errors(profile: DeviceProfile) -> "pd.DataFrame":

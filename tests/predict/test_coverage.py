@@ -44,7 +44,7 @@ def tested(halves):
     pairs = []
     for half in halves:
         model = half.model("paleo")
-        measured = model._networks("test")
+        measured = model.networks("test")
         pairs.append((measured, model.costs(NetworkTable.of_profile(half.profile, measured))))
     return pairs
 

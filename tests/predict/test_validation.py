@@ -10,7 +10,13 @@ from hwopt import load_device
 from hwopt.device.rows import LAYER_COLUMNS, RowFile
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.predict.accuracy import FIGURES
-from hwopt.predict.validation import oracle_errors, read_rows, validate_device, validate_rows
+from hwopt.predict.validation import (
+    network_predictions,
+    oracle_errors,
+    read_rows,
+    validate_device,
+    validate_rows,
+)
 from tests.device.profiles import layer_rows, write_profile
 
 LEADING = ["device", "kind", "batch", "in_channels", "in_h", "in_w", "out_channels", "kernel_h", "kernel_w"]
@@ -116,6 +122,22 @@ def test_a_profile_is_validated_by_layers_and_by_networks(folder):
     assert len(oracle_errors(load_device(write_profile(folder.parent / "none", 20, 3)).profile)) == 0
 
 
+def test_each_held_out_network_is_shown_with_what_was_measured_predicted_and_summed(folder):
+    device = load_device(folder)
+    table = network_predictions(device, ("paleo", "hybrid"))
+    held_out = device.profile.networks.query("split == 'test'").set_index("network")
+    assert set(table["network"]) == set(held_out.index)
+    times = table[table["metric"] == "time_s"].set_index("network")
+    assert (times["measured"] == held_out.loc[times.index, "time_s"]).all()
+    assert (times["oracle"] / times["measured"]).to_numpy() == pytest.approx(1 / 0.9, rel=1e-3)
+    assert ((times["low"] < times["hybrid"]) & (times["hybrid"] < times["high"])).all()
+    error = np.abs(times["paleo"] / times["measured"] - 1).mean()
+    figures = device.model("paleo").validation().query("metric == 'time_s' and split == 'test'")
+    assert error == pytest.approx(figures["mape"].iloc[0])
+    without = network_predictions(load_device(write_profile(folder.parent / "bare", 20, 3)), ("paleo",))
+    assert without["oracle"].isna().all()
+
+
 def test_the_command_prints_the_table_and_writes_it(run, file, folder, tmp_path):
     code, out, _ = run(file(ROWS[[*LEADING, "time_s"]]), "--method", "paleo", "--out", tmp_path / "out")
     assert code == 0 and "layers of law: time, out of fold" in out and "conv2d" in out
@@ -125,6 +147,7 @@ def test_the_command_prints_the_table_and_writes_it(run, file, folder, tmp_path)
     code, out, _ = run("--device", folder, "--method", "paleo", "--out", tmp_path / "out")
     assert code == 0 and "networks of law: energy" in out and "oracle" in out and "held out" in out
     assert set(pd.read_csv(tmp_path / "out" / "networks.csv")["method"]) == {"paleo", "oracle"}
+    assert {"measured", "paleo", "oracle"} <= set(pd.read_csv(tmp_path / "out" / "predictions.csv").columns)
 
 
 def test_what_cannot_be_validated_ends_with_code_2_and_one_message(run, file, tmp_path):
