@@ -99,6 +99,7 @@ class Study:
         self.front_now = FrontTracker(self.optimizer.objectives)
         self.ended: dict[int, Trial] = {}
         self._curves: dict[int, Curve] = {}
+        self._knows_rejected = False
         self.store = Store(path)
         self.files = StudyFiles(self.store.path)
         try:
@@ -191,6 +192,7 @@ class Study:
             raise InvalidInput(f"keep_weights = {keep_weights!r}; wanted one of {', '.join(KEEP_WEIGHTS)}")
         options = RunOptions(n_trials, jobs, stop or Stop(), retries, slice_epochs, keep_weights)
         self.survey()
+        self._mark_rejected()
         self.stopping = self._make_rule()
         waiting = [trial for trial in self.trials() if trial.status == "running"]
         own = InProcess() if jobs == 1 else LocalWorkers(jobs)
@@ -241,6 +243,12 @@ class Study:
             return given
         return given(reference=self.optimizer.reference)
 
+    def _mark_rejected(self) -> None:
+        """Tell the optimizer, once, of the rejections of earlier processes: only proposals need them."""
+        for config in self.store.rejected_configs() if not self._knows_rejected else []:
+            self.optimizer.mark_rejected(config)
+        self._knows_rejected = True
+
     def _open(self) -> None:
         """Continue what the file holds, or write down what a new study is."""
         meta, trials = self.store.meta(), self.store.trials()
@@ -263,8 +271,6 @@ class Study:
         for trial in running:
             self.optimizer.mark_pending(trial.config)
             self.note(trial)
-        for rejected in self.store.rejections():
-            self.optimizer.mark_rejected(rejected.config)
         self.files.keep_checkpoints({trial.number for trial in running})
 
     def _check_costs(self, trials: Sequence[Trial]) -> None:
