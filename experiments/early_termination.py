@@ -42,8 +42,7 @@ from hwopt.train.stopping import Curve, StoppingRule, Verdict, make_stopping_rul
 N_FULL, N_MOST = 60, 120  # trainings
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "full": ("none", {}),
-    "asha from 1": ("asha", {"min_epochs": 1}),
-    "asha from 2": ("asha", {"min_epochs": 2}),
+    "asha": ("asha", {}),
     "median": ("median", {}),
     "front 0.05": ("front", {"risk": 0.05}),
     "front 0.1": ("front", {"risk": 0.1}),
@@ -152,8 +151,7 @@ def point(costs: Any, error: float, problem: Problem) -> list[float]:
 
 def measure(problem: Problem, seeds: int, out: Path) -> None:
     """Run every seed with full training and then with each rule, less what is in runs.csv already."""
-    path = out / "runs.csv"
-    runs = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(RUN_COLUMNS))
+    runs = kept(out)
     done = {key: row for key, row in zip(runs[list(KEY)].itertuples(index=False, name=None),
                                          runs.to_dict("records"), strict=True)}  # fmt: skip
     for seed in range(seeds):
@@ -163,6 +161,18 @@ def measure(problem: Problem, seeds: int, out: Path) -> None:
                 full = done.get((problem.name, "full", seed))
                 done[key] = one_run(problem, label, make(name, problem, options), seed, full, out)
                 print(*key, *(done[key][c] for c in RUN_COLUMNS[3:]), flush=True)
+
+
+def kept(out: Path) -> pd.DataFrame:
+    """Return runs.csv, and take out of the other files what belongs to a run that was killed while writing."""
+    if not (out / "runs.csv").exists():
+        return pd.DataFrame(columns=list(RUN_COLUMNS))
+    runs = pd.read_csv(out / "runs.csv")
+    for name in ("trajectories.csv", "stopped.csv"):
+        rows = pd.read_csv(out / name)
+        is_done = pd.MultiIndex.from_frame(rows[list(KEY)]).isin(pd.MultiIndex.from_frame(runs[list(KEY)]))
+        rows[is_done].to_csv(out / name, index=False)
+    return runs
 
 
 def make(name: str, problem: Problem, options: Row) -> StoppingRule:

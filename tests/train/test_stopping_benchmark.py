@@ -74,3 +74,14 @@ def test_a_search_ends_at_its_target_and_counts_every_epoch():
     assert len(again.curves) == whole.steps[0]["training"]
     short, _ = benchmark.search(problem, StopAt(1), 0, 3, np.inf, np.inf)
     assert (short.epochs, short.hypervolume, len(short.stopped)) == (3, 0.0, 3)
+
+
+def test_rows_of_a_run_that_was_killed_while_writing_are_taken_out(tmp_path):
+    key = "problem,rule,seed"
+    (tmp_path / "runs.csv").write_text(f"{key}\nmnist_like,full,0\n")
+    (tmp_path / "stopped.csv").write_text(f"{key},training\nmnist_like,full,0,1\nmnist_like,full,1,1\n")
+    (tmp_path / "trajectories.csv").write_text(f"{key},training\nmnist_like,asha,0,1\n")
+    assert len(benchmark.kept(tmp_path)) == 1
+    assert (tmp_path / "stopped.csv").read_text() == f"{key},training\nmnist_like,full,0,1\n"
+    assert (tmp_path / "trajectories.csv").read_text() == f"{key},training\n"
+    assert benchmark.kept(tmp_path / "nothing").empty
