@@ -154,9 +154,13 @@ def test_choices_of_any_type_and_hyperparameters_that_cannot_vary(name):
     )
     load(name)
     chosen = Optimizer(space, lambda configs: {"time_s": [1.0] * len(configs)}, strategy=name)
-    for config in [*space.sample(9, np.random.default_rng(0)), None, None, None, None]:
-        config = config or chosen.ask().config
+    for config in space.sample(9, np.random.default_rng(0)):
+        chosen.tell(config, error=0.5 if config["mixed"] is None else 0.1)
+    for _ in range(6):
+        taken = [space.key(o.config) for o in chosen._told]
+        config = chosen.ask().config
         assert space.validate(config) == config
+        assert space.key(config) not in taken  # though there are 36 in all, and some look best
         chosen.tell(config, error=0.5 if config["mixed"] is None else 0.1)
 
 
