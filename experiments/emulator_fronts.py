@@ -88,9 +88,9 @@ def best(U: Array, values: Array) -> tuple[Array, Array]:
     return U[rows], values[rows]
 
 
-def brute_force(source: Source, n_samples: int) -> tuple[Array, float]:
-    """Return the front, [n, 2], and the share of the samples that is feasible."""
-    table, rng = load_table(source), np.random.default_rng(0)
+def brute_force(table: TrainingTable, source: Source, n_samples: int) -> tuple[Array, Array, float]:
+    """Return the front's points of the unit cube [n, k], their values [n, 2], and the feasible share."""
+    rng = np.random.default_rng(0)
     k, n_feasible = len(table.space), 0
     U, values = np.empty((0, k)), np.empty((0, 2))
     for _ in range(0, n_samples, CHUNK):
@@ -105,7 +105,7 @@ def brute_force(source: Source, n_samples: int) -> tuple[Array, float]:
         new_U, new_values = evaluate(source, table, np.where(jumps, rng.random(around.shape), steps))
         U, values = best(np.vstack([U, new_U]), np.vstack([values, new_values]))
         print(f"step {scale}: {len(U)} on the front, lowest error {values[:, 0].min():.4f}", flush=True)
-    return values, n_feasible / n_samples
+    return U, values, n_feasible / n_samples
 
 
 def write(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -123,17 +123,15 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     found = []
     for name, source in SOURCES.items():
-        front, share = brute_force(source, options.samples)
+        table = load_table(source)
+        U, values, share = brute_force(table, source, options.samples)
+        rows = zip(values, table.space.from_unit(U), strict=True)
         write(
             options.out / f"{name}_emulator_front.csv",
-            ("error", "time_s"),
-            [[f"{v:.8g}" for v in row] for row in front],
+            ("error", "time_s", *table.space.names),
+            [[*row, *(config.get(name, "") for name in table.space.names)] for row, config in rows],
         )
-        measures = {
-            **quality(load_table(source), source.side),
-            "feasible_share": share,
-            "n_front": len(front),
-        }
+        measures = {**quality(table, source.side), "feasible_share": share, "n_front": len(U)}
         found += [(name, what, f"{value:.4g}") for what, value in measures.items()]
         write(options.out / "quality.csv", ("table", "what", "value"), found)
         print(found, flush=True)
