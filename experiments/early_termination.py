@@ -164,7 +164,7 @@ def measure(problem: Problem, seeds: int, out: Path) -> None:
 
 
 def kept(out: Path) -> pd.DataFrame:
-    """Return runs.csv, and take out of the other files what belongs to a run that was killed while writing."""
+    """Return runs.csv; take out of the other files what belongs to a run that was killed while writing."""
     if not (out / "runs.csv").exists():
         return pd.DataFrame(columns=list(RUN_COLUMNS))
     runs = pd.read_csv(out / "runs.csv")
