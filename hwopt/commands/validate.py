@@ -48,7 +48,7 @@ def validate(
         assert rows is not None
         layers = validate_rows(read_rows(rows, notes), methods, folds, seed)
         files, tables = {"layers.csv": layers}, []
-    notes += layers.attrs["notes"]
+    notes += [note for note in layers.attrs["notes"] if not note.endswith(tuple(notes))]
     for table in [*layer_tables(layers), *tables]:
         console.print(table)
     for note in notes:

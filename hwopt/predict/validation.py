@@ -122,6 +122,7 @@ def network_predictions(
     wide = wide.merge(last, on=["network", "metric"]).merge(
         _oracle_sums(device.profile, mode), on=["network", "metric"], how="left"
     )
+    wide["oracle"] = wide["oracle"].astype(float)
     return wide.sort_values(["metric", "network"], ignore_index=True)
 
 
