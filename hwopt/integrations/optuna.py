@@ -34,6 +34,7 @@ from hwopt.costs import Array, Budget
 from hwopt.dimensions import Categorical, Dimension, Integer, Value
 from hwopt.errors import InvalidInput
 from hwopt.integrations.shared import (
+    N_ASKED,
     completed,
     excesses,
     first_that_fits,
@@ -45,6 +46,7 @@ from hwopt.search.strategies import Choice, Situation, register_strategy
 from hwopt.space import Config, SearchSpace
 
 POPULATION = 12  # of NSGA-II
+N_ASKED_GP = 3  # proposals of GPSampler in one ask: it tends to repeat what was refused
 
 
 def register() -> None:
@@ -95,7 +97,7 @@ def gp(situation: Situation, rng: np.random.Generator) -> Choice:
             chosen = sampler.chosen if isinstance(sampler, _GPSamplerOverPool) else None
             return config if chosen is None else chosen
 
-        return _ask(situation, study, propose, True, rng)
+        return _ask(situation, study, propose, True, rng, N_ASKED_GP)
 
 
 class _GPSamplerOverPool(GPSampler):
@@ -124,6 +126,7 @@ def _ask(
     propose: Callable[[Trial], Config],
     is_flat: bool,
     rng: np.random.Generator,
+    n_asks: int = N_ASKED,
 ) -> Choice:
     """Ask until a proposal fits; what a budget refuses is pruned, with its constraints."""
 
@@ -136,7 +139,7 @@ def _ask(
     def refuse(config: Config) -> None:
         study.add_trial(_pruned(situation, [config], is_flat)[0])
 
-    return first_that_fits(situation, ask, refuse, rng)
+    return first_that_fits(situation, ask, refuse, rng, n_asks)
 
 
 def _study(situation: Situation, sampler: BaseSampler) -> optuna.Study:

@@ -97,15 +97,19 @@ def maximise(
 
 
 def first_that_fits(
-    situation: Situation, ask: Callable[[], Config], refuse: Refuse, rng: np.random.Generator
+    situation: Situation,
+    ask: Callable[[], Config],
+    refuse: Refuse,
+    rng: np.random.Generator,
+    n_asks: int = N_ASKED,
 ) -> Choice:
-    """Ask a library until it proposes a config that is new and keeps the budgets.
+    """Ask a library until it proposes a config that is new and keeps the budgets; draw one after `n_asks`.
 
     In a table the nearest row that was neither tried nor refused stands for what it proposes.
     """
     rejections: list[Rejection] = []
     rows = _Rows(situation) if situation.candidates is not None else None
-    for n_asked in range(1, N_ASKED + 1):
+    for n_asked in range(1, n_asks + 1):
         config = ask()
         if rows is not None:
             config = rows.take_nearest(config)
@@ -118,7 +122,7 @@ def first_that_fits(
         broken = tuple(budget.metric for budget in situation.budgets if not budget.holds(costs)[0])
         rejections.append(Rejection(config, costs.at(0), broken))
         refuse(config)
-    return _choice(situation, _drawn(situation, rng), N_ASKED, rejections)
+    return _choice(situation, _drawn(situation, rng), n_asks, rejections)
 
 
 def _drawn_pool(situation: Situation, rng: np.random.Generator) -> list[Config]:
