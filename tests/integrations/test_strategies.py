@@ -119,7 +119,7 @@ def test_rows_of_a_table_are_chosen_once_each_and_within_the_budgets(name):
 
 @peers
 def test_unaware_it_takes_every_row_of_a_table(name):
-    rows = make_space().sample(12, np.random.default_rng(4))
+    rows = make_space().sample(8, np.random.default_rng(4))
     chosen = optimizer(name, aware=False)
     for _ in rows:
         tell(chosen, chosen.ask(candidates=rows).config)
@@ -178,11 +178,11 @@ def test_all_trainings_failed_or_equal(name):
 @pytest.mark.parametrize("name", [peer(name) for name in ("optuna:gp", "botorch:qlognehvi", "skopt:gp")])
 def test_a_model_finds_the_best_of_a_table_sooner_than_chance(name):
     space = SearchSpace([Real(0, 1, name="x"), Real(0, 1, name="y")])
-    rows = space.sample(80, np.random.default_rng(0))
+    rows = space.sample(40, np.random.default_rng(0))
     errors = [(row["x"] - 0.3) ** 2 + (row["y"] - 0.7) ** 2 for row in rows]
     load(name)
     chosen = Optimizer(space, lambda configs: {"time_s": [1.0] * len(configs)}, strategy=name)
-    for _ in range(25):
+    for _ in range(16):
         config = chosen.ask(candidates=rows).config
         chosen.tell(config, error=errors[rows.index(config)])
     assert chosen.front()[0].values["error"] == min(errors)
@@ -207,7 +207,7 @@ def test_limits_on_what_training_reveals_are_learned(name, aware):
             chosen.tell(config, error=1 - config["x"], calibration=config["x"])
         chosen.tell(rows[20], None, status="failed")
         picked = []
-        for _ in range(8):
+        for _ in range(4):
             picked.append(chosen.ask(candidates=rows).config)
             chosen.tell(picked[-1], error=1 - picked[-1]["x"], calibration=picked[-1]["x"])
         return np.mean([config["x"] > 0.5 for config in picked])
