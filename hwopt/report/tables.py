@@ -122,7 +122,7 @@ def summary_lines(store: Store, summary: Summary) -> list[str]:
 
 
 def _violation_lines(store: Store) -> list[str]:
-    """Say how the measured costs of the front compare with the predicted ones and the budgets."""
+    """Say how measured costs compare with the predicted ones, and with the confidence of the budgets."""
     measured = store.checks("measured")
     if not measured:
         return []
@@ -133,14 +133,15 @@ def _violation_lines(store: Store) -> list[str]:
         pairs = [
             (trials[number].costs[metric], found[0][metric])
             for number, found in measured.items()
-            if found[0].get(metric) is not None
+            if found[0].get(metric) is not None and trials[number].is_feasible
         ]
         if pairs:
             predicted, actual = np.array(pairs).T
             lines.append(
-                f"measured {metric} of {len(pairs)} networks of the front: "
+                f"measured {metric} of {len(pairs)} networks within the budgets: "
                 f"{np.sum(actual > budget['limit'])} above the budget of "
                 f"{format_quantity(metric, budget['limit'])}; mean error of the prediction "
-                f"{np.mean(np.abs(predicted / actual - 1)):.1%}"
+                f"{np.mean(np.abs(predicted / actual - 1)):.1%}; promised are at most "
+                f"{1 - budget['confidence']:.2g} of them above it"
             )
     return lines
