@@ -155,6 +155,8 @@ def _measure(search: Search, trials: Sequence[Trial], progress: Progress) -> Non
 
     done = search.study.store.checks("measured")
     trials = [trial for trial in trials if trial.number not in done]
+    if not trials:
+        return
     candidates = [_candidate(search, trial) for trial in trials]
     section = search.experiment.device
     rows = measure_networks(candidates, progress, section.measure or "cpu", section.on_busy)

@@ -105,9 +105,9 @@ def test_what_ran_out_of_memory_is_failed_and_nothing_as_large_is_trained_again(
         space = network_space()
         memory = TrainingMemory(constant, space, TrainingSettings(batch_size=8))
         budget = Budget(TRAINING_MEMORY, "2 MB")
-        study = Study(tmp_path / "study.db", space, memory, objective, [budget], ("error",), strategy="random",
-                      on_told=Feedback(None, memory))  # fmt: skip
-        return study, memory
+        on_told = Feedback(None, memory)
+        path = tmp_path / "study.db"
+        return Study(path, space, memory, objective, [budget], strategy="random", on_told=on_told), memory
 
     study, memory = open_limited()
     with study:

@@ -178,3 +178,59 @@ def test_a_full_disk_leaves_the_study_as_it_was(tmp_path):
     with Store(path) as store:
         assert len(store.trials()) == n_trials
         store.end_trial(0, "complete", 0.2)
+
+
+def test_a_file_that_another_program_locks_is_explained_and_intact(tmp_path):
+    path = tmp_path / "study.db"
+    with Store(path) as store:
+        store.start_trial(make_trial(0))
+        store._database.connection.execute("PRAGMA busy_timeout = 1")
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StudyError, match="another program holds the file"):
+            store.end_trial(0, "complete", 0.2)
+        other.close()
+        assert store.trials()[0].status == "running"
+        store.end_trial(0, "complete", 0.2)
+
+
+def make_old(path):
+    """Write a study as the first format had it."""
+    with Store(path) as store:
+        store.start_trial(make_trial(0))
+        store.end_trial(0, "complete", 0.2, epochs=[EpochRow(0.3, 1.0), EpochRow(0.2, 2.0)])
+    connection = sqlite3.connect(path)
+    for table, column in (("trials", "attempts"), ("trials", "elapsed_s"), ("epochs", "energy_j")):
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+
+def test_a_study_of_the_first_format_is_read_and_is_continued_in_the_new_one(tmp_path):
+    path = tmp_path / "study.db"
+    make_old(path)
+    with Store(path, read_only=True) as store:
+        before = store.trials()
+    assert before[0].curve == (0.3, 0.2) and before[0].attempts == 0 and before[0].energy_j is None
+    with Store(path) as store:
+        assert store.trials() == before
+        store.start_trial(make_trial(1))
+        store.add_attempt(1)
+        store.add_epochs(1, 1, [EpochRow(0.5, 1.0, 3.0)])
+        assert store.trials()[1].attempts == 1 and store.trials()[1].energy_j == 3.0
+    with Store(path, read_only=True) as store:
+        assert len(store.trials()) == 2
+
+
+def test_trials_of_another_study_are_copied_whole(tmp_path):
+    with Store(tmp_path / "old.db") as old, Store(tmp_path / "new.db") as new:
+        old.start_trial(make_trial(0))
+        rows = [EpochRow(0.3, 1.0, 5.0), EpochRow(0.2, 2.0, 5.0)]
+        old.end_trial(0, "complete", 0.2, {"test_error": 0.3}, None, 2.0, rows, 7.0)
+        new.copy_trials(old.trials(), {"from": "old"})
+        assert new.meta() == {"from": "old"}
+        copied, original = new.trials()[0], old.trials()[0]
+        assert (copied.config, copied.curve, copied.told) == (original.config, original.curve, original.told)
+        new.start_trial(make_trial(1))
+        new.end_trial(1, "complete", 0.1)
+        assert new.trials()[1].told == 2
