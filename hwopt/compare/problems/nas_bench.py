@@ -32,7 +32,7 @@ OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 _N_EDGES = 6
 _IMAGES = 50_000 * 12  # of CIFAR-10, each shown 12 times
 _EDGE = re.compile(r"([a-z0-9_]+)~\d")
-_WORST = {"cifar10": 0.5, "cifar100": 0.8, "imagenet": 0.9}
+_WORST = {"cifar10": 0.3, "cifar100": 0.65, "imagenet": 0.85}  # errors that most cells beat
 
 
 def make_space() -> SearchSpace:
