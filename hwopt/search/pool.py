@@ -12,9 +12,9 @@ from hwopt.search.region import count_broken, mutate
 from hwopt.search.situation import Choice, Situation
 from hwopt.space import Config, SearchSpace
 
-N_NEW = 64  # candidates drawn from the whole space, an ask
-N_GLOBAL = 256  # candidates that share their structure with a config of the feasible region, an ask
-N_LOCAL = 192  # candidates mutated around the front, an ask
+N_NEW = 32  # candidates drawn from the whole space, an ask
+N_GLOBAL = 64  # candidates that share their structure with a config of the feasible region, an ask
+N_LOCAL = 384  # candidates mutated around the front, an ask
 N_NEAR = 128  # candidates mutated around the most valuable ones, an ask
 
 
@@ -52,7 +52,7 @@ def candidate_pool(situation: Situation, parents: Sequence[Config], rng: np.rand
 
     Args:
         situation: as the strategy sees it.
-        parents: configs around which half of the candidates are; those of the region where there are none.
+        parents: configs around which most of the candidates are; those of the region where there are none.
         rng: of what is drawn.
 
     Raises:
