@@ -6,11 +6,13 @@ dask-cuda's workers have, or one worker started for each value of `CUDA_VISIBLE_
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from threading import Lock
 from typing import Any
 
 from hwopt.errors import InvalidInput
 
 _CONNECT_S = 10.0
+_ALONE = Lock()
 
 
 class DaskExecutor(Executor):
@@ -75,13 +77,11 @@ class DaskExecutor(Executor):
 def capped(threads: int | None, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function with a number of threads for numerical libraries; None leaves them as they are.
 
-    What a training raises comes back as a result, so an exception can only be the worker's own.
+    One at a time in a process, however many threads Dask gives its worker: random numbers are a process's.
     """
-    if threads is None:
-        return function(*args, **kwargs)
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(threads):
+    with _ALONE, threadpool_limits(threads):
         return function(*args, **kwargs)
 
 
