@@ -11,20 +11,21 @@ an executor only runs. An objective that cannot be resumed is one slice.
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hwopt.errors import Infeasible
+from hwopt.study.active import Active, RunOptions
 from hwopt.study.executors import InProcess
 from hwopt.study.results import energy_of
 from hwopt.study.run import Outcome, ShippedRule, run_objective, run_slice
 from hwopt.study.seeds import trial_seed
-from hwopt.study.stop import Progress, Stop
+from hwopt.study.stop import Progress
 from hwopt.study.store import EpochRow, Rejected, Trial
 from hwopt.train.slice import SliceResult
-from hwopt.train.stopping import Curve, Verdict
+from hwopt.train.stopping import Verdict
 
 if TYPE_CHECKING:
     from hwopt.study.study import Study
@@ -32,55 +33,6 @@ if TYPE_CHECKING:
 Listener = Callable[[str, Trial], None]  # "start", "epoch" or "end", and the trial as it is then
 
 _TIMES = {1: "once", 2: "twice"}
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a study is run; none of it changes what the study is.
-
-    Args:
-        n_trials: ended trials of the whole study.
-        jobs: slices that are with the executor at a time.
-        stop: further limits of the search.
-        retries: how often a trial is tried again whose worker died.
-        slice_epochs: epochs of a slice.
-        keep_weights: of which trials the trained weights are kept: "front", "all" or "none".
-    """
-
-    n_trials: int
-    jobs: int
-    stop: Stop
-    retries: int = 1
-    slice_epochs: int = 1
-    keep_weights: str = "front"
-
-
-@dataclass
-class _Active:
-    """A trial in training, as the driver knows it."""
-
-    trial: Trial
-    epochs: list[EpochRow] = field(default_factory=list)
-    checkpoint: bytes | None = None
-
-    @property
-    def number(self) -> int:
-        return self.trial.number
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds of training so far."""
-        return self.epochs[-1].elapsed_s if self.epochs else 0.0
-
-    def curve(self) -> Curve:
-        """Return what a stopping rule sees of it."""
-        return Curve((), "running", self.trial.costs, self.trial.is_feasible)
-
-    def now(self) -> Trial:
-        """Return the trial with what it has so far."""
-        measured = [row.energy_j for row in self.epochs if row.energy_j is not None]
-        curve, energy_j = tuple(row.error for row in self.epochs), sum(measured) if measured else None
-        return replace(self.trial, curve=curve, train_s=self.elapsed_s, energy_j=energy_j)
 
 
 class Driver:
@@ -96,7 +48,7 @@ class Driver:
     ) -> None:
         self._study, self._executor, self._options, self._listener = study, executor, options, listener
         self._ready = [self._resumed(trial) for trial in waiting]
-        self._running: dict[Future[Any], _Active] = {}
+        self._running: dict[Future[Any], Active] = {}
         self._exhausted: str | None = None  # why no more can be proposed
         self._begun = time.monotonic()
         self._elapsed_before = max((t.elapsed_s or 0.0 for t in study.trials()), default=0.0)
@@ -133,14 +85,14 @@ class Driver:
     def _elapsed_s(self) -> float:
         return self._elapsed_before + time.monotonic() - self._begun
 
-    def _next(self) -> _Active | None:
+    def _next(self) -> Active | None:
         """Return the next trial to train a slice of; a new one is written down as running."""
         if self._ready:
             return self._ready.pop(0)
         if self._exhausted is not None or self._study.n_begun >= self._options.n_trials:
             return None
         try:
-            active = _Active(self._begin())
+            active = Active(self._begin())
         except Infeasible as error:
             if not self._study.n_begun:
                 raise
@@ -149,7 +101,7 @@ class Driver:
         self._listener("start", active.trial)
         return active
 
-    def _resumed(self, trial: Trial) -> _Active:
+    def _resumed(self, trial: Trial) -> Active:
         """Go on with a trial whose process died: from its checkpoint, else from its start, with its seed."""
         study, n_epochs = self._study, len(trial.curve)
         checkpoint = study.files.checkpoint(trial.number, n_epochs) if study.is_resumable else None
@@ -159,7 +111,7 @@ class Driver:
             n_epochs = 0
         study.files.drop_checkpoints(trial.number, keep=n_epochs)
         self._listener("start", trial)
-        return _Active(trial, study.store.epochs(trial.number), checkpoint)
+        return Active(trial, study.store.epochs(trial.number), checkpoint)
 
     def _begin(self) -> Trial:
         """Take the next config from the queue or the optimizer and write it down as a running trial."""
@@ -200,7 +152,7 @@ class Driver:
 
     # -- to the executor and back
 
-    def _submit(self, active: _Active) -> Future[Any]:
+    def _submit(self, active: Active) -> Future[Any]:
         """Hand a slice to the executor; a plain objective is one slice, judged where it runs."""
         study, trial = self._study, active.trial
         if study.is_resumable:
@@ -216,12 +168,12 @@ class Driver:
             on_epoch = ShippedRule(study.stopping, active.curve(), study.other_curves(trial.number))
         return self._executor.submit(run_objective, study.objective, trial.config, trial.seed, on_epoch)
 
-    def _heard(self, active: _Active, epoch: int, error: float, elapsed_s: float) -> Verdict | None:
+    def _heard(self, active: Active, epoch: int, error: float, elapsed_s: float) -> Verdict | None:
         """Write down an epoch of a training in this process, and answer whether it goes on."""
         self._write(active, [EpochRow(error, elapsed_s)])
         return self._study.judge(active.now())
 
-    def _take(self, active: _Active, future: Future[Any]) -> None:
+    def _take(self, active: Active, future: Future[Any]) -> None:
         """Take what came back: a slice, a whole training, or the death of a worker."""
         error = future.exception()
         if error is not None:
@@ -236,7 +188,7 @@ class Driver:
         else:
             self._end(active, self._outcome(active, "failed", {}, result))
 
-    def _take_slice(self, active: _Active, result: SliceResult) -> None:
+    def _take_slice(self, active: Active, result: SliceResult) -> None:
         self._save(active, result)
         self._write(active, _rows(active.elapsed_s, result))
         self._study.files.drop_checkpoints(active.number, keep=len(active.epochs))
@@ -250,14 +202,14 @@ class Driver:
         values = {"error": active.epochs[-1].error}
         self._end(active, self._outcome(active, "stopped", values, verdict.reason, verdict))
 
-    def _save(self, active: _Active, result: SliceResult) -> None:
+    def _save(self, active: Active, result: SliceResult) -> None:
         """Write the checkpoint of a training that goes on; keep in mind the weights of one that has ended."""
         active.checkpoint = result.checkpoint
         if result.checkpoint is not None and result.final is None:
             n_epochs = len(active.epochs) + len(result.errors)
             self._study.files.save_checkpoint(active.number, n_epochs, result.checkpoint)
 
-    def _retry(self, active: _Active, error: BaseException) -> None:
+    def _retry(self, active: Active, error: BaseException) -> None:
         """Count an attempt that ended with the death of a worker; fail the trial where it was the last."""
         attempts = active.trial.attempts + 1
         self._study.store.add_attempt(active.number)
@@ -272,7 +224,7 @@ class Driver:
 
     def _outcome(
         self,
-        active: _Active,
+        active: Active,
         status: str,
         values: dict[str, float],
         reason: str | None = None,
@@ -282,7 +234,7 @@ class Driver:
 
     # -- into the store
 
-    def _write(self, active: _Active, rows: "list[EpochRow] | tuple[EpochRow, ...]") -> None:
+    def _write(self, active: Active, rows: "list[EpochRow] | tuple[EpochRow, ...]") -> None:
         """Write epochs that have come, and let the listener know of each."""
         if not rows:
             return
@@ -292,7 +244,7 @@ class Driver:
             self._study.note(active.now())
             self._listener("epoch", active.now())
 
-    def _end(self, active: _Active, outcome: Outcome) -> None:
+    def _end(self, active: Active, outcome: Outcome) -> None:
         """Write how a trial ended, tell the optimizer, keep its weights or not, let the listener know."""
         study = self._study
         error = outcome.values.get("error")

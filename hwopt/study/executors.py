@@ -5,6 +5,8 @@ particular to these: a worker that dies breaks the future of what it ran and not
 """
 
 import os
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any
@@ -13,6 +15,7 @@ from hwopt.errors import InvalidInput, UnknownName, did_you_mean
 
 EXECUTORS = ("local", "dask", "ray")
 
+_WATCH_S = 1.0
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -70,8 +73,24 @@ class LocalWorkers(Executor):
         from loky import ProcessPoolExecutor
 
         if self._pools[slot] is None:
-            self._pools[slot] = ProcessPoolExecutor(max_workers=1, env=self._environments[slot])
+            self._pools[slot] = ProcessPoolExecutor(
+                max_workers=1,
+                env=self._environments[slot],
+                initializer=end_with_driver,
+                initargs=(os.getpid(),),
+            )
         return self._pools[slot]
+
+
+def end_with_driver(driver: int) -> None:
+    """End this worker process, whatever it does, when its driver is gone: one that was killed ends none."""
+
+    def watch() -> None:
+        while os.getppid() == driver:
+            time.sleep(_WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def open_executor(name: str, jobs: int | None, address: str | None = None) -> Executor:

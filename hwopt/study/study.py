@@ -22,7 +22,8 @@ from hwopt.errors import InvalidInput, StudyError
 from hwopt.search.optimizer import Optimizer
 from hwopt.search.region import Region
 from hwopt.space import SearchSpace
-from hwopt.study.driver import Driver, Listener, RunOptions
+from hwopt.study.active import RunOptions
+from hwopt.study.driver import Driver, Listener
 from hwopt.study.executors import InProcess, LocalWorkers
 from hwopt.study.files import KEEP_WEIGHTS, StudyFiles
 from hwopt.study.identity import compare, versions

@@ -1,7 +1,34 @@
 """Studies whose driver is killed; the same as the benchmark, with fewer kills."""
 
+import random
+import time
+from pathlib import Path
+
 import pytest
-from benchmark_engine_kills import Setting, kill_and_resume
+from benchmark_engine_kills import Setting, kill_and_resume, kill_once
+
+
+def workers_of(path):
+    """Processes, but for this one and its children, whose environment names a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"OF_STUDY={path}".encode() in environment:
+            found.append(process.name)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to see processes")
+def test_the_workers_of_a_killed_driver_end(tmp_path, monkeypatch):
+    monkeypatch.setenv("OF_STUDY", str(tmp_path))
+    kill_once(tmp_path / "study.db", Setting("sliced", "random", 2), "in a report", random.Random(0))
+    deadline = time.monotonic() + 60
+    while (left := workers_of(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
 
 
 @pytest.mark.parametrize(
