@@ -8,6 +8,7 @@ dimensions; inactive ones are absent, and equality and hashing use this reduced 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -202,13 +203,15 @@ class SearchSpace:
                 raise InvalidInput(
                     f"config: {name} is inactive here (its condition does not hold); leave it out"
                 )
-        for name in self.names:
-            if name not in config and name in self.activate({**self._defaults(), **config}):
+        whole = config if len(config) == len(self) else self.activate({**self._defaults, **config})
+        for name in whole:
+            if name not in config:
                 raise InvalidInput(
                     f"config: {name} is missing; a config has a value for every active hyperparameter"
                 )
         return reduced
 
+    @cached_property
     def _defaults(self) -> Config:
         return self.values_at(np.full((1, len(self)), 0.5))[0]
 
