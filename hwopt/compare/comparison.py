@@ -129,9 +129,7 @@ def _run_case(
         reason = run(_load(problem), contender, seed, n_trials, n_start, path)
     except HwoptError as error:
         reason = str(error)
-    except (
-        Exception
-    ) as error:  # a library that breaks down; the others go on, and the next call tries it again
+    except Exception as error:  # a library's own fault: the next call tries it again
         reason = f"{type(error).__name__}: {error}"
     return None if reason is None else f"{where} ended after {len(read_trials(path))} trainings: {reason}"
 

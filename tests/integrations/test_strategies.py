@@ -1,5 +1,6 @@
 """Strategies of other libraries: within the space and the budgets, and a function of what was told alone."""
 
+import random
 import sys
 import warnings
 from importlib.util import find_spec
@@ -61,6 +62,15 @@ def told(name, n=12, **more):
     return chosen
 
 
+def stir(seed):
+    """Set every generator that a library might use by mistake."""
+    import torch
+
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
 @peers
 @pytest.mark.parametrize("objectives", [("error",), ("error", "time_s"), ("error", "time_s", "memory_bytes")])
 def test_proposals_keep_the_budgets_and_are_new(name, objectives):
@@ -89,11 +99,13 @@ def test_the_unaware_form_proposes_what_breaks_budgets_as_well(name):
 
 @peers
 def test_a_proposal_follows_from_what_was_told_and_the_seed_alone(name):
+    stir(1)
     first = told(name)
     proposals = [first.ask() for _ in range(2)]
+    stir(2)
     again = told(name)
-    again.ask()  # asked for and then started from elsewhere, as after a crash
-    resumed = told(name)
+    again.ask()
+    resumed = told(name)  # as after a crash
     for rejection in proposals[0].rejections:
         resumed.mark_rejected(rejection.config)
     resumed.mark_pending(proposals[0].config)
@@ -178,14 +190,46 @@ def test_all_trainings_failed_or_equal(name):
 @pytest.mark.parametrize("name", [peer(name) for name in ("optuna:gp", "botorch:qlognehvi", "skopt:gp")])
 def test_a_model_finds_the_best_of_a_table_sooner_than_chance(name):
     space = SearchSpace([Real(0, 1, name="x"), Real(0, 1, name="y")])
-    rows = space.sample(40, np.random.default_rng(0))
+    rows = space.sample(60, np.random.default_rng(0))
     errors = [(row["x"] - 0.3) ** 2 + (row["y"] - 0.7) ** 2 for row in rows]
+    best = int(np.argmin(errors))
     load(name)
     chosen = Optimizer(space, lambda configs: {"time_s": [1.0] * len(configs)}, strategy=name)
-    for _ in range(16):
-        config = chosen.ask(candidates=rows).config
-        chosen.tell(config, error=errors[rows.index(config)])
-    assert chosen.front()[0].values["error"] == min(errors)
+    for row in [i for i in range(60) if i != best][:12]:
+        chosen.tell(rows[row], error=errors[row])
+    asked = []
+    for _ in range(4):
+        asked.append(rows.index(chosen.ask(candidates=rows).config))
+        chosen.tell(rows[asked[-1]], error=errors[asked[-1]])
+    assert best in asked
+
+
+@pytest.mark.parametrize("name", [peer("optuna:nsga2")])
+def test_children_of_nsga2_have_their_parents_values(name):
+    chosen, values = told(name, n=30), []
+    known = {o.config["learning_rate"] for o in chosen._told}
+    for seed in range(20):
+        chosen = told(name, n=30, seed=seed)
+        values.append(chosen.ask().config["learning_rate"])
+    assert sum(value in known for value in values) >= 10  # all but the mutated ones
+
+
+@pytest.mark.parametrize("name", [peer("optuna:tpe")])
+def test_tpe_learns_from_what_a_budget_has_refused(name):
+    chosen, other = told(name, n=30), told(name, n=30)
+    for config in chosen.space.sample(30, np.random.default_rng(7)):
+        if not chosen.is_feasible(config):
+            other.mark_rejected(config)
+    assert [chosen.ask().config for _ in range(3)] != [other.ask().config for _ in range(3)]
+
+
+@pytest.mark.parametrize("name", [peer("skopt:gp")])
+def test_points_of_scikit_optimize_are_configs_and_back(name):
+    from hwopt.integrations.skopt import _config, _point
+
+    space = make_space()
+    for config in space.sample(30, np.random.default_rng(8)):
+        assert _config(space, _point(space, config)) == config
 
 
 LEARNING = ("optuna:tpe", "optuna:gp", "botorch:qlognehvi")  # limits on outcomes
