@@ -148,11 +148,14 @@ def open_study(path, strategy="random"):
 def overhead(path, n_trials, reader=False):
     """Return the wall seconds of each trial but for its ask."""
     reading = None
-    if reader:
-        reading = subprocess.Popen([sys.executable, __file__, "--read", str(path)], stdout=subprocess.PIPE)
     found, cpu = [], []
     with open_study(path) as study:
         study.survey()
+        if reader:
+            reading = subprocess.Popen(
+                [sys.executable, __file__, "--read", str(path)], stdout=subprocess.PIPE
+            )
+            reading.stdout.readline()
         last_cpu = time.process_time()
         last = time.perf_counter()
 

@@ -130,8 +130,8 @@ def arm(place, count):
     write, add_epochs, save = Database.write, Store.add_epochs, StudyFiles.save_checkpoint
 
     @contextmanager
-    def killed_write(self):
-        with write(self) as connection:
+    def killed_write(self, *arguments, **named):
+        with write(self, *arguments, **named) as connection:
             yield connection
             step()  # everything is executed, nothing committed
 

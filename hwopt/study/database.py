@@ -75,9 +75,14 @@ class Database:
         self._lock.release()
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """Run one transaction; it is undone where anything in it fails."""
+    def write(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Run one transaction; it is undone where anything in it fails.
+
+        One that is not durable waits for no disk: the death of the process does not undo it, only that of the
+        machine may.
+        """
         with self._explained():
+            self.connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self.connection
@@ -122,7 +127,6 @@ class Database:
                 if not read_only:
                     self._upgrade(connection)
                     connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.execute(f"PRAGMA query_only = {int(read_only)}")
             except BaseException:

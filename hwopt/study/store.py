@@ -138,7 +138,7 @@ class Store:
 
     def add_epochs(self, number: int, first: int, epochs: Sequence[EpochRow]) -> None:
         """Write epochs of a running trial, the first of which is epoch `first`, counted from 1."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             connection.executemany(_INSERT_EPOCH, _epoch_rows(number, first, epochs))
 
     def end_trial(

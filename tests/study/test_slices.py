@@ -107,6 +107,7 @@ def test_a_rule_stops_a_training_between_slices_and_the_optimizer_is_told_what_i
     assert [t.reason for t in trials] == ["stopped at 2, 0 others", "stopped at 2, 1 others"]
     assert all(t.error == t.curve[-1] and len(t.curve) == 2 for t in trials)
     assert objective.epochs_run(trials[0].seed) == [1, 2]
+    assert not list((tmp_path / "study.checkpoints").iterdir())
     (_, values), named = told[0]
     assert values == {"error": 0.4} and named["error_std"] == 0.03 and named["status"] == "stopped"
 
