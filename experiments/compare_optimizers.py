@@ -128,7 +128,9 @@ def main() -> None:
     for file, rows in tables.items():
         write_csv(arguments.out / file, rows)
     for row in tables["goals.csv"]:
-        console.print(row)
+        verdict = "met" if row["is_met"] else "not met"
+        share = f"{row['median_share']:.2f} of its trainings, goal {row['goal']:.2f}: {verdict}"
+        console.print(f"{OURS} against {row['peer']} after {row['peer_trainings']}: {share}", highlight=False)
 
 
 if __name__ == "__main__":
