@@ -218,8 +218,8 @@ def test_a_study_of_the_first_format_is_read_and_is_continued_in_the_new_one(tmp
         store.add_attempt(1)
         store.add_epochs(1, 1, [EpochRow(0.5, 1.0, 3.0)])
         assert store.trials()[1].attempts == 1 and store.trials()[1].energy_j == 3.0
-    with Store(path, read_only=True) as store:
-        assert len(store.trials()) == 2
+    with Store(path) as store:
+        assert len(store.trials()) == 2 and store.trials()[1].attempts == 1
 
 
 def test_trials_of_another_study_are_copied_whole(tmp_path):
