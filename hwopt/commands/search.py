@@ -110,10 +110,15 @@ def _print_setting(search: "Search") -> None:
     region = search.study.survey()
     broken = ", ".join(f"{metric} breaks in {n / region.n_priced:.0%}" for metric, n in region.broken.items())
     console.print(
-        f"{region.share:.1%} of the space keeps the budgets ({region.n_priced} configurations priced"
+        f"{_percent(region.share)} of the space keeps the budgets (between {_percent(region.share_low)} and "
+        f"{_percent(region.share_high)} with 95% confidence; {region.n_priced} configurations priced"
         f"{'; ' + broken if broken else ''})",
         highlight=False,
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
 
 
 def _check_completed(study: Path) -> None:

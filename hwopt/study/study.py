@@ -19,6 +19,7 @@ import numpy as np
 
 from hwopt.costs import Budget, CostFunction
 from hwopt.errors import InvalidInput, StudyError
+from hwopt.integrations import load as load_strategy
 from hwopt.search.optimizer import Optimizer
 from hwopt.search.region import Region
 from hwopt.space import SearchSpace
@@ -86,6 +87,7 @@ class Study:
         self.objective, self._given_stopping, self._on_told = objective, stopping, on_told
         self.stopping: StoppingRule | None = None  # made when the study runs
         self.is_resumable = isinstance(objective, ResumableObjective)
+        load_strategy(strategy)
         self.optimizer = Optimizer(space, costs, budgets, objectives, strategy, aware, reference, seed)
         self._identity = {
             "space": space.describe(),
@@ -143,7 +145,7 @@ class Study:
         """
         region = self.optimizer.region
         if "region" not in self.store.meta():
-            facts = ("share", "n_priced", "broken", "n_unpriced", "refused")
+            facts = ("share", "share_low", "share_high", "n_priced", "broken", "n_unpriced", "refused")
             self.store.set_meta(region={fact: getattr(region, fact) for fact in facts})
         if "reference" not in self.store.meta():
             self.store.set_meta(reference=self.optimizer.reference)
