@@ -207,7 +207,7 @@ def _identity(problem: Problem, n_start: int) -> dict[str, Any]:
         "space": problem.space.describe(),
         "budgets": [asdict(budget) for budget in problem.budgets],
         "objectives": list(problem.objectives),
-        "outcome_budgets": [asdict(budget) for budget in getattr(problem, "outcome_budgets", ())],
+        "outcome_budgets": [asdict(budget) for budget in problem.outcome_budgets],
         "reference": dict(problem.reference),
         "n_epochs": problem.n_epochs,
         "n_candidates": None if problem.candidates is None else len(problem.candidates),

@@ -1,7 +1,7 @@
 """What a strategy is compared on: a space with known costs, and trainings, real, replayed or computed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hwopt.costs import Array, Budget, CostFunction
 from hwopt.space import Config, SearchSpace
@@ -11,12 +11,14 @@ from hwopt.space import Config, SearchSpace
 class Training:
     """One training: the validation error after each epoch, [n_epochs], and the seconds that each took.
 
-    A training that failed has the epochs before it did, possibly none, and a reason.
+    A training that failed has the epochs before it did, possibly none, and a reason. `metrics` are what else
+    it revealed, beside the error; none where it failed.
     """
 
     errors: tuple[float, ...]
     seconds: tuple[float, ...]
     failure: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class Problem:
         n_epochs: of a whole training.
         candidates: the only configs that there are, where the problem is a table; all of the space if None.
         true_error: a config's expected final error, where it is known: fronts are compared by it.
-        reference_front: values of the best front that there is, [n, m] in the order of `objectives`, SI units,
-            found by brute force; its hypervolume is what shares are of.
+        reference_front: values of the best front that there is, [n, m] in the order of `objectives`, SI
+            units, found by brute force; its hypervolume is what shares are of.
+        outcome_budgets: limits on metrics that only a training reveals.
     """
 
     name: str
@@ -49,3 +52,4 @@ class Problem:
     candidates: tuple[Config, ...] | None = None
     true_error: Callable[[Config], float] | None = None
     reference_front: Array | None = None
+    outcome_budgets: tuple[Budget, ...] = ()

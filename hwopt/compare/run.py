@@ -96,7 +96,7 @@ def _optimizer(problem: Problem, contender: Contender, seed: int) -> Optimizer:
         contender.aware,
         problem.reference,
         seed,
-        outcome_budgets=getattr(problem, "outcome_budgets", ()),
+        outcome_budgets=problem.outcome_budgets,
     )
 
 
@@ -113,7 +113,7 @@ def _train_next(problem: Problem, optimizer: Optimizer, number: int, start: Conf
         ask_s, ask_cpu_s = time.perf_counter() - begun, time.process_time() - begun_cpu
         rejected = tuple(rejection.config for rejection in proposal.rejections)
     training = problem.train(config, trial_seed(optimizer.seed, number))
-    metrics = {} if training.failure else dict(getattr(training, "metrics", {}))
+    metrics = {} if training.failure else dict(training.metrics)
     return Trial(
         number=number,
         config=config,

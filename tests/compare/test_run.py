@@ -1,13 +1,13 @@
 """Runs: start points, files, resuming."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hwopt import Budget
-from hwopt.compare import Problem, Training
+from hwopt.compare import Training
 from hwopt.compare.contender import Contender, parse_contenders
 from hwopt.compare.record import append_trial, count_trials, drop_half_line, read_trials, run_path
 from hwopt.compare.run import run
@@ -135,23 +135,11 @@ def test_unknown_contenders_are_named_with_the_nearest():
         parse_contenders([])
 
 
-@dataclass(frozen=True)
-class Measured(Training):
-    metrics: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Revealing(Problem):
-    outcome_budgets: tuple[Budget, ...] = ()
-
-
 def test_limits_on_what_a_training_reveals_make_it_infeasible_afterwards(tmp_path):
     def train(config, seed):
-        return Measured((0.2,), (1.0,), metrics={"calibration_error": config["learning_rate"]})
+        return Training((0.2,), (1.0,), metrics={"calibration_error": config["learning_rate"]})
 
-    problem = Revealing(
-        **{**vars(toy()), "train": train}, outcome_budgets=(Budget("calibration_error", 0.01),)
-    )
+    problem = replace(toy(), train=train, outcome_budgets=(Budget("calibration_error", 0.01),))
     _, trials = run_toy(tmp_path / "a", "ehvi", n_trials=12, problem=problem)
     assert {t.is_feasible for t in trials} == {True, False}
     for t in trials:

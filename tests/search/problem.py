@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from skopt.space import Categorical, Integer, Real
 
-from hwopt import SearchSpace
+from hwopt import Optimizer, SearchSpace
+from hwopt.space import Config
 
 
 def make_space() -> SearchSpace:
@@ -33,3 +34,13 @@ def error_of(config: Mapping[str, Any]) -> float:
     capacity = math.log(config["width"]) + 0.5 * math.log(config.get("width2", 1))
     rate = math.log10(config["learning_rate"]) + 1.5
     return float(np.clip(0.02 + 0.5 * math.exp(-0.5 * capacity) + 0.06 * rate**2, 0, 1))
+
+
+def search(optimizer: Optimizer, n: int) -> list[Config]:
+    """Ask and tell n times; return what was proposed."""
+    configs = []
+    for _ in range(n):
+        proposal = optimizer.ask()
+        optimizer.tell(proposal.config, error=error_of(proposal.config))
+        configs.append(proposal.config)
+    return configs

@@ -8,7 +8,7 @@ import pytest
 from skopt.space import Integer, Real
 
 from hwopt import Budget, Infeasible, InvalidInput, Optimizer, SearchSpace, UnknownName
-from tests.search.problem import costs, error_of, make_space
+from tests.search.problem import costs, error_of, make_space, search
 
 BUDGETS = [Budget("time_s", 6e-4), Budget("memory_bytes", 7e3)]
 
@@ -21,15 +21,6 @@ def make_optimizer(**changes):
         "seed": 0,
     }
     return Optimizer(make_space(), costs, **{**arguments, **changes})
-
-
-def search(optimizer, n):
-    configs = []
-    for _ in range(n):
-        proposal = optimizer.ask()
-        optimizer.tell(proposal.config, error=error_of(proposal.config))
-        configs.append(proposal.config)
-    return configs
 
 
 @pytest.mark.parametrize("strategy", ["ehvi", "random"])

@@ -12,7 +12,7 @@ from skopt.space import Categorical, Integer, Real
 
 from hwopt import Budget, Costs, Infeasible, InvalidInput, Optimizer, SearchSpace
 from hwopt.search.situation import STRATEGIES, find_strategy
-from tests.search.problem import costs, error_of, make_space
+from tests.search.problem import costs, error_of, make_space, search
 
 OURS = ["ehvi", "ei", "cwei", "ieci", "random", "random_walk", "scalarized", "epr"]
 MODEL_BASED = ["ehvi", "ei", "cwei", "ieci", "scalarized", "epr"]
@@ -27,15 +27,6 @@ def make_optimizer(strategy, **changes):
         "seed": 0,
     }
     return Optimizer(make_space(), costs, strategy=strategy, **{**arguments, **changes})
-
-
-def search(optimizer, n):
-    configs = []
-    for _ in range(n):
-        proposal = optimizer.ask()
-        optimizer.tell(proposal.config, error=error_of(proposal.config))
-        configs.append(proposal.config)
-    return configs
 
 
 def test_all_of_them_are_registered():

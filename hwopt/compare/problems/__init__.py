@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hwopt.compare.problem import Problem
-from hwopt.compare.problems.blocks_formula import MeasuredTraining, RevealingProblem, synthetic_blocks
+from hwopt.compare.problems.blocks_formula import synthetic_blocks
 from hwopt.compare.problems.cnn_formula import synthetic_cnn
 from hwopt.compare.problems.nas_bench import nas_bench_201
 from hwopt.compare.problems.replays import (
@@ -32,7 +32,7 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     "nas_bench_201": nas_bench_201,
 }
 
-__all__ = ["PROBLEMS", "MeasuredTraining", "RevealingProblem", "load_problem"]
+__all__ = ["PROBLEMS", "load_problem"]
 
 
 def load_problem(name: str, **options: Any) -> Problem:

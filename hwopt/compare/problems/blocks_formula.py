@@ -9,8 +9,8 @@ feasible share as small as wanted, or a limit on a metric that only a training r
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,20 +49,6 @@ class Networks:
     resolution: Array
 
 
-@dataclass(frozen=True)
-class MeasuredTraining(Training):
-    """A training that revealed other metrics than its error; none where it failed."""
-
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RevealingProblem(Problem):
-    """A problem with limits on metrics that only a training reveals (see `MeasuredTraining`)."""
-
-    outcome_budgets: tuple[Budget, ...] = ()
-
-
 def make_space() -> SearchSpace:
     """Return the space: six blocks, width, resolution, learning rate and augmentation."""
     blocks = [Categorical(f"block{i}", KINDS, (1 / len(KINDS),) * len(KINDS)) for i in range(1, N_BLOCKS + 1)]
@@ -86,8 +72,8 @@ def synthetic_blocks(
     Args:
         n_objectives: 2 for error and energy, 3 for memory as well.
         feasible_share: of the space, under the budgets of energy and memory; from 1e-5 to 1.
-        outcome_limit: whether a calibration error, which a training reveals, has a limit too; then it is a
-            `RevealingProblem`, and the reference front keeps that limit.
+        outcome_limit: whether a calibration error, which a training reveals, has a limit too, which the
+            reference front keeps then.
 
     Raises:
         InvalidInput: for other numbers.
@@ -100,8 +86,8 @@ def synthetic_blocks(
     objectives = ("error", "energy_j", "memory_bytes")[:n_objectives]
     limits = {budget.metric: budget.limit for budget in budgets}
     worst = 0.6 if feasible_share >= 0.01 else CHANCE  # few networks within tight budgets are good
-    make = partial(RevealingProblem, outcome_budgets=(Budget("calibration_error", CALIBRATION_LIMIT),))
-    return (make if outcome_limit else Problem)(
+    outcome_budgets = (Budget("calibration_error", CALIBRATION_LIMIT),) if outcome_limit else ()
+    return Problem(
         name="synthetic_blocks",
         space=make_space(),
         costs=known_costs,
@@ -110,6 +96,7 @@ def synthetic_blocks(
         reference={name: limits.get(name, worst) for name in objectives},
         train=train,
         n_epochs=N_EPOCHS,
+        outcome_budgets=outcome_budgets,
         true_error=true_error,
         reference_front=front,
     )
@@ -186,7 +173,7 @@ def _parts(config: Mapping[str, Any]) -> tuple[Networks, Array, Array]:
     return networks_of([config]), np.array([config["learning_rate"]]), np.array([config["augmentation"]])
 
 
-def train(config: Config, seed: int) -> MeasuredTraining:
+def train(config: Config, seed: int) -> Training:
     """Return a training: exponentials down to the error of this seed, slower in wider networks.
 
     The deviation between seeds is 4% of the error and a twentieth of the limit on calibration.
@@ -203,8 +190,8 @@ def train(config: Config, seed: int) -> MeasuredTraining:
     second = 2e3 * float(costs_of(networks)["time_s"][0])
     seconds = tuple(map(float, second * (1 + 0.05 * bounded_normal(rng, N_EPOCHS))))
     if float(np.log10(rate[0]) - right_rate(networks)[0]) > 1.8:
-        return MeasuredTraining(errors[:1], seconds[:1], "diverged in epoch 2")
-    return MeasuredTraining(errors, seconds, None, {"calibration_error": calibration})
+        return Training(errors[:1], seconds[:1], "diverged in epoch 2")
+    return Training(errors, seconds, None, {"calibration_error": calibration})
 
 
 @cache
