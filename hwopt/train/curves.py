@@ -58,7 +58,7 @@ class Prior:
     walk: float = 0.05
     noise: float = 0.04
     n_mean: float = 0.5
-    n_spread: float = 5.0
+    n_spread: float = 3.0
     width: float = 0.25
     n_near: int = 6
 
@@ -135,7 +135,8 @@ def extrapolate(
     Y = _log_errors_at(epochs, curves, offset)  # [1 + n, m]
     k = int(np.searchsorted(epochs, k))
     ends = _draw_ends(Y[0, : k + 1] - Y[0, k], Y[1:] - Y[0, k], np.log(epochs), prior or Prior())
-    return Extrapolation(np.clip(np.exp(ends + Y[0, k]) - offset, 0, np.max(values)))
+    highest = np.log(np.max(values) + offset)
+    return Extrapolation(np.maximum(np.exp(np.minimum(ends + Y[0, k], highest)) - offset, 0.0))
 
 
 def _offset(values: Array) -> float:

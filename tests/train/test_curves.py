@@ -96,7 +96,13 @@ def test_errors_of_zero_are_taken_and_stay_near_zero():
 
 def test_no_end_is_above_the_highest_error_of_any_curve():
     final = extrapolate((0.9,), [(0.5, 0.9), (0.9, 0.9)], 20)
-    assert final.draws.max() <= 0.9
+    assert final.draws.max() == pytest.approx(0.9)
+
+
+def test_a_tail_that_has_no_bound_stays_within_the_errors_that_were_seen():
+    wild = Prior(noise=300.0, n_spread=1.0)
+    final = extrapolate((0.5,), [(0.9, 0.1), (0.4, 0.9)], 20, wild)
+    assert np.all((final.draws >= 0) & (final.draws <= 0.9 + 1e-12))
 
 
 def test_equal_curves_give_their_common_end():
