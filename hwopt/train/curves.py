@@ -1,8 +1,9 @@
 """How a learning curve ends, from its first epochs and from the other curves of the study.
 
     y [m]       log errors of a curve at the checkpoints (epochs 1, 2, 3, ...), NaN where it is not yet
-    z [m + 1]   1 and y, less the log error at which the curve in question stands, at its checkpoint k
-    w [n]       exp(-z_k^2 / 2 width^2): curves that stood where this one stands tell most
+    x [q]       what else is known of it from the start: the logarithms of its costs
+    z           1, x and y, less those of the curve in question: its x, and its y at checkpoint k, where it is
+    w [n]       exp(-y_k^2 / 2 width^2) of those: curves that stood where this one stands tell most
     M           moments: those of the prior and the sum of w z z' over the n other curves
 
 The log errors are jointly normal, locally: y_t given y_1 .. y_(t-1) is a linear regression with a conjugate
@@ -18,9 +19,11 @@ about a millisecond. Steps are chained by drawing paths; the same input gives th
 
 **Stopped curves.** Those that are complete are survivors, and a regression of the end on the first epochs
 would be fitted to a selected sample. Here each step is fitted to all curves that made it, and whether a curve
-made it was decided from its errors before the step, on all of which the step conditions. What is missing is
-so missing at random, its pattern is monotone, and the likelihood factorises into the steps (Anderson 1957;
-Little and Rubin 2002, chapter 7): stopped and running curves are data like all others, nothing to correct.
+made it was decided from its errors before the step and from its costs, on all of which the step conditions
+(without the costs, those that went on with a poor start would be the cheap ones, which end higher). What is
+missing is so missing at random, its pattern is monotone, and the likelihood factorises into the steps
+(Anderson 1957; Little and Rubin 2002, chapter 7): stopped curves are data like all others, with nothing to
+correct.
 """
 
 from collections.abc import Sequence
@@ -50,6 +53,7 @@ class Prior:
         n_spread: curves that the prior of the covariance is worth.
         width: of the neighbourhood, in log error; wider where fewer than n_near are in it.
         n_near: curves that the neighbourhood should hold.
+        known: standard deviation of what is known from the start, x.
     """
 
     drop: float = 0.25
@@ -61,10 +65,11 @@ class Prior:
     n_spread: float = 3.0
     width: float = 0.25
     n_near: int = 6
+    known: float = 0.5
 
-    def moments(self, log_epochs: Array, k: int) -> Array:
-        """Return the prior's part of M, [m + 1, m + 1], for a curve that stands at checkpoint k of m."""
-        mean = np.append(1.0, -self.drop * (log_epochs - log_epochs[k]))
+    def moments(self, log_epochs: Array, k: int, q: int) -> Array:
+        """Return the prior's part of M, [1 + q + m, 1 + q + m], for a curve at checkpoint k of m."""
+        mean = np.concatenate([[1.0], np.zeros(q), -self.drop * (log_epochs - log_epochs[k])])
         covariance = (
             self.level**2
             + self.slope**2 * np.outer(log_epochs, log_epochs)
@@ -72,7 +77,8 @@ class Prior:
             + self.noise**2 * np.eye(len(log_epochs))
         )
         M = self.n_mean * np.outer(mean, mean)
-        M[1:, 1:] += self.n_spread * covariance
+        M[1 : 1 + q, 1 : 1 + q] += self.n_spread * self.known**2 * np.eye(q)
+        M[1 + q :, 1 + q :] += self.n_spread * covariance
         return np.asarray(M, dtype=float)
 
 
@@ -111,7 +117,12 @@ def checkpoints(n_epochs: int) -> tuple[int, ...]:
 
 
 def extrapolate(
-    errors: Sequence[float], others: Sequence[Sequence[float]], n_epochs: int, prior: Prior | None = None
+    errors: Sequence[float],
+    others: Sequence[Sequence[float]],
+    n_epochs: int,
+    x: Sequence[float] = (),
+    other_x: Sequence[Sequence[float]] | None = None,
+    prior: Prior | None = None,
 ) -> Extrapolation:
     """Predict the error after the last epoch.
 
@@ -119,6 +130,8 @@ def extrapolate(
         errors: after epochs 1, 2, ... so far, at least one; finite, from 0.
         others: errors of the other curves by epoch, each as far as it came; of any length, complete or not.
         n_epochs: of a whole training.
+        x: what is known of the curve from the start, [q], such as logarithms of costs.
+        other_x: the same of each other curve, [n, q]; none needed where q is 0.
         prior: on curves.
 
     Returns:
@@ -134,7 +147,10 @@ def extrapolate(
     offset = _offset(values)
     Y = _log_errors_at(epochs, curves, offset)  # [1 + n, m]
     k = int(np.searchsorted(epochs, k))
-    ends = _draw_ends(Y[0, : k + 1] - Y[0, k], Y[1:] - Y[0, k], np.log(epochs), prior or Prior())
+    X = np.array([x, *(other_x or [()] * len(others))], dtype=float).reshape(len(Y), len(x))  # [1 + n, q]
+    ends = _draw_ends(
+        Y[0, : k + 1] - Y[0, k], Y[1:] - Y[0, k], X[1:] - X[0], np.log(epochs), prior or Prior()
+    )
     highest = np.log(np.max(values) + offset)
     return Extrapolation(np.maximum(np.exp(np.minimum(ends + Y[0, k], highest)) - offset, 0.0))
 
@@ -157,16 +173,17 @@ def _log_errors_at(epochs: NDArray[np.intp], curves: Sequence[Array], offset: fl
     return np.asarray(np.log(Y[:, epochs - 1] + offset))
 
 
-def _draw_ends(y: Array, Y: Array, log_epochs: Array, prior: Prior) -> Array:
-    """Return draws [s] of the last log error, given those so far, y [k + 1], and other curves, Y [n, m]."""
+def _draw_ends(y: Array, Y: Array, X: Array, log_epochs: Array, prior: Prior) -> Array:
+    """Return draws [s] of the last log error of a curve, y [k + 1], given others, Y [n, m], X [n, q]."""
     rng = np.random.default_rng(0)
-    k = len(y) - 1
-    Y = Y[~np.isnan(Y[:, k + 1])]
+    k, q = len(y) - 1, X.shape[1]
+    went_on = ~np.isnan(Y[:, k + 1])
+    Y, X = Y[went_on], X[went_on]
     w = _closeness(Y[:, k], prior)
-    Z = np.column_stack([np.ones(len(Y)), Y])  # [n, m + 1]
-    prior_moments = prior.moments(log_epochs, k)
-    paths = np.repeat(np.append(1.0, y)[None, :], _N_DRAWS, axis=0)  # [s, k + 2]
-    for t in range(k + 2, Z.shape[1]):
+    Z = np.column_stack([np.ones(len(Y)), X, Y])  # [n, 1 + q + m]
+    prior_moments = prior.moments(log_epochs, k, q)
+    paths = np.repeat(np.concatenate([[1.0], np.zeros(q), y])[None, :], _N_DRAWS, axis=0)  # [s, q + k + 2]
+    for t in range(q + k + 2, Z.shape[1]):
         made = ~np.isnan(Z[:, t])
         known = Z[made, : t + 1]
         M = prior_moments[: t + 1, : t + 1] + (known * w[made, None]).T @ known

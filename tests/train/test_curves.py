@@ -64,6 +64,23 @@ def test_stopped_curves_keep_the_survivors_from_looking_like_all():
     assert np.mean(ignoring) > 0.56  # survivors alone promise lower errors than come
 
 
+def test_curves_that_went_on_for_being_cheap_do_not_stand_for_the_dear_ones():
+    rng = np.random.default_rng(6)
+    found, ignoring = [], []
+    for _ in range(40):
+        x = rng.normal(0, 1, size=140)  # the dearer, the lower the end
+        curves = power_law_curves(140, rng) * np.exp(-0.25 * x[:, None] * np.linspace(0, 1, N_EPOCHS))
+        goes_on = (x < 0.5) | (curves[:, 0] < 0.3)  # of the dear ones only the best
+        others = [tuple(c if goes else c[:1]) for c, goes in zip(curves[10:], goes_on[10:], strict=True)]
+        for i in np.flatnonzero(x[:10] > 0.5):
+            first, end = tuple(curves[i, :1]), curves[i, -1]
+            known = extrapolate(first, others, N_EPOCHS, (x[i],), [(other,) for other in x[10:]])
+            found.append(known.probability_below(end))
+            ignoring.append(extrapolate(first, others, N_EPOCHS).probability_below(end))
+    assert np.mean(found) == pytest.approx(0.5, abs=0.06)
+    assert np.mean(ignoring) < 0.3
+
+
 def stopped_above(walk, limit):
     """The errors up to the first that is above the limit, from the second epoch on."""
     above = np.flatnonzero(walk[1:] > limit)
@@ -72,7 +89,7 @@ def stopped_above(walk, limit):
 
 def test_without_other_curves_the_error_falls_as_a_power_of_the_epochs():
     stub = (0.4001,)  # no step to learn from, but errors that move in small steps
-    final = extrapolate((0.4,), [stub], 8, Prior(drop=0.3))
+    final = extrapolate((0.4,), [stub], 8, prior=Prior(drop=0.3))
     assert final.quantile(0.5) == pytest.approx(0.4 * 8**-0.3, rel=0.05)
 
 
@@ -101,7 +118,7 @@ def test_no_end_is_above_the_highest_error_of_any_curve():
 
 def test_a_tail_that_has_no_bound_stays_within_the_errors_that_were_seen():
     wild = Prior(noise=300.0, n_spread=1.0)
-    final = extrapolate((0.5,), [(0.9, 0.1), (0.4, 0.9)], 20, wild)
+    final = extrapolate((0.5,), [(0.9, 0.1), (0.4, 0.9)], 20, prior=wild)
     assert np.all((final.draws >= 0) & (final.draws <= 0.9 + 1e-12))
 
 

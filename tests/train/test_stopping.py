@@ -259,6 +259,23 @@ def test_a_curve_without_the_costs_that_are_objectives_is_an_error():
         make("front").judge(Curve((0.5,), "running", {"energy_j": 1.0}), GOOD)
 
 
+def test_a_training_or_another_without_a_price_is_no_trouble():
+    unpriced = running(0.5, 0.4, time_s=float("nan"))
+    assert make("median").judge(running(0.8), [*GOOD, unpriced]) == make("median").judge(running(0.8), GOOD)
+    verdict = make("median").judge(running(0.8, 0.7, time_s=float("nan")), GOOD)
+    assert verdict.final_error == pytest.approx(0.8 * 8**-0.3, rel=0.2)
+
+
+def test_a_cost_that_stands_for_the_end_moves_the_extrapolation():
+    others = [
+        Curve((0.5, 0.4, e), "complete", {"time_s": t})
+        for e, t in [(0.35, 1.0), (0.25, 2.0), (0.18, 4.0)] * 6
+    ]
+    rule = make("front", n_epochs=3)
+    ends = [rule.judge(running(0.5, 0.4, time_s=t), others).final_error for t in (1.0, 2.0, 4.0)]
+    assert ends == pytest.approx([0.35, 0.25, 0.18], rel=0.15)
+
+
 def test_with_the_error_as_the_only_objective_the_best_is_to_be_beaten():
     rule = make("front", objectives=("error",), reference={})
     others = [Curve(c.errors, "complete", {}) for c in GOOD]

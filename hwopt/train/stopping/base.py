@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hwopt.errors import InvalidInput
-from hwopt.train.curves import extrapolate
+from hwopt.train.curves import Extrapolation, extrapolate
 from hwopt.train.stopping.curve import Curve, Verdict
 
 
@@ -55,15 +55,19 @@ def is_judged(trial: Curve, min_epochs: int, n_epochs: int) -> bool:
     return min_epochs <= len(trial.errors) < n_epochs
 
 
-def stop(reason: str, trial: Curve, others: Sequence[Curve], n_epochs: int) -> Verdict:
+def stop(reason: str, trial: Curve, others: Sequence[Curve], setting: Setting) -> Verdict:
     """Return the verdict to stop, with the final error that is to be expected."""
-    final = extrapolate(trial.errors, usable(others), n_epochs)
+    final = expected_end(trial, others, setting)
     return Verdict(reason, final.median, final.std)
 
 
-def usable(others: Sequence[Curve]) -> list[tuple[float, ...]]:
-    """Return the errors of the trainings that tell how curves go on: those that did not fail."""
-    return [other.errors for other in others if other.status != "failed" and other.is_finite]
+def expected_end(trial: Curve, others: Sequence[Curve], setting: Setting) -> Extrapolation:
+    """Extrapolate a curve from those of the trainings that did not fail, and from the known costs of all."""
+    costs = setting.known_costs if trial.has_costs(setting.known_costs) else ()
+    usable = [c for c in others if c.status != "failed" and c.is_finite and c.has_costs(costs)]
+    errors = [c.errors for c in usable]
+    logs = [c.log_costs(costs) for c in (trial, *usable)]
+    return extrapolate(trial.errors, errors, setting.n_epochs, logs[0], logs[1:])
 
 
 def complete(others: Sequence[Curve]) -> list[Curve]:

@@ -1,5 +1,7 @@
 """What a stopping rule sees and answers: learning curves, and whether to go on."""
 
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,6 +29,14 @@ class Curve:
         if metric not in self.costs:
             raise InvalidInput(f"curve: {metric} is an objective, but its costs are {sorted(self.costs)}")
         return float(self.costs[metric])
+
+    def log_costs(self, metrics: Sequence[str]) -> tuple[float, ...]:
+        """Return the logarithms of predicted costs; of one that is 0, of the smallest positive number."""
+        return tuple(math.log(max(self.cost(metric), sys.float_info.min)) for metric in metrics)
+
+    def has_costs(self, metrics: Sequence[str]) -> bool:
+        """Whether all these costs could be predicted."""
+        return all(math.isfinite(self.cost(metric)) for metric in metrics)
 
     @property
     def is_finite(self) -> bool:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwopt.train.curves import checkpoints, extrapolate
-from hwopt.train.stopping.base import Setting, check_between, check_count, complete, is_judged, usable
+from hwopt.train.curves import checkpoints
+from hwopt.train.stopping.base import Setting, check_between, check_count, complete, expected_end, is_judged
 from hwopt.train.stopping.curve import Curve, Verdict
 
 
@@ -52,7 +52,7 @@ class FrontRule:
         is_due = len(trial.errors) in checkpoints(n_epochs) and trial.is_finite
         if not is_judged(trial, self.min_epochs, n_epochs) or not is_due:
             return Verdict()
-        final = extrapolate(trial.errors, usable(others), n_epochs)
+        final = expected_end(trial, others, self.setting)
         if sum(other.is_feasible for other in complete(others)) < self.min_complete:
             return Verdict(None, final.median, final.std)
         target = error_to_beat(trial, others, self.setting)

@@ -59,7 +59,7 @@ class HalvingRule:
         if place < n_kept:
             return Verdict()
         reason = f"place {place + 1} of {len(points)} at epoch {k}, where the first {n_kept} go on"
-        return stop(reason, trial, others, self.setting.n_epochs)
+        return stop(reason, trial, others, self.setting)
 
 
 def spread_ranking(Y: Array) -> NDArray[np.intp]:

@@ -54,7 +54,7 @@ class ChanceRule:
         reason = (
             f"no better than guessing after {len(trial.errors)} epochs: {lowest:.4g} against {chance:.4g}"
         )
-        return stop(reason, trial, others, self.setting.n_epochs)
+        return stop(reason, trial, others, self.setting)
 
 
 @dataclass(frozen=True)
@@ -89,4 +89,4 @@ class MedianRule:
         if min(trial.errors) <= median:
             return Verdict()
         reason = f"epoch {k}: {min(trial.errors):.4g} is above the median of {len(curves)}, {median:.4g}"
-        return stop(reason, trial, others, self.setting.n_epochs)
+        return stop(reason, trial, others, self.setting)
