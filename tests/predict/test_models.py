@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
 from hwopt.device.ceilings import Ceilings
 from hwopt.errors import InvalidInput, UnknownName
@@ -70,11 +71,13 @@ def test_kinds_with_few_rows_or_none_fall_back_and_say_so(method):
     assert error_figures(TEST["time_s"], prediction.values["time_s"])["median_ape"] < 0.4
 
 
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
 @pytest.mark.parametrize("method", METHODS)
-def test_the_same_rows_give_the_same_predictions(method):
-    again = make_model(method).fit(TRAIN, CEILINGS).predict(TEST).values
-    for metric, values in FITTED[method].predict(TEST).values.items():
-        assert (again[metric] == values).all()
+def test_the_same_rows_give_the_same_predictions_on_any_number_of_threads(method, n_threads):
+    with threadpool_limits(n_threads):
+        again = make_model(method).fit(TRAIN, CEILINGS).predict(TEST).values
+        for metric, values in FITTED[method].predict(TEST).values.items():
+            assert (again[metric] == values).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
