@@ -107,11 +107,14 @@ def _read_plan(path: Path) -> tuple[int, int]:
         raise InvalidInput(f"no file {path}; it says how many epochs a whole training has")
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))["plan"]
-        return int(plan["epochs"]), int(plan["n_validation"])
+        n_epochs, n_validation = int(plan["epochs"]), int(plan["n_validation"])
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(
             f"{path}: wanted {{'plan': {{'epochs': 16, 'n_validation': 600}}}}: {error!r}"
         ) from None
+    if n_epochs < 1:
+        raise InvalidInput(f"{path}: epochs = {n_epochs}; a whole training has at least one")
+    return n_epochs, n_validation
 
 
 def _with_costs(folder: Path, configs: "pd.DataFrame") -> "pd.DataFrame":

@@ -81,6 +81,7 @@ def test_costs_may_be_of_networks_and_the_last_with_a_time_counts(folder):
         ("curves.csv", "0.4,0.45", "40,0.45", r"validation_error = 40.* of config 0; wanted a share"),
         ("plan.json", '"epochs": 2', '"epochs": "two"', r"plan.json: wanted"),
         ("plan.json", "epochs", "n_epochs", r"plan.json: wanted"),
+        ("plan.json", '"epochs": 2', '"epochs": 0', r"plan.json: epochs = 0; a whole training has at least"),
     ],
 )  # fmt: skip
 def test_a_damaged_table_is_an_error_that_says_where(folder, name, old, new, message):
@@ -96,6 +97,15 @@ def test_a_missing_or_empty_file_is_named(folder, name):
         read_table(folder, SPACE)
     (folder / name).unlink()
     with pytest.raises(InvalidInput, match=f"no file .*{name}"):
+        read_table(folder, SPACE)
+
+
+def test_a_training_without_an_epoch_is_a_failed_one_or_an_error(folder):
+    change(folder, "curves.csv", "1,0,1,0.9,0.9,2\n", "")
+    failed = read_table(folder, SPACE).recorded[1]
+    assert failed.of_seed(0).errors == () and failed.of_seed(0).failure and failed.complete == []
+    change(folder, "trainings.csv", "1,0,failed,diverged: loss 1e6", "1,0,complete,")
+    with pytest.raises(InvalidInput, match="config 1 seed 0 has 0 epochs, not 1 to 2"):
         read_table(folder, SPACE)
 
 
