@@ -14,6 +14,7 @@ from hwopt.train.settings import HYPERPARAMETERS
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 N_HYPERPARAMETERS = {
     "digits_cnn": 16,
+    "digits_mixed": 13,
     "fashion_mnist_grid": 14,
     "hyperpower_mnist": 6,
     "hyperpower_cifar10": 13,
