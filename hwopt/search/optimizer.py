@@ -185,11 +185,7 @@ class Optimizer:
         error = checked.pop("error", None)
         self._check_outcomes(checked, status)
         costs = self._price_one([config])
-        is_feasible = bool(feasible(self.budgets, costs)[0]) and all(
-            checked[budget.metric] <= budget.limit
-            for budget in self.outcome_budgets
-            if budget.metric in checked
-        )
+        is_feasible = bool(feasible(self.budgets, costs)[0]) and self.keeps_outcomes(checked)
         std = _check_std(error_std)
         self._told.append(Observation(config, error, costs.at(0), status, is_feasible, checked, std))
         self._pending = _without(self._pending, config)
@@ -220,6 +216,10 @@ class Optimizer:
     def is_feasible(self, config: Mapping[str, Any]) -> bool:
         """Return whether a config can be priced and keeps every budget."""
         return bool(feasible(self.budgets, self._price_one([self.space.validate(config)]))[0])
+
+    def keeps_outcomes(self, metrics: Mapping[str, float]) -> bool:
+        """Return whether what a training revealed keeps the limits on it; what it did not reveal does."""
+        return all(metrics.get(budget.metric, 0.0) <= budget.limit for budget in self.outcome_budgets)
 
     def price(self, config: Mapping[str, Any]) -> dict[str, float]:
         """Return the predicted costs of a config, SI units."""
