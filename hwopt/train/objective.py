@@ -86,7 +86,8 @@ class TrainingObjective:
             seed: of the first weights and of the training.
 
         Returns:
-            `error` (validation) and `test_error`, 0 to 1; `train_seconds`; `n_epochs`, those that ran.
+            `error` (validation) and `test_error`, 0 to 1; `calibration_error` and `worst_class_error` of
+            the validation split; `train_seconds`; `n_epochs`, those that ran.
 
         Raises:
             TrainingFailed: the network could not be built or trained; the message says why.
@@ -97,6 +98,7 @@ class TrainingObjective:
         return {
             "error": result.error,
             "test_error": result.test_error,
+            **result.outcomes,
             "train_seconds": result.train_seconds,
             "n_epochs": result.n_epochs,
         }
@@ -106,8 +108,8 @@ class TrainingObjective:
     ) -> SliceResult:
         """Train some epochs, from a checkpoint or from the start; see `ResumableObjective`.
 
-        Slices give the errors of one uninterrupted training, on a CPU bit by bit. `final` has `error` and
-        `test_error`.
+        Slices give the errors of one uninterrupted training, on a CPU bit by bit. `final` has `error`,
+        `test_error`, `calibration_error` and `worst_class_error`.
 
         Raises:
             TrainingFailed, InvalidInput, UnknownName: as of a call.
@@ -121,7 +123,7 @@ class TrainingObjective:
         energies = tuple(epoch.energy_j for epoch in epochs if epoch.energy_j is not None)
         errors, seconds = tuple(epoch.error for epoch in epochs), tuple(epoch.seconds for epoch in epochs)
         if training.has_ended:
-            final = {"error": errors[-1], "test_error": training.test_error()}
+            final = {"error": errors[-1], "test_error": training.test_error(), **training.outcomes()}
             return SliceResult(errors, seconds, training.weights(), final, energies)
         saved = training.checkpoint()
         _live = _Live(training.settings, dict(config), seed, training.dataset, saved, training)

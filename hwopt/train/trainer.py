@@ -10,7 +10,7 @@ nothing had happened: on a CPU bit by bit.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +25,7 @@ from hwopt.errors import TrainingFailed
 from hwopt.train.augmentation import augmented
 from hwopt.train.data import Dataset, Split
 from hwopt.train.energy import energy_used_j
+from hwopt.train.outcomes import outcomes_of
 from hwopt.train.placement import RandomState, check_device, deterministic, failures_named, threads
 from hwopt.train.schedule import rate_factor
 from hwopt.train.settings import TrainingSettings
@@ -45,6 +46,7 @@ class TrainingResult:
     test_error: float  # on the test split, after the last epoch that ran
     epoch_seconds: tuple[float, ...]  # training and validation of each epoch
     stopped: bool  # whether `report` ended it early
+    outcomes: Mapping[str, float]  # what else the validation split shows then; see `hwopt.train.outcomes`
 
     @property
     def n_epochs(self) -> int:
@@ -91,7 +93,7 @@ def train(
         epochs.append(run.run_epoch())
         stopped = report is not None and report(len(epochs), epochs[-1].error) is False
     curve, seconds = tuple(epoch.error for epoch in epochs), tuple(epoch.seconds for epoch in epochs)
-    return TrainingResult(curve[-1], curve, run.test_error(), seconds, stopped)
+    return TrainingResult(curve[-1], curve, run.test_error(), seconds, stopped, run.outcomes())
 
 
 class Training:
@@ -143,6 +145,12 @@ class Training:
         """Return the share of wrong answers on the test split."""
         with self._set_up():
             return self._error(self._test)
+
+    def outcomes(self) -> Mapping[str, float]:
+        """Return what the validation split shows beside its error: one pass more over it."""
+        with self._set_up(), self._precision():
+            logits = torch.cat(_logits(self.module, self._validation))
+        return outcomes_of(logits.double().cpu().numpy(), self._validation.labels.cpu().numpy())
 
     # -- checkpoints
 
@@ -273,17 +281,20 @@ def error_of(module: nn.Module, split: Split) -> float:
     Raises:
         TrainingFailed: its outputs are not finite.
     """
-    module.eval()
-    wrong: list[Tensor] = []
-    sums: list[Tensor] = []
-    batches = (torch.split(part, _EVALUATION_BATCH) for part in split)
-    for images, labels in zip(*batches, strict=True):
-        logits = module(images)
-        wrong.append((logits.argmax(1) != labels).sum())
-        sums.append(logits.sum())
+    outputs = _logits(module, split)
+    answers = zip(outputs, torch.split(split.labels, _EVALUATION_BATCH), strict=True)
+    wrong = [(logits.argmax(1) != labels).sum() for logits, labels in answers]
+    sums = [logits.sum() for logits in outputs]
     if not all(isfinite(total) for total in torch.stack(sums).tolist()):
         raise TrainingFailed("diverged: the network's outputs are not finite numbers any more")
     return int(torch.stack(wrong).sum()) / len(split.labels)
+
+
+@torch.no_grad()
+def _logits(module: nn.Module, split: Split) -> list[Tensor]:
+    """Return what a network says of a split, batch by batch; it is left in evaluation mode."""
+    module.eval()
+    return [module(images) for images in torch.split(split.images, _EVALUATION_BATCH)]
 
 
 @lru_cache(maxsize=1)

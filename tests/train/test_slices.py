@@ -11,6 +11,7 @@ from torch import nn
 from hwopt.errors import TrainingFailed
 from hwopt.space import Integer, SearchSpace
 from hwopt.train import ResumableObjective, TrainingObjective, TrainingSettings, objective
+from hwopt.train.outcomes import OUTCOMES
 
 CONFIG = {"units": 24}
 
@@ -49,7 +50,7 @@ def test_a_training_in_slices_has_the_errors_of_one_that_is_not_interrupted(chan
     whole = make_objective(**changes)(CONFIG, lambda epoch, error: errors.append(error), 3)
     sliced, last = in_slices(make_objective(**changes), (1, 3, 9), forget)
     assert sliced == errors
-    assert last.final == {"error": whole["error"], "test_error": whole["test_error"]}
+    assert last.final == {name: whole[name] for name in ("error", "test_error", *OUTCOMES)}
 
 
 def test_the_weights_of_a_resumed_training_are_those_of_one_that_is_not_interrupted():

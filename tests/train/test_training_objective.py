@@ -8,6 +8,7 @@ from torch import nn
 from hwopt.errors import InvalidInput, TrainingFailed, UnknownName
 from hwopt.space import Integer, Real, SearchSpace
 from hwopt.train import DatasetSpec, TrainingObjective, TrainingSettings, load_dataset, seeded, train
+from hwopt.train.outcomes import OUTCOMES
 
 SETTINGS = TrainingSettings(epochs=2, device="cpu", threads=1)
 N_LOADED = []
@@ -30,7 +31,7 @@ def make_space(builder=build):
 
 def test_a_configuration_gives_its_errors_and_its_time():
     values = TrainingObjective(make_space(), "digits", SETTINGS)({"units": 32, "learning_rate": 0.1}, None, 0)
-    assert list(values) == ["error", "test_error", "train_seconds", "n_epochs"]
+    assert list(values) == ["error", "test_error", *OUTCOMES, "train_seconds", "n_epochs"]
     assert values["error"] < 0.5 and values["test_error"] < 0.5
     assert values["train_seconds"] > 0 and values["n_epochs"] == 2
 
