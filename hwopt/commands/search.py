@@ -74,19 +74,17 @@ class _Listener:
         self, progress: "ProgressDisplay", search: "Search", n_trials: int, check: Callable[[], None]
     ) -> None:
         self._progress, self._n_trials, self._check = progress, n_trials, check
-        ended = [trial for trial in search.study.trials() if trial.told is not None]
-        self._n_ended = len(ended)
-        self._errors = [t.error for t in ended if t.error is not None and t.is_feasible]
+        self._study = search.study
+        self._n_ended = len(search.study.ended)
 
     def __call__(self, event: str, trial: "Trial") -> None:
         self._check()
         if event == "end":
             self._n_ended += 1
-            if trial.error is not None and trial.is_feasible:
-                self._errors.append(trial.error)
             if trial.status == "failed":
                 self._progress.note(f"trial {trial.number} failed: {trial.reason}")
-        best = f"best error {min(self._errors):.2%}" if self._errors else "none finished yet"
+        errors = [point.values["error"] for point in self._study.front_now.points]
+        best = f"best error {min(errors):.2%}" if errors else "none finished yet"
         doing = f"trial {trial.number}, epoch {len(trial.curve)}"
         self._progress("training", self._n_ended, self._n_trials, f"{doing}, {best}")
 
@@ -106,6 +104,11 @@ def _print_setting(search: "Search") -> None:
         limit = format_quantity(budget.metric, budget.limit)
         console.print(
             f"budget: {budget.metric} <= {limit} with confidence {budget.confidence:g}", highlight=False
+        )
+    for budget in search.study.optimizer.outcome_budgets:
+        limit = format_quantity(budget.metric, budget.limit)
+        console.print(
+            f"limit: {budget.metric} <= {limit}, learned from what trainings reveal", highlight=False
         )
     region = search.study.survey()
     broken = ", ".join(f"{metric} breaks in {n / region.n_priced:.0%}" for metric, n in region.broken.items())

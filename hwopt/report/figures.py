@@ -1,6 +1,6 @@
 """Figures: a function that computes what is shown, and a thin one that draws it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class FrontFigure:
 
     metric: str
     unit: str
-    front: Array
+    front: Array  # each config once, with the mean error of its trainings
     dominated: Array
     infeasible: Array  # trained, though a budget excludes them
     refused: Array  # costs [n] of configs that a budget excluded before training
@@ -30,7 +30,8 @@ class FrontFigure:
 def front_figure(store: Store, metric: str) -> FrontFigure:
     """Compute the figure of a study's front against a cost metric."""
     meta, trials = store.meta(), store.trials()
-    numbers = {point.number for point in front_of(trials, meta["identity"]["objectives"])}
+    front = front_of(trials, meta["identity"]["objectives"])
+    numbers = {number for point in front for number in point.numbers}
     complete = [trial for trial in trials if trial.error is not None]
     limits = {budget["metric"]: budget["limit"] for budget in meta["identity"]["budgets"]}
     dearest = max([trial.costs[metric] for trial in complete], default=1.0)
@@ -38,17 +39,21 @@ def front_figure(store: Store, metric: str) -> FrontFigure:
     refused = [costs[metric] for costs in meta.get("region", {}).get("refused", [])]
     refused += [rejected.costs[metric] for rejected in store.rejections()]
 
-    def points(is_chosen: Sequence[bool]) -> Array:
-        chosen = [trial for trial, keep in zip(complete, is_chosen, strict=True) if keep]
-        pairs = sorted((trial.costs[metric] / factor, 100 * (trial.error or 0.0)) for trial in chosen)
+    def points(outcomes: Iterable[Mapping[str, float]]) -> Array:
+        pairs = sorted((values[metric] / factor, 100 * values["error"]) for values in outcomes)
         return np.array(pairs, dtype=float).reshape(-1, 2)
+
+    def trained(is_feasible: bool) -> Iterator[dict[str, float]]:
+        for trial in complete:
+            if trial.number not in numbers and trial.is_feasible == is_feasible:
+                yield {"error": trial.error or 0.0, **trial.costs}
 
     return FrontFigure(
         metric=metric,
         unit=unit,
-        front=points([t.number in numbers for t in complete]),
-        dominated=points([t.is_feasible and t.number not in numbers for t in complete]),
-        infeasible=points([not t.is_feasible for t in complete]),
+        front=points(point.values for point in front),
+        dominated=points(trained(is_feasible=True)),
+        infeasible=points(trained(is_feasible=False)),
         refused=np.array(refused, dtype=float) / factor,
         limit=limits[metric] / factor if metric in limits else None,
     )

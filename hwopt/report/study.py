@@ -22,6 +22,7 @@ def write_report(store: Store, folder: Path) -> Iterator[Table | str]:
     costs = [name for name in identity["objectives"] if name != "error"]
     summary, rows = summarise(store), front_rows(store)
     metrics = list(summary.front[0].values)[1:] if summary.front else costs
+    metrics += [budget["metric"] for budget in identity.get("outcome_budgets", [])]
     yield front_table(rows, metrics)
     yield from summary_lines(store, summary)
     written = []

@@ -20,14 +20,17 @@ def front_rows(store: Store) -> list[Row]:
     """Return one row for each network of the front: error, costs predicted and measured, test error, config.
 
     `test_error` is the mean over trainings on fresh seeds, `n_retrained` of them; `measured_*` are there
-    where the network was measured afterwards. SI units, errors as shares.
+    where the network was measured afterwards. Of a config that was trained repeatedly, `trial` is the first,
+    and error and outcomes are means of `n_trainings`. SI units, errors as shares.
     """
     trials = {trial.number: trial for trial in store.trials()}
     retrained, measured = store.checks("retrained"), store.checks("measured")
-    rows = []
-    for point in front_of(list(trials.values()), store.meta()["identity"]["objectives"]):
+    identity, rows = store.meta()["identity"], []
+    for point in front_of(list(trials.values()), identity["objectives"]):
         trial = trials[point.number]
-        row: Row = {"trial": trial.number, "error": trial.error, **trial.costs}
+        row: Row = {"trial": trial.number, "n_trainings": len(point.numbers), **point.values}
+        for metric in _limited(identity):
+            row[metric] = float(np.mean([trials[number].metrics[metric] for number in point.numbers]))
         again = [found for found in retrained.get(trial.number, []) if "error" in found]
         for name in ("error", "test_error"):
             values = [found[name] for found in again if name in found]
@@ -43,16 +46,24 @@ def front_rows(store: Store) -> list[Row]:
 
 def trial_rows(store: Store) -> list[Row]:
     """Return one row for each trial, in their order: how it ended, error, costs, times, config."""
-    numbers = {p.number for p in front_of(store.trials(), store.meta()["identity"]["objectives"])}
-    return [_trial_row(trial, trial.number in numbers) for trial in store.trials()]
+    identity, trials = store.meta()["identity"], store.trials()
+    numbers = {number for p in front_of(trials, identity["objectives"]) for number in p.numbers}
+    limited = _limited(identity)
+    return [_trial_row(trial, trial.number in numbers, limited) for trial in trials]
 
 
-def _trial_row(trial: Trial, is_on_front: bool) -> Row:
+def _limited(identity: Mapping[str, Any]) -> list[str]:
+    """Return which metrics that a training reveals have a limit."""
+    return [budget["metric"] for budget in identity.get("outcome_budgets", [])]
+
+
+def _trial_row(trial: Trial, is_on_front: bool, limited: Sequence[str]) -> Row:
     return {
         "trial": trial.number,
         "status": trial.status,
         "error": trial.error,
         **trial.costs,
+        **{metric: trial.metrics.get(metric) for metric in limited},
         "is_feasible": trial.is_feasible,
         "is_on_front": is_on_front,
         "source": trial.source,
@@ -81,7 +92,9 @@ def front_table(rows: Sequence[Row], metrics: Sequence[str]) -> Table:
     """Return the front for the terminal: errors, and costs predicted (and measured) with their units."""
     table = Table(title=f"front: {len(rows)} networks", title_justify="left")
     has_test = any("test_error" in row for row in rows)
-    headings = ["trial", "validation error", *(["test error, fresh seed"] if has_test else [])]
+    is_repeated = any(row.get("n_trainings", 1) > 1 for row in rows)
+    headings = ["trial", *(["trainings"] if is_repeated else []), "validation error"]
+    headings += ["test error, fresh seed"] if has_test else []
     for metric in metrics:
         headings.append(quantity_name(metric))
         if any(f"measured_{metric}" in row for row in rows):
@@ -89,7 +102,8 @@ def front_table(rows: Sequence[Row], metrics: Sequence[str]) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right")
     for row in rows:
-        cells = [str(row["trial"]), format_quantity("error", row["error"])]
+        cells = [str(row["trial"]), *([str(row["n_trainings"])] if is_repeated else [])]
+        cells += [format_quantity("error", row["error"])]
         cells += [format_quantity("error", row.get("test_error"))] if has_test else []
         for metric in metrics:
             cells.append(format_quantity(metric, row.get(metric)))
@@ -115,10 +129,23 @@ def summary_lines(store: Store, summary: Summary) -> list[str]:
         lines.insert(0, f"search ended: {summary.ended}")
     if summary.energy_j is not None:
         lines.append(f"training used {format_quantity('energy_j', summary.energy_j)}, where it was measured")
+    lines += _outcome_lines(store)
     lines += [f"failed {n} times: {reason}" for reason, n in summary.failures.items()]
     if summary.hypervolume is not None:
         lines.append(f"front {len(summary.front)} networks, hypervolume {summary.hypervolume:.4f}")
     return lines + _violation_lines(store)
+
+
+def _outcome_lines(store: Store) -> list[str]:
+    """Say how many trainings kept each limit on what only a training reveals."""
+    complete = [trial for trial in store.trials() if trial.status == "complete"]
+    lines = []
+    for budget in store.meta()["identity"].get("outcome_budgets", []):
+        metric, limit = budget["metric"], budget["limit"]
+        n_kept = sum(trial.metrics[metric] <= limit for trial in complete)
+        wanted = f"{metric} <= {format_quantity(metric, limit)}"
+        lines.append(f"{wanted}, which only a training reveals: kept by {n_kept} of {len(complete)}")
+    return lines
 
 
 def _violation_lines(store: Store) -> list[str]:

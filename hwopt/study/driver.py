@@ -232,6 +232,18 @@ class Driver:
     ) -> Outcome:
         return Outcome(status, values, tuple(active.epochs), active.elapsed_s, reason, verdict)
 
+    def _checked(self, outcome: Outcome) -> Outcome:
+        """Return a complete training as a failed one where it lacks a metric that has a limit."""
+        wanted = [budget.metric for budget in self._study.optimizer.outcome_budgets]
+        missing = [metric for metric in wanted if metric not in outcome.values]
+        if outcome.status != "complete" or not missing:
+            return outcome
+        reason = (
+            f"the objective returned {', '.join(sorted(outcome.values))}; the study limits {missing[0]}: "
+            f'return {{"error": ..., "{missing[0]}": ...}}'
+        )
+        return replace(outcome, status="failed", values={}, reason=reason)
+
     # -- into the store
 
     def _write(self, active: Active, rows: "list[EpochRow] | tuple[EpochRow, ...]") -> None:
@@ -246,7 +258,7 @@ class Driver:
 
     def _end(self, active: Active, outcome: Outcome) -> None:
         """Write how a trial ended, tell the optimizer, keep its weights or not, let the listener know."""
-        study = self._study
+        study, outcome = self._study, self._checked(outcome)
         error = outcome.values.get("error")
         metrics = {name: value for name, value in outcome.values.items() if name != "error"}
         if outcome.verdict is not None and outcome.verdict.final_error is not None:
@@ -257,6 +269,7 @@ class Driver:
             status=outcome.status,
             error=error,
             metrics=metrics,
+            is_feasible=active.trial.is_feasible and study.optimizer.keeps_outcomes(metrics),
             reason=outcome.reason,
             train_s=outcome.train_s,
             elapsed_s=self._elapsed_s,
@@ -272,11 +285,12 @@ class Driver:
             outcome.train_s,
             outcome.epochs,
             ended.elapsed_s,
+            ended.is_feasible,
         )
         study.tell(ended)
         study.files.drop_checkpoints(active.number)
         if self._options.keep_weights == "front":
-            study.files.keep_weights({trial.number for trial in study.front_now.trials})
+            study.files.keep_weights(study.front_now.numbers)
         self._listener("end", ended)
 
 

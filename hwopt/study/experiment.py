@@ -9,6 +9,8 @@ measure = "cpu"
 batch_size = 32
 [budgets]                                      a number, "5 ms", {limit, confidence} or {quantile, confidence}
 time_s = {quantile = 0.4}
+[outcome_budgets]                              of what only a training reveals, learned from outcomes
+calibration_error = 0.05
 [data]
 name = "digits"
 [training]
@@ -43,12 +45,14 @@ from hwopt.study.sections import (
     BudgetSection,
     DataSection,
     DeviceSection,
+    OutcomeBudgetSection,
     Section,
     StoppingSection,
     StopSection,
     VerifySection,
 )
 from hwopt.train.data import DatasetSpec
+from hwopt.train.outcomes import OUTCOMES
 from hwopt.train.settings import TrainingSettings
 
 N_QUANTILE = 1024  # configs priced to turn a quantile into a limit
@@ -63,6 +67,7 @@ class Experiment(Section):
     n_trials: int = Field(gt=0)
     strategy: str = "ehvi"
     aware: bool = True
+    repeats: bool = False  # train a config again, with another seed, where averaging its noise pays
     seed: int = Field(0, ge=0)
     jobs: int | None = Field(None, gt=0)  # trainings at a time; 1, or as many as a cluster has workers
     executor: Literal["local", "dask", "ray"] = "local"
@@ -74,6 +79,7 @@ class Experiment(Section):
     data: DataSection
     training: dict[str, Any] = Field(default_factory=dict)
     budgets: dict[str, BudgetSection] = Field(default_factory=dict)
+    outcome_budgets: dict[str, OutcomeBudgetSection] = Field(default_factory=dict)
     reference: dict[str, float] = Field(default_factory=dict)
     enqueue: list[dict[str, Any]] = Field(default_factory=list)
     verify: VerifySection = VerifySection()  # type: ignore[call-arg]
@@ -124,6 +130,18 @@ class Experiment(Section):
             assert limit is not None
             budgets.append(Budget(metric, limit, section.confidence))
         return budgets
+
+    def outcome_limits(self) -> list[Budget]:
+        """Return the limits on what only a training reveals.
+
+        Raises:
+            InvalidInput: for a metric that the trainer does not report, or a limit that is none.
+        """
+        for metric in self.outcome_budgets:
+            if metric not in OUTCOMES:
+                near = did_you_mean(metric, OUTCOMES)
+                raise InvalidInput(f"outcome_budgets.{metric}: no training reports it{near}")
+        return [Budget(metric, section.limit) for metric, section in self.outcome_budgets.items()]
 
     def identity(self) -> dict[str, Any]:
         """Return what makes a study of this experiment what it is, beside what the study knows itself."""
@@ -201,6 +219,7 @@ def _check_values(path: Path, experiment: Experiment) -> None:
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{path}: training: a value has the wrong type: {error}") from None
     try:
+        experiment.outcome_limits()
         experiment.stop.limits()
         if rule := experiment.stopping.maker(experiment.settings().epochs, 0.5, experiment.objectives):
             rule(reference=dict.fromkeys(experiment.objectives, 1.0))
@@ -229,7 +248,7 @@ def _keys(place: Sequence[str]) -> list[str]:
     """Return the keys that are known at a place of the file."""
     sections: dict[str, type[BaseModel]] = {
         "device": DeviceSection, "data": DataSection, "verify": VerifySection, "budgets": BudgetSection,
-        "stop": StopSection, "stopping": StoppingSection,
+        "outcome_budgets": OutcomeBudgetSection, "stop": StopSection, "stopping": StoppingSection,
     }  # fmt: skip
     model = sections[place[0]] if place and place[0] in sections else Experiment
     return list(model.model_fields)

@@ -2,14 +2,14 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.study.files import StudyFiles
-from hwopt.study.results import front_of
+from hwopt.study.results import FrontPoint, front_of
 from hwopt.study.retarget import experiment_of
 from hwopt.study.run import run_slice
 from hwopt.study.search import training_objective
@@ -58,7 +58,7 @@ def export_trial(study: Path, number: int, out: Path) -> list[Path]:
         trial, meta = find_trial(store, number), store.meta()
         measured = store.checks("measured").get(number, [{}])[0]
         retrained = store.checks("retrained").get(number, [])
-        front = {point.number for point in front_of(store.trials(), meta["identity"]["objectives"])}
+        front = front_of(store.trials(), meta["identity"]["objectives"])
     weights = StudyFiles(study).weights_of(number)
     if weights is None:
         raise StudyError(
@@ -69,7 +69,7 @@ def export_trial(study: Path, number: int, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     torch.save(state["network"], out / "weights.pt")
     (out / "config.json").write_text(json.dumps(trial.config, indent=2) + "\n")
-    (out / "card.md").write_text(_card(trial, meta, measured, retrained, number in front))
+    (out / "card.md").write_text(_card(trial, meta, measured, retrained, _place(number, front)))
     return [out / name for name in ("weights.pt", "config.json", "card.md")]
 
 
@@ -108,19 +108,29 @@ def run_again(
     return rerun
 
 
+def _place(number: int, front: Sequence[FrontPoint]) -> str:
+    """Say whether a trial's config is on the front, and of how many trainings."""
+    point = next((point for point in front if number in point.numbers), None)
+    if point is None:
+        return ""
+    n = len(point.numbers)
+    return "; on the front" + (f" with {point.values['error']:.4%}, mean of {n}" if n > 1 else "")
+
+
 def _card(
     trial: Trial,
     meta: dict[str, Any],
     measured: dict[str, Any],
     retrained: list[dict[str, Any]],
-    on_front: bool,
+    place: str,
 ) -> str:
     """Return what one must know of a network, as Markdown."""
     description = meta["identity"].get("description") or {}
     lines = [f"# Trial {trial.number}", ""]
-    place = "; on the front" if on_front else ""
     lines += [f"- {trial.status}{place}; {len(trial.curve)} epochs, seed {trial.seed}"]
     lines += [f"- validation error {trial.error:.4%}" if trial.error is not None else "- no error"]
+    limited = [budget["metric"] for budget in meta["identity"].get("outcome_budgets", [])]
+    lines += [f"- {metric} {trial.metrics[metric]:.4g}" for metric in limited if metric in trial.metrics]
     if "test_error" in trial.metrics:
         lines += [f"- test error of these weights {trial.metrics['test_error']:.4%}"]
     fresh = [found["test_error"] for found in retrained if "test_error" in found]

@@ -1,8 +1,10 @@
 """What a study has found, read off its stored trials: no space, no cost model and no training needed."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,15 @@ from hwopt.study.store import Store, Trial
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """A trial on the front, with its error and costs in `values`."""
+    """A config on the front, with its error and costs in `values`.
+
+    `number` is that of the first trial that trained it, `numbers` are all of them: the error is their mean.
+    """
 
     number: int
     config: Config
     values: dict[str, float]
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -47,21 +53,14 @@ class Summary:
 
 
 def front_of(trials: Sequence[Trial], objectives: Sequence[str]) -> list[FrontPoint]:
-    """Return the complete, feasible, nondominated trials by falling error."""
-    tracker = FrontTracker(objectives)
-    for trial in trials:
-        tracker.add(trial)
-    points = [_point(trial) for trial in sorted(tracker.trials, key=lambda trial: trial.number)]
+    """Return what is complete, feasible and nondominated by falling error, each config once."""
+    points = sorted(_tracked(trials, objectives).points, key=lambda point: point.number)
     return sorted(points, key=lambda point: -point.values["error"])
 
 
 def hypervolume_of(trials: Sequence[Trial], reference: Mapping[str, float]) -> float:
     """Return the hypervolume of the feasible trials: error times logarithms of costs."""
-    front = FrontTracker(list(reference))
-    for trial in trials:
-        front.add(trial)
-    corner = [value if name == "error" else np.log(value) for name, value in reference.items()]
-    return hypervolume(_outcomes(front.trials, list(reference)), np.array(corner))
+    return _tracked(trials, list(reference)).hypervolume(reference)
 
 
 def summarise(store: Store) -> Summary:
@@ -99,41 +98,72 @@ def energy_of(trials: Iterable[Trial]) -> float | None:
 
 
 class FrontTracker:
-    """The front as trials end, one after another: which are on it, and how long it has not moved."""
+    """The front as trials end, one after another: which configs are on it, and how long it has not moved.
+
+    Trainings of the same config count as one, with their mean error, as for the optimizer. Feasibility is
+    the trial's own: decided when it was proposed and, of what training reveals, when it ended.
+    """
 
     def __init__(self, objectives: Sequence[str]) -> None:
         self._objectives = list(objectives)
+        self._trained: dict[str, list[Trial]] = {}  # complete and feasible ones by config
         self._outcomes = np.empty((0, len(self._objectives)))  # [k, m] of the front
-        self.trials: list[Trial] = []  # the front, [k]
-        self.n_since_progress = 0  # trials that have ended since the front last moved
+        self.points: list[FrontPoint] = []  # the front, [k]
+        self.n_since_progress = 0  # trials that have ended since other configs came to the front
 
-    def add(self, trial: Trial) -> bool:
-        """Take an ended trial, and return whether it is on the front; of equal trials the first one is."""
+    @property
+    def numbers(self) -> set[int]:
+        """Numbers of all trials whose configs are on the front."""
+        return set(chain.from_iterable(point.numbers for point in self.points))
+
+    def add(self, trial: Trial) -> None:
+        """Take an ended trial; of configs with equal outcomes that of the first trial is on the front."""
         self.n_since_progress += 1
         if trial.status != "complete" or not trial.is_feasible:
-            return False
-        outcome = _outcomes([trial], self._objectives)[0]  # [m]
-        is_earlier = np.array([one.number < trial.number for one in self.trials], dtype=bool)
-        is_smaller = np.any(self._outcomes < outcome, axis=1)
-        if np.any(np.all(self._outcomes <= outcome, axis=1) & (is_smaller | is_earlier)):
-            return False
-        keep = ~np.all(outcome <= self._outcomes, axis=1)
-        self.trials = [one for one, is_kept in zip(self.trials, keep, strict=True) if is_kept] + [trial]
-        self._outcomes = np.vstack([self._outcomes[keep], outcome])
-        self.n_since_progress = 0
-        return True
+            return
+        before = {point.number for point in self.points}
+        trained = self._trained.setdefault(json.dumps(trial.config, sort_keys=True), [])
+        trained.append(trial)
+        if len(trained) == 1:
+            self._insert(trained)
+        else:  # its mean has changed: what it dominated may be back
+            self.points, self._outcomes = [], self._outcomes[:0]
+            for others in self._trained.values():
+                self._insert(others)
+        if before != {point.number for point in self.points}:
+            self.n_since_progress = 0
 
     def hypervolume(self, reference: Mapping[str, float]) -> float:
         """Return the hypervolume of the front; see `hypervolume_of`."""
-        return hypervolume_of(self.trials, reference)
+        corner = [value if name == "error" else np.log(value) for name, value in reference.items()]
+        columns = [self._objectives.index(name) for name in reference]
+        return hypervolume(self._outcomes[:, columns], np.array(corner))
+
+    def _insert(self, trained: Sequence[Trial]) -> None:
+        """Put the trainings of one config on the front, unless another dominates them."""
+        point = _point(trained)
+        values = [point.values[name] for name in self._objectives]
+        logs = [v if name == "error" else np.log(v) for name, v in zip(self._objectives, values, strict=True)]
+        outcome = np.array(logs)  # [m]
+        is_earlier = np.array([one.number < point.number for one in self.points], dtype=bool)
+        is_smaller = np.any(self._outcomes < outcome, axis=1)
+        if np.any(np.all(self._outcomes <= outcome, axis=1) & (is_smaller | is_earlier)):
+            return
+        keep = ~np.all(outcome <= self._outcomes, axis=1)
+        self.points = [one for one, is_kept in zip(self.points, keep, strict=True) if is_kept] + [point]
+        self._outcomes = np.vstack([self._outcomes[keep], outcome])
 
 
-def _point(trial: Trial) -> FrontPoint:
-    assert trial.error is not None
-    return FrontPoint(trial.number, trial.config, {"error": trial.error, **trial.costs})
+def _tracked(trials: Sequence[Trial], objectives: Sequence[str]) -> FrontTracker:
+    tracker = FrontTracker(objectives)
+    for trial in trials:
+        tracker.add(trial)
+    return tracker
 
 
-def _outcomes(trials: Sequence[Trial], objectives: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return error and log costs, shape [n, m], in the order of the objectives."""
-    rows = [[t.error if name == "error" else np.log(t.costs[name]) for name in objectives] for t in trials]
-    return np.array(rows, dtype=float).reshape(-1, len(objectives))
+def _point(trained: Sequence[Trial]) -> FrontPoint:
+    """Return the trainings of one config as a point."""
+    first = min(trained, key=lambda trial: trial.number)
+    error = float(np.mean([trial.error for trial in trained]))
+    numbers = tuple(sorted(trial.number for trial in trained))
+    return FrontPoint(first.number, first.config, {"error": error, **first.costs}, numbers)

@@ -78,7 +78,8 @@ def _retargeted(experiment: Experiment, device: str, budgets: Mapping[str, float
 def _priced(search: Search, trial: Trial, number: int) -> Trial:
     """Return a trial with its costs on the new device; its number may change, its seed stays."""
     optimizer = search.study.optimizer
-    costs, is_feasible = optimizer.price(trial.config), optimizer.is_feasible(trial.config)
+    costs = optimizer.price(trial.config)
+    is_feasible = optimizer.is_feasible(trial.config) and optimizer.keeps_outcomes(trial.metrics)
     return replace(
         trial, number=number, costs=costs, is_feasible=is_feasible, n_priced=0, n_infeasible=0, broken={}
     )

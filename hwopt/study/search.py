@@ -87,6 +87,8 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
             experiment.settings().epochs, dataset.chance_error, experiment.objectives
         ),
         on_told=feedback,
+        outcome_budgets=experiment.outcome_limits(),
+        repeats=experiment.repeats,
     )
     search = Search(experiment, space, device, model, budgets, study, feedback)
     study.store.set_meta(experiment=experiment.stored())

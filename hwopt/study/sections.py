@@ -61,6 +61,22 @@ class BudgetSection(Section):
         return self
 
 
+class OutcomeBudgetSection(Section):
+    """A limit on what only a training reveals; what is learned from outcomes has no confidence to promise."""
+
+    limit: float | str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_limit(cls, given: Any) -> Any:
+        """Take a bare limit: `calibration_error = 0.05`."""
+        if isinstance(given, int | float | str) and not isinstance(given, bool):
+            return {"limit": given}
+        if not isinstance(given, dict):
+            raise ValueError("write 0.05 or {limit = 0.05}")
+        return given
+
+
 class DataSection(Section):
     """The data set; see `hwopt.train.load_dataset`."""
 

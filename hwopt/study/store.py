@@ -151,16 +151,21 @@ class Store:
         train_s: float = 0.0,
         epochs: Sequence[EpochRow] = (),
         elapsed_s: float | None = None,
+        is_feasible: bool | None = None,
     ) -> None:
-        """Write how a running trial ended, and those of its `epochs` that are not there yet."""
+        """Write how a running trial ended, and those of its `epochs` that are not there yet.
+
+        `is_feasible` is what it was found to be where training reveals that; None leaves what was predicted.
+        """
         rows = _epoch_rows(number, 1, epochs)
         with self._database.write() as connection:
             connection.executemany(_INSERT_EPOCH.replace("OR REPLACE", "OR IGNORE"), rows)
             changed = connection.execute(
                 "UPDATE trials SET status = ?, error = ?, metrics = ?, reason = ?, train_s = ?, "
-                "elapsed_s = ?, told = (SELECT COALESCE(MAX(told), 0) + 1 FROM trials) "
+                "elapsed_s = ?, is_feasible = COALESCE(?, is_feasible), "
+                "told = (SELECT COALESCE(MAX(told), 0) + 1 FROM trials) "
                 "WHERE number = ? AND status = 'running'",
-                (status, error, _dump(metrics or {}), reason, train_s, elapsed_s, number),
+                (status, error, _dump(metrics or {}), reason, train_s, elapsed_s, is_feasible, number),
             ).rowcount
         if changed != 1:
             raise StudyError(f"{self.path}: trial {number} is not running, so it cannot end")

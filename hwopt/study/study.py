@@ -61,6 +61,11 @@ class Study:
             content.
         stopping: a rule that ends trainings early, or a function that makes it from `reference=`; None lets
             all of them finish.
+        outcome_budgets: limits on metrics that only a training reveals; the objective returns them beside
+            the error, and a complete trial that lacks one has failed. No promise before a training: they are
+            learned, and what breaks one is kept off the front.
+        repeats: whether a config may be trained again, with the seed of another trial, where averaging its
+            noise pays; its error is then the mean.
         on_told: called with the study and every trial that is told, in order, those of earlier processes
             included; see `hwopt.study.feedback`.
 
@@ -83,12 +88,16 @@ class Study:
         description: Mapping[str, Any] | None = None,
         stopping: StoppingRule | RuleMaker | None = None,
         on_told: Callable[["Study", Trial], None] | None = None,
+        outcome_budgets: Sequence[Budget] = (),
+        repeats: bool = False,
     ) -> None:
         self.objective, self._given_stopping, self._on_told = objective, stopping, on_told
         self.stopping: StoppingRule | None = None  # made when the study runs
         self.is_resumable = isinstance(objective, ResumableObjective)
         load_strategy(strategy)
-        self.optimizer = Optimizer(space, costs, budgets, objectives, strategy, aware, reference, seed)
+        self.optimizer = Optimizer(
+            space, costs, budgets, objectives, strategy, aware, reference, seed, outcome_budgets, repeats
+        )
         self._identity = {
             "space": space.describe(),
             "budgets": [asdict(budget) for budget in self.optimizer.budgets],
@@ -99,6 +108,10 @@ class Study:
             "seed": seed,
             "description": dict(description or {}),
         }
+        if outcome_budgets:  # what studies of earlier versions do not have stays out of those without it
+            self._identity["outcome_budgets"] = [asdict(b) for b in self.optimizer.outcome_budgets]
+        if repeats:
+            self._identity["repeats"] = True
         self.front_now = FrontTracker(self.optimizer.objectives)
         self.ended: dict[int, Trial] = {}
         self._curves: dict[int, Curve] = {}
@@ -134,7 +147,7 @@ class Study:
         return self.store.trials()
 
     def front(self) -> list[FrontPoint]:
-        """Return the feasible, nondominated trials by falling error."""
+        """Return what is feasible and nondominated by falling error; a config trained repeatedly once."""
         return front_of(self.trials(), self.optimizer.objectives)
 
     def survey(self) -> Region:
@@ -263,6 +276,8 @@ class Study:
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 versions=versions(),
             )
+        if "reference" in meta:  # what was learned of costs since would change it
+            self.optimizer.reference = meta["reference"]
         self.n_begun = len(trials)
         self.measured = {number: found[0] for number, found in self.store.checks("measured").items()}
         self._check_costs(trials)
