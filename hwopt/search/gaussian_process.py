@@ -2,17 +2,21 @@
 
     X [n, d]   encoded configs in [0, 1]^d      y [n]   observed errors
     g [d]      which hyperparameter each column belongs to, 0 to h - 1: a choice has several columns
-    l [h]      length-scales (ARD by hyperparameter)   a2, s2  signal and noise variance, errors standardised
+    l [h]      length-scales (ARD by hyperparameter)
+    b2, a2, s2 variances of the trend, of what departs from it, and of the noise; errors standardised
     e2 [n]     known variances of single errors, such as of one that was extrapolated from a curve
-    K = a2 k(r) + s2 I + diag(e2)
+    K = b2 t(x, x') + a2 k(r) + s2 I + diag(e2)
     k(r) = (1 + sqrt5 r + 5/3 r^2) exp(-sqrt5 r),   r^2 = sum_j w_j (x_j - x'_j)^2 / l_g(j)^2
+    t(x, x') = 12 / h sum_j w_j (x_j - 1/2) (x'_j - 1/2)
 
 Two choices are as far apart as the ends of a number: w_j is 1/2 for columns of a one-hot vector, else 1.
+The trend is a line in each number and a level for each choice, all with the same normal prior (Rasmussen and
+Williams 2006, section 2.7): ten trainings tell little of a surface, but which way it slopes.
 
-theta = (ln l_1, ..., ln l_h, ln a2, ln s2) maximises the marginal likelihood times log-normal priors, with
-analytic gradients (Rasmussen and Williams 2006, eq. 5.9). The same data give the same theta, to the bit on
-one machine. Of more than 100 points theta is fitted to 100 that spread over the errors, then in a few steps
-to 300; the posterior is exact to 2,000 points; of more the best half and every k-th of the others are kept.
+theta = (ln l_1, ..., ln l_h, ln b2, ln a2, ln s2) maximises the marginal likelihood times log-normal priors,
+with analytic gradients (the same, eq. 5.9). The same data give the same theta, to the bit on one machine. Of
+more than 100 points theta is fitted to 100 that spread over the errors, then in a few steps to 300; the
+posterior is exact to 2,000 points; of more the best half and every k-th of the others are kept.
 """
 
 from collections.abc import Sequence
@@ -28,6 +32,7 @@ Array = NDArray[np.float64]
 
 _JITTER = 1e-8  # added to the diagonal, in units of the standardised errors
 _BOUNDS_LENGTH = (np.log(0.02), np.log(50.0))
+_BOUNDS_TREND = (np.log(1e-4), np.log(20.0))
 _BOUNDS_SIGNAL = (np.log(0.02), np.log(20.0))
 _BOUNDS_NOISE = (np.log(1e-5), np.log(1.0))
 _STAGES = ((100, 60), (300, 15))  # points that the hyperparameters are fitted to, and steps; coarse first
@@ -43,19 +48,20 @@ class Priors:
     """
 
     length: tuple[float, float] = (np.log(0.4), 0.9)
+    trend: tuple[float, float] = (np.log(0.2), 1.0)
     signal: tuple[float, float] = (0.0, 1.0)
     noise: tuple[float, float] = (np.log(1e-2), 1.5)
 
     def arrays(self, d: int) -> tuple[Array, Array]:
-        """Return means and standard deviations of theta, each [d + 2]."""
-        mean_length = self.length[0] + 0.5 * np.log(d / 2)
-        mean = np.array([mean_length] * d + [self.signal[0], self.noise[0]])
-        return mean, np.array([self.length[1]] * d + [self.signal[1], self.noise[1]])
+        """Return means and standard deviations of theta, each [d + 3]."""
+        length = (self.length[0] + 0.5 * np.log(d / 2), self.length[1])
+        mean, std = np.transpose([length] * d + [self.trend, self.signal, self.noise])
+        return mean, std
 
     def starts(self, d: int) -> list[Array]:
-        """Return where fitting begins: the means of theta, [d + 2], and the same with more noise."""
+        """Return where fitting begins: the means of theta, [d + 3], and the same with more noise."""
         centre, _ = self.arrays(d)
-        return [centre, centre + np.array([0.0] * d + [-0.5, np.log(30.0)])]
+        return [centre, centre + np.array([0.0] * (d + 1) + [-0.5, np.log(30.0)])]
 
 
 def matern52(X1: Array, X2: Array, lengths: Array) -> Array:
@@ -66,24 +72,30 @@ def matern52(X1: Array, X2: Array, lengths: Array) -> Array:
     return np.asarray((1 + r + r**2 / 3) * np.exp(-r))
 
 
+def linear(X1: Array, X2: Array, groups: NDArray[np.intp]) -> Array:
+    """Covariance of a linear trend of variance 1 at X1 [n1, d] and X2 [n2, d], shape [n1, n2]."""
+    return np.asarray((X1 - 0.5) * _trend_weights(groups) @ (X2 - 0.5).T)
+
+
 def negative_log_posterior(
-    theta: Array, D2: Array, y: Array, extra: Array, priors: Priors
+    theta: Array, D2: Array, T: Array, y: Array, extra: Array, priors: Priors
 ) -> tuple[float, Array]:
-    """Return minus the log posterior of theta, up to a constant, and its gradient [d + 2].
+    """Return minus the log posterior of theta, up to a constant, and its gradient [d + 3].
 
     Args:
-        theta: ln length-scales, ln signal variance, ln noise variance, shape [d + 2].
+        theta: ln length-scales, ln variances of trend, signal and noise, shape [d + 3].
         D2: squared differences of the inputs by dimension, shape [d, n, n].
+        T: covariance of a linear trend of variance 1, shape [n, n].
         y: standardised errors, shape [n].
         extra: known variances of them, shape [n].
         priors: of theta.
     """
     d = D2.shape[0]
-    weights, signal, noise = np.exp(-2 * theta[:d]), np.exp(theta[d]), np.exp(theta[d + 1])
+    weights, (trend, signal, noise) = np.exp(-2 * theta[:d]), np.exp(theta[d:])
     r = np.sqrt(5 * np.tensordot(weights, D2, axes=1))  # sqrt5 r, [n, n]
     decay = np.exp(-r)
     K = signal * (1 + r + r**2 / 3) * decay  # [n, n]
-    L, info = dpotrf(K + np.diag(noise + _JITTER + extra), lower=True, clean=True)
+    L, info = dpotrf(trend * T + K + np.diag(noise + _JITTER + extra), lower=True, clean=True)
     if info != 0:
         return 1e25, np.zeros_like(theta)
     alpha = cho_solve((L, True), y)
@@ -93,8 +105,7 @@ def negative_log_posterior(
     gradient = np.empty_like(theta)
     # dK / d ln l_j = signal * 5/3 * (1 + sqrt5 r) exp(-sqrt5 r) * D2_j / l_j^2
     gradient[:d] = -0.5 * weights * np.tensordot(D2, S * (signal * 5 / 3) * (1 + r) * decay, axes=2)
-    gradient[d] = -0.5 * np.sum(S * K)
-    gradient[d + 1] = -0.5 * noise * np.trace(S)
+    gradient[d:] = -0.5 * np.array([trend * np.sum(S * T), np.sum(S * K), noise * np.trace(S)])
     value = 0.5 * y @ alpha + np.sum(np.log(np.diag(L)))
     mean, std = priors.arrays(d)
     z = (theta - mean) / std
@@ -107,7 +118,7 @@ class GaussianProcess:
     Args:
         X: encoded configs, shape [n, d], n >= 1.
         y: errors, shape [n].
-        theta: ln length-scales, ln signal variance, ln noise variance, shape [h + 2].
+        theta: ln length-scales, ln variances of trend, signal and noise, shape [h + 3].
         groups: which hyperparameter each column of X belongs to, shape [d], rising from 0; each its own if
             None.
         std: known standard deviations of single errors beside the common noise, shape [n]; 0 if None.
@@ -131,8 +142,8 @@ class GaussianProcess:
         self.scale = _spread(y) if scale is None else scale
         self.groups = np.arange(X.shape[1]) if groups is None else groups
         self._lengths = np.exp(theta[self.groups]) / np.sqrt(_weights(self.groups))  # of columns, [d]
-        self._signal, self._noise = np.exp(theta[-2]), np.exp(theta[-1])
-        K = self._signal * matern52(X, X, self._lengths)
+        self._trend, self._signal, self._noise = np.exp(theta[-3:])
+        K = self._covariance(X, X)
         K[np.diag_indices(len(X))] += self._noise + _JITTER + (self.std / self.scale) ** 2
         self._L = np.linalg.cholesky(K)
         self._alpha = cho_solve((self._L, True), (y - self.location) / self.scale)
@@ -154,8 +165,8 @@ class GaussianProcess:
         starts = priors.starts(int(groups[-1]) + 1)
         for n, n_steps in _STAGES:
             chosen = _spread_over(y, n)
-            D2 = squared_differences(X[chosen], groups)
-            starts = [_fit_theta(D2, y[chosen], std[chosen], priors, starts, n_steps)]
+            D2, T = squared_differences(X[chosen], groups), linear(X[chosen], X[chosen], groups)
+            starts = [_fit_theta(D2, T, y[chosen], std[chosen], priors, starts, n_steps)]
             if n >= len(y):
                 break
         return cls(X, y, starts[0], groups, std)
@@ -174,8 +185,7 @@ class GaussianProcess:
         """Return mean and deviation at X1, each [n1], covariance [n1, n2], and the deviation at X2, [n2]."""
         mean, std1, V1 = self._posterior(X1)
         _, std2, V2 = self._posterior(X2)
-        prior = self._signal * matern52(X1, X2, self._lengths)
-        return mean, std1, self.scale**2 * (prior - V1.T @ V2), std2
+        return mean, std1, self.scale**2 * (self._covariance(X1, X2) - V1.T @ V2), std2
 
     def log_share_learned(self, X: Array) -> Array:
         """Return ln(1 - noise / sqrt(std^2 + noise^2)), [n]: small where training again tells little.
@@ -192,11 +202,17 @@ class GaussianProcess:
         X, y = np.vstack([self.X, X]), np.concatenate([self.y, y])
         return GaussianProcess(X, y, self.theta, self.groups, std, self.location, self.scale)
 
+    def _covariance(self, X1: Array, X2: Array) -> Array:
+        """Return the prior covariance of latent errors, standardised, [n1, n2]."""
+        trend = self._trend * linear(X1, X2, self.groups)
+        return np.asarray(trend + self._signal * matern52(X1, X2, self._lengths))
+
     def _posterior(self, X: Array) -> tuple[Array, Array, Array]:
         """Return mean and deviation [n], and L^-1 K(observed, X), [n_observed, n]."""
-        K = self._signal * matern52(X, self.X, self._lengths)  # [n, n_observed]
+        K = self._covariance(X, self.X)  # [n, n_observed]
         V = solve_triangular(self._L, K.T, lower=True)
-        variance = np.maximum(self._signal - np.sum(V**2, axis=0), 1e-12)
+        prior = self._signal + self._trend * (X - 0.5) ** 2 @ _trend_weights(self.groups)
+        variance = np.maximum(prior - np.sum(V**2, axis=0), 1e-12)
         return self.location + self.scale * (K @ self._alpha), self.scale * np.sqrt(variance), V
 
 
@@ -212,17 +228,22 @@ def _weights(groups: NDArray[np.intp]) -> Array:
     return np.where(np.bincount(groups)[groups] > 1, 0.5, 1.0)
 
 
+def _trend_weights(groups: NDArray[np.intp]) -> Array:
+    """Return the weight of each column in a trend, [d]: of uniform inputs the variance is 1."""
+    return np.asarray(12 * _weights(groups) / (groups[-1] + 1))
+
+
 def _fit_theta(
-    D2: Array, y: Array, std: Array, priors: Priors, starts: Sequence[Array], n_steps: int
+    D2: Array, T: Array, y: Array, std: Array, priors: Priors, starts: Sequence[Array], n_steps: int
 ) -> Array:
-    """Return the hyperparameters of largest posterior density, [h + 2], that n_steps from the starts find."""
+    """Return the hyperparameters of largest posterior density, [h + 3], that n_steps from the starts find."""
     standardised = (y - np.mean(y)) / _spread(y)
-    bounds = [_BOUNDS_LENGTH] * len(D2) + [_BOUNDS_SIGNAL, _BOUNDS_NOISE]
+    bounds = [_BOUNDS_LENGTH] * len(D2) + [_BOUNDS_TREND, _BOUNDS_SIGNAL, _BOUNDS_NOISE]
     results = [
         minimize(
             negative_log_posterior,
             np.clip(start, *np.transpose(bounds)),
-            args=(D2, standardised, (std / _spread(y)) ** 2, priors),
+            args=(D2, T, standardised, (std / _spread(y)) ** 2, priors),
             jac=True,
             bounds=bounds,
             method="L-BFGS-B",
