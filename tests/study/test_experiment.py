@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwopt import Costs, HwoptError
-from hwopt.study.experiment import load_experiment
+from hwopt import Budget, Costs, HwoptError
+from hwopt.study.experiment import Experiment, load_experiment
 from tests.search.problem import costs, make_space
 
 ROOT = Path(__file__).parent.parent.parent
@@ -66,6 +66,34 @@ def test_paths_are_relative_to_the_file(tmp_path):
     assert experiment.dataset().data_dir == str((tmp_path / "here").resolve())
     (tmp_path / "space.py").write_text("from tests.search.problem import make_space\nSPACE = make_space()\n")
     assert experiment.load_space().names == make_space().names
+
+
+def test_limits_on_outcomes_are_written_like_budgets(tmp_path):
+    for text in ("calibration_error = 0.05", "calibration_error = {limit = 0.05}"):
+        experiment = load_experiment(write(tmp_path, f"{CONTENT}[outcome_budgets]\n{text}\n"))
+        assert experiment.outcome_limits() == [Budget("calibration_error", 0.05)]
+        assert Experiment.restored(experiment.stored()).outcome_limits() == experiment.outcome_limits()
+    assert load_experiment(write(tmp_path)).outcome_limits() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (
+            "calibration_eror = 0.1",
+            "calibration_eror: no training reports it; did you mean calibration_error",
+        ),
+        ("test_error = 0.1", "outcome_budgets.test_error: no training reports it"),
+        ("worst_class_error = 0", "positive, finite number"),
+        ("worst_class_error = true", "outcome_budgets.worst_class_error: write 0.05"),
+        ("worst_class_error = {quantile = 0.3}", "outcome_budgets.worst_class_error"),
+    ],
+)
+def test_a_limit_on_what_no_training_reveals_is_refused_with_the_place(tmp_path, line, text):
+    path = write(tmp_path, f"{CONTENT}[outcome_budgets]\n{line}\n")
+    with pytest.raises(HwoptError) as caught:
+        load_experiment(path)
+    assert text in str(caught.value) and str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize(
