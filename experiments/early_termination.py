@@ -6,7 +6,7 @@ For each problem and seed: 60 full trainings chosen by known-cost EHVI give a hy
 the same search, from the same seed, with each rule, until it has that hypervolume; it may take as many epochs
 as full training did, and 120 trainings. A stopped training is told as its rule extrapolates it. Trainings are
 replayed, so what a stopped one would have ended at is known: those that would have been on the run's final
-front are counted.
+front are counted. `oracle` is no rule but the floor of them: it knows every end before it comes.
 
 Rows are appended when they are there, so the same command goes on where it was killed. It writes runs.csv (a
 row a run), trajectories.csv (where the hypervolume rose), stopped.csv (a row a stopped training), summary.csv
@@ -18,7 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,17 @@ from hwopt.device.rows import RowFile
 from hwopt.errors import Infeasible
 from hwopt.search.pareto import nondominated
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, make_stopping_rule
+from hwopt.train.stopping.base import Setting
+from hwopt.train.stopping.front import error_to_beat
 
 N_FULL, N_MOST = 60, 120  # trainings
+NEVER = 1e6  # a share that is larger than any
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "full": ("none", {}),
+    "oracle": ("oracle", {}),
     "asha": ("asha", {}),
     "median": ("median", {}),
+    "front 0.02": ("front", {"risk": 0.02}),
     "front 0.05": ("front", {"risk": 0.05}),
     "front 0.1": ("front", {"risk": 0.1}),
     "front 0.2": ("front", {"risk": 0.2}),
@@ -54,6 +59,24 @@ RUN_COLUMNS = (*KEY, "trainings", "complete", "failed", "stopped", "on_front", "
 STEP_COLUMNS = (*KEY, "training", "epochs", "seconds", "hypervolume")
 STOPPED_COLUMNS = (*KEY, "training", "epoch", "expected", "std", "error", "on_front")
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Stops after the first epoch what will not enter the front as it is then, for it knows the end.
+
+    It tells the end that it knows, so the search goes as if all had been trained, and only the price differs:
+    a rule that never stops what would enter the front can save no more with the same proposals.
+    """
+
+    setting: Setting
+    training: Training = Training((), ())
+
+    def judge(self, trial: Curve, others: Sequence[Curve]) -> Verdict:
+        """Stop at once what ends no lower than the front asks of its costs; what fails, fails."""
+        if self.training.failure or self.training.errors[-1] < error_to_beat(trial, others, self.setting):
+            return Verdict()
+        return Verdict("its end is known", self.training.errors[-1], 0.0)
 
 
 @dataclass
@@ -103,6 +126,8 @@ def trained(
     training: Training, costs: dict[str, float], rule: StoppingRule, others: Sequence[Curve]
 ) -> tuple[Curve, Verdict]:
     """Replay a training epoch by epoch until the rule stops it."""
+    if isinstance(rule, Oracle):
+        rule = replace(rule, training=training)
     for k in range(1, len(training.errors)):
         verdict = rule.judge(Curve(training.errors[:k], "running", costs), others)
         if verdict.reason:
@@ -177,6 +202,9 @@ def kept(out: Path) -> pd.DataFrame:
 
 def make(name: str, problem: Problem, options: Row) -> StoppingRule:
     """Return a rule for a problem; all have ten classes."""
+    if name == "oracle":
+        reference = tuple(problem.reference.items())
+        return Oracle(Setting(problem.n_epochs, 0.9, problem.objectives, reference))
     return make_stopping_rule(
         name, n_epochs=problem.n_epochs, chance_error=0.9, objectives=problem.objectives,
         reference=problem.reference, **options,
@@ -196,13 +224,18 @@ def one_run(problem: Problem, label: str, rule: StoppingRule, seed: int, full: R
            "epochs": run.epochs, "seconds": run.seconds, "hypervolume": run.hypervolume,
            "reached": int(full is None or run.hypervolume >= target - 1e-9)}  # fmt: skip
     for name, columns, rows in (
-        ("trajectories.csv", STEP_COLUMNS, [{**key, **step} for step in run.steps]),
+        ("trajectories.csv", STEP_COLUMNS, [exact({**key, **step}) for step in run.steps]),
         ("stopped.csv", STOPPED_COLUMNS, stopped),
-        ("runs.csv", RUN_COLUMNS, [row]),  # last: it says that the run is done
+        ("runs.csv", RUN_COLUMNS, [exact(row)]),  # last: it says that the run is done
     ):
         with RowFile(out / name, columns) as file:
             file.append_all(rows)
     return row
+
+
+def exact(row: Row) -> Row:
+    """Return a row that tells its hypervolume with all digits: rounded up, it could not be reached again."""
+    return {**row, "hypervolume": f"{row['hypervolume']:.12g}"}
 
 
 def summarise(out: Path) -> None:
@@ -211,30 +244,35 @@ def summarise(out: Path) -> None:
     rows = []
     for (problem, rule), group in runs.groupby(["problem", "rule"], sort=False):
         full = runs.query("problem == @problem and rule == 'full'").set_index("seed")
-        mine = {seed: s for seed, s in steps.query("problem == @problem and rule == @rule").groupby("seed")}
-        saved = [shares(mine[seed], full.loc[seed]) for seed in group.seed]
+        mine, its = (dict(list(steps[(steps.problem == problem) & (steps.rule == r)].groupby("seed")))
+                     for r in (rule, "full"))  # fmt: skip
+        saved = [shares(mine[seed], its[seed], full.loc[seed]) for seed in group.seed]
         n, bad = int(group.stopped.sum()), int(group.on_front.sum())
         row = {"problem": problem, "rule": rule, "n_seeds": len(group), "n_reached": int(group.reached.sum()),
                "trainings": group.trainings.median(), "complete": group.complete.median()}  # fmt: skip
         for name in saved[0]:
             values = np.array([share[name] for share in saved])
             for part, level in (("", 0.5), ("_q25", 0.25), ("_q75", 0.75)):
-                row[name + part] = float(
-                    np.quantile(values, level, method="inverted_cdf" if part else "linear")
-                )
+                row[name + part] = float(np.quantile(values, level))
         upper = beta.ppf(0.975, bad + 1, n - bad) if n > bad else np.nan  # Clopper and Pearson 1934
         rows.append({**row, "stopped": n, "on_front": bad, "share_on_front": bad / max(n, 1), "upper": upper})
     pd.DataFrame(rows).to_csv(out / "summary.csv", index=False, float_format="%.4g")
     print(pd.DataFrame(rows).to_string())
 
 
-def shares(steps: pd.DataFrame, full: pd.Series) -> Row:
-    """Return what a run took to come to shares of full training's hypervolume; 9 stands for never."""
+def shares(steps: pd.DataFrame, full_steps: pd.DataFrame, full: pd.Series) -> Row:
+    """Return what a run took to come to parts of full training's hypervolume; NEVER stands for never.
+
+    As a share of all of full training, and (`_own`) of what full training itself took to come there.
+    """
     row = {}
     for level in (1.0, 0.999, 0.99):
-        there = steps[steps.hypervolume >= level * full.hypervolume - 1e-9]
+        wanted = level * full.hypervolume - 1e-9
+        there, own = steps[steps.hypervolume >= wanted], full_steps[full_steps.hypervolume >= wanted]
         for what in ("epochs", "seconds"):
-            row[f"{what}_to_{level:g}"] = there[what].iloc[0] / full[what] if len(there) else 9.0
+            taken = there[what].iloc[0] if len(there) else np.nan
+            row[f"{what}_to_{level:g}"] = np.nan_to_num(taken / full[what], nan=NEVER)
+            row[f"{what}_to_{level:g}_own"] = np.nan_to_num(taken / own[what].iloc[0], nan=NEVER)
     by_third = steps[steps.epochs <= full.epochs / 3].hypervolume.max()
     return {**row, "hypervolume_at_a_third": by_third / full.hypervolume}
 
@@ -249,6 +287,8 @@ def measure_speed(out: Path) -> None:
               for i, e in enumerate(errors[1:])]  # fmt: skip
     rows = []
     for label, (name, options) in RULES.items():
+        if name == "oracle":
+            continue
         rule, times = make(name, problem, options), []
         for k in np.arange(100) % 5 + 1:
             begin = time.process_time()

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
@@ -55,6 +56,50 @@ def test_a_replayed_training_ends_where_the_rule_stops_it():
     assert (curve.errors, curve.status, verdict.reason) == ((0.5, 0.4, 0.3), "complete", None)
     curve, _ = benchmark.trained(Training((0.5,), (1.0,), "diverged"), COSTS, StopAt(3), [])
     assert curve.status == "failed"
+
+
+def test_the_oracle_stops_at_once_what_ends_above_the_front_and_nothing_else():
+    rule, others = benchmark.make("oracle", mnist_like(), {}), [Curve((0.5, 0.3), "complete", COSTS)]
+    seconds = (1.0, 1.0, 1.0)
+    curve, verdict = benchmark.trained(Training((0.1, 0.1, 0.31), seconds), COSTS, rule, others)
+    assert (curve.errors, curve.status) == ((0.1,), "stopped")
+    assert (verdict.final_error, verdict.final_error_std) == (0.31, 0.0)
+    curve, _ = benchmark.trained(Training((0.8, 0.8, 0.29), seconds), COSTS, rule, others)
+    assert (len(curve.errors), curve.status) == (3, "complete")
+    curve, _ = benchmark.trained(Training((0.8, 0.8), seconds[:2], "diverged"), COSTS, rule, others)
+    assert curve.status == "failed"
+
+
+def test_with_the_oracle_a_search_goes_as_if_all_were_trained_and_costs_less():
+    problem = mnist_like()
+    full, _ = benchmark.search(problem, benchmark.make("none", problem, {}), 0, 8, np.inf, np.inf)
+    oracle, _ = benchmark.search(problem, benchmark.make("oracle", problem, {}), 0, 8, np.inf, np.inf)
+    assert [(s["training"], s["hypervolume"]) for s in oracle.steps] == [
+        (s["training"], s["hypervolume"]) for s in full.steps
+    ]
+    n_saved = sum(c.status == "stopped" for c in oracle.curves) * (problem.n_epochs - 1)
+    assert 0 < full.epochs - oracle.epochs == n_saved
+
+
+def test_shares_of_full_training_by_hand():
+    full = pd.Series({"epochs": 120, "seconds": 60.0, "hypervolume": 2.0})
+    full_steps = pd.DataFrame({"epochs": [30, 90], "seconds": [20.0, 50.0], "hypervolume": [1.99, 2.0]})
+    steps = pd.DataFrame({"epochs": [24, 45], "seconds": [15.0, 30.0], "hypervolume": [1.985, 2.1]})
+    row = benchmark.shares(steps, full_steps, full)
+    assert (row["epochs_to_1"], row["epochs_to_1_own"]) == (45 / 120, 45 / 90)
+    assert (row["seconds_to_1"], row["seconds_to_1_own"]) == (0.5, 0.6)
+    assert (row["epochs_to_0.99"], row["epochs_to_0.99_own"]) == (24 / 120, 24 / 30)
+    assert row["hypervolume_at_a_third"] == 1.985 / 2
+    assert benchmark.shares(steps[:1], full_steps, full)["epochs_to_1"] == benchmark.NEVER
+
+
+def test_a_search_that_is_taken_up_has_the_target_that_it_had(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "N_FULL", 4)
+    problem = mnist_like()
+    row = benchmark.one_run(problem, "full", benchmark.make("none", problem, {}), 0, None, tmp_path)
+    assert benchmark.kept(tmp_path).hypervolume[0] == pytest.approx(row["hypervolume"], abs=1e-10)
+    steps = pd.read_csv(tmp_path / "trajectories.csv")
+    assert steps.hypervolume.max() == pytest.approx(row["hypervolume"], abs=1e-10)
 
 
 @pytest.mark.parametrize(("error", "time_s", "on_front"), [(0.25, 1e-3, 1), (0.35, 1e-3, 0), (0.35, 5e-4, 1)])
