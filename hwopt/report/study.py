@@ -21,8 +21,8 @@ def write_report(store: Store, folder: Path) -> Iterator[Table | str]:
     identity = store.meta()["identity"]
     costs = [name for name in identity["objectives"] if name != "error"]
     summary, rows = summarise(store), front_rows(store)
-    metrics = list(summary.front[0].values)[1:] if summary.front else costs
-    metrics += [budget["metric"] for budget in identity.get("outcome_budgets", [])]
+    limited = [budget["metric"] for budget in identity.get("outcome_budgets", [])]
+    metrics = [*(list(summary.front[0].values)[1:] if summary.front else costs), *limited]
     yield front_table(rows, metrics)
     yield from summary_lines(store, summary)
     written = []

@@ -141,6 +141,35 @@ def test_a_study_is_retargeted_without_a_training_and_a_search_goes_on_from_ther
     assert code == 2 and "exists already" in " ".join(errors.split())
 
 
+def test_a_search_keeps_limits_on_what_only_trainings_reveal_from_the_file_to_another_device(
+    folder, command_line
+):
+    limits = "[outcome_budgets]\ncalibration_error = 0.2\nworst_class_error = 1.0\n[verify]"
+    change(folder, ("[verify]", limits), ("n_trials = 5", "n_trials = 6\nrepeats = true"))
+    study = folder / "out" / "study.db"
+    code, out, errors = command_line("search", folder / "x.toml", "--out", folder / "out")
+    assert code == 0, errors
+    assert "limit: calibration_error <= 20.00%, learned from what trainings reveal" in out
+    kept = {t.number for t in trials_of(study) if t.metrics["calibration_error"] <= 0.2}
+    assert "worst_class_error <= 100.00%, which only a training reveals: kept by 6 of 6" in out
+    assert [t.is_feasible for t in trials_of(study)] == [t.number in kept for t in trials_of(study)]
+    assert 0 < len(kept) < 6 and set(front_of(study)) <= kept
+    rows = pd.read_csv(folder / "out" / "front.csv")
+    assert (rows["calibration_error"] <= 0.2).all() and (rows["n_trainings"] >= 1).all()
+    number = front_of(study)[0]
+    command_line("export", study, "--trial", number, "--out", folder / "taken")
+    revealed = trials_of(study)[number].metrics["calibration_error"]
+    assert f"- calibration_error {revealed:.4g}\n" in (folder / "taken" / "card.md").read_text()
+    write_slower(folder / "other", folder / "device")
+    arguments = ("--device", folder / "other", "--budget", "time_s=1 s", "--out", folder / "new")
+    assert command_line("retarget", study, *arguments)[0] == 0
+    assert [t.is_feasible for t in trials_of(folder / "new" / "study.db")] == [
+        t.number in kept for t in trials_of(study)
+    ]
+    code, _, errors = command_line("search", folder / "new" / "study.db", "--trials", 7)
+    assert code == 0, errors
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -7,6 +7,7 @@ import pytest
 from hwopt import Budget, SearchSpace, Study, StudyError, TrainingFailed
 from hwopt.errors import InvalidInput
 from hwopt.report.figures import front_figure
+from hwopt.report.study import write_report
 from hwopt.report.tables import front_rows, summary_lines, trial_rows
 from hwopt.space import Integer
 from hwopt.study.feedback import TRAINING_MEMORY, Feedback, TrainingMemory
@@ -126,6 +127,15 @@ def test_the_report_has_the_limited_metric_and_says_how_often_it_was_kept(tmp_pa
         lines = summary_lines(store, summary)
     assert f"calibration_error <= 5.00%, which only a training reveals: kept by {n_kept} of 16" in lines
     assert len(figure.infeasible) == summary.n_infeasible_trials == 16 - n_kept > 0
+
+
+def test_a_study_none_of_whose_trainings_keeps_the_limit_has_a_report(tmp_path):
+    with open_limited(tmp_path / "study.db", outcome_budgets=[Budget("calibration_error", 1e-9)]) as study:
+        study.run(3)
+    with Store(tmp_path / "study.db", read_only=True) as store:
+        table, *lines = write_report(store, tmp_path)
+    assert table.row_count == 0 and any("kept by 0 of 3" in line for line in lines)
+    assert lines[-1].endswith("front.csv, trials.csv, front.png")
 
 
 # -- repeats
