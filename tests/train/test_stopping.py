@@ -8,7 +8,7 @@ import pytest
 
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.train.stopping import RULES, Curve, make_stopping_rule
-from hwopt.train.stopping.base import Setting
+from hwopt.train.stopping.base import Setting, expected_end
 from hwopt.train.stopping.front import error_to_beat
 from hwopt.train.stopping.halving import spread_ranking
 
@@ -221,6 +221,19 @@ def test_front_stops_what_cannot_reach_its_error_and_keeps_what_can():
     assert "below 0.1072 with probability 0.0" in rule.judge(running(0.5), GOOD).reason
     assert rule.judge(running(0.2), GOOD).reason is None
     assert rule.judge(running(0.5, time_s=0.5), GOOD).reason is None  # no other is so cheap
+
+
+@pytest.mark.parametrize("options", [{}, {"risk": 0.2}])
+def test_front_stops_where_the_chance_to_enter_the_front_is_below_the_risk(options):
+    risk = options.get("risk", 0.02)
+    stops = 0
+    for first in np.linspace(0.22, 0.28, 61):
+        trial = running(float(first))
+        chance = expected_end(trial, GOOD, SETTING).probability_below(error_to_beat(trial, GOOD, SETTING))
+        is_stopped = make("front", **options).judge(trial, GOOD).reason is not None
+        assert is_stopped == (chance < risk)
+        stops += is_stopped
+    assert 0 < stops < 61
 
 
 def test_front_waits_for_complete_feasible_trainings():
