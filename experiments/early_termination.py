@@ -9,8 +9,8 @@ replayed, so what a stopped one would have ended at is known: those that would h
 front are counted. `oracle` is no rule but the floor of them: it knows every end before it comes.
 
 Rows are appended when they are there, so the same command goes on where it was killed. It writes runs.csv (a
-row a run), trajectories.csv (where the hypervolume rose), stopped.csv (a row a stopped training), summary.csv
-and speed.csv.
+row a run), trajectories.csv (where the hypervolume rose), stopped.csv (a row a stopped training) and
+speed.csv; then what `early_termination_summary` makes of them.
 """
 
 import argparse
@@ -30,7 +30,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np
 import pandas as pd
 from early_termination_problems import PROBLEMS
-from scipy.stats import beta
+from early_termination_summary import calibrate, summarise
 
 from hwopt import Optimizer
 from hwopt.compare.problem import Problem, Training
@@ -42,7 +42,6 @@ from hwopt.train.stopping.base import Setting
 from hwopt.train.stopping.front import error_to_beat
 
 N_FULL, N_MOST = 60, 120  # trainings
-NEVER = 1e6  # a share that is larger than any
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "full": ("none", {}),
     "oracle": ("oracle", {}),
@@ -238,45 +237,6 @@ def exact(row: Row) -> Row:
     return {**row, "hypervolume": f"{row['hypervolume']:.12g}"}
 
 
-def summarise(out: Path) -> None:
-    """Write summary.csv: medians and quartiles over the seeds, each run against full training of its seed."""
-    runs, steps = pd.read_csv(out / "runs.csv"), pd.read_csv(out / "trajectories.csv")
-    rows = []
-    for (problem, rule), group in runs.groupby(["problem", "rule"], sort=False):
-        full = runs.query("problem == @problem and rule == 'full'").set_index("seed")
-        mine, its = (dict(list(steps[(steps.problem == problem) & (steps.rule == r)].groupby("seed")))
-                     for r in (rule, "full"))  # fmt: skip
-        saved = [shares(mine[seed], its[seed], full.loc[seed]) for seed in group.seed]
-        n, bad = int(group.stopped.sum()), int(group.on_front.sum())
-        row = {"problem": problem, "rule": rule, "n_seeds": len(group), "n_reached": int(group.reached.sum()),
-               "trainings": group.trainings.median(), "complete": group.complete.median()}  # fmt: skip
-        for name in saved[0]:
-            values = np.array([share[name] for share in saved])
-            for part, level in (("", 0.5), ("_q25", 0.25), ("_q75", 0.75)):
-                row[name + part] = float(np.quantile(values, level))
-        upper = beta.ppf(0.975, bad + 1, n - bad) if n > bad else np.nan  # Clopper and Pearson 1934
-        rows.append({**row, "stopped": n, "on_front": bad, "share_on_front": bad / max(n, 1), "upper": upper})
-    pd.DataFrame(rows).to_csv(out / "summary.csv", index=False, float_format="%.4g")
-    print(pd.DataFrame(rows).to_string())
-
-
-def shares(steps: pd.DataFrame, full_steps: pd.DataFrame, full: pd.Series) -> Row:
-    """Return what a run took to come to parts of full training's hypervolume; NEVER stands for never.
-
-    As a share of all of full training, and (`_own`) of what full training itself took to come there.
-    """
-    row = {}
-    for level in (1.0, 0.999, 0.99):
-        wanted = level * full.hypervolume - 1e-9
-        there, own = steps[steps.hypervolume >= wanted], full_steps[full_steps.hypervolume >= wanted]
-        for what in ("epochs", "seconds"):
-            taken = there[what].iloc[0] if len(there) else np.nan
-            row[f"{what}_to_{level:g}"] = np.nan_to_num(taken / full[what], nan=NEVER)
-            row[f"{what}_to_{level:g}_own"] = np.nan_to_num(taken / own[what].iloc[0], nan=NEVER)
-    by_third = steps[steps.epochs <= full.epochs / 3].hypervolume.max()
-    return {**row, "hypervolume_at_a_third": by_third / full.hypervolume}
-
-
 def measure_speed(out: Path) -> None:
     """Write speed.csv: CPU milliseconds of judging one epoch against 200 curves, median of 100."""
     problem = PROBLEMS["mnist_like"]()
@@ -310,6 +270,7 @@ def main() -> None:
     for name in arguments.problems:
         measure(PROBLEMS[name](), arguments.seeds, arguments.out)
     summarise(arguments.out)
+    calibrate(arguments.out)
     measure_speed(arguments.out)
 
 

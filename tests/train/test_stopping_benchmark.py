@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
 
 import early_termination as benchmark
+import early_termination_summary as summary
 from early_termination_problems import mnist_like
 
 from hwopt.compare.problem import Training
@@ -85,12 +86,12 @@ def test_shares_of_full_training_by_hand():
     full = pd.Series({"epochs": 120, "seconds": 60.0, "hypervolume": 2.0})
     full_steps = pd.DataFrame({"epochs": [30, 90], "seconds": [20.0, 50.0], "hypervolume": [1.99, 2.0]})
     steps = pd.DataFrame({"epochs": [24, 45], "seconds": [15.0, 30.0], "hypervolume": [1.985, 2.1]})
-    row = benchmark.shares(steps, full_steps, full)
+    row = summary.shares(steps, full_steps, full)
     assert (row["epochs_to_1"], row["epochs_to_1_own"]) == (45 / 120, 45 / 90)
     assert (row["seconds_to_1"], row["seconds_to_1_own"]) == (0.5, 0.6)
     assert (row["epochs_to_0.99"], row["epochs_to_0.99_own"]) == (24 / 120, 24 / 30)
     assert row["hypervolume_at_a_third"] == 1.985 / 2
-    assert benchmark.shares(steps[:1], full_steps, full)["epochs_to_1"] == benchmark.NEVER
+    assert summary.shares(steps[:1], full_steps, full)["epochs_to_1"] == summary.NEVER
 
 
 def test_a_search_that_is_taken_up_has_the_target_that_it_had(tmp_path, monkeypatch):
@@ -130,3 +131,16 @@ def test_rows_of_a_run_that_was_killed_while_writing_are_taken_out(tmp_path):
     assert (tmp_path / "stopped.csv").read_text() == f"{key},training\nmnist_like,full,0,1\n"
     assert (tmp_path / "trajectories.csv").read_text() == f"{key},training\n"
     assert benchmark.kept(tmp_path / "nothing").empty
+
+
+def test_bounds_of_what_would_have_been_on_the_front_are_exact(tmp_path):
+    rows = [("a", "front", 0, 1, i < 2) for i in range(20)] + [("b", "front", 0, 3, False) for _ in range(10)]
+    stopped = pd.DataFrame(rows, columns=["problem", "rule", "seed", "epoch", "on_front"])
+    stopped.astype({"on_front": int}).to_csv(tmp_path / "stopped.csv", index=False)
+    summary.calibrate(tmp_path)
+    found = pd.read_csv(tmp_path / "calibration.csv").set_index("problem")
+    assert list(found.loc["all", ["stopped", "on_front"]]) == [30, 2]
+    assert found.loc["a", "share"] == 0.1
+    assert found.loc["a", "upper"] == pytest.approx(0.317, abs=5e-4)  # published: 2 of 20, 0.012 to 0.317
+    assert found.loc["b", "upper"] == pytest.approx(1 - 0.025 ** (1 / 10), abs=5e-4)
+    assert found.loc["all", "mean_epoch"] == pytest.approx((20 + 30) / 30, rel=1e-3)
