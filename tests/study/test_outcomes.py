@@ -260,7 +260,8 @@ def test_a_study_that_runs_out_of_memory_keeps_its_rejections_and_its_reference_
         with Study(path, make_space(), memory, objective, budgets, **arguments) as study:
             study.run(n_trials)
             volume = study.front_now.hypervolume(study.optimizer.reference)
-            return outline(study), study.store.rejections(), study.optimizer.reference, volume
+            rejected = [rejection.config for rejection in study.optimizer._rejected]
+            return outline(study), rejected, study.optimizer.reference, volume
 
     for n_trials in (1, 3, 8, 15):
         parts = run(tmp_path / "parts.db", n_trials)
