@@ -141,6 +141,8 @@ def told(optimizer: Optimizer, config: Any, curve: Curve, verdict: Verdict) -> N
         optimizer.tell(config, None, status="failed")
     elif curve.status == "complete":
         optimizer.tell(config, error=curve.errors[-1], curve=curve.errors)
+    elif verdict.final_error_std == 0:  # the oracle's: as good as trained
+        optimizer.tell(config, error=verdict.final_error)
     else:
         expected, std = verdict.final_error, verdict.final_error_std
         optimizer.tell(config, error=expected, status="stopped", curve=curve.errors, error_std=std)
