@@ -8,7 +8,7 @@ file, where it would have gone on without that.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +119,7 @@ def _train_next(problem: Problem, optimizer: Optimizer, number: int, start: Conf
         config=config,
         costs=optimizer.price(config),
         error=None if training.failure else training.errors[-1],
-        is_feasible=optimizer.is_feasible(config) and _holds(optimizer, metrics),
+        is_feasible=optimizer.is_feasible(config) and optimizer.keeps_outcomes(metrics),
         is_start=start is not None,
         train_s=float(sum(training.seconds)),
         ask_s=ask_s,
@@ -135,8 +135,3 @@ def _tell(optimizer: Optimizer, trial: Trial) -> None:
         optimizer.tell(trial.config, None, status="failed")
     else:
         optimizer.tell(trial.config, {"error": trial.error, **trial.metrics})
-
-
-def _holds(optimizer: Optimizer, metrics: Mapping[str, float]) -> bool:
-    """Return whether what a training revealed keeps the limits on it; a failed one revealed nothing."""
-    return all(metrics.get(b.metric, 0.0) <= b.limit for b in optimizer.outcome_budgets)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hwopt.compare.problem import Problem, Training
+from hwopt.errors import InvalidInput
 from hwopt.predict.device import load_device
 from hwopt.search.optimizer import Optimizer
 from hwopt.space import Config
@@ -13,6 +14,7 @@ from hwopt.study.experiment import Experiment, SpaceFile, load_experiment
 from hwopt.study.run import run_objective
 from hwopt.study.search import Progress, open_search
 from hwopt.train.objective import TrainingObjective
+from hwopt.train.outcomes import OUTCOMES
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class TrainedProblem:
             reference=optimizer.reference,
             train=_Trainer(TrainingObjective(loader, experiment.dataset(), settings)),
             n_epochs=settings.epochs,
+            outcome_budgets=tuple(experiment.outcome_limits()),
         )
 
 
@@ -51,6 +54,8 @@ def prepare(path: Path, experiment: Experiment, out: Path, progress: Progress) -
     Raises:
         HwoptError: for whatever of it cannot be used; nothing is trained before all of it is checked.
     """
+    if experiment.repeats:
+        raise InvalidInput("repeats = true: a comparison trains each config once; leave it out")
     setup = out / "setup"
     with open_search(experiment, setup, progress).study:
         pass
@@ -79,4 +84,8 @@ class _Trainer:
         seconds = np.diff(ends).tolist()
         if outcome.status == "failed":
             return Training(tuple(errors), tuple(seconds), outcome.reason or "failed")
-        return Training((*errors[:-1], outcome.values["error"]), tuple(seconds) or (outcome.train_s,))
+        return Training(
+            (*errors[:-1], outcome.values["error"]),
+            tuple(seconds) or (outcome.train_s,),
+            metrics={name: outcome.values[name] for name in OUTCOMES},
+        )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hwopt import Budget
 from hwopt.compare import Problem
 from hwopt.compare.source import NamedProblem, open_problem
 from hwopt.errors import InvalidInput, UnknownName
@@ -60,6 +61,7 @@ def test_a_search_experiment_is_a_problem_whose_networks_are_really_trained(tmp_
         f'space = "{space}"\nobjectives = ["error", "time_s"]\nn_trials = 12\n'
         f'[device]\nprofile = "{DEVICE}"\nbatch_size = 32\nmethod = "neuralpower"\n'
         "[budgets]\ntime_s = {quantile = 0.35}\n[reference]\nerror = 0.5\n"
+        "[outcome_budgets]\ncalibration_error = 0.2\n"
         '[data]\nname = "digits"\nsubset = 200\n[training]\nepochs = 2\nthreads = 1\n',
     )
     source, plan = opened(path, tmp_path)
@@ -72,6 +74,19 @@ def test_a_search_experiment_is_a_problem_whose_networks_are_really_trained(tmp_
     assert len(training.errors) == len(training.seconds) == 2
     assert min(training.seconds) > 0
     assert training.errors == problem.train(config, 3).errors
+    assert problem.outcome_budgets == (Budget("calibration_error", 0.2),)
+    assert 0 < training.metrics["calibration_error"] < 1
+
+
+def test_a_comparison_of_repeats_is_refused(tmp_path):
+    space = Path(__file__).parents[2] / "search_spaces" / "digits_cnn.py"
+    path = write(
+        tmp_path,
+        f'space = "{space}"\nobjectives = ["error"]\nn_trials = 12\nrepeats = true\n'
+        '[device]\nprofile = "amd-epyc"\nbatch_size = 32\n[data]\nname = "digits"\n[training]\nepochs = 2\n',
+    )
+    with pytest.raises(InvalidInput, match="trains each config once"):
+        opened(path, tmp_path)
 
 
 @pytest.mark.parametrize(
