@@ -10,7 +10,6 @@ seconds, which a busy machine lengthens, and CPU seconds (of a trial: with its a
 """
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 from benchmark_engine_kills import costs, error_after, make_space
 
 from hwopt import Study
+from hwopt.report.tables import write_csv
 from hwopt.study.store import Store, Trial
 
 N_PAIRS = 12
@@ -261,10 +261,7 @@ def main():
     for row in rows:
         print(row, flush=True)
     if arguments.out:
-        with arguments.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(arguments.out, rows)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Trainings are formulas without torch.
 """
 
 import argparse
-import csv
 import os
 import pickle
 import random
@@ -29,6 +28,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 from skopt.space import Categorical, Integer, Real
 
 from hwopt import Budget, SearchSpace, Study
+from hwopt.report.tables import write_csv
 from hwopt.study.database import Database
 from hwopt.study.files import StudyFiles
 from hwopt.study.store import Store
@@ -237,10 +237,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             rows.append(kill_and_resume(Path(folder), setting, n_kills, seed=i))
         print(rows[-1], flush=True)
-    with arguments.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(arguments.out, rows)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -37,22 +37,28 @@ class DeviceSection(Section):
         return self
 
 
-class BudgetSection(Section):
-    """A limit, or the quantile of the predicted costs that becomes one."""
+class LimitSection(Section):
+    """A section that may be written as a bare limit: `time_s = "5 ms"`."""
 
-    limit: float | str | None = None
-    quantile: float | None = Field(None, gt=0, lt=1)
-    confidence: float = Field(0.95, gt=0, lt=1)
+    ways_to_write: ClassVar[str]
 
     @model_validator(mode="before")
     @classmethod
     def _from_limit(cls, given: Any) -> Any:
-        """Take a bare limit: `time_s = "5 ms"`."""
         if isinstance(given, int | float | str) and not isinstance(given, bool):
             return {"limit": given}
         if not isinstance(given, dict):
-            raise ValueError('write 250, "250 W", {limit = "250 W"} or {quantile = 0.3}')
+            raise ValueError(f"write {cls.ways_to_write}")
         return given
+
+
+class BudgetSection(LimitSection):
+    """A limit, or the quantile of the predicted costs that becomes one."""
+
+    ways_to_write: ClassVar[str] = '250, "250 W", {limit = "250 W"} or {quantile = 0.3}'
+    limit: float | str | None = None
+    quantile: float | None = Field(None, gt=0, lt=1)
+    confidence: float = Field(0.95, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "BudgetSection":
@@ -61,20 +67,11 @@ class BudgetSection(Section):
         return self
 
 
-class OutcomeBudgetSection(Section):
+class OutcomeBudgetSection(LimitSection):
     """A limit on what only a training reveals; what is learned from outcomes has no confidence to promise."""
 
+    ways_to_write: ClassVar[str] = "0.05 or {limit = 0.05}"
     limit: float | str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_limit(cls, given: Any) -> Any:
-        """Take a bare limit: `calibration_error = 0.05`."""
-        if isinstance(given, int | float | str) and not isinstance(given, bool):
-            return {"limit": given}
-        if not isinstance(given, dict):
-            raise ValueError("write 0.05 or {limit = 0.05}")
-        return given
 
 
 class DataSection(Section):
