@@ -25,3 +25,12 @@ def test_the_commands_of_the_readme_exist():
     known = {command.callback.__name__ for command in app.registered_commands}
     used = set(re.findall(r"^hwopt (\w+)", README.read_text(), flags=re.MULTILINE))
     assert used and used <= known
+
+
+def test_the_experiment_of_the_readme_is_valid(tmp_path):
+    from hwopt.study.experiment import load_experiment
+
+    block = re.search(r"```toml\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert block
+    (tmp_path / "mine.toml").write_text(block[1])
+    assert load_experiment(tmp_path / "mine.toml").stopping.rule == "front"

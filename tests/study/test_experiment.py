@@ -1,5 +1,6 @@
 """Experiment files: what they mean and what is refused."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from hwopt import Budget, Costs, HwoptError
 from hwopt.study.experiment import Experiment, load_experiment
+from hwopt.train.settings import TrainingSettings
 from tests.search.problem import costs, make_space
 
 ROOT = Path(__file__).parent.parent.parent
@@ -157,3 +159,15 @@ def test_a_space_file_that_cannot_be_used_is_explained(tmp_path, content, text):
 def test_a_missing_space_file_is_explained(tmp_path):
     with pytest.raises(HwoptError, match=r"space\.py"):
         load_experiment(write(tmp_path)).load_space()
+
+
+def test_the_reference_experiment_names_every_key_there_is():
+    path = ROOT / "experiments" / "every_key.toml"
+    experiment = load_experiment(path)
+    assert experiment.stopping.rule == "front"
+    written = set(re.findall(r"^\W*([a-z_]+) = ", path.read_text(), flags=re.MULTILINE))
+    tables = set(re.findall(r"^\W*\[+([a-z_]+)\]+", path.read_text(), flags=re.MULTILINE))
+    fields = Experiment.model_fields
+    sections = [type(getattr(experiment, name)) for name in ("device", "data", "verify", "stop", "stopping")]
+    keys = {key for section in sections for key in section.model_fields} | {*TrainingSettings.__annotations__}
+    assert {*fields, *keys} <= written | tables
