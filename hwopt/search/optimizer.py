@@ -20,7 +20,7 @@ from hwopt.search.situation import Observation, Rejection, Situation, log_axis
 from hwopt.search.strategies import find_strategy
 from hwopt.space import Config, SearchSpace
 
-_LARGEST_ERROR = 1e6  # a share of wrong answers, or any loss of a sensible size
+LARGEST_ERROR = 1e6  # a share of wrong answers, or any loss of a sensible size
 STATUSES = ("complete", "stopped", "failed")
 
 
@@ -338,8 +338,8 @@ def _check_values(values: Mapping[str, Any], status: str, predicted: Sequence[st
         ):
             raise InvalidInput(f"tell: {name} = {value!r} is no finite number; a training without one is "
                                "told as tell(config, None, status='failed')")  # fmt: skip
-        if name == "error" and not 0 <= value <= _LARGEST_ERROR:
-            raise InvalidInput(f"tell: error = {value:g} must lie between 0 and {_LARGEST_ERROR:g}")
+        if name == "error" and not 0 <= value <= LARGEST_ERROR:
+            raise InvalidInput(f"tell: error = {value:g} must lie between 0 and {LARGEST_ERROR:g}")
         checked[name] = float(value)
     if status == "failed" and checked:
         raise InvalidInput(f"tell: a failed training has no values; got {sorted(checked)}")
