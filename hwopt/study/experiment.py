@@ -237,7 +237,8 @@ def _explain(path: Path, error: dict[str, Any]) -> str:
     if kind == "extra_forbidden":
         return f"{path}: {where}: unknown key{did_you_mean(place[-1], _keys(place[:-1]))}"
     if kind == "missing":
-        return f"{path}: {where}: missing; every experiment needs it"
+        owner = f"every [{'.'.join(place[:-1])}]" if place[:-1] else "every experiment"
+        return f"{path}: {where}: missing; {owner} needs it"
     message = error["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     got = "" if isinstance(error["input"], dict) else f"; got {error['input']!r}"

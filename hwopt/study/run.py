@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hwopt.errors import TrainingFailed
+from hwopt.search.optimizer import LARGEST_ERROR
 from hwopt.space import Config
 from hwopt.study.store import EpochRow
 from hwopt.train.slice import ResumableObjective, SliceResult
@@ -70,8 +71,8 @@ class _Reporter:
         if epoch != len(self.epochs) + 1:
             expected = len(self.epochs) + 1
             raise TrainingFailed(f"report(epoch={epoch!r}): epochs count 1, 2, ...; next is {expected}")
-        if not math.isfinite(error):
-            raise TrainingFailed(f"diverged: error {error} after epoch {epoch}")
+        _check_number(f"report({epoch}, error): error", error)
+        _check_error(error, f" after epoch {epoch}")
         self.epochs.append(EpochRow(float(error), self.elapsed_s))
         if self._on_epoch is not None:
             try:
@@ -122,8 +123,7 @@ def run_slice(
     def checked() -> SliceResult:
         result = objective.run_slice(dict(config), seed, checkpoint, n_epochs)
         for error in result.errors:
-            if not math.isfinite(error):
-                raise TrainingFailed(f"diverged: error {error}")
+            _check_error(error)
         if result.final is None and not result.errors:
             raise TrainingFailed("a slice without an epoch has not ended either; it would go on for ever")
         return result if result.final is None else replace(result, final=_values(result.final))
@@ -153,10 +153,25 @@ def _values(result: Any) -> dict[str, float]:
     """Check what the objective returned and return it as plain floats."""
     values = dict(result) if isinstance(result, Mapping) else {"error": result}
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise TrainingFailed(f"the objective returned {name} = {value!r}, which is no number")
+        _check_number(f"the objective returned {name}", value)
         if not math.isfinite(value):
             raise TrainingFailed(f"diverged: {name} is {value}")
     if "error" not in values:
         raise TrainingFailed(f"the objective returned {sorted(values)}; it must return its error")
+    _check_error(values["error"])
     return {name: float(value) for name, value in values.items()}
+
+
+def _check_number(what: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TrainingFailed(f"{what} = {value!r}, which is no number")
+
+
+def _check_error(error: float, when: str = "") -> None:
+    """Raise where the optimizer could not be told of an error."""
+    if not math.isfinite(error) or error > LARGEST_ERROR:
+        raise TrainingFailed(f"diverged: error {error}{when}")
+    if error < 0:
+        raise TrainingFailed(
+            f"error {error}{when} is below 0: give a share of wrong answers, or a loss from 0"
+        )

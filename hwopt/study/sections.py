@@ -95,6 +95,8 @@ class VerifySection(Section):
     @classmethod
     def _from_bool(cls, given: Any) -> Any:
         """Take `verify = true`."""
+        if not isinstance(given, bool | dict):
+            raise ValueError("write true, or {retrain_seeds = 1, measure = true, trained = true}")
         return {"measure": given, "trained": given} if isinstance(given, bool) else given
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from hwopt.costs import Budget, CostFunction
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.integrations import load as load_strategy
-from hwopt.search.optimizer import Optimizer
+from hwopt.search.optimizer import LARGEST_ERROR, Optimizer
 from hwopt.search.region import Region
 from hwopt.space import SearchSpace
 from hwopt.study.active import RunOptions
@@ -241,7 +241,7 @@ class Study:
         """
         metrics = dict(trial.metrics)
         expected, std = metrics.pop("expected_error", None), metrics.pop("expected_error_std", None)
-        error = trial.error if expected is None else max(expected, 0.0)
+        error = trial.error if expected is None else min(max(expected, 0.0), LARGEST_ERROR)
         revealed = {k: v for k, v in metrics.items() if k not in self.optimizer.metrics}
         values = None if error is None else {"error": error, **revealed}
         self.optimizer.tell(trial.config, values, status=trial.status, curve=trial.curve, error_std=std)

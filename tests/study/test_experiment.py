@@ -88,7 +88,10 @@ def test_limits_on_outcomes_are_written_like_budgets(tmp_path):
         ("test_error = 0.1", "outcome_budgets.test_error: no training reports it"),
         ("worst_class_error = 0", "positive, finite number"),
         ("worst_class_error = true", "outcome_budgets.worst_class_error: write 0.05"),
-        ("worst_class_error = {quantile = 0.3}", "outcome_budgets.worst_class_error"),
+        (
+            "worst_class_error = {quantile = 0.3}",
+            "worst_class_error.limit: missing; every [outcome_budgets.worst_class_error] needs it",
+        ),
     ],
 )
 def test_a_limit_on_what_no_training_reveals_is_refused_with_the_place(tmp_path, line, text):
@@ -102,7 +105,9 @@ def test_a_limit_on_what_no_training_reveals_is_refused_with_the_place(tmp_path,
     ("old", "new", "text"),
     [
         ("n_trials", "n_trails", "n_trails: unknown key; did you mean n_trials?"),
-        ("n_trials = 24", "", "n_trials: missing"),
+        ("n_trials = 24", "", "n_trials: missing; every experiment needs it"),
+        ("n_trials = 24", "n_trials = 24\nverify = 'yes'", "verify: write true, or {retrain_seeds = 1"),
+        ('name = "digits"', "", "data.name: missing; every [data] needs it"),
         ("n_trials = 24", "n_trials = 0", "n_trials: input should be greater than 0; got 0"),
         ("n_trials = 24", "n_trials = '24'", "valid integer"),
         ("[budgets]", "[budget]", "budget: unknown key; did you mean budgets?"),

@@ -204,6 +204,10 @@ def test_an_objective_may_leave_out_the_seed_and_return_a_number():
     [
         (lambda config, report: math.nan, "diverged: error is nan"),
         (lambda config, report: report(1, math.nan), "diverged: error nan after epoch 1"),
+        (lambda config, report: report(1, "x"), r"report(1, error): error = 'x', which is no number"),
+        (lambda config, report: report(1, -0.5), "error -0.5 after epoch 1 is below 0: give a share"),
+        (lambda config, report: -0.1, "error -0.1 is below 0: give a share of wrong answers"),
+        (lambda config, report: 1e9, "diverged: error 1000000000.0"),
         (lambda config, report: report(0, 0.5), "epochs count 1, 2, ...; next is 1"),
         (lambda config, report: report("one", 0.5), "epochs count 1, 2"),
         (lambda config, report: None, "returned error = None, which is no number"),
