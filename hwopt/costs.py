@@ -8,6 +8,7 @@ beyond the measurements is given a wider distribution, never a narrower one, so 
 """
 
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +23,11 @@ CostFunction = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, ArrayLike]]
 
 # Units that a budget may be written in, by the ending of the metric's name; factors to SI.
 UNITS: dict[str, dict[str, float]] = {
-    "_s": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6},
+    "_s": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9},
     "_w": {"W": 1.0, "mW": 1e-3, "kW": 1e3},
     "_j": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "kJ": 1e3, "Wh": 3600.0},
     "_bytes": {
-        "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
+        "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
     },
 }  # fmt: skip
 _NAMES = {"_s": "seconds", "_w": "watts", "_j": "joules", "_bytes": "bytes"}
@@ -53,7 +54,7 @@ class Costs(Mapping[str, Array]):
         reasons: Sequence[str | None] | None = None,
         widening: Mapping[str, ArrayLike] | None = None,
     ) -> None:
-        self._values = {metric: np.asarray(value, dtype=np.float64) for metric, value in values.items()}
+        self._values = {metric: _numbers(metric, value) for metric, value in values.items()}
         shapes = {metric: value.shape for metric, value in self._values.items()}
         if any(len(shape) != 1 for shape in shapes.values()) or len(set(shapes.values())) > 1:
             raise InvalidInput(
@@ -155,6 +156,8 @@ class Budget:
     confidence: float = 0.95
 
     def __init__(self, metric: str, limit: float | str, confidence: float = 0.95) -> None:
+        if not isinstance(metric, str):
+            raise InvalidInput(f'budget: {metric!r} is no name of a metric; write Budget("power_w", 250)')
         object.__setattr__(self, "metric", metric)
         object.__setattr__(self, "limit", parse_quantity(metric, limit))
         object.__setattr__(self, "confidence", _check_confidence(metric, confidence))
@@ -209,17 +212,27 @@ def check_confidence(budget: Budget, costs: Costs) -> None:
 
 
 def price(function: CostFunction, configs: Sequence[Mapping[str, Any]]) -> Costs:
-    """Call a cost function and check what it returns: a mapping from metric to n values.
+    """Call a cost function and check what it returns: a mapping from metric to n values from 0, or NaN.
 
     Raises:
         InvalidInput: where it returns something else, or arrays of another length than the configs.
     """
+    if not callable(function):
+        raise InvalidInput(
+            f"costs = {function!r} is no function; pass a cost model, or what maps configs to a dict"
+        )
     costs = function(configs)
     if not isinstance(costs, Mapping):
         raise InvalidInput(f"costs must return a dict from metric to array; got {type(costs).__name__}")
     costs = costs if isinstance(costs, Costs) else Costs(costs)
     if costs.n != len(configs):
         raise InvalidInput(f"costs returned {costs.n} values for {len(configs)} configs")
+    for metric, values in costs.items():
+        if np.any(values < 0):  # false for NaN, which means that a config cannot be priced
+            raise InvalidInput(
+                f"costs: {metric} = {np.nanmin(values):g} must not be negative; "
+                "return NaN for what cannot be priced"
+            )
     return costs
 
 
@@ -263,6 +276,16 @@ def _parse_text(metric: str, text: str) -> float:
         wanted = f"use {', '.join(units)}" if units else f"units go with names in {', '.join(UNITS)}"
         raise InvalidInput(f"budget {metric}: unit {unit!r} of {text!r} does not measure {metric}; {wanted}")
     return value * units.get(unit, 1.0)
+
+
+def _numbers(metric: str, values: ArrayLike) -> Array:
+    try:
+        numbers = np.asarray(values)
+        if numbers.dtype.kind not in "SU":  # numpy would read numbers from texts
+            return np.asarray(numbers, dtype=np.float64)
+    except (TypeError, ValueError):
+        pass
+    raise InvalidInput(f"costs: {metric} = {reprlib.repr(values)} must be numbers, one for each config")
 
 
 def _check_confidence(metric: str, confidence: float) -> float:

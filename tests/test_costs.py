@@ -91,9 +91,13 @@ def test_budgets_use_the_bound_not_the_prediction():
         ("power_w", "0.25 kW", 250.0),
         ("time_s", "5 ms", 0.005),
         ("time_s", "1e-3", 0.001),
+        ("time_s", "1 ns", 1e-9),
         ("energy_j", "3 Wh", 10800.0),
         ("memory_bytes", "1.5 MB", 1.5e6),
         ("memory_bytes", "2 MiB", 2.0 * 2**20),
+        ("memory_bytes", "1 KB", 1e3),
+        ("memory_bytes", "1 kB", 1e3),
+        ("memory_bytes", "1 KiB", 1024.0),
         ("flops", 1e9, 1e9),
         ("power_w", np.float64(3), 3.0),
     ],
@@ -138,6 +142,32 @@ def test_cost_functions_that_return_something_else_are_refused():
         price(lambda configs: {"time_s": [1.0, 2.0]}, [{}])
     with pytest.raises(InvalidInput, match="all of one length"):
         price(lambda configs: {"time_s": [1.0], "power_w": [1.0, 2.0]}, [{}])
+
+
+@pytest.mark.parametrize("values", [["1.5"], ["dear"], [[1.0], [1.0, 2.0]], [{}]])
+def test_costs_are_numbers_not_texts_that_look_like_them(values):
+    with pytest.raises(InvalidInput, match="costs: time_s = .* must be numbers, one for each config"):
+        price(lambda configs: {"time_s": values}, [{}])
+
+
+@pytest.mark.parametrize("function", [None, 5, {"time_s": [1.0]}])
+def test_costs_that_are_no_function_are_refused(function):
+    with pytest.raises(InvalidInput, match="is no function; pass a cost model"):
+        price(function, [{}])
+
+
+def test_a_negative_cost_is_refused_with_its_metric_and_what_cannot_be_priced_is_not():
+    with pytest.raises(InvalidInput, match="costs: power_w = -2 must not be negative; return NaN"):
+        price(lambda configs: {"time_s": [1.0] * 3, "power_w": [math.nan, -1.0, -2.0]}, [{}] * 3)
+    assert feasible([], price(lambda configs: {"power_w": [math.nan, 0.0]}, [{}] * 2)).tolist() == [
+        False,
+        True,
+    ]
+
+
+def test_a_budget_is_of_a_metric_by_name():
+    with pytest.raises(InvalidInput, match="budget: 5 is no name of a metric; write Budget"):
+        Budget(5, 1.0)
 
 
 def test_an_interval_leaves_out_half_of_the_rest_on_each_side():
