@@ -54,6 +54,8 @@ class SearchSpace:
         self.build = build
         self.input_shape = _check_shape(input_shape)
         self.structural = self._check_names("structural", self.names if structural is None else structural)
+        if active is not None and not isinstance(active, Mapping):
+            raise InvalidInput(f"active = {active!r} must be a dict from name to condition")
         self.active = dict(active or {})
         self._check_names("active", self.active)
         self._check_conditions()
@@ -166,6 +168,8 @@ class SearchSpace:
         }
 
     def _check_names(self, argument: str, names: Iterable[str]) -> tuple[str, ...]:
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise InvalidInput(f"{argument} = {names!r} must be a list of names such as {[self.names[0]]}")
         names = tuple(names)
         for name in names:
             if name not in self.names:

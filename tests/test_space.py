@@ -162,6 +162,11 @@ def test_wrong_names_and_conditions_are_refused_at_construction():
     dims = [Integer(1, 9, name="n_fc"), Integer(1, 9, name="fc2")]
     with pytest.raises(UnknownName, match="structural: no dimension 'nfc'; did you mean n_fc"):
         SearchSpace(dims, structural=["nfc"])
+    for letters in ("n_fc", 5):
+        with pytest.raises(InvalidInput, match=r"structural = .* must be a list of names such as \['n_fc'\]"):
+            SearchSpace(dims, structural=letters)
+    with pytest.raises(InvalidInput, match="active = 'fc2' must be a dict from name to condition"):
+        SearchSpace(dims, active="fc2")
     with pytest.raises(UnknownName, match="active: no dimension"):
         SearchSpace(dims, active={"fc9": lambda c: True})
     with pytest.raises(InvalidInput, match=r"active\['fc2'\] reads 'n_fcs'.*did you mean n_fc"):
