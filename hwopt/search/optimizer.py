@@ -14,6 +14,14 @@ from threadpoolctl import ThreadpoolController
 
 from hwopt.costs import Array, Budget, CostFunction, Costs, check_metric, feasible, price
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.search.arguments import (
+    check_budgets,
+    check_objectives,
+    check_outcome_budgets,
+    check_reference,
+    check_seed,
+    check_switch,
+)
 from hwopt.search.pareto import hypervolume
 from hwopt.search.region import Region, survey
 from hwopt.search.situation import Observation, Rejection, Situation, log_axis
@@ -84,17 +92,15 @@ class Optimizer:
         repeats: bool = False,
     ) -> None:
         self._strategy = find_strategy(strategy)
-        self.space, self.costs, self.budgets = space, costs, _check_budgets(budgets)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise InvalidInput(f"seed = {seed!r} must be a whole number from 0")
-        self.strategy, self.aware, self.seed = strategy, aware, seed
-        self.metrics = tuple(self._price_one(space.sample(1, np.random.default_rng([seed, 2]))))
+        self.space, self.costs, self.budgets = space, costs, check_budgets("budgets", budgets)
+        self.strategy, self.aware, self.seed = strategy, check_switch("aware", aware), check_seed(seed)
+        self.metrics = tuple(price(costs, space.sample(1, np.random.default_rng([seed, 2]))))
         for budget in self.budgets:
             check_metric(budget.metric, self.metrics)
-        self.objectives = _check_objectives(objectives, self.metrics)
-        self.outcome_budgets = _check_outcome_budgets(outcome_budgets, self.metrics)
-        self.repeats = repeats
-        self._given_reference = _check_reference(reference or {}, self.objectives)
+        self.objectives = check_objectives(objectives, self.metrics)
+        self.outcome_budgets = check_outcome_budgets(outcome_budgets, self.metrics)
+        self.repeats = check_switch("repeats", repeats)
+        self._given_reference = check_reference({} if reference is None else reference, self.objectives)
         self._told: list[Observation] = []
         self._pending: list[Config] = []
         self._rejected: list[Rejection] = []
@@ -170,7 +176,7 @@ class Optimizer:
             metrics: the same as `values`, as keywords: tell(config, error=0.083).
 
         Raises:
-            InvalidInput: for a value that is not finite, a missing error or a config outside the space.
+            InvalidInput: for what is no finite number, a missing error or a config outside the space.
             UnknownName: for an unknown hyperparameter or status.
         """
         config = self.space.validate(config)
@@ -182,8 +188,8 @@ class Optimizer:
         if status == "stopped" and "error" not in given and len(curve):
             given["error"] = curve[-1]
         checked = _check_values(given, status, self.metrics)
-        error = checked.pop("error", None)
         self._check_outcomes(checked, status)
+        error = checked.pop("error", None)
         costs = self._price_one([config])
         is_feasible = bool(feasible(self.budgets, costs)[0]) and self.keeps_outcomes(checked)
         std = _check_std(error_std)
@@ -274,30 +280,17 @@ class Optimizer:
             )
 
     def _price_one(self, configs: Sequence[Config]) -> Costs:
-        return price(self.costs, configs)
+        """Price what is proposed or told: what is an objective must have a logarithm."""
+        costs = price(self.costs, configs)
+        for name in self.objectives[1:]:
+            log_axis(name, costs[name])
+        return costs
 
 
 @cache
 def _blas() -> Any:
     """Return the handle of numpy's and scipy's linear algebra libraries."""
     return ThreadpoolController().select(user_api="blas")
-
-
-def _check_budgets(budgets: Sequence[Budget]) -> tuple[Budget, ...]:
-    budgets = [budgets] if isinstance(budgets, Budget) else list(budgets)
-    for budget in budgets:
-        if not isinstance(budget, Budget):
-            raise InvalidInput(f'budgets: {budget!r} is no Budget; write Budget("power_w", 250)')
-    return tuple(budgets)
-
-
-def _check_outcome_budgets(budgets: Sequence[Budget], metrics: Sequence[str]) -> tuple[Budget, ...]:
-    budgets = _check_budgets(budgets)
-    for budget in budgets:
-        if budget.metric in (*metrics, "error"):
-            reason = "an objective" if budget.metric == "error" else "predicted before training"
-            raise InvalidInput(f"outcome_budgets: {budget.metric} is {reason}; pass it as one of the budgets")
-    return budgets
 
 
 def _check_std(std: float | None) -> float:
@@ -308,27 +301,12 @@ def _check_std(std: float | None) -> float:
     return float(std)
 
 
-def _check_objectives(objectives: Sequence[str], metrics: Sequence[str]) -> tuple[str, ...]:
-    """Return the objectives with the error first."""
-    names = [objectives] if isinstance(objectives, str) else list(objectives)
-    if "error" not in names or len(set(names)) < len(names):
-        raise InvalidInput(f"objectives {names} must name 'error' and distinct cost metrics")
-    return ("error", *[check_metric(name, metrics) for name in names if name != "error"])
-
-
-def _check_reference(reference: Mapping[str, float], objectives: Sequence[str]) -> dict[str, float]:
-    for name, value in reference.items():
-        if name not in objectives:
-            raise UnknownName(f"reference: {name!r} is no objective{did_you_mean(name, objectives)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
-            raise InvalidInput(f"reference: {name} = {value!r} must be a positive, finite number")
-    return {name: float(value) for name, value in reference.items()}
-
-
 def _check_values(values: Mapping[str, Any], status: str, predicted: Sequence[str]) -> dict[str, float]:
     """Return the told values as floats, where they are finite and belong to a training of this status."""
     checked = {}
     for name, value in values.items():
+        if name in STATUSES:
+            raise InvalidInput(f"tell: {name} = {value!r} is no metric; write status={name!r}")
         if name in predicted:
             raise InvalidInput(f"tell: {name} is predicted before training; tell only what training reveals")
         if (
@@ -336,8 +314,7 @@ def _check_values(values: Mapping[str, Any], status: str, predicted: Sequence[st
             or not isinstance(value, int | float | np.number)
             or not np.isfinite(value)
         ):
-            raise InvalidInput(f"tell: {name} = {value!r} is no finite number; a training without one is "
-                               "told as tell(config, None, status='failed')")  # fmt: skip
+            raise InvalidInput(f"tell: {name} = {value!r} is no {_instead_of(name, value)}")
         if name == "error" and not 0 <= value <= LARGEST_ERROR:
             raise InvalidInput(f"tell: error = {value:g} must lie between 0 and {LARGEST_ERROR:g}")
         checked[name] = float(value)
@@ -347,6 +324,17 @@ def _check_values(values: Mapping[str, Any], status: str, predicted: Sequence[st
         near = did_you_mean("error", checked) if checked else ""
         raise InvalidInput(f"tell: a {status} training needs its 'error'{near}")
     return checked
+
+
+def _instead_of(name: str, value: object) -> str:
+    """Return what was wanted where something told is no number, and how to write it."""
+    if isinstance(value, Mapping):
+        return (
+            f"number; write {', '.join(f'{key}={inner!r}' for key, inner in value.items()) or 'error=0.083'}"
+        )
+    if name == "error":
+        return "finite number; a training without one is told as tell(config, None, status='failed')"
+    return "finite number; leave it out, or tell a training that gave none as status='failed'"
 
 
 def _without(configs: list[Config], config: Config) -> list[Config]:

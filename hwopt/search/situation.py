@@ -141,7 +141,7 @@ def log_axis(name: str, values: Array) -> Array:
     """Return costs on their logarithmic axis; raise InvalidInput where one is not positive."""
     if np.any(values <= 0):
         reason = "objectives are compared by their logarithms, so costs must be positive"
-        raise InvalidInput(f"{name} = {np.min(values):g}: {reason}")
+        raise InvalidInput(f"{name} = {np.nanmin(values):g}: {reason}; or leave {name} out of the objectives")
     return np.asarray(np.log(values))
 
 
@@ -161,8 +161,14 @@ def find_strategy(name: str) -> Strategy:
     """Return the strategy of this name.
 
     Raises:
+        InvalidInput: where it is no text.
         UnknownName: where there is none, with the nearest.
     """
+    if not isinstance(name, str):
+        raise InvalidInput(f"strategy = {name!r} must be the name of one: {', '.join(STRATEGIES)}")
     if name not in STRATEGIES:
-        raise UnknownName(f"no strategy {name!r}{did_you_mean(name, STRATEGIES)}")
+        bare = name.removesuffix(":unaware")  # how comparisons call a strategy without the budgets
+        is_suffixed = bare != name and bare in STRATEGIES
+        hint = f"; write {bare!r}: aware=False is what leaves the budgets out" if is_suffixed else ""
+        raise UnknownName(f"no strategy {name!r}{hint or did_you_mean(bare, STRATEGIES)}")
     return STRATEGIES[name]

@@ -11,6 +11,7 @@ from hwopt import Budget, Infeasible, InvalidInput, Optimizer, SearchSpace, Unkn
 from tests.search.problem import costs, error_of, make_space, search
 
 BUDGETS = [Budget("time_s", 6e-4), Budget("memory_bytes", 7e3)]
+CALIBRATION = [Budget("calibration_error", 0.05)]
 
 
 def make_optimizer(**changes):
@@ -249,6 +250,30 @@ def test_references_default_to_the_budget_and_to_a_quantile():
         ({"reference": {"error": -1}}, InvalidInput, "positive"),
         ({"budgets": ["250 W"]}, InvalidInput, "is no Budget"),
         ({"seed": -1}, InvalidInput, "whole number from 0"),
+        ({"budgets": None}, InvalidInput, "budgets = None must be a list such as .Budget"),
+        ({"budgets": 5}, InvalidInput, "budgets = 5 must be a list"),
+        ({"budgets": BUDGETS * 2}, InvalidInput, "budgets: 2 limits on time_s; keep one"),
+        ({"outcome_budgets": ["x"]}, InvalidInput, "outcome_budgets: 'x' is no Budget"),
+        ({"outcome_budgets": 5}, InvalidInput, "outcome_budgets = 5 must be a list"),
+        (
+            {"outcome_budgets": CALIBRATION * 2},
+            InvalidInput,
+            "outcome_budgets: 2 limits on calibration_error",
+        ),
+        ({"outcome_budgets": BUDGETS}, InvalidInput, "time_s is predicted before training"),
+        ({"objectives": None}, InvalidInput, "objectives = None must be a list of names such as"),
+        ({"objectives": ("error", 5)}, InvalidInput, "must be a list of names"),
+        ({"strategy": None}, InvalidInput, "strategy = None must be the name of one: ehvi, "),
+        ({"strategy": 5}, InvalidInput, "strategy = 5 must be the name"),
+        (
+            {"strategy": "random:unaware"},
+            UnknownName,
+            "write 'random': aware=False is what leaves the budgets",
+        ),
+        ({"strategy": "evhi:unaware"}, UnknownName, "did you mean ehvi?"),
+        ({"reference": 5}, InvalidInput, "reference = 5 must be a dict such as {'error': 0.5}"),
+        ({"aware": "x"}, InvalidInput, "aware = 'x' must be True or False"),
+        ({"repeats": "x"}, InvalidInput, "repeats = 'x' must be True or False"),
     ],
 )
 def test_wrong_arguments_are_refused_at_construction(arguments, error, text):
@@ -266,6 +291,15 @@ def test_wrong_arguments_are_refused_at_construction(arguments, error, text):
         ({"error": "low"}, {}, InvalidInput, "no finite number"),
         ({"error": -0.1}, {}, InvalidInput, "between 0 and"),
         ({"error": 1e160}, {}, InvalidInput, "between 0 and"),
+        ({"error": math.nan}, {}, InvalidInput, "told as tell.config, None, status='failed'"),
+        ({"error": 0.1, "loss": math.nan}, {}, InvalidInput, "loss = nan is no finite number; leave it out"),
+        ({}, {"failed": True}, InvalidInput, "failed = True is no metric; write status='failed'"),
+        (
+            {"error": 0.1},
+            {"outcomes": {"calibration_error": 0.03}},
+            InvalidInput,
+            "outcomes = {'calibration_error': 0.03} is no number; write calibration_error=0.03$",
+        ),
         (0.1, {}, InvalidInput, "write error=0.1"),
         ({"error": 0.1}, {"status": "failed"}, InvalidInput, "a failed training has no values"),
         ({"error": 0.1}, {"status": "done"}, UnknownName, "no status 'done'"),
@@ -300,6 +334,34 @@ def test_a_small_space_is_exhausted_without_repeats():
             optimizer.tell(optimizer.ask().config, error=0.5)
         with pytest.raises(Infeasible, match=r"every (feasible configuration|candidate)"):
             optimizer.ask()
+
+
+def test_a_training_without_a_limited_outcome_is_shown_all_that_was_told():
+    optimizer = make_optimizer(outcome_budgets=CALIBRATION)
+    config = optimizer.ask().config
+    with pytest.raises(InvalidInput, match=r"calibration_error has a budget, .* told: \['error', 'loss'\]"):
+        optimizer.tell(config, error=0.1, loss=0.3)
+    optimizer.tell(config, error=0.1, calibration_error=0.03)
+    assert optimizer.front()[0].values["error"] == 0.1
+
+
+def test_a_negative_cost_is_refused_before_the_first_proposal():
+    with pytest.raises(InvalidInput, match="costs: time_s = -1 must not be negative"):
+        Optimizer(make_space(), lambda cs: {"time_s": [-1.0] * len(cs)})
+
+
+def test_a_cost_of_zero_that_is_an_objective_can_neither_be_proposed_nor_told():
+    def free(configs):
+        return {"time_s": [0.0 if c["pool"] == "none" else 1.0 for c in configs]}
+
+    config = {"depth": 1, "width": 5, "pool": "none", "learning_rate": 0.1}
+    optimizer = Optimizer(make_space(), free, objectives=("error", "time_s"), strategy="random")
+    for use in (lambda: optimizer.tell(config, error=0.1), lambda: optimizer.ask(candidates=[config])):
+        with pytest.raises(InvalidInput, match="time_s = 0: .* leave time_s out of the objectives"):
+            use()
+    optimizer = Optimizer(make_space(), free)
+    optimizer.tell(config, error=0.1)
+    assert optimizer.front()[0].values["time_s"] == 0
 
 
 def test_a_cost_of_zero_is_no_objective():
