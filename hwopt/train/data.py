@@ -6,6 +6,7 @@ stratified, with the seed. Images are normalised with the mean and the standard 
 the train split.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _DIGITS_TEST_SHARE = 0.2
 _DIGITS_TEST_SEED = 0
+_LARGEST_SEED = 2**32 - 1  # of numpy's RandomState, with which scikit-learn draws
 
 
 class Split(NamedTuple):
@@ -96,18 +98,43 @@ def _load_once(spec: DatasetSpec) -> Dataset:
 
 def _load(spec: DatasetSpec) -> Dataset:
     source = find_source(spec.name)
+    _check_seed(spec.seed)
     rest, test = _read_digits() if source.name == "digits" else read_raw(source, spec.data_dir, spec.download)
     share = source.validation_share if spec.validation_share is None else spec.validation_share
-    if not 0 < share < 1:
-        raise InvalidInput(f"validation_share {share} must lie between 0 and 1")
+    _check_share(share, rest)
     train, validation = _divide(rest, round(share * len(rest.labels)), spec.seed, f"validation_share {share}")
     if spec.subset is not None and spec.subset != len(train.labels):
-        if not 0 < spec.subset < len(train.labels):
-            raise InvalidInput(
-                f"subset {spec.subset} must lie between 1 and the {len(train.labels)} training images"
-            )
+        _check_subset(spec.subset, train)
         _, train = _divide(train, spec.subset, spec.seed, f"subset {spec.subset}")
     return _normalised(source, spec, train, validation, test)
+
+
+def _check_seed(seed: object) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= _LARGEST_SEED:
+        raise InvalidInput(f"data: seed = {seed!r} must be a whole number from 0 to {_LARGEST_SEED}")
+
+
+def _check_share(share: float, split: RawSplit) -> None:
+    """Raise InvalidInput where the share leaves one part with fewer images than there are classes."""
+    n, n_classes = len(split.labels), len(np.unique(split.labels))
+    is_number = isinstance(share, int | float) and not isinstance(share, bool)
+    if not is_number or not 0 < share < 1 or not n_classes <= round(share * n) <= n - n_classes:
+        low = math.ceil(1e4 * n_classes / n) / 1e4
+        raise InvalidInput(
+            f"validation_share {share!r} must lie between {low:g} and {1 - low:g}: both parts of the {n:,} "
+            f"images need one of each of the {n_classes} classes"
+        )
+
+
+def _check_subset(subset: int, train: RawSplit) -> None:
+    """Raise InvalidInput where the subset, or what it leaves, has fewer images than there are classes."""
+    n, n_classes = len(train.labels), len(np.unique(train.labels))
+    is_whole = isinstance(subset, int | np.integer) and not isinstance(subset, bool)
+    if not is_whole or not n_classes <= subset <= n - n_classes:
+        raise InvalidInput(
+            f"subset {subset!r} must lie between {n_classes}, one image of each class, and {n - n_classes}; "
+            f"leave it out for all {n} training images"
+        )
 
 
 def _read_digits() -> tuple[RawSplit, RawSplit]:

@@ -1,4 +1,5 @@
 import gzip
+import math
 import pickle
 import struct
 from pathlib import Path
@@ -87,6 +88,45 @@ def test_an_impossible_share_or_subset_is_named_with_its_value(arguments):
         load_dataset("digits", **arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            {"validation_share": 0.0001},
+            "validation_share 0.0001 must lie between 0.007 and 0.993: both parts",
+        ),
+        ({"validation_share": "x"}, "validation_share 'x' must lie between"),
+        ({"validation_share": math.nan}, "validation_share nan must lie between"),
+        (
+            {"subset": 1},
+            "subset 1 must lie between 10, one image of each class, and 1068; leave it out for all",
+        ),
+        ({"subset": 1070}, "subset 1070 must lie between 10"),
+        ({"subset": 50.5}, "subset 50.5 must lie between 10"),
+        ({"seed": -1}, "data: seed = -1 must be a whole number from 0 to 4294967295"),
+        ({"seed": "x"}, "data: seed = 'x' must be a whole number"),
+    ],
+)
+def test_a_wrong_share_subset_or_seed_says_which_would_do(arguments, text):
+    with pytest.raises(InvalidInput, match=text):
+        load_dataset("digits", **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"validation_share": 0.007},
+        {"validation_share": 0.993},
+        {"subset": 10},
+        {"subset": 1068},
+        {"subset": 1078},
+    ],
+)
+def test_the_shares_and_subsets_that_a_message_names_do(arguments):
+    digits = load_dataset("digits", **arguments)
+    assert len(digits.train.labels) >= 10 <= len(digits.validation.labels)
+
+
 def test_an_unknown_data_set_is_an_error_with_the_nearest():
     with pytest.raises(UnknownName, match=r"no data set 'fashion-mnist'; did you mean fashion_mnist\?"):
         load_dataset("fashion-mnist")
@@ -155,6 +195,12 @@ def test_labels_that_disagree_with_the_images_are_an_error(write_idx):
         load_dataset("mnist", data_dir=write_idx(train_labels=idx_bytes(np.arange(119) % 10)))
     with pytest.raises(InvalidInput, match="t10k-labels-idx1-ubyte.gz: label 11 out of range 0 to 9"):
         load_dataset("mnist", data_dir=write_idx(t10k_labels=idx_bytes([11] * 20)))
+
+
+def test_a_class_with_a_single_image_cannot_be_divided(write_idx):
+    labels = idx_bytes([*(np.arange(119) % 9), 9])
+    with pytest.raises(InvalidInput, match="of 120 images cannot be drawn from every class"):
+        load_dataset("mnist", data_dir=write_idx(train_labels=labels))
 
 
 def test_fashion_mnist_is_not_taken_for_mnist_though_the_files_have_the_same_names(write_idx):
