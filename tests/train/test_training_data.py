@@ -95,6 +95,7 @@ def test_an_impossible_share_or_subset_is_named_with_its_value(arguments):
             {"validation_share": 0.0001},
             "validation_share 0.0001 must lie between 0.007 and 0.993: both parts",
         ),
+        ({"validation_share": 0.999}, "validation_share 0.999 must lie between 0.007 and 0.993"),
         ({"validation_share": "x"}, "validation_share 'x' must lie between"),
         ({"validation_share": math.nan}, "validation_share nan must lie between"),
         (
