@@ -117,12 +117,13 @@ def summary_lines(store: Store, summary: Summary) -> list[str]:
     """Say what was priced, what the budgets excluded, what was trained, and what came of it."""
     by_budget = ", ".join(f"{metric} by {n:,}" for metric, n in summary.broken.items()) or "no budgets"
     trained = ", ".join(f"{n} {status}" for status, n in summary.n_trained.items()) or "none"
+    limits = "a budget or a limit" if store.meta()["identity"].get("outcome_budgets") else "a budget"
     share = "" if summary.share is None else f"; {summary.share:.1%} of the space is feasible"
     lines = [
         f"priced {summary.n_priced:,} configurations{share}",
         f"excluded before training {summary.n_infeasible:,} (broken: {by_budget}); "
         f"{summary.n_rejected:,} of them had been selected, {summary.n_unpriced:,} could not be priced",
-        f"trained {sum(summary.n_trained.values())}: {trained}; {summary.n_infeasible_trials} over a budget; "
+        f"trained {sum(summary.n_trained.values())}: {trained}; {summary.n_infeasible_trials} over {limits}; "
         f"{summary.train_s:.0f} s of training, {summary.ask_s:.1f} s of choosing",
     ]
     if summary.ended is not None:

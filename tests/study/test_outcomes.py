@@ -126,6 +126,7 @@ def test_the_report_has_the_limited_metric_and_says_how_often_it_was_kept(tmp_pa
         figure, summary = front_figure(store, "time_s"), summarise(store)
         lines = summary_lines(store, summary)
     assert f"calibration_error <= 5.00%, which only a training reveals: kept by {n_kept} of 16" in lines
+    assert any(f"{16 - n_kept} over a budget or a limit" in line for line in lines)
     assert len(figure.infeasible) == summary.n_infeasible_trials == 16 - n_kept > 0
 
 
