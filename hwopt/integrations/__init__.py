@@ -25,7 +25,7 @@ def load(name: str) -> None:
         UnknownName: where nothing has this name, with the nearest.
         InvalidInput: where the library is not installed, with the line that installs it.
     """
-    if ":" not in name or name in STRATEGIES:
+    if ":" not in name or name.removesuffix(":unaware") in STRATEGIES:
         return
     if name not in PEERS:
         raise UnknownName(f"no strategy {name!r}{did_you_mean(name, [*STRATEGIES, *PEERS])}")
