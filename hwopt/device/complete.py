@@ -32,7 +32,8 @@ _NUMBERS = tuple(column for column in SHAPE_COLUMNS if column not in ("kind", "d
 def complete(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Return a copy of layer rows, [n], with every shape and work column filled.
 
-    An energy or a power is filled where the other and a time are there, see `complete_energy`.
+    What a pass held beside its operands and result, `workspace_bytes`, follows from the memory where that is
+    there. An energy or a power is filled where the other and a time are there, see `complete_energy`.
 
     Raises:
         InvalidInput: where `kind`, `batch`, `in_channels` or `out_channels` is missing.
@@ -47,6 +48,9 @@ def complete(rows: "pd.DataFrame") -> "pd.DataFrame":
         _fill(rows, f"out_{side}", _output_side(rows, side))
     for column, values in _work(rows).items():
         _fill(rows, column, values)
+    if "memory_bytes" in rows.columns:
+        operands = rows[["input_bytes", "weight_bytes", "output_bytes"]].to_numpy(dtype=float).sum(axis=1)
+        _fill(rows, "workspace_bytes", (rows["memory_bytes"] - operands).clip(lower=0))
     return complete_energy(rows)
 
 

@@ -183,7 +183,9 @@ class GpuCampaign:
     def _layer_row(self, operator: Operator, wants_energy: bool) -> Row:
         window_s = self.bench.plan.window_s
         measured = self._stamped(self.bench.measure(operator_job(operator), "graph", wants_energy, window_s))
-        return {**operator.layer.row(), "device": self.info["name"], "source": operator.source, **measured}
+        row = {**operator.layer.row(), "device": self.info["name"], "source": operator.source, **measured}
+        held = row.get("memory_bytes")
+        return row if held is None else {**row, "workspace_bytes": max(0, held - operator.layer.bytes)}
 
     def _network_row(self, candidate: Candidate, graph: LayerGraph, mode: str) -> Row:
         job = Job(candidate.name, graph, candidate.build, (candidate.input_shape,))

@@ -39,6 +39,7 @@ from hwopt.device.plausible import (
     note_reasons,
 )
 from hwopt.device.rows import (
+    BOUNDS,
     LAYER_COLUMNS,
     LAYER_KEY,
     MODES,
@@ -180,6 +181,7 @@ def read_networks(path: Path, notes: list[str] | None = None) -> "pd.DataFrame":
     check_energy(path, table)
     table = _with_columns(complete_energy(table), NETWORK_COLUMNS)
     _check_modes(path, table)
+    refuse(path, ~table["bound"].isin(("", *BOUNDS)), table["bound"], f"wanted {' or '.join(BOUNDS)}")
     check_memory(path, table, table["modelled_memory_bytes"])
     _check_one_network_a_name(path, table)
     notes += note_reasons(path.name, table)

@@ -19,6 +19,7 @@ layers.csv, and oracle.csv with the operators of validation networks, which no f
     power_w, energy_j           watts and joules, gross; (c) one from the other and the time: a pass took
                                 `loop_time_s` while energy was read, `time_s` where that is empty
     memory_bytes                peak bytes that a pass held, operands included
+    workspace_bytes             (c) those beside operands and result
     flops, elementwise_ops      (c) a multiply-add counts two
     input_bytes, weight_bytes, output_bytes    (c) bytes of the operands and the result
     operator, source            name of the operator; why it was chosen
@@ -44,12 +45,14 @@ networks.csv, each network once a mode:
     split *                     fit, calibrate or test
     batch *, dtype *, mode *    items; data type; eager or graph
     modelled_memory_bytes       parameters, buffers and live activations, bytes
+    bound                       of an eager row, what sets its pace: device or host
     input_shape                 batch first, such as 8x3x224x224
     config                      of a network of a search space: its hyperparameters, a JSON object
     and as above                time_s to memory_bytes, status to n_passes, eager_time_s to energy_status
 network_layers.csv, every operator of those networks:
     network *, position *       whose, and where in running order, from 0
     name                        path of the module that ran it
+    live_bytes                  inputs and results of the network that are alive while it runs, no weights
     and as above                kind to dtype, flops to output_bytes, operator
 repeats.csv, what was measured again during a campaign:
     role *                      sentinel (the same operators time and again) or repeat (a row of a file)
@@ -74,27 +77,32 @@ from hwopt.network.layer import METRICS, SHAPE_COLUMNS, WORK_COLUMNS
 # which tell a product with a scale for each channel from one with a whole tensor, or a bias from none.
 LAYER_KEY = (*SHAPE_COLUMNS, "input_bytes", "weight_bytes", "output_bytes")
 MODES = ("eager", "graph")
+BOUNDS = ("device", "host")
 _REASONS = ("time_reason", "energy_reason", "memory_reason")
 _QUALITY = ("status", *_REASONS, "spread", "n_blocks", "n_passes")
-# Columns that came later: a file without them is continued with them empty.
-LATER_COLUMNS = (
+_CAMPAIGN = (
     "mode", "eager_time_s", "loop_time_s", "idle_subtracted_energy_j", "energy_uncertainty", "core_clock_hz",
     "temperature_c", "throttled", "elapsed_s", "energy_status",
 )  # fmt: skip
+# Columns that came later: a file without them is continued with them empty.
+LATER_COLUMNS = frozenset((*_CAMPAIGN, "config", "bound", "live_bytes", "workspace_bytes"))
 LAYER_COLUMNS = (
-    "device", *SHAPE_COLUMNS, *METRICS, *WORK_COLUMNS, "operator", "source", *_QUALITY, *LATER_COLUMNS
+    "device", *SHAPE_COLUMNS, *METRICS, *WORK_COLUMNS, "operator", "source", *_QUALITY, *_CAMPAIGN,
+    "workspace_bytes",
 )  # fmt: skip
 NETWORK_COLUMNS = (
     "network", "source", "split", "batch", "dtype", "mode", *METRICS, "modelled_memory_bytes", "input_shape",
-    *_QUALITY, *LATER_COLUMNS[1:], "config",
+    *_QUALITY, *_CAMPAIGN[1:], "config", "bound",
 )  # fmt: skip
-NETWORK_LAYER_COLUMNS = ("network", "position", "name", *SHAPE_COLUMNS, *WORK_COLUMNS, "operator")
+NETWORK_LAYER_COLUMNS = (
+    "network", "position", "name", *SHAPE_COLUMNS, *WORK_COLUMNS, "operator", "live_bytes",
+)  # fmt: skip
 REPEAT_COLUMNS = ("role", "elapsed_s", "file", "key", "time_s", "power_w", "status", "ratio")
 
 NAME_COLUMNS = frozenset(("device", "network"))  # which might be taken for paths
 FREE_TEXT_COLUMNS = frozenset((*_REASONS, "key", "config"))
 TEXT_COLUMNS = NAME_COLUMNS | FREE_TEXT_COLUMNS | frozenset(
-    ("kind", "dtype", "operator", "source", "split", "mode", "name", "input_shape")
+    ("kind", "dtype", "operator", "source", "split", "mode", "bound", "name", "input_shape")
     + ("status", "energy_status", "throttled", "role", "file")
 )  # fmt: skip
 _COLUMNS = {*LAYER_COLUMNS, *NETWORK_COLUMNS, *NETWORK_LAYER_COLUMNS, *REPEAT_COLUMNS}
@@ -108,7 +116,7 @@ class RowFile:
 
     Args:
         path: the file; it is created with `columns` as its first line, or continued with its own. Where it is
-            of a time before `LATER_COLUMNS`, it gets those.
+            from before one of `LATER_COLUMNS` was added, it gets that one, empty.
         columns: names of the cells.
 
     Raises:
@@ -133,7 +141,7 @@ class RowFile:
         missing = [column for column in wanted if column not in cells.names]
         if not missing:
             return tuple(cells.names)
-        if not set(missing) <= {*LATER_COLUMNS, "config"}:
+        if not set(missing) <= LATER_COLUMNS:
             hint = "measure into a new folder"
             raise InvalidInput(f"{self.path}: cannot be continued, it lacks {', '.join(missing)}; {hint}")
         columns = [*cells.names, *missing]

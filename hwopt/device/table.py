@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MAX_WORD = 200  # characters of a name or a word
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_WHOLE_COLUMNS = tuple(c for c in (*SHAPE_COLUMNS, *WORK_COLUMNS, "position") if c not in TEXT_COLUMNS)
+_BYTES_AND_WORK = (*WORK_COLUMNS, "live_bytes")
+_WHOLE_COLUMNS = tuple(c for c in (*SHAPE_COLUMNS, *_BYTES_AND_WORK, "position") if c not in TEXT_COLUMNS)
 _MAX_SIZE, _MAX_WORK = 10_000_000, 10**18  # of a column of shapes, of a column of work
 # Least and largest believable value, the unit, and what else it may be in: what lies outside is another unit,
 # not another device.
@@ -35,7 +36,15 @@ _RANGES = {
     "core_clock_hz": (1e6, 1e11, "hertz", "megahertz"),
 }
 _NETWORK_RANGES = {**_RANGES, **{name: _NETWORK_TIME for name in _RANGES if name.endswith("time_s")}}
-_NOT_NEGATIVE = ("energy_uncertainty", "elapsed_s", "spread", "n_blocks", "n_passes", "ratio")
+_NOT_NEGATIVE = (
+    "energy_uncertainty",
+    "elapsed_s",
+    "spread",
+    "n_blocks",
+    "n_passes",
+    "ratio",
+    "workspace_bytes",
+)
 _LARGEST = 1e15  # of any other number
 
 
@@ -133,8 +142,8 @@ def _check_range(
 
 def _check_whole(path: Path, values: "pd.Series[float]") -> None:
     name = str(values.name)
-    least = 0 if name.startswith("padding") or name in (*WORK_COLUMNS, "position") else 1
-    most = _MAX_WORK if name in WORK_COLUMNS else _MAX_SIZE
+    least = 0 if name.startswith("padding") or name in (*_BYTES_AND_WORK, "position") else 1
+    most = _MAX_WORK if name in _BYTES_AND_WORK else _MAX_SIZE
     wrong = (values < least) | ((values % 1 != 0) & values.notna())
     refuse(path, wrong, values, f"it must be a whole number, at least {least}")
     refuse(path, values > most, values, f"it must be at most {most:,}")

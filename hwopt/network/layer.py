@@ -42,6 +42,7 @@ class Layer:
     input_bytes: int = 0  # all tensor operands that are not parameters or buffers
     weight_bytes: int = 0  # operands that are parameters or buffers
     output_bytes: int = 0
+    live_bytes: int = 0  # inputs, intermediate results and the output alive while it runs; no weights
 
     @property
     def bytes(self) -> int:

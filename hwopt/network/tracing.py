@@ -177,6 +177,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             dtype=_DTYPE_NAMES[out.dtype],
             input_bytes=input_bytes,
             weight_bytes=weight_bytes,
+            live_bytes=self.memory.now_bytes,
             **fields,
         )
 

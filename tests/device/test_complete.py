@@ -55,6 +55,13 @@ def test_bytes_follow_from_the_type(dtype, item_bytes):
     assert row["input_bytes"] == row["output_bytes"] == item_bytes * 8 * 4 * 4
 
 
+def test_a_workspace_is_the_memory_beside_operands_and_result(tmp_path):
+    own = [2 * 4 * (8 + i) * 4 * 4 for i in range(4)]
+    given = {"memory_bytes": own[3] + 4096, "workspace_bytes": 1024}
+    found = layers(tmp_path, {"memory_bytes": own[0] + 512}, {"memory_bytes": own[1] / 2}, {}, given)
+    assert found["workspace_bytes"].fillna(-1).tolist() == [512, 0, -1, 1024]
+
+
 def test_energy_that_contradicts_power_and_time_is_refused(tmp_path):
     within = {"power_w": 100.0, "energy_j": 0.1 * (1 + 0.9 * ENERGY_TOLERANCE)}
     assert len(layers(tmp_path, within)) == 1

@@ -281,7 +281,28 @@ def test_a_file_of_before_the_later_columns_is_continued_with_them_empty(tmp_pat
         file.append({"device": "y", "mode": "eager", "elapsed_s": 2.0})
     cells = read_cells(path)
     assert cells.names == list(LAYER_COLUMNS) and [row[0] for row in cells.rows] == ["x", "y"]
-    assert cells.rows[0][len(old) :] == [""] * len(LATER_COLUMNS) and "2" in cells.rows[1]
+    assert cells.rows[0][len(old) :] == [""] * (len(LAYER_COLUMNS) - len(old)) and "2" in cells.rows[1]
+
+
+def test_a_profile_of_before_the_later_columns_is_read_with_them_empty(tmp_path):
+    folder = write_profile(tmp_path / "law", n_layers=20, n_networks=4)
+    for name in ("layers.csv", "networks.csv", "network_layers.csv"):
+        table = pd.read_csv(folder / name)
+        later = [column for column in table.columns if column in LATER_COLUMNS and column != "mode"]
+        assert later
+        table.drop(columns=later).to_csv(folder / name, index=False)
+    profile = DeviceProfile.load(folder)
+    assert profile.network_layers["live_bytes"].isna().all() and set(profile.networks["bound"]) == {""}
+    assert profile.layers["workspace_bytes"].isna().all() and profile.notes == ()
+
+
+def test_what_bounds_a_network_is_the_device_or_the_host(tmp_path):
+    folder = write_profile(tmp_path / "law", n_layers=20, n_networks=4)
+    table = pd.read_csv(folder / "networks.csv", dtype=str, keep_default_na=False)
+    table["bound"] = ["device", "host", "", "memory"]
+    table.to_csv(folder / "networks.csv", index=False)
+    with pytest.raises(InvalidInput, match="line 5: bound = 'memory'; wanted device or host"):
+        read_networks(folder / "networks.csv")
 
 
 def test_rows_are_written_in_one_plain_line_each(tmp_path):

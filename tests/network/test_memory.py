@@ -38,6 +38,17 @@ def test_peak_of_a_residual_block_is_its_input_and_both_results():
     assert units(Residual(keeps_names=False)) == 1 + 2 + 1  # x + narrow needs 3: wide is free by then
 
 
+def test_live_memory_of_each_layer_of_a_residual_block_is_what_it_needs_and_what_waits():
+    graph = trace(Residual(keeps_names=False), SHAPE, BATCH)
+    assert [layer.live_bytes / UNIT for layer in graph.layers] == [1 + 2, 1 + 2 + 1, 1 + 1 + 1]
+
+
+def test_the_most_live_memory_of_any_layer_is_the_peak():
+    for network in (models.squeezenet1_1(), models.shufflenet_v2_x0_5()):
+        graph = trace(network, (3, 64, 64), BATCH)
+        assert max(layer.live_bytes for layer in graph.layers) == graph.peak_activation_bytes
+
+
 def test_a_result_that_forward_keeps_a_name_for_stays_in_memory():
     assert units(Residual(keeps_names=True)) == 1 + 2 + 1 + 1
 

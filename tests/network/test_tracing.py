@@ -200,7 +200,7 @@ def test_integer_inputs_are_indices_into_an_embedding():
 
 def test_a_row_of_a_layer_has_the_columns_of_layers_csv():
     row = trace(nn.Linear(4, 2), (4,)).layers[0].row()
-    assert set(SHAPE_COLUMNS) | set(WORK_COLUMNS) | {"name", "operator"} == set(row)
+    assert set(SHAPE_COLUMNS) | set(WORK_COLUMNS) | {"name", "operator", "live_bytes"} == set(row)
 
 
 class Spectrum(nn.Module):
