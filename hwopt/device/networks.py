@@ -13,13 +13,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
 
-from hwopt.device.architectures import blocks, neuralpower
-from hwopt.device.architectures.small import SmallCNN, SmallMLP, random_block
+from hwopt.device.architectures.blocks import FORMS
+from hwopt.device.architectures.described import Architecture
+from hwopt.device.architectures.small import random_block
 from hwopt.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ _TORCHVISION_GPU = {
     "shufflenet_v2_x1_0": "test",
     "efficientnet_b0": "test",
 }
-_NEURALPOWER: dict[str, tuple[int, int, Callable[[], nn.Module] | None]] = {  # batch and side of its table
-    "vgg16": (64, 224, None),
-    "alexnet": (128, 224, None),
-    "nin": (128, 224, neuralpower.nin),
-    "overfeat": (128, 231, neuralpower.overfeat),
-    "cifar10_6conv": (128, 32, neuralpower.cifar10_6conv),
+_NEURALPOWER = {  # batch and side of its table; architecture
+    "vgg16": (64, 224, Architecture.of("torchvision", model="vgg16")),
+    "alexnet": (128, 224, Architecture.of("torchvision", model="alexnet")),
+    "nin": (128, 224, Architecture.of("nin")),
+    "overfeat": (128, 231, Architecture.of("overfeat")),
+    "cifar10_6conv": (128, 32, Architecture.of("cifar10_6conv")),
 }
 _CPU_SIDES, _GPU_SIDES = (28, 32, 48, 64), (28, 32, 48, 64, 96, 128)
 _BLOCK_ELEMENTS = 2**26  # most that a block's input has
@@ -75,7 +76,17 @@ _BLOCK_ELEMENTS = 2**26  # most that a block's input has
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A network to measure; `input_shape` includes the batch, `config` is JSON where a space has it."""
+    """A network to measure.
+
+    Attributes:
+        name: unique in a profile.
+        source: torchvision, random, space, neuralpower or block.
+        split: fit, calibrate or test.
+        input_shape: batch included.
+        build: returns the network.
+        config: JSON from which it can be built again: hyperparameters of a space's network, otherwise the
+            description of its `Architecture`.
+    """
 
     name: str
     source: str  # torchvision, random, space, neuralpower or block
@@ -157,19 +168,15 @@ def _split(i: int) -> str:
     return _CYCLE[i % len(_CYCLE)]
 
 
+def _described(
+    name: str, source: str, split: str, input_shape: tuple[int, ...], architecture: Architecture
+) -> Candidate:
+    return Candidate(name, source, split, input_shape, architecture, architecture.description)
+
+
 def _torchvision(name: str, batch: int, splits: dict[str, str]) -> Candidate:
-    build = partial(_build_torchvision, name)
-    return Candidate(f"{name}-b{batch}", "torchvision", splits[name], (batch, 3, 224, 224), build)
-
-
-def _build_torchvision(name: str) -> nn.Module:
-    import torchvision
-
-    options: dict[str, Any] = {"weights": None}
-    if name == "googlenet":
-        options.update(init_weights=False, aux_logits=False)  # drawing its weights is slow
-    module: nn.Module = torchvision.models.get_model(name, **options)
-    return module
+    architecture = Architecture.of("torchvision", model=name)
+    return _described(f"{name}-b{batch}", "torchvision", splits[name], (batch, 3, 224, 224), architecture)
 
 
 def neuralpower_networks() -> list[Candidate]:
@@ -178,9 +185,8 @@ def neuralpower_networks() -> list[Candidate]:
 
 
 def _neuralpower(name: str) -> Candidate:
-    batch, side, build = _NEURALPOWER[name]
-    build = build or partial(_build_torchvision, name)
-    return Candidate(f"{name}-b{batch}", "neuralpower", "test", (batch, 3, side, side), build)
+    batch, side, architecture = _NEURALPOWER[name]
+    return _described(f"{name}-b{batch}", "neuralpower", "test", (batch, 3, side, side), architecture)
 
 
 def _random(
@@ -190,8 +196,9 @@ def _random(
     stages = tuple(random_block(rng, widest) for _ in range(int(rng.integers(2, 7))))
     hidden = tuple(int(h) for h in rng.integers(32, 512, size=int(rng.integers(0, 3))))
     channels = int(rng.choice([1, 3]))
-    build = partial(SmallCNN, (channels, side, side), stages, hidden)
-    return Candidate(f"small-{i}-b{batch}", "random", _split(i), (batch, channels, side, side), build)
+    shape = (channels, side, side)
+    architecture = Architecture.of("small_cnn", input_shape=shape, blocks=stages, hidden=hidden)
+    return _described(f"small-{i}-b{batch}", "random", _split(i), (batch, *shape), architecture)
 
 
 def _random_like(i: int, rng: np.random.Generator, shape: tuple[int, ...]) -> Candidate:
@@ -199,17 +206,19 @@ def _random_like(i: int, rng: np.random.Generator, shape: tuple[int, ...]) -> Ca
     hidden = tuple(int(h) for h in rng.integers(32, 512, size=int(rng.integers(0, 3))))
     if len(shape) == 4:
         stages = tuple(random_block(rng) for _ in range(int(rng.integers(2, 7))))
-        build: Callable[[], nn.Module] = partial(SmallCNN, shape[1:], stages, hidden)
+        architecture = Architecture.of("small_cnn", input_shape=shape[1:], blocks=stages, hidden=hidden)
     else:
-        build = partial(SmallMLP, shape[1:], hidden)
-    return Candidate(f"small-{i}-b{shape[0]}", "random", _split(i), shape, build)
+        architecture = Architecture.of("small_mlp", input_shape=shape[1:], hidden=hidden)
+    return _described(f"small-{i}-b{shape[0]}", "random", _split(i), shape, architecture)
 
 
 def _block(i: int, rng: np.random.Generator, batch: int) -> Candidate:
     """Return one of the fused blocks in turn; channels are log-uniform, sides as the memory allows."""
-    form = list(blocks.FORMS)[i % len(blocks.FORMS)]
+    form = list(FORMS)[i % len(FORMS)]
     channels = int(np.exp(rng.uniform(np.log(16), np.log(512))))
     sides = [side for side in (7, 14, 28, 56, 112) if batch * channels * side**2 <= _BLOCK_ELEMENTS]
     side, kernel = int(rng.choice(sides)), int(rng.choice([1, 3, 3, 5]))
-    build = partial(blocks.FORMS[form], channels, kernel)
-    return Candidate(f"{form}-{i}-b{batch}", "block", "fit", (batch, channels, side, side), build)
+    shape = (batch, channels, side, side)
+    return _described(
+        f"{form}-{i}-b{batch}", "block", "fit", shape, Architecture.of(form, channels=channels, kernel=kernel)
+    )

@@ -47,7 +47,8 @@ networks.csv, each network once a mode:
     modelled_memory_bytes       parameters, buffers and live activations, bytes
     bound                       of an eager row, what sets its pace: device or host
     input_shape                 batch first, such as 8x3x224x224
-    config                      of a network of a search space: its hyperparameters, a JSON object
+    config                      JSON object that the network can be built from again: the hyperparameters of a
+                                space's network, otherwise see `hwopt.device.architectures.described`
     and as above                time_s to memory_bytes, status to n_passes, eager_time_s to energy_status
 network_layers.csv, every operator of those networks:
     network *, position *       whose, and where in running order, from 0
