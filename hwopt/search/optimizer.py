@@ -207,6 +207,11 @@ class Optimizer:
         broken = tuple(budget.metric for budget in self.budgets if not budget.holds(costs)[0])
         self._rejected.append(Rejection(config, costs.at(0), broken))
 
+    def costs_changed(self) -> None:
+        """Survey the feasible region anew when it is next needed: the cost function has learned something."""
+        self.__dict__.pop("region", None)
+        self.__dict__.pop("_whole_region", None)
+
     def front(self) -> list[Point]:
         """Return the feasible, nondominated told configs, by falling error."""
         points = [

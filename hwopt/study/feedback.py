@@ -128,7 +128,7 @@ class Feedback:
         """Learn from a trial; the feasible region is surveyed anew where anything was learned."""
         if self._memory is not None and "out of memory" in (trial.reason or ""):
             self._memory.learn(trial.config)
-            study.optimizer.__dict__.pop("region", None)
+            study.optimizer.costs_changed()
         if self.recalibrated is not None and trial.status == "complete":
             self._take_measured(study, trial, self.recalibrated)
 
@@ -139,4 +139,4 @@ class Feedback:
             study.store.add_check(trial.number, "measured", 0, found)
         if found is not None:
             recalibrated.add(trial.costs, found)
-            study.optimizer.__dict__.pop("region", None)
+            study.optimizer.costs_changed()
