@@ -1,7 +1,9 @@
 """Dimensions of a search space: what one hyperparameter may be, as numbers of the unit interval.
 
     skopt dimensions --(converted once)--> Real, Integer, Categorical
-    u in [0, 1]  <-->  value  -->  columns of X in [0, 1]
+    u in [0, 1]  <-->  value  <-->  columns of X in [0, 1]
+
+The column of a number is its u, so that a small step from a value is as likely up as down.
 
 This is the one module that knows scikit-optimize, and it only reads attributes of the dimensions that it is
 given: nothing heavy is imported here. Everything works on n values at once.
@@ -17,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.errors import InvalidInput
+from hwopt.numbers import as_number
 
 Value = str | int | float | bool | None
 Array = NDArray[np.float64]
+
+_LARGEST_INTEGER = 2**53  # beyond it floats skip whole numbers
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,20 @@ class Real:
     high: float
     log: bool = False
 
+    def __post_init__(self) -> None:
+        """Check the ends."""
+        _check_ends(self.name, self.low, self.high, self.log)
+        if self.low == self.high:
+            raise InvalidInput(f"dimension {self.name}: low and high are both {self.low:g}; leave it out")
+
     @property
     def n_values(self) -> float:
         """How many values it can take: infinitely many."""
         return math.inf
+
+    def is_possible(self, value: Value) -> bool:
+        """Return whether a value of the dimension may be drawn: any of a number's."""
+        return True
 
     @property
     def width(self) -> int:
@@ -43,14 +58,11 @@ class Real:
 
     def from_units(self, U: Array) -> list[Value]:
         """Map numbers of [0, 1], shape [n], to values."""
-        if self.log:
-            values = np.exp(math.log(self.low) + U * (math.log(self.high) - math.log(self.low)))
-        else:
-            values = self.low + U * (self.high - self.low)
+        values = _values_at(U, self.low, self.high, self.log)
         return list(np.clip(values, self.low, self.high).tolist())
 
     def encode(self, values: Sequence[Value]) -> Array:
-        """Return the positions of n values in [0, 1], shape [n, 1]."""
+        """Return the positions of n values in [0, 1], shape [n, 1]: the inverse of `from_units`."""
         return _positions(values, self.low, self.high, self.log)
 
     def check(self, value: object) -> float:
@@ -81,10 +93,23 @@ class Integer:
     high: int
     log: bool = False
 
+    def __post_init__(self) -> None:
+        """Check the ends."""
+        _check_ends(self.name, self.low, self.high, self.log)
+        if max(abs(self.low), abs(self.high)) > _LARGEST_INTEGER:
+            raise InvalidInput(
+                f"dimension {self.name}: whole numbers to {_LARGEST_INTEGER:,} only; got {self.low} to "
+                f"{self.high}"
+            )
+
     @property
     def n_values(self) -> float:
         """How many values it can take."""
         return self.high - self.low + 1
+
+    def is_possible(self, value: Value) -> bool:
+        """Return whether a value of the dimension may be drawn: any of a number's."""
+        return True
 
     @property
     def width(self) -> int:
@@ -93,17 +118,12 @@ class Integer:
 
     def from_units(self, U: Array) -> list[Value]:
         """Map numbers of [0, 1], shape [n], to values; every value owns an interval."""
-        low, high = self.low - 0.5, self.high + 0.5
-        if self.log:
-            low, high = math.log(max(low, 0.5)), math.log(high)
-            values = np.exp(low + U * (high - low))
-        else:
-            values = low + U * (high - low)
-        return list(np.clip(np.rint(values), self.low, self.high).astype(int).tolist())
+        values = np.rint(_values_at(U, self.low - 0.5, self.high + 0.5, self.log))
+        return list(np.clip(values, self.low, self.high).astype(int).tolist())
 
     def encode(self, values: Sequence[Value]) -> Array:
-        """Return the positions of n values in [0, 1], shape [n, 1]."""
-        return _positions(values, self.low, self.high, self.log)
+        """Return the positions of n values in [0, 1], shape [n, 1]: the inverse of `from_units`."""
+        return _positions(values, self.low - 0.5, self.high + 0.5, self.log)
 
     def check(self, value: object) -> int:
         """Return the value as an int, or raise ValueError with what is wanted."""
@@ -126,26 +146,43 @@ class Integer:
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of several choices without order; `weights` are the probabilities with which they are sampled."""
+    """One of several choices without order; `weights` are the probabilities with which they are sampled.
+
+    A choice of probability 0 can be trained and told, but is never drawn.
+    """
 
     name: str
     choices: tuple[Value, ...]
     weights: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        """Check choices and weights."""
+        _check_choices(self.name, self.choices)
+        _check_weights(self.name, self.choices, self.weights)
+
     @property
     def n_values(self) -> float:
-        """How many values it can take."""
-        return len(self.choices)
+        """How many values may be drawn."""
+        return len(self.possible)
+
+    @cached_property
+    def possible(self) -> tuple[Value, ...]:
+        """The choices that may be drawn."""
+        return tuple(c for c, weight in zip(self.choices, self.weights, strict=True) if weight > 0)
 
     @property
     def width(self) -> int:
         """Number of columns of an encoded value: one-hot; one column where there are two choices."""
         return 1 if len(self.choices) == 2 else len(self.choices)
 
+    def is_possible(self, value: Value) -> bool:
+        """Return whether a choice may be drawn."""
+        return self.weights[self._index[_identity(value)]] > 0
+
     def from_units(self, U: Array) -> list[Value]:
-        """Map numbers of [0, 1], shape [n], to choices."""
-        indices = np.searchsorted(np.cumsum(self.weights), U, side="right")
-        return [self.choices[i] for i in np.minimum(indices, len(self.choices) - 1)]
+        """Map numbers of [0, 1], shape [n], to choices that may be drawn."""
+        indices = np.searchsorted(np.cumsum([w for w in self.weights if w > 0]), U, side="right")
+        return [self.possible[i] for i in np.minimum(indices, len(self.possible) - 1)]
 
     def encode(self, values: Sequence[Value]) -> Array:
         """Return n one-hot vectors, shape [n, width]."""
@@ -162,18 +199,19 @@ class Categorical:
             raise ValueError(f"one of {list(self.choices)}") from None
 
     def steps(self, values: Sequence[Value], scale: float, rng: np.random.Generator) -> list[Value]:
-        """Draw each of n choices anew with probability `scale`."""
+        """Draw each of n choices anew with probability `scale`; one that may not be drawn in any case."""
         drawn = self.from_units(rng.random(len(values)))
-        is_drawn = rng.random(len(values)) < scale
+        is_drawn = (rng.random(len(values)) < scale) | [not self.is_possible(value) for value in values]
         return [new if is_new else old for new, old, is_new in zip(drawn, values, is_drawn, strict=True)]
 
     def neighbours(self, values: Sequence[Value], scale: float, rng: np.random.Generator) -> list[Value]:
-        """Draw one of the other choices for each of n."""
-        n, shift = len(self.choices), rng.integers(1, len(self.choices), size=len(values))
-        return [
-            self.choices[(self._index[_identity(value)] + int(s)) % n]
-            for value, s in zip(values, shift, strict=True)
-        ]
+        """Draw one of the other choices for each of n, by their weights; the same where there is no other."""
+        own = np.array([self._index[_identity(value)] for value in values], dtype=int)
+        weights = np.tile(self.weights, (len(own), 1))  # [n, choices]
+        weights[np.arange(len(own)), own] = 0.0
+        ends = np.cumsum(weights, axis=1)
+        drawn = np.sum(ends <= rng.random((len(own), 1)) * ends[:, -1:], axis=1)
+        return [self.choices[i if i < len(self.choices) else j] for i, j in zip(drawn, own, strict=True)]
 
     @cached_property
     def _index(self) -> dict[tuple[bool, Value], int]:
@@ -213,27 +251,78 @@ def _convert(dimension: Any, position: int) -> Dimension:
     name = dimension.name
     if not isinstance(name, str) or not name:
         raise InvalidInput(f"dimension {position} ({dimension!r}) has no name; pass name=...")
+    if not name.isprintable():
+        raise InvalidInput(
+            f"dimension {position}: the name {name!r} cannot be printed; use visible characters"
+        )
     if kind == "Categorical":
         return _convert_categorical(name, dimension)
     log = dimension.prior == "log-uniform"
     if kind == "Integer":
-        return Integer(name, int(dimension.low), int(dimension.high), log)
+        low, high = (_whole_end(name, end) for end in (dimension.low, dimension.high))
+        return Integer(name, low, high, log)
     return Real(name, float(dimension.low), float(dimension.high), log)
 
 
 def _convert_categorical(name: str, dimension: Any) -> Categorical:
     choices = tuple(plain(choice) for choice in dimension.categories)
+    prior = getattr(dimension, "prior", None)
+    if prior is None:
+        return Categorical(name, choices, (1 / max(len(choices), 1),) * len(choices))
+    numbers = [as_number(p) for p in prior]
+    if any(number is None for number in numbers):
+        raise InvalidInput(f"dimension {name}: prior = {list(prior)} must be probabilities, one a choice")
+    return Categorical(name, choices, tuple(float(number or 0.0) for number in numbers))
+
+
+def _check_ends(name: str, low: float, high: float, log: bool) -> None:
+    """Raise InvalidInput unless low < high, both are finite, and positive where the axis is logarithmic."""
+    if not (math.isfinite(low) and math.isfinite(high) and math.isfinite(high - low)):
+        raise InvalidInput(f"dimension {name}: [{low:g}, {high:g}] must have finite ends")
+    if low > high:
+        raise InvalidInput(f"dimension {name}: low = {low:g} is above high = {high:g}; exchange them")
+    if log and low <= 0:
+        raise InvalidInput(
+            f"dimension {name}: low = {low:g} has no logarithm; give a positive one, or leave out log-uniform"
+        )
+
+
+def _whole_end(name: str, end: Any) -> int:
+    number = as_number(end)
+    if number is None or not math.isfinite(number) or number != int(number):
+        raise InvalidInput(f"dimension {name}: {end!r} must be a whole number; it is an end of an Integer")
+    return int(end)
+
+
+def _check_choices(name: str, choices: Sequence[Any]) -> None:
+    """Raise InvalidInput unless there are choices, all plain values that can be told apart."""
+    if not choices:
+        raise InvalidInput(f"dimension {name}: no choices; give at least one")
     for choice in choices:
         if not isinstance(choice, str | int | float | bool | None):
             raise InvalidInput(
                 f"dimension {name}: choice {choice!r} is a {type(choice).__name__}; wanted str, int, float, "
                 "bool or None (name the choices and look them up in build)"
             )
+        if choice != choice:
+            raise InvalidInput(
+                f"dimension {name}: choice nan is not equal to itself, so no config with it is found again; "
+                "write None or a name"
+            )
     if len(set(choices)) < len(choices):
         raise InvalidInput(f"dimension {name}: choices {list(choices)} are not distinct")
-    prior = getattr(dimension, "prior", None)
-    weights = [1 / len(choices)] * len(choices) if prior is None else [float(p) for p in prior]
-    return Categorical(name, choices, tuple(weights))
+
+
+def _check_weights(name: str, choices: Sequence[Any], weights: Sequence[float]) -> None:
+    """Raise InvalidInput unless the weights are probabilities of the choices."""
+    if len(weights) != len(choices):
+        raise InvalidInput(
+            f"dimension {name}: prior has {len(weights)} probabilities for {len(choices)} choices"
+        )
+    if not all(0 <= weight <= 1 for weight in weights) or not math.isclose(sum(weights), 1, rel_tol=1e-6):
+        raise InvalidInput(
+            f"dimension {name}: prior = {list(weights)} must be probabilities that add up to 1"
+        )
 
 
 def plain(value: object) -> Any:
@@ -246,7 +335,15 @@ def _identity(value: Any) -> tuple[bool, Any]:
     return isinstance(value, bool), value
 
 
+def _values_at(U: Array, low: float, high: float, log: bool) -> Array:
+    """Map numbers of [0, 1], shape [n], to an axis from low to high."""
+    if log:
+        return np.asarray(np.exp(math.log(low) + U * (math.log(high) - math.log(low))))
+    return np.asarray(low + U * (high - low))
+
+
 def _positions(values: Sequence[Value], low: float, high: float, log: bool) -> Array:
+    """Map n values to [0, 1], shape [n, 1]: the inverse of `_values_at`."""
     numbers = np.array(values, dtype=float).reshape(-1, 1)
     if log:
         return np.asarray((np.log(numbers) - math.log(low)) / (math.log(high) - math.log(low)))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hwopt.dimensions import Array, Categorical, Dimension, Integer, Real, Value, convert_all
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.numbers import whole_number
 
 __all__ = ["Categorical", "Config", "Dimension", "Integer", "Key", "Real", "SearchSpace", "Value"]
 
@@ -66,8 +67,11 @@ class SearchSpace:
     def __repr__(self) -> str:
         return f"SearchSpace({list(self.dimensions)})"
 
-    def sample(self, n: int, rng: np.random.Generator) -> list[Config]:
-        """Draw n configs independently from the prior."""
+    def sample(self, n: int, rng: np.random.Generator | int) -> list[Config]:
+        """Draw n configs independently from the prior; `rng` is a generator, or the seed of one."""
+        n = whole_number("sample: n", n)
+        if not isinstance(rng, np.random.Generator):
+            rng = np.random.default_rng(whole_number("sample: rng", rng))
         return self.from_unit(rng.random((n, len(self))))
 
     def from_unit(self, U: Array) -> list[Config]:
@@ -124,6 +128,10 @@ class SearchSpace:
                         f"config: {dimension.name} = {config[dimension.name]!r}; it must be {wanted}"
                     ) from None
         return self._check_active(checked)
+
+    def is_possible(self, config: Mapping[str, Value]) -> bool:
+        """Return whether a config may be drawn: none of its choices has the prior probability 0."""
+        return all(dim.is_possible(config[dim.name]) for dim in self.dimensions if dim.name in config)
 
     def key(self, config: Mapping[str, Value]) -> Key:
         """Return a hashable identity of a config: one entry for each dimension."""
@@ -223,6 +231,9 @@ class SearchSpace:
 def _check_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
     if shape is None:
         return None
-    if isinstance(shape, str) or not all(isinstance(side, int) and side > 0 for side in shape):
-        raise InvalidInput(f"input_shape must be positive whole numbers such as (1, 28, 28); got {shape!r}")
-    return tuple(shape)
+    try:
+        return tuple(whole_number("input_shape", side, lowest=1) for side in shape)
+    except (InvalidInput, TypeError):
+        raise InvalidInput(
+            f"input_shape must be positive whole numbers such as (1, 28, 28); got {shape!r}"
+        ) from None

@@ -96,8 +96,25 @@ def test_the_probabilities_of_categories_are_kept():
 def test_encoding_is_one_hot_for_choices_and_the_middle_for_the_inactive():
     X = make_space().encode([config_of(n_fc=3, fc2=9, fc3=1, pool="avg"), config_of()])
     assert X.shape == (2, 9)
-    assert X[0].tolist() == pytest.approx([1, 0.25, 0.5, 0, 1, 0, 1, 0, 0])
-    assert X[1].tolist() == pytest.approx([0, 0.25, 0.5, 1, 0, 0, 0.5, 0.5, 0])
+    width = math.log(8 / 3.5) / math.log(64.5 / 3.5)  # in the middle of the interval that is the value's own
+    assert X[0].tolist() == pytest.approx([5 / 6, width, 0.5, 0, 1, 0, 17 / 18, 1 / 18, 0])
+    assert X[1].tolist() == pytest.approx([1 / 6, width, 0.5, 1, 0, 0, 0.5, 0.5, 0])
+
+
+def test_a_sample_takes_a_seed_or_a_generator_and_a_whole_number():
+    space = make_space()
+    assert space.sample(np.int64(2), 3) == space.sample(2, np.random.default_rng(3))
+    for n, rng, text in ((2.5, 0, "sample: n = 2.5"), (2, None, "sample: rng = None"), (2, -1, "rng = -1")):
+        with pytest.raises(InvalidInput, match=text):
+            space.sample(n, rng)
+
+
+def test_an_input_shape_may_come_from_numpy():
+    shape = SearchSpace([Real(0, 1, name="x")], input_shape=np.array([1, 28, 28])).input_shape
+    assert shape == (1, 28, 28) and {type(side) for side in shape} == {int}
+    for wrong in ("abc", (1, 0, 3), (1, 2.5), 5, (True, 2)):
+        with pytest.raises(InvalidInput, match="input_shape must be positive whole numbers"):
+            SearchSpace([Real(0, 1, name="x")], input_shape=wrong)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 2.0))

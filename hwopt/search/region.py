@@ -183,6 +183,8 @@ def mutate(
 ) -> list[Config]:
     """Change each active hyperparameter of n configs with probability 2/k, at least one; draw what is new.
 
+    A choice of prior probability 0 changes in any case.
+
     Args:
         space: of the configs.
         parents: n configs.
@@ -197,7 +199,8 @@ def mutate(
     for j, dimension in enumerate(space.dimensions):
         held = [int(i) for i in np.flatnonzero(is_active[:, j])]
         values = {i: parents[i][dimension.name] for i in held}
-        moving = [i for i in held if is_changed[i, j]] if dimension.n_values > 1 else []
+        may_move = is_changed[:, j] & (dimension.n_values > 1)
+        moving = [i for i in held if may_move[i] or not dimension.is_possible(values[i])]
         moved = dimension.neighbours([values[i] for i in moving], scale, rng)
         values.update(zip(moving, moved, strict=True))
         for i, value in values.items():
