@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, logsumexp, ndtr
 
+from hwopt.search.pareto import staircase
+
 Array = NDArray[np.float64]
 
 _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
@@ -159,47 +161,3 @@ def log_integrated_improvement(
     after = np.exp(log_expected_improvement(mean[:, None], left, best, shift))
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(np.maximum(weights @ (before - after) / len(weights), 0.0)))
-
-
-def staircase(front: Array, reference: Array) -> tuple[Array, Array, Array]:
-    """Return boxes of the known costs on which the lowest error of the front is constant.
-
-    Points are taken by rising error; each claims what is left of the costs from its own upwards, and the
-    boxes that it cuts are sliced along the axes, so that there are far fewer than cells of a grid.
-
-    Args:
-        front: error and known costs of the front's points, shape [f, 1 + k].
-        reference: reference point, shape [1 + k].
-
-    Returns:
-        Lower and upper corners, shape [boxes, k], and heights h, shape [boxes]; the boxes are disjoint and
-        fill all costs below the reference, from -inf.
-    """
-    k = len(reference) - 1
-    inside = front[np.all(front < reference, axis=1)] if len(front) else front.reshape(0, k + 1)
-    lower, upper = np.full((1, k), -np.inf), np.asarray(reference[None, 1:], dtype=float)
-    claimed: list[tuple[Array, Array, Array]] = []
-    for point in inside[np.argsort(inside[:, 0], kind="stable")]:
-        (own_lower, own_upper), (lower, upper) = _cut(lower, upper, point[1:])
-        claimed.append((own_lower, own_upper, np.full(len(own_lower), point[0])))
-    claimed.append((lower, upper, np.full(len(lower), reference[0])))
-    lowers, uppers, heights = (np.concatenate(parts) for parts in zip(*claimed, strict=True))
-    return lowers, uppers, heights
-
-
-def _cut(lower: Array, upper: Array, corner: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Split boxes [b, k] into their parts above a corner [k] in every axis, and the rest of them.
-
-    A box that reaches above the corner loses, axis by axis, the slice below it; what remains is above.
-    """
-    is_cut = np.all(upper > corner, axis=1)
-    rest_lower, rest_upper = [lower[~is_cut]], [upper[~is_cut]]
-    lower, upper = lower[is_cut].copy(), upper[is_cut].copy()
-    for axis in range(len(corner)):
-        below = lower[:, axis] < corner[axis]
-        slice_upper = upper[below].copy()
-        slice_upper[:, axis] = corner[axis]
-        rest_lower.append(lower[below].copy())
-        rest_upper.append(slice_upper)
-        lower[below, axis] = corner[axis]
-    return (lower, upper), (np.concatenate(rest_lower), np.concatenate(rest_upper))

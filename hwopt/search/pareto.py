@@ -1,6 +1,8 @@
 """Dominance and hypervolume; every objective is minimised.
 
-Notation: Y [n, m] objective values of n points, r [m] the reference point.
+Notation: Y [n, m] objective values of n points, r [m] the reference point. With the first objective as a
+height over the others, a front is a staircase: the lowest height h(t) of the points whose other objectives
+are at most t, constant on boxes. The hypervolume is the sum over the boxes of (r_1 - h) times their size.
 """
 
 import numpy as np
@@ -12,35 +14,104 @@ Array = NDArray[np.float64]
 def nondominated(Y: Array) -> NDArray[np.bool_]:
     """Return which rows of Y [n, m] no other row dominates, [n]; of equal rows the first is kept.
 
-    A row dominates another where it is nowhere larger and somewhere smaller.
+    A row dominates another where it is nowhere larger and somewhere smaller; one with a NaN is not compared.
+    The rows are gone through in lexicographic order, in which no row dominates one before it (Kung et al.
+    1975), so that memory grows with the front only.
     """
     Y = np.asarray(Y, dtype=float)
     if len(Y) == 0:
         return np.zeros(0, dtype=bool)
-    no_larger = np.all(Y[:, None, :] <= Y[None, :, :], axis=2)  # [n, n]: row i against row j
-    smaller = np.any(Y[:, None, :] < Y[None, :, :], axis=2)
-    earlier_twin = no_larger & ~smaller & (np.arange(len(Y))[:, None] < np.arange(len(Y))[None, :])
-    return np.asarray(~np.any((no_larger & smaller) | earlier_twin, axis=0))
+    keep = np.asarray(np.isnan(Y).any(axis=1))
+    compared = np.flatnonzero(~keep)
+    order = compared[np.lexsort(Y[compared].T[::-1])]  # equal rows stay in their order
+    keep[order] = _is_first_below(Y[order]) if Y.shape[1] <= 2 else _is_below_front(Y[order])
+    return keep
 
 
 def hypervolume(Y: Array, reference: Array) -> float:
-    """Return the volume that the rows of Y [n, m] dominate below the reference point [m].
+    """Return the volume that the rows of Y [n, m] dominate below the reference point [m]: exact, any m.
 
-    Points that are not below the reference point in every objective add nothing. Exact: slices along the last
-    objective, recursively; meant for fronts of up to a few hundred points and m up to 4.
+    Points that are not below the reference point in every objective add nothing.
     """
     Y, reference = np.asarray(Y, dtype=float), np.asarray(reference, dtype=float)
     Y = Y[np.all(Y < reference, axis=1)] if len(Y) else Y
     if len(Y) == 0:
         return 0.0
-    if Y.shape[1] == 1:
-        return float(reference[0] - Y.min())
-    Y = Y[nondominated(Y)]
-    Y = Y[np.argsort(Y[:, -1], kind="stable")]
-    if Y.shape[1] == 2:
-        heights = reference[0] - np.minimum.accumulate(Y[:, 0])
-        widths = np.diff(np.append(Y[:, 1], reference[1]))
-        return float(heights @ widths)
-    edges = np.append(Y[:, -1], reference[-1])
-    slices = [hypervolume(Y[: k + 1, :-1], reference[:-1]) for k in range(len(Y))]
-    return float(np.diff(edges) @ slices)
+    lower, upper, heights = staircase(Y[nondominated(Y)], reference)
+    is_reached = heights < reference[0]
+    sizes = np.prod(upper[is_reached] - lower[is_reached], axis=1)
+    return float((reference[0] - heights[is_reached]) @ sizes)
+
+
+def staircase(front: Array, reference: Array) -> tuple[Array, Array, Array]:
+    """Return boxes of the other objectives on which the lowest first objective of a front is constant.
+
+    Points are taken by rising first objective; each claims what is left of the others from its own upwards,
+    and the boxes that it cuts are sliced along the axes, so that there are far fewer than cells of a grid.
+
+    Args:
+        front: error and known costs of the front's points, shape [f, 1 + k].
+        reference: reference point, shape [1 + k].
+
+    Returns:
+        Lower and upper corners, shape [boxes, k], and heights h, shape [boxes]; the boxes are disjoint and
+        fill all costs below the reference, from -inf.
+    """
+    k = len(reference) - 1
+    inside = front[np.all(front < reference, axis=1)] if len(front) else front.reshape(0, k + 1)
+    inside = inside[np.argsort(inside[:, 0], kind="stable")]
+    if k == 1:
+        return _steps(inside, reference)
+    lower, upper = np.full((1, k), -np.inf), np.asarray(reference[None, 1:], dtype=float)
+    claimed: list[tuple[Array, Array, Array]] = []
+    for point in inside:
+        (own_lower, own_upper), (lower, upper) = _cut(lower, upper, point[1:])
+        claimed.append((own_lower, own_upper, np.full(len(own_lower), point[0])))
+    claimed.append((lower, upper, np.full(len(lower), reference[0])))
+    lowers, uppers, heights = (np.concatenate(parts) for parts in zip(*claimed, strict=True))
+    return lowers, uppers, heights
+
+
+def _steps(points: Array, reference: Array) -> tuple[Array, Array, Array]:
+    """Return the boxes of one other objective, of points [f, 2] by rising first one: its intervals."""
+    edges = np.minimum.accumulate(np.append(reference[1], points[:, 1]))
+    is_step = np.append(edges[1:] < edges[:-1], True)
+    lower = np.append(points[:, 1], -np.inf)[is_step]
+    heights = np.append(points[:, 0], reference[0])[is_step]
+    return lower[:, None], edges[is_step][:, None], heights
+
+
+def _is_first_below(Y: Array) -> NDArray[np.bool_]:
+    """Return which rows of Y [n, m], m <= 2, in lexicographic order, are below all before in the last."""
+    lowest = np.minimum.accumulate(np.append(np.inf, Y[:, -1]))[:-1]
+    is_below = np.asarray(Y[:, -1] < lowest)
+    is_below[:1] = True  # also where it is infinite
+    return is_below
+
+
+def _is_below_front(Y: Array) -> NDArray[np.bool_]:
+    """Return which rows of Y [n, m], in lexicographic order, no row before them is nowhere larger than."""
+    front, n = np.empty_like(Y), 0
+    is_kept = np.zeros(len(Y), dtype=bool)
+    for i, row in enumerate(Y):
+        if not np.any(np.all(front[:n] <= row, axis=1)):
+            front[n], is_kept[i], n = row, True, n + 1
+    return is_kept
+
+
+def _cut(lower: Array, upper: Array, corner: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Split boxes [b, k] into their parts above a corner [k] in every axis, and the rest of them.
+
+    A box that reaches above the corner loses, axis by axis, the slice below it; what remains is above.
+    """
+    is_cut = np.all(upper > corner, axis=1)
+    rest_lower, rest_upper = [lower[~is_cut]], [upper[~is_cut]]
+    lower, upper = lower[is_cut].copy(), upper[is_cut].copy()
+    for axis in range(len(corner)):
+        below = lower[:, axis] < corner[axis]
+        slice_upper = upper[below].copy()
+        slice_upper[:, axis] = corner[axis]
+        rest_lower.append(lower[below].copy())
+        rest_upper.append(slice_upper)
+        lower[below, axis] = corner[axis]
+    return (lower, upper), (np.concatenate(rest_lower), np.concatenate(rest_upper))

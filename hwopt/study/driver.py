@@ -74,10 +74,11 @@ class Driver:
 
     def _progress(self) -> Progress:
         study, under_way = self._study, [*self._ready, *self._running.values()]
+        is_volume_wanted = self._options.stop.hypervolume is not None
         return Progress(
             elapsed_s=self._elapsed_s,
             energy_j=energy_of([*study.ended.values(), *(one.now() for one in under_way)]),
-            hypervolume=study.front_now.hypervolume(study.optimizer.reference),
+            hypervolume=study.hypervolume() if is_volume_wanted else None,
             n_since_progress=study.front_now.n_since_progress,
         )
 

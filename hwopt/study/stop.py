@@ -11,12 +11,13 @@ class Progress:
     """How far a search is.
 
     `elapsed_s` counts the seconds in which it ran, in all its processes; `energy_j` those joules of training
-    that were measured, None where none were; `n_since_progress` the trainings since the front last moved.
+    that were measured, None where none were; `hypervolume` is that of the front, None where no limit needs
+    it; `n_since_progress` counts the trainings since the front last moved.
     """
 
     elapsed_s: float
     energy_j: float | None
-    hypervolume: float
+    hypervolume: float | None
     n_since_progress: int
 
 
@@ -52,8 +53,9 @@ class Stop:
             return f"it has run for {progress.elapsed_s:.0f} s, of {self.wall_s:g} s"
         if self.training_energy_j is not None and (progress.energy_j or 0.0) >= self.training_energy_j:
             return f"trainings have used {progress.energy_j:.4g} J, of {self.training_energy_j:g} J"
-        if self.hypervolume is not None and progress.hypervolume >= self.hypervolume:
-            return f"the hypervolume is {progress.hypervolume:.4g}, of the {self.hypervolume:g} wanted"
+        volume = progress.hypervolume or 0.0
+        if self.hypervolume is not None and volume >= self.hypervolume:
+            return f"the hypervolume is {volume:.4g}, of the {self.hypervolume:g} wanted"
         if self.no_progress is not None and progress.n_since_progress >= self.no_progress:
             return f"trainings since the front last moved: {progress.n_since_progress}"
         return None

@@ -150,6 +150,10 @@ class Study:
         """Return what is feasible and nondominated by falling error; a config trained repeatedly once."""
         return front_of(self.trials(), self.optimizer.objectives)
 
+    def hypervolume(self) -> float:
+        """Return the hypervolume of the front: error times logarithms of costs, down from the reference."""
+        return self.front_now.hypervolume(self.optimizer.reference)
+
     def survey(self) -> Region:
         """Return the feasible region; what it says of the space is kept in the study.
 

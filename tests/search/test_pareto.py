@@ -1,5 +1,7 @@
 """Dominance and hypervolume."""
 
+import tracemalloc
+
 import moocore
 import numpy as np
 import pytest
@@ -35,6 +37,39 @@ def test_hypervolume_matches_moocore(m, seed, n, is_tied):
     if m == 1:
         expected = 1 - inside.min() if len(inside) else 0.0
     assert hypervolume(Y, reference) == pytest.approx(expected or 0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("m", "n"), [(2, 3000), (3, 200), (4, 300), (5, 60)])
+def test_hypervolume_of_a_large_front_matches_moocore(m, n):
+    Y = np.abs(np.random.default_rng(m).standard_normal((n, m)))
+    Y = 1 - Y / np.linalg.norm(Y, axis=1, keepdims=True)  # on a sphere: none dominates another
+    assert nondominated(Y).all()
+    assert hypervolume(Y, np.full(m, 1.1)) == pytest.approx(moocore.hypervolume(Y, ref=1.1), rel=1e-12)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_the_front_of_many_points_takes_no_table_of_all_pairs(m):
+    Y = np.random.default_rng(0).random((20_000, m))
+    tracemalloc.start()
+    keep = nondominated(Y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert keep.sum() == moocore.is_nondominated(Y, keep_weakly=False).sum()
+    assert peak < 20_000**2 / 100  # bytes
+
+
+def test_what_cannot_be_compared_is_kept_and_infinity_can_be():
+    Y = np.array([[np.inf, np.inf], [np.nan, 1.0], [1.0, np.inf], [1.0, np.inf]])
+    assert nondominated(Y).tolist() == [False, True, True, False]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3]))
+def test_nondominated_matches_the_definition(seed, m):
+    Y = np.round(np.random.default_rng(seed).random((15, m)), 1)
+    no_larger = np.all(Y[:, None] <= Y[None], axis=2)
+    smaller = np.any(Y[:, None] < Y[None], axis=2)
+    twin = no_larger & ~smaller & (np.arange(15)[:, None] < np.arange(15))
+    assert nondominated(Y).tolist() == (~np.any((no_larger & smaller) | twin, axis=0)).tolist()
 
 
 @given(st.integers(0, 2**32 - 1))
