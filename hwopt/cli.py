@@ -10,6 +10,7 @@ from hwopt.commands.compare import compare
 from hwopt.commands.console import fail
 from hwopt.commands.env import env
 from hwopt.commands.export import export
+from hwopt.commands.measure import measure
 from hwopt.commands.predict import predict
 from hwopt.commands.profile import profile
 from hwopt.commands.report import report
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search CNNs under hardware budgets: predict what a network costs before it is trained.",
 )
-for command in (env, profile, predict, validate, search, report, run, retarget, export, compare):
+for command in (env, profile, measure, predict, validate, search, report, run, retarget, export, compare):
     app.command()(command)
 
 

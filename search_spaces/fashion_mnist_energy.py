@@ -1,4 +1,4 @@
-"""CNNs for 1x28x28 images whose energy on a GPU spreads over more than a decade: depth, width, kernel, stride.
+"""CNNs for 1x28x28 images whose energies on a GPU spread over more than a decade.
 
 stem    convolution 1 -> width, kernel and stride, batch norm, ReLU
 stage k a convolution that halves the side, then n_blocks - 1 residual ones at that side; plain or depthwise
@@ -75,8 +75,11 @@ SPACE = SearchSpace(
     build=build,
     input_shape=(1, 28, 28),
     structural=[
-        "width4", "stem_kernel", "stem_stride", "n_stages", "growth", "blocks1", "blocks2", "blocks3", "kernel",
-        "form", "hidden",
+        "width4", "stem_kernel", "stem_stride", "n_stages", "growth", "blocks1", "blocks2", "blocks3",
+        "kernel", "form", "hidden",
     ],
-    active={"blocks2": lambda config: config["n_stages"] >= 2, "blocks3": lambda config: config["n_stages"] >= 3},
+    active={
+        "blocks2": lambda config: config["n_stages"] >= 2,
+        "blocks3": lambda config: config["n_stages"] >= 3,
+    },
 )  # fmt: skip

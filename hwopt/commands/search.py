@@ -51,8 +51,7 @@ def search(
             run_search(opened, used, listener)
             measure_trained(opened, progress)
             retrain_front(opened, progress)
-            if loaded.verify.measure:
-                measure_front(opened, progress)
+            measure_front(opened, progress)
     print_report(folder / "study.db", folder)
     _check_completed(folder / "study.db")
 
@@ -100,6 +99,10 @@ def _print_setting(search: "Search") -> None:
             console.print(line, highlight=False)
     else:
         console.print(validation_table(search.device, search.experiment.device.method))
+    if search.local_device is not None:
+        console.print(f"measured on {search.local_device}, the device of the costs", highlight=False)
+    if search.not_measured:
+        console.print(f"nothing will be measured: {search.not_measured}", highlight=False)
     for budget in search.budgets:
         limit = format_quantity(budget.metric, budget.limit)
         console.print(

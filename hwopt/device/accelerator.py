@@ -35,6 +35,7 @@ class Job:
         build: makes the callable; a module is moved to the device and set to evaluation.
         inputs: shapes of the tensors that a pass takes anew, the batch included.
         weights: shapes of further operands, where the callable is no module with weights of its own.
+        is_warm: whether every pass takes the same operands, which the caches then hold; else they rotate.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Job:
     build: Callable[[], Callable[..., Any]]
     inputs: tuple[tuple[int, ...], ...]
     weights: tuple[tuple[int, ...], ...] = ()
+    is_warm: bool = False
 
 
 class Loop(Protocol):

@@ -71,6 +71,19 @@ class Bench:
         finally:
             loop.close()
 
+    def warm_time_s(self, job: Job, mode: str) -> float | None:
+        """Return the seconds of a pass that takes the same operands every time; None if it cannot run."""
+        try:
+            loop = self.accelerator.prepare(replace(job, is_warm=True), mode)
+        except Unrunnable:
+            return None
+        try:
+            self._preroll(loop)
+            half_width = self.precautions.half_width
+            return steady_median(loop.time_replays, half_width, self.accelerator.clock).median
+        finally:
+            loop.close()
+
     def _energy(self, loop: Loop, wants_energy: bool, window_s: float, is_steady: bool) -> EnergyReading:
         if self.meter is None or not wants_energy:
             self._preroll(loop)

@@ -103,7 +103,7 @@ class CudaAccelerator:
             if isinstance(call, nn.Module):
                 call = call.to(self._device, self._precision.torch_dtype).eval()
             sets = self._operands().sets(Recipe(call, job.inputs, job.weights))
-            return CudaLoop(call, sets, mode)
+            return CudaLoop(call, sets[:1] if job.is_warm else sets, mode)
 
     def _operands(self) -> OperandPool:
         if self._pool is None:

@@ -22,6 +22,7 @@ from hwopt.device.device_file import PROTOCOL_VERSION, write_info
 from hwopt.device.energy import SensorPlan
 from hwopt.device.folder import Asked, open_folder
 from hwopt.device.gpu_campaign import CampaignStopped, GpuCampaign, Policy, operator_job, sentinels
+from hwopt.device.local_device import LocalDevice
 from hwopt.device.machine import describe_software
 from hwopt.device.meters.meter import SensorError
 from hwopt.device.meters.nvml import NvmlMeter
@@ -244,22 +245,28 @@ def _plan_of(info: Mapping[str, Any]) -> SensorPlan:
 
 
 def measure_gpu_networks(
-    device: str, candidates: Sequence[Candidate], progress: Progress, precision: str = "default"
+    local: LocalDevice,
+    candidates: Sequence[Candidate],
+    progress: Progress,
+    mode: str = "eager",
+    with_warm: bool = False,
 ) -> list[dict[str, Any]]:
-    """Measure networks on a GPU, eager, outside any profile; see `hwopt.device.measure.measure_networks`.
+    """Measure networks on a GPU outside any profile; see `hwopt.device.measure.measure_networks`.
 
-    The sensor is not characterised here, so it is taken for one that looks at a part of every period.
+    A sensor that is not characterised is taken for one that looks at a part of every period.
     """
-    pinned, found = Precision.named(precision), []
-    columns = [f"{figure}{end}" for figure in ("time", "energy", "memory") for end in ("_reason",)]
-    with open_gpu(device, pinned) as opened:
+    pinned, found = Precision.named(local.precision), []
+    columns = [f"{figure}_reason" for figure in ("time", "energy", "memory")]
+    with open_gpu(local.device, pinned) as opened:
         opened.open_context()
-        bench = Bench(opened.accelerator, opened.meter, SensorPlan(), opened.no_energy)
+        bench = Bench(opened.accelerator, opened.meter, _plan_of({"sensor": local.sensor}), opened.no_energy)
         for i, candidate in enumerate(candidates):
             progress("measuring", i, len(candidates), candidate.name)
             graph = trace_candidate(candidate, pinned.dtype)
             job = Job(candidate.name, graph, candidate.build, (candidate.input_shape,))
-            row = bench.measure(job, "eager", True, bench.plan.network_window_s)
-            found.append({name: row.get(name) for name in (*METRICS, *columns)})
+            row = bench.measure(job, mode, True, bench.plan.network_window_s)
+            if with_warm:
+                row["warm_time_s"] = bench.warm_time_s(job, mode)
+            found.append({name: row.get(name) for name in (*METRICS, *columns, "mode", "warm_time_s")})
     progress("measuring", len(candidates), len(candidates), "")
     return found

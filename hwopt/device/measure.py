@@ -21,6 +21,7 @@ from hwopt.device.cpu import Protocol, Work, keep_freed_memory, one_thread_witho
 from hwopt.device.cpu_campaign import OPERATOR_SHARE, CpuCampaign, memory_of
 from hwopt.device.device_file import DEVICE_FILE, check_device_name
 from hwopt.device.folder import Asked, describe_cpu_device, improve_ceilings, open_folder
+from hwopt.device.local_device import LocalDevice
 from hwopt.device.machine import describe_cpu
 from hwopt.device.memory import MemoryMeter
 from hwopt.device.networks import Candidate, choose_gpu_networks, choose_networks
@@ -136,27 +137,38 @@ def _gpu_networks(rng: np.random.Generator, batch_size: int | None) -> list[Cand
 def measure_networks(
     candidates: Sequence[Candidate],
     progress: Progress | None = None,
-    device: str = "cpu",
+    device: LocalDevice | str = "cpu",
     on_busy: str = "refuse",
+    mode: str = "eager",
+    with_warm: bool = False,
 ) -> list[dict[str, Any]]:
-    """Measure networks outside any profile, eager: on one thread of this CPU, or on a GPU.
+    """Measure networks outside any profile: on one thread of this CPU, or on a GPU.
 
     Args:
         candidates: what to measure, shape [n].
         progress: called with stage, networks done, networks planned, message.
-        device: as of `profile_device`.
+        device: as of `profile_device`, or a device that `find_local_device` found.
         on_busy: as of `profile_device`.
+        mode: "eager", or on a GPU "graph": replayed as a CUDA graph.
+        with_warm: also time a loop over one input, whose operands stay in the caches.
 
     Returns:
         For each its `time_s`, `memory_bytes`, and on a GPU `power_w` and `energy_j`, None where there is no
-        figure; with `time_reason`, `memory_reason` and `energy_reason`, shape [n].
+        figure; with `time_reason`, `memory_reason` and `energy_reason`; and `warm_time_s`, shape [n].
+
+    Raises:
+        InvalidInput: for a mode that the device does not have.
     """
     progress = progress or _silent
-    if device != "cpu":
+    local = LocalDevice(device) if isinstance(device, str) else device
+    if local.device != "cpu":
         from hwopt.device.gpu import measure_gpu_networks
 
-        return measure_gpu_networks(device, candidates, progress)
-    protocol, found = Protocol(n_retries=5), []
+        return measure_gpu_networks(local, candidates, progress, mode, with_warm)
+    if mode != "eager":
+        raise InvalidInput(f"mode {mode!r}: a CPU runs networks eager; CUDA graphs are a GPU's")
+    found = []
+    protocol = Protocol(n_retries=5)
     pool = OperandPool(protocol.rotation_bytes, protocol.max_sets)
     watch = Watch(None, protocol, accepts=on_busy == "accept")
     with one_thread_without_gradients(), MemoryMeter() as meter, watch:
@@ -164,14 +176,18 @@ def measure_networks(
             progress("measuring", i, len(candidates), candidate.name)
             network = candidate.build().eval()
             inputs = pool.sets(Recipe(network, (candidate.input_shape,)))[:16]
-            timing = watch.time([Work(candidate.name, network, inputs)])[0]
+            works = [Work(candidate.name, network, inputs)]
+            works += [Work(f"{candidate.name}, warm", network, inputs[:1])] if with_warm else []
+            timing, *warm = watch.time(works)
             memory_bytes, memory_reason = memory_of(candidate, meter)
             found.append(
                 {
                     "time_s": timing.time_s,
                     "time_reason": timing.reason,
+                    "status": timing.status,
                     "memory_bytes": memory_bytes,
                     "memory_reason": memory_reason,
+                    "warm_time_s": warm[0].time_s if warm else None,
                 }
             )
     progress("measuring", len(candidates), len(candidates), "")

@@ -33,6 +33,7 @@ from hwopt.train.objective import TrainingObjective
 from hwopt.train.placement import check_device
 
 if TYPE_CHECKING:
+    from hwopt.device.local_device import LocalDevice
     from hwopt.device.networks import Candidate
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
@@ -40,15 +41,23 @@ Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is
 
 @dataclass(frozen=True)
 class Search:
-    """An experiment that is ready to run: everything is loaded and checked."""
+    """An experiment that is ready to run: everything is loaded and checked.
+
+    Attributes:
+        model: cost model of the device, without what the study adds to it.
+        local_device: the device of the costs, if this machine has it and the experiment wants to measure.
+        not_measured: why nothing can be measured although the experiment wants it; empty otherwise.
+    """
 
     experiment: Experiment
     space: SearchSpace
     device: Device
-    model: CostFunction  # of the device, without what the study adds to it
+    model: CostFunction
     budgets: list[Budget]
     study: Study
     feedback: Feedback
+    local_device: "LocalDevice | None" = None
+    not_measured: str = ""
 
     def front_trials(self) -> list[Trial]:
         """Return the trials of the front, by falling error."""
@@ -90,7 +99,8 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
         outcome_budgets=experiment.outcome_limits(),
         repeats=experiment.repeats,
     )
-    search = Search(experiment, space, device, model, budgets, study, feedback)
+    local_device, not_measured = _local_device(experiment, device)
+    search = Search(experiment, space, device, model, budgets, study, feedback, local_device, not_measured)
     study.store.set_meta(experiment=experiment.stored())
     if "n_enqueued" not in study.store.meta():
         study.store.enqueue(enqueued, n_enqueued=len(enqueued))
@@ -113,7 +123,8 @@ def training_objective(experiment: Experiment) -> TrainingObjective:
 def run_search(search: Search, executor: Executor, listener: Listener | None = None) -> str:
     """Run the study of an experiment as the experiment says, and return why it ended."""
     experiment = search.experiment
-    if experiment.verify.trained and isinstance(executor, InProcess):
+    measures = experiment.verify.trained and search.local_device is not None
+    if measures and isinstance(executor, InProcess):
         search.feedback.measure = partial(_measure_one, search)
     return search.study.run(
         experiment.n_trials,
@@ -142,35 +153,38 @@ def retrain_front(search: Search, progress: Progress) -> None:
 
 
 def measure_front(search: Search, progress: Progress) -> None:
-    """Measure the networks of the front on this machine, and write the costs beside the predicted ones."""
-    _measure(search, search.front_trials(), progress)
+    """Measure the networks of the front if the device is here; keep the costs beside the predicted ones."""
+    if search.experiment.verify.measure and search.local_device is not None:
+        _measure(search, search.front_trials(), progress)
 
 
 def measure_trained(search: Search, progress: Progress) -> None:
-    """Measure all trained networks, where the experiment wants it, that were not measured in the search."""
-    if search.experiment.verify.trained:
+    """Measure all trained networks, if the experiment wants it, that were not measured during the search."""
+    if search.experiment.verify.trained and search.local_device is not None:
         _measure(search, [t for t in search.study.trials() if t.status == "complete"], progress)
 
 
 def _measure(search: Search, trials: Sequence[Trial], progress: Progress) -> None:
-    from hwopt.device.measure import measure_networks
-
     done = search.study.store.checks("measured")
     trials = [trial for trial in trials if trial.number not in done]
-    if not trials:
-        return
-    candidates = [_candidate(search, trial) for trial in trials]
-    section = search.experiment.device
-    rows = measure_networks(candidates, progress, section.measure or "cpu", section.on_busy)
-    for trial, row in zip(trials, rows, strict=True):
+    for trial, row in zip(trials, _measured(search, trials, progress), strict=True):
         search.study.store.add_check(trial.number, "measured", 0, row)
 
 
-def _measure_one(search: Search, trial: Trial) -> dict[str, Any]:
+def _measured(search: Search, trials: Sequence[Trial], progress: Progress | None) -> list[dict[str, Any]]:
+    """Return the measured costs of trials' networks, on the device that their costs are predicted for."""
     from hwopt.device.measure import measure_networks
 
+    assert search.local_device is not None
+    if not trials:
+        return []
+    candidates = [_candidate(search, trial) for trial in trials]
     section = search.experiment.device
-    return measure_networks([_candidate(search, trial)], None, section.measure or "cpu", section.on_busy)[0]
+    return measure_networks(candidates, progress, search.local_device, section.on_busy, section.mode)
+
+
+def _measure_one(search: Search, trial: Trial) -> dict[str, Any]:
+    return _measured(search, [trial], None)[0]
 
 
 def _candidate(search: Search, trial: Trial) -> "Candidate":
@@ -226,6 +240,18 @@ def _open_device(experiment: Experiment, space: SearchSpace, out: Path, progress
         on_busy = section.on_busy
         profile_device(folder, measure, budget_s, space, batch_size, progress=progress, on_busy=on_busy)
     return load_device(str(folder))
+
+
+def _local_device(experiment: Experiment, device: Device) -> "tuple[LocalDevice | None, str]":
+    """Return the device to measure on, and why there is none although the experiment wants to measure."""
+    from hwopt.device.local_device import find_local_device
+
+    if not (experiment.verify.measure or experiment.verify.trained):
+        return None, ""
+    try:
+        return find_local_device(device.profile.info), ""
+    except InvalidInput as error:
+        return None, str(error)
 
 
 def _check_enqueued(experiment: Experiment, space: SearchSpace) -> list[Config]:

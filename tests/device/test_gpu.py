@@ -9,6 +9,7 @@ import pytest
 from hwopt.device.architectures.small import Block, SmallCNN
 from hwopt.device.gpu import measure_gpu_networks, open_gpu, parse_device, profile_gpu
 from hwopt.device.gpu_campaign import CampaignStopped, Policy
+from hwopt.device.local_device import LocalDevice
 from hwopt.device.measure import measure_networks, profile_device
 from hwopt.device.networks import Candidate
 from hwopt.device.precision import Precision
@@ -114,7 +115,7 @@ def test_networks_are_measured_outside_any_profile(monkeypatch):
     times, _ = job_law(trace_candidate(one).layers, PRECISION)
     assert row["time_s"] == pytest.approx(eager_time_s(times), rel=0.01)
     assert row["energy_j"] > 0 and row["memory_bytes"] > 0 and row["time_reason"] == ""
-    assert measure_gpu_networks("simulated", [], lambda *m: None) == []
+    assert measure_gpu_networks(LocalDevice("simulated"), [], lambda *m: None) == []
 
 
 @pytest.mark.parametrize("text", ["tpu", "cuda:x", "cuda:-1", "gpu0", ""])
