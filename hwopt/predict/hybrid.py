@@ -10,16 +10,17 @@ at every size.
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwopt.device.ceilings import Ceilings
 from hwopt.errors import InvalidInput
+from hwopt.predict.convolution_paths import ConvolutionPaths
 from hwopt.predict.models import MIN_ROWS, Array, LayerPrediction, Roofline, bound_s, is_matrix_kind, work
-from hwopt.predict.residual import Residual
+from hwopt.predict.pooled_residual import PooledResidual, View
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_OTHERS = "operators without a matrix product"
 _TILES = (8, 16)  # channels that vector units take at once
 _GEMM_TILES = ((128, 128), (64, 64), (128, 32))  # rows and columns of a block of a matrix product
 
@@ -88,6 +89,16 @@ def tile_features(rows: "pd.DataFrame") -> Array:
     return np.stack([np.asarray(feature, dtype=float) for feature in features], axis=1)
 
 
+def row_classes(rows: "pd.DataFrame") -> NDArray[np.str_]:
+    """Return the class of each row, [n]: its kind; of convolutions depthwise, grouped, 1x1 or windowed."""
+    kinds = rows["kind"].to_numpy(dtype=str)
+    names = ("in_channels", "groups", "kernel_h", "kernel_w")
+    channels, groups, high, wide = (rows[name].to_numpy(dtype=float) for name in names)
+    shapes = [(groups > 1) & (groups == channels), groups > 1, high * wide == 1]
+    suffix = np.select(shapes, [" depthwise", " grouped", " 1x1"], " windowed")
+    return np.where(np.char.startswith(kinds, "conv"), np.char.add(kinds, suffix), kinds)
+
+
 def _vain(size: Array, block: int) -> Array:
     """Return log2 of what whole blocks hold above what is needed, [n]."""
     return np.asarray(np.log2(np.ceil(size / block) * block / size), dtype=float)
@@ -96,15 +107,17 @@ def _vain(size: Array, block: int) -> Array:
 class Hybrid:
     """Roofline times learned utilisation; power learned directly, within the range of what was measured.
 
-    A kind with fewer than 8 rows, or none, falls back: on a model of all operators that are no matrix
-    products, which move data whatever their function; or, for a matrix product, on the calibrated roofline.
+    Operators with a matrix product are one group of classes, all others, which move data whatever their
+    function, another (`hwopt.predict.pooled_residual`): kinds with few rows, or none, are predicted by what
+    they share with the others of their group. Kinds with fewer than 8 rows are marked.
     """
 
     def __init__(self) -> None:
         self.notes: list[str] = []
-        self._times: dict[str, Residual] = {}
-        self._powers: dict[str, Residual] = {}
+        self._times: dict[bool, PooledResidual] = {}
+        self._powers: dict[bool, PooledResidual] = {}
         self._roofline: Roofline | None = None
+        self._known: tuple[str, ...] = ()
         self._power_range_w: tuple[float, float] | None = None
         self._mean_power_w = float("nan")
 
@@ -114,43 +127,64 @@ class Hybrid:
             raise InvalidInput("no measured layer rows to fit on; measure the device first")
         kinds = rows["kind"].to_numpy(dtype=str)
         self._roofline = Roofline(ceilings).fit(rows[is_matrix_kind(kinds)])
-        X, n_common = _features(rows, ceilings)
+        self._known = self._known_kinds(kinds)
         residual = np.log(rows["time_s"].to_numpy(dtype=float) / self._base_s(rows))
         power = self._power_residual(rows)
-        groups = {str(kind): kinds == kind for kind in np.unique(kinds)}
-        for name, chosen in {**groups, _OTHERS: ~is_matrix_kind(kinds)}.items():
+        classes = row_classes(rows)
+        for is_matrix in (True, False):
+            chosen = is_matrix_kind(kinds) == is_matrix
             if chosen.sum() < MIN_ROWS:
-                if chosen.any():
-                    self.notes.append(
-                        f"{name}: {chosen.sum()} measured rows, fewer than {MIN_ROWS}: fallback"
-                    )
                 continue
-            widest = None if name.startswith("conv") else n_common
-            self._times[name] = Residual.fit(X[chosen][:, :widest], residual[chosen], n_common)
+            views = self._views(rows[chosen], is_matrix)
+            self._times[is_matrix] = PooledResidual.fit(views, residual[chosen], classes[chosen])
             powered = chosen & np.isfinite(power)
             if powered.sum() >= MIN_ROWS:
-                self._powers[name] = Residual.fit(X[powered][:, :widest], power[powered], n_common)
+                views = [View.plain(view.X) for view in self._views(rows[powered], is_matrix)]
+                self._powers[is_matrix] = PooledResidual.fit(views, power[powered], classes[powered])
         return self
+
+    def _known_kinds(self, kinds: NDArray[np.str_]) -> tuple[str, ...]:
+        """Return the kinds with enough rows; note the others."""
+        names, counts = np.unique(kinds, return_counts=True)
+        for name, n in zip(names, counts, strict=True):
+            if n < MIN_ROWS:
+                self.notes.append(f"{name}: {n} measured rows, fewer than {MIN_ROWS}: fallback")
+        return tuple(str(name) for name in names[counts >= MIN_ROWS])
 
     def predict(self, rows: "pd.DataFrame") -> LayerPrediction:
         """Predict rows, [n]."""
         assert self._roofline is not None, "fit first"
-        X, _ = _features(rows, self._roofline.ceilings)
         time_s, base_s = self._roofline.time_s(rows), self._base_s(rows)
         power_w = np.full(len(rows), self._mean_power_w)
-        kinds = rows["kind"].to_numpy(dtype=str)
-        is_fallback = ~np.isin(kinds, list(self._times))
-        models = np.where(is_fallback & ~is_matrix_kind(kinds), _OTHERS, kinds)
-        for name in np.unique(models):
-            chosen = models == name
-            if name in self._times:
-                time_s[chosen] = base_s[chosen] * np.exp(self._times[name].predict(X[chosen]))
-            if name in self._powers:
-                power_w[chosen] *= np.exp(self._powers[name].predict(X[chosen]))
+        kinds, classes = rows["kind"].to_numpy(dtype=str), row_classes(rows)
+        for is_matrix, model in self._times.items():
+            chosen = is_matrix_kind(kinds) == is_matrix
+            if not chosen.any():
+                continue
+            views = self._views(rows[chosen], is_matrix)
+            time_s[chosen] = base_s[chosen] * np.exp(model.predict(views, classes[chosen]))
+            if is_matrix in self._powers:
+                views = [View.plain(view.X) for view in views]
+                power_w[chosen] *= np.exp(self._powers[is_matrix].predict(views, classes[chosen]))
         values = {"time_s": time_s}
         if self._power_range_w is not None:
             values["power_w"] = np.clip(power_w, *self._power_range_w)
-        return LayerPrediction(values, is_fallback)
+        return LayerPrediction(values, ~np.isin(kinds, self._known))
+
+    def _views(self, rows: "pd.DataFrame", is_matrix: bool) -> list[View]:
+        """Return the views of rows, [n]: of shapes; of matrix products also with tiles, and as oneDNN's."""
+        assert self._roofline is not None, "fit first"
+        ceilings = self._roofline.ceilings
+        X = shape_features(rows, ceilings)
+        if not is_matrix:
+            return [View.plain(X)]
+        paths = ConvolutionPaths.of(rows)
+        above = np.log((paths.time_s(ceilings) + ceilings.launch_s) / self._base_s(rows))
+        return [
+            View.plain(X),
+            View.plain(np.hstack([X, tile_features(rows)])),
+            View(np.hstack([X, paths.features()]), above),
+        ]
 
     def _base_s(self, rows: "pd.DataFrame") -> Array:
         assert self._roofline is not None, "fit first"
@@ -164,9 +198,3 @@ class Hybrid:
         self._power_range_w = (float(np.nanmin(power_w)), float(np.nanmax(power_w)))
         self._mean_power_w = float(np.exp(np.nanmean(np.log(power_w))))
         return np.asarray(np.log(power_w / self._mean_power_w))
-
-
-def _features(rows: "pd.DataFrame", ceilings: Ceilings) -> tuple[Array, int]:
-    """Return shape and tile features, [n, 51], and how many of them, the first, every kind has."""
-    common = shape_features(rows, ceilings)
-    return np.hstack([common, tile_features(rows)]), common.shape[1]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 _MATRIX_KINDS = ("conv", "linear", "matmul", "attention")
+_WINDOWED = ("conv1d", "conv2d", "conv3d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d")
+_LINE = 16  # values of float32 in a cache line
 MIN_ROWS = 8  # a kind with fewer measured rows is predicted by the calibrated roofline
 
 
@@ -82,10 +84,29 @@ def bound_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
 
 
 def work(rows: "pd.DataFrame") -> tuple[Array, Array]:
-    """Return FLOPs and least bytes moved of each row, each [n]."""
-    flops = rows["flops"].to_numpy(dtype=float)
-    moved = sum(rows[f"{name}_bytes"].to_numpy(dtype=float) for name in ("input", "weight", "output"))
-    return flops, np.asarray(moved, dtype=float)
+    """Return FLOPs and least bytes moved of each row, each [n].
+
+    Of the input only what windows touch is moved: a window that is smaller than its stride skips the rest.
+    """
+    flops, read, weights, written = (
+        rows[name].to_numpy(dtype=float) for name in ("flops", "input_bytes", "weight_bytes", "output_bytes")
+    )
+    return flops, np.asarray(read * touched_share(rows) + weights + written, dtype=float)
+
+
+def touched_share(rows: "pd.DataFrame") -> Array:
+    """Return the share of the input's bytes that the windows of convolutions and pools read, [n].
+
+    Rows of an image are skipped whole, columns only as far as a cache line, 16 values, does not hold them.
+    """
+    share = np.ones(len(rows))
+    kinds = rows["kind"].to_numpy(dtype=str)
+    for side, together in (("h", 1), ("w", _LINE)):
+        names = (f"{name}_{side}" for name in ("kernel", "stride", "in"))
+        kernel, stride, size = (rows[name].to_numpy(dtype=float) for name in names)
+        read = np.minimum((kernel + together - 1) / stride, 1.0)
+        share *= np.maximum(read, np.minimum(together / size, 1.0))
+    return np.where(np.isin(kinds, _WINDOWED), share, 1.0)
 
 
 def is_matrix_kind(kinds: NDArray[np.str_]) -> NDArray[np.bool_]:

@@ -1,12 +1,9 @@
 """The logarithm of what a metric is above its base: two learners of one kind of layer that err differently.
 
-    rows         smooth in between           steps (tiles, choice of kernel)
-    up to 300    Gaussian process, half      extremely randomised trees, half
-    up to 1500   Gaussian process, half      boosted trees, half
-    beyond       none                        boosted trees: enough rows to find every step
-
-Features beyond the common ones are used where the Gaussian process errs less with them on rows left out: they
-are worth much on a device whose kernels compute whole tiles, and cost accuracy on others.
+rows         smooth in between           steps (tiles, choice of kernel)
+up to 300    Gaussian process, 0.8       extremely randomised trees, 0.2
+up to 1500   Gaussian process, 0.6       boosted trees, 0.4
+beyond       none                        boosted trees: enough rows to find every step
 """
 
 from dataclasses import dataclass
@@ -22,7 +19,7 @@ Array = NDArray[np.float64]
 
 _FEW, _MANY = 300, 1500  # rows at which the learners change
 _N_TREES = 30
-_PROCESS_SHARE = 0.5  # of the Gaussian process in the mean
+_SHARE_OF_FEW, _SHARE_OF_MORE = 0.8, 0.6  # of the Gaussian process in the mean
 _SHARE_OF_FEATURES = 0.5  # that each split looks at
 _N_CHOOSE, _N_STEPS = 350, 20  # of the Gaussian process
 _MAX_PROCESS_ROWS = 1000  # a prediction takes time in proportion
@@ -36,39 +33,38 @@ class Residual:
     Attributes:
         trees: has `predict`.
         process: None where there are so many rows that the trees do better alone.
-        n_features: how many features are used, the first ones.
+        share: of the process in the mean.
         low, high: predictions are kept between them.
     """
 
     trees: Any
     process: GaussianProcess | None
-    n_features: int
+    share: float
     low: float
     high: float
 
     @classmethod
-    def fit(cls, X: Array, y: Array, n_common: int) -> "Residual":
-        """Fit y [n] on X [n, d], of which the first `n_common` features are always used."""
-        process = _process(X[:, :n_common], y)
-        n_features = n_common
-        if X.shape[1] > n_common:
-            wide = _process(X, y)
-            if wide.unseen < process.unseen:
-                process, n_features = wide, X.shape[1]
+    def fit(cls, X: Array, y: Array) -> "Residual":
+        """Fit y [n] on X [n, d]."""
         trees = _trees(len(y))
         with threadpool_limits(1):
-            trees.fit(X[:, :n_features], y)
-        kept = process if len(y) <= _MANY else None
-        return cls(trees, kept, n_features, float(y.min()) - _WIDEST, float(y.max()) + _WIDEST)
+            trees.fit(X, y)
+        process = _process(X, y) if len(y) <= _MANY else None
+        share = _SHARE_OF_FEW if len(y) <= _FEW else _SHARE_OF_MORE
+        return cls(trees, process, share, float(y.min()) - _WIDEST, float(y.max()) + _WIDEST)
 
     def predict(self, X: Array) -> Array:
-        """Return predictions [n] of features X [n, at least n_features]."""
-        X = X[:, : self.n_features]
+        """Return predictions [n] of features X [n, d]."""
         with threadpool_limits(1):
             mean = np.asarray(self.trees.predict(X), dtype=float)
         if self.process is not None:
-            mean += _PROCESS_SHARE * (self.process.predict(X) - mean)
+            mean += self.share * (self.process.predict(X) - mean)
         return np.asarray(np.clip(mean, self.low, self.high), dtype=float)
+
+
+def left_out_error(X: Array, y: Array) -> float:
+    """Return the mean absolute error of a Gaussian process of y [n] on X [n, d] on rows left out."""
+    return _process(X, y).unseen
 
 
 def _process(X: Array, y: Array) -> GaussianProcess:

@@ -75,22 +75,13 @@ def test_a_constant_target_is_predicted_as_it_is():
     assert GaussianProcess.fit(X, np.full(80, 3.0)).predict(X) == pytest.approx(np.full(80, 3.0))
 
 
-def test_extra_features_are_used_only_where_they_help():
-    common, step = RNG.standard_normal((250, 3)), RNG.integers(0, 2, size=(250, 1)).astype(float)
-    wide = np.hstack([common, step])
-    noise = 0.01 * RNG.standard_normal(250)
-    assert Residual.fit(wide, common[:, 0] + 2 * step[:, 0] + noise, 3).n_features == 4
-    noisy = np.hstack([common, RNG.standard_normal((250, 12))])
-    assert Residual.fit(noisy, common[:, 0] + noise, 3).n_features == 3
-
-
 @pytest.mark.parametrize("n", [20, 400, 700])
 def test_learners_change_with_the_number_of_rows_and_residuals_stay_in_range(n, monkeypatch):
     monkeypatch.setattr(residual, "_MANY", 600)
     points = RNG.standard_normal((n, 3))
-    fitted = Residual.fit(points, points[:, 0] ** 2, 3)
+    fitted = Residual.fit(points, points[:, 0] ** 2)
     assert (fitted.process is None) == (n > 600)
     far = fitted.predict(1e6 * points)
     assert (far >= (points[:, 0] ** 2).min() - 1.5).all() and (far <= (points[:, 0] ** 2).max() + 1.5).all()
-    again = Residual.fit(points, points[:, 0] ** 2, 3)
+    again = Residual.fit(points, points[:, 0] ** 2)
     assert (again.predict(points) == fitted.predict(points)).all()
