@@ -1,0 +1,174 @@
+"""Facts about a GPU campaign from its profile: sensor, seconds a row, repeatability, refusals, additivity.
+
+    python experiments/gpu_measurement.py --device nvidia-h200 --out results/measurement/nvidia-h200
+
+Reads the rows of a profile and needs no GPU. Writes README.md and one CSV file a table.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hwopt import load_device
+from hwopt.device.profile import DeviceProfile
+from hwopt.device.rows import LAYER_KEY
+
+CLOSE = 0.03  # relative difference up to which two figures agree
+
+
+def sensor(profile: DeviceProfile) -> pd.DataFrame:
+    """Return what the characterisation of the energy counter found, one fact a row."""
+    found = profile.info["sensor"]
+    facts = {name: value for name, value in found.items() if isinstance(value, int | float | str)}
+    waves = {
+        f"wave of {1e3 * w['period_s']:.0f} ms: {k}": w[k] for w in found["waves"] for k in ("error", "bias")
+    }
+    seconds = {f"seconds: {part}": spent for part, spent in found["seconds"].items()}
+    return pd.DataFrame(
+        {"fact": [*facts, *waves, *seconds], "value": [*facts.values(), *waves.values(), *seconds.values()]}
+    )
+
+
+def seconds_a_row(profile: DeviceProfile) -> pd.DataFrame:
+    """Return how long rows took, from one row's end to the next one's, by what was measured."""
+    tables = {"operator": profile.layers, "network": profile.networks, "oracle": profile.oracle}
+    ends = pd.concat(
+        [
+            table[["elapsed_s", "mode"]].assign(what=what, has_energy=table["energy_j"].notna())
+            for what, table in tables.items()
+        ]
+        + [profile.repeats[["elapsed_s"]].assign(what="sentinel or repeat", mode="graph", has_energy=True)]
+    ).sort_values("elapsed_s")
+    ends["seconds"] = ends["elapsed_s"].diff()
+    groups = ends.dropna(subset="seconds").groupby(["what", "mode", "has_energy"])["seconds"]
+    quartiles = {"n": "size", "median": "median"}
+    found = groups.agg(
+        **quartiles, quarter=lambda s: s.quantile(0.25), three_quarters=lambda s: s.quantile(0.75)
+    )
+    return found.reset_index()
+
+
+def repeatability(profile: DeviceProfile) -> pd.DataFrame:
+    """Return how far what was measured again is from its first time."""
+    rows = profile.repeats[profile.repeats["ratio"].notna()]
+    distance = (rows["ratio"] - 1).abs()
+    named = rows.assign(distance=distance, kind=rows["key"].str.split().str[0])
+    found = named.groupby(["role", "kind"])["distance"].agg(n="size", median="median", largest="max")
+    return found.reset_index()
+
+
+def refusals(profile: DeviceProfile) -> pd.DataFrame:
+    """Return how many rows lack a figure, by file, mode, figure and the first word of the reason."""
+    tables = {"operators": profile.layers, "networks": profile.networks, "oracle": profile.oracle}
+    found = []
+    for name, table in tables.items():
+        for figure, reason in (("time_s", "time_reason"), ("energy_j", "energy_reason")):
+            for mode, rows in table.groupby("mode"):
+                absent = rows[rows[figure].isna()]
+                for why, alike in absent.groupby(absent[reason].str.split(":").str[0].str.slice(0, 30)):
+                    found.append([name, mode, figure, len(rows), len(alike), why])
+    return pd.DataFrame(found, columns=["file", "mode", "figure", "n_rows", "n_absent", "reason"])
+
+
+def additivity(profile: DeviceProfile) -> pd.DataFrame:
+    """Return sums of operators measured alone, the rest predicted, beside the time of their network.
+
+    The rest comes from the cost model of layers, fitted on operators only: it has seen no network.
+    """
+    from hwopt.predict.models import make_model
+
+    model = make_model("hybrid").fit(profile.measured_layers, profile.ceilings)
+    rows = pd.concat([profile.measured_layers, profile.oracle[profile.oracle["time_s"].notna()]])
+    times = rows.drop_duplicates(list(LAYER_KEY), keep="last").set_index(list(LAYER_KEY))["time_s"]
+    found = []
+    graphs = profile.networks[(profile.networks["mode"] == "graph") & profile.networks["time_s"].notna()]
+    for network in graphs.itertuples():
+        layers = profile.network_layers[profile.network_layers["network"] == network.network]
+        keys = list(layers[list(LAYER_KEY)].itertuples(index=False, name=None))
+        known = np.array([times.get(key, np.nan) for key in keys], dtype=float)
+        has = np.isfinite(known)
+        if has.mean() < 0.5:
+            continue
+        rest_s = float(model.predict(layers[~has]).values["time_s"].sum()) if (~has).any() else 0.0
+        sum_s = float(known[has].sum())
+        found.append([network.network, len(keys), int(has.sum()), sum_s, rest_s, network.time_s])
+    columns = ["network", "n_layers", "n_measured", "measured_sum_s", "predicted_rest_s", "network_s"]
+    table = pd.DataFrame(found, columns=columns)
+    return table.assign(ratio=(table["measured_sum_s"] + table["predicted_rest_s"]) / table["network_s"])
+
+
+def modes(profile: DeviceProfile) -> pd.DataFrame:
+    """Return eager figures of each network beside its time as a graph, and how far those figures disagree.
+
+    Eager times come from the timed pass, from the loop in which energy was read, and from the pass timed
+    beside the graph; a network is bound by the host if the smallest exceeds the graph's time by 15%.
+    """
+    found = []
+    for name, rows in profile.networks.groupby("network"):
+        graph, eager = rows[rows["mode"] == "graph"], rows[rows["mode"] == "eager"]
+        figures = [*eager["time_s"], *eager["eager_time_s"], *eager["loop_time_s"], *graph["eager_time_s"]]
+        figures = [figure for figure in figures if figure == figure]
+        graph_s = float(graph["time_s"].iloc[0]) if len(graph) else np.nan
+        if figures and graph_s == graph_s:
+            bound = "host" if min(figures) > 1.15 * graph_s else "device"
+            found.append(
+                [name, graph_s, min(figures), max(figures), max(figures) / min(figures), len(figures), bound]
+            )
+    columns = ["network", "graph_s", "eager_lowest_s", "eager_highest_s", "eager_ratio", "n_figures", "bound"]
+    return pd.DataFrame(found, columns=columns)
+
+
+TABLES = {
+    "sensor": ("The energy counter", sensor),
+    "seconds": ("Seconds a row, from the end of the row before", seconds_a_row),
+    "repeats": ("What was measured again, relative distance from the first time", repeatability),
+    "refusals": ("Figures that rows lack", refusals),
+    "additivity": (
+        "Operators measured alone, added up, over the time of their network as a graph",
+        additivity,
+    ),
+    "modes": ("The same network as a graph and eager", modes),
+}
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table with three significant digits."""
+    cells = [
+        [f"{v:.3g}" if isinstance(v, float) else str(v) for v in row] for row in table.itertuples(index=False)
+    ]
+    lines = [list(table.columns), ["---"] * len(table.columns), *cells]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def main() -> None:
+    """Write the tables of a profile."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--device", default="nvidia-h200", help="shipped name or folder of a GPU's profile")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    profile = load_device(arguments.device).profile
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    hardware, software = profile.info["hardware"], profile.info["software"]
+    parts = [
+        f"# {profile.name}: how its rows were measured, and how far they agree",
+        f"Machine: {hardware['model']}, driver {profile.info['limits']['driver']}, "
+        f"torch {software['torch']}; {profile.info['date']}; {len(profile.layers)} operators, "
+        f"{len(profile.networks)} rows of networks. Measured by `hwopt profile --device cuda:0`; "
+        "these tables, from the rows that ship, by",
+        f"    python experiments/gpu_measurement.py --device {arguments.device} --out {arguments.out}",
+        "Seconds, watts, joules and shares.",
+    ]
+    for name, (title, make) in TABLES.items():
+        table = make(profile)
+        table.to_csv(arguments.out / f"{name}.csv", index=False, float_format="%.6g")
+        parts += [f"## {title}", markdown(table) if len(table) else "None.", f"`{name}.csv`"]
+    path = arguments.out / "README.md"
+    kept = path.read_text().partition("## What to read from it")[2] if path.exists() else ""
+    parts += ["## What to read from it" + (kept.rstrip("\n") or "\n")]
+    path.write_text("\n\n".join(parts).rstrip("\n") + "\n")
+
+
+if __name__ == "__main__":
+    main()
