@@ -5,6 +5,7 @@
 Importing this package loads nothing heavy; each name is imported when it is first used.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from hwopt.study.study import Study
 
 __version__ = "0.1.0"
+
+logging.getLogger("hwopt").addHandler(logging.NullHandler())  # a library is silent until its user asks
 
 _HOME = {
     "Budget": "hwopt.costs",

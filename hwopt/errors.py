@@ -31,7 +31,21 @@ class StudyError(HwoptError):
 
 
 class TrainingFailed(HwoptError):
-    """One training that cannot give an error: diverged, out of memory or raised. The study goes on."""
+    """One training that cannot give an error: diverged or raised. Only where all do does the study end."""
+
+
+class OutOfMemory(TrainingFailed):
+    """One training that needed more memory than its machine had."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception, of Python's or of torch's, says that memory has run out."""
+    if isinstance(error, OutOfMemory | MemoryError):
+        return True
+    if isinstance(error, TrainingFailed):
+        return str(error).startswith("out of memory")  # of an objective that says so itself
+    is_torchs = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return is_torchs or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

@@ -4,8 +4,10 @@ The workers need hwopt, the search space's file at the same path, and the data. 
 dask-cuda's workers have, or one worker started for each value of `CUDA_VISIBLE_DEVICES`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from multiprocessing import current_process
 from threading import Lock
 from typing import Any
 
@@ -81,8 +83,20 @@ def capped(threads: int | None, function: Callable[..., Any], *args: Any, **kwar
     """
     from threadpoolctl import threadpool_limits
 
-    with _ALONE, threadpool_limits(threads):
+    with _ALONE, threadpool_limits(threads), _children_allowed():
         return function(*args, **kwargs)
+
+
+@contextmanager
+def _children_allowed() -> Iterator[None]:
+    """Let a training start processes, as a DataLoader does: Dask's workers are daemons, which may not."""
+    configuration: dict[str, Any] = getattr(current_process(), "_config", {})
+    before = configuration.get("daemon", False)
+    configuration["daemon"] = False
+    try:
+        yield
+    finally:
+        configuration["daemon"] = before
 
 
 def _set_allowed_failures(n: int, dask_scheduler: Any = None) -> int:

@@ -1,7 +1,9 @@
 """What the driver keeps in mind: how a study is run, and what it knows of each trial in training."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from hwopt.study.failure import Catch
 from hwopt.study.stop import Stop
 from hwopt.study.store import EpochRow, Trial
 from hwopt.train.stopping import Curve
@@ -18,6 +20,7 @@ class RunOptions:
         retries: how often a trial is tried again whose worker died.
         slice_epochs: epochs of a slice.
         keep_weights: of which trials the trained weights are kept: "front", "all" or "none".
+        catch: exceptions of an objective that fail its trial; another ends the run.
     """
 
     n_trials: int
@@ -26,32 +29,38 @@ class RunOptions:
     retries: int = 1
     slice_epochs: int = 1
     keep_weights: str = "front"
+    catch: Catch = (Exception,)
 
 
-@dataclass
 class Active:
     """A trial in training, as the driver knows it."""
 
-    trial: Trial
-    epochs: list[EpochRow] = field(default_factory=list)
-    checkpoint: bytes | None = None
+    def __init__(
+        self, trial: Trial, epochs: Sequence[EpochRow] = (), checkpoint: bytes | None = None
+    ) -> None:
+        self.trial, self.checkpoint = trial, checkpoint
+        self.errors: list[float] = []  # after each epoch
+        self.elapsed_s = 0.0  # seconds of training so far
+        self.energy_j: float | None = None  # of the epochs, where it was measured
+        for row in epochs:
+            self.add(row)
 
     @property
     def number(self) -> int:
         """Number of the trial."""
         return self.trial.number
 
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds of training so far."""
-        return self.epochs[-1].elapsed_s if self.epochs else 0.0
+    def add(self, row: EpochRow) -> None:
+        """Take one epoch more."""
+        self.errors.append(row.error)
+        self.elapsed_s = row.elapsed_s
+        if row.energy_j is not None:
+            self.energy_j = (self.energy_j or 0.0) + row.energy_j
 
     def curve(self) -> Curve:
-        """Return what a stopping rule sees of it."""
+        """Return what a stopping rule sees of it before its first epoch."""
         return Curve((), "running", self.trial.costs, self.trial.is_feasible)
 
     def now(self) -> Trial:
         """Return the trial with what it has so far."""
-        measured = [row.energy_j for row in self.epochs if row.energy_j is not None]
-        curve, energy_j = tuple(row.error for row in self.epochs), sum(measured) if measured else None
-        return replace(self.trial, curve=curve, train_s=self.elapsed_s, energy_j=energy_j)
+        return replace(self.trial, curve=tuple(self.errors), train_s=self.elapsed_s, energy_j=self.energy_j)

@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt.errors import Infeasible
 from hwopt.study.active import Active, RunOptions
+from hwopt.study.clock import Clock
 from hwopt.study.executors import InProcess
+from hwopt.study.failure import Failure, failure_of_transfer, first_line
+from hwopt.study.failure_watch import FailureWatch, log_end
+from hwopt.study.objective_check import check_in_worker
 from hwopt.study.results import energy_of
 from hwopt.study.run import Outcome, ShippedRule, run_objective, run_slice
 from hwopt.study.seeds import trial_seed
@@ -43,18 +47,34 @@ class Driver:
         study: "Study",
         executor: Executor,
         options: RunOptions,
-        listener: Listener,
+        listener: Listener | None,
         waiting: list[Trial],
     ) -> None:
         self._study, self._executor, self._options, self._listener = study, executor, options, listener
-        self._ready = [self._resumed(trial) for trial in waiting]
+        self._waiting, self._ready = waiting, list[Active]()
         self._running: dict[Future[Any], Active] = {}
         self._exhausted: str | None = None  # why no more can be proposed
-        self._begun = time.monotonic()
-        self._elapsed_before = max((t.elapsed_s or 0.0 for t in study.trials()), default=0.0)
+        self._clock = Clock(study.store)
+        has_succeeded = any(trial.status != "failed" for trial in study.ended.values())
+        self._watch = FailureWatch(has_succeeded)
 
     def run(self) -> str:
         """Train, and return why it is over."""
+        if not isinstance(self._executor, InProcess) and self._has_work():
+            check_in_worker(self._executor, self._study.objective)
+        with self._clock:
+            self._ready = [self._resumed(trial) for trial in self._waiting]
+            try:
+                return self._train()
+            except BaseException:
+                for future in self._running:  # what has not begun need not; its trial is trained next time
+                    future.cancel()
+                raise
+
+    def _has_work(self) -> bool:
+        return bool(self._waiting) or self._study.n_begun < self._options.n_trials
+
+    def _train(self) -> str:
         while True:
             reason = self._options.stop.reason(self._progress())
             while reason is None and len(self._running) < self._options.jobs:
@@ -73,18 +93,14 @@ class Driver:
     # -- what is next
 
     def _progress(self) -> Progress:
-        study, under_way = self._study, [*self._ready, *self._running.values()]
-        is_volume_wanted = self._options.stop.hypervolume is not None
-        return Progress(
-            elapsed_s=self._elapsed_s,
-            energy_j=energy_of([*study.ended.values(), *(one.now() for one in under_way)]),
-            hypervolume=study.hypervolume() if is_volume_wanted else None,
-            n_since_progress=study.front_now.n_since_progress,
-        )
-
-    @property
-    def _elapsed_s(self) -> float:
-        return self._elapsed_before + time.monotonic() - self._begun
+        """Return how far the search is; what no limit asks for is not computed."""
+        study, stop, under_way = self._study, self._options.stop, [*self._ready, *self._running.values()]
+        energy_j, volume = None, None
+        if stop.training_energy_j is not None:
+            energy_j = energy_of([*study.ended.values(), *(one.now() for one in under_way)])
+        if stop.hypervolume is not None:
+            volume = study.hypervolume()
+        return Progress(self._clock.elapsed_s, energy_j, volume, study.front_now.n_since_progress)
 
     def _next(self) -> Active | None:
         """Return the next trial to train a slice of; a new one is written down as running."""
@@ -99,7 +115,7 @@ class Driver:
                 raise
             self._exhausted = str(error)
             return None
-        self._listener("start", active.trial)
+        self._tell_listener("start", active.trial)
         return active
 
     def _resumed(self, trial: Trial) -> Active:
@@ -111,7 +127,7 @@ class Driver:
             trial = replace(trial, curve=(), train_s=None, energy_j=None)
             n_epochs = 0
         study.files.drop_checkpoints(trial.number, keep=n_epochs)
-        self._listener("start", trial)
+        self._tell_listener("start", trial)
         return Active(trial, study.store.epochs(trial.number), checkpoint)
 
     def _begin(self) -> Trial:
@@ -160,19 +176,27 @@ class Driver:
             objective: Any = study.objective
             n_epochs = self._options.slice_epochs
             return self._executor.submit(
-                run_slice, objective, trial.config, trial.seed, active.checkpoint, n_epochs
+                run_slice,
+                objective,
+                trial.config,
+                trial.seed,
+                active.checkpoint,
+                n_epochs,
+                self._options.catch,
             )
         on_epoch: Any = None
         if isinstance(self._executor, InProcess):
             on_epoch = partial(self._heard, active)
         elif study.stopping is not None:
             on_epoch = ShippedRule(study.stopping, active.curve(), study.other_curves(trial.number))
-        return self._executor.submit(run_objective, study.objective, trial.config, trial.seed, on_epoch)
+        return self._executor.submit(
+            run_objective, study.objective, trial.config, trial.seed, on_epoch, self._options.catch
+        )
 
     def _heard(self, active: Active, epoch: int, error: float, elapsed_s: float) -> Verdict | None:
         """Write down an epoch of a training in this process, and answer whether it goes on."""
         self._write(active, [EpochRow(error, elapsed_s)])
-        return self._study.judge(active.now())
+        return None if self._study.stopping is None else self._study.judge(active.now())
 
     def _take(self, active: Active, future: Future[Any]) -> None:
         """Take what came back: a slice, a whole training, or the death of a worker."""
@@ -184,34 +208,38 @@ class Driver:
         if isinstance(result, SliceResult):
             self._take_slice(active, result)
         elif isinstance(result, Outcome):
-            self._write(active, result.epochs[len(active.epochs) :])
+            self._write(active, result.epochs[len(active.errors) :])
             self._end(active, result)
         else:
-            self._end(active, self._outcome(active, "failed", {}, result))
+            self._end(active, self._failed(active, result))
 
     def _take_slice(self, active: Active, result: SliceResult) -> None:
         self._save(active, result)
         self._write(active, _rows(active.elapsed_s, result))
-        self._study.files.drop_checkpoints(active.number, keep=len(active.epochs))
+        self._study.files.drop_checkpoints(active.number, keep=len(active.errors))
         if result.final is not None:
-            self._end(active, self._outcome(active, "complete", dict(result.final)))
+            self._end(active, self._outcome(active, "complete", dict(result.final), result.left_out))
             return
         verdict = self._study.judge(active.now())
         if verdict is None or verdict.reason is None:
             self._ready.append(active)
             return
-        values = {"error": active.epochs[-1].error}
+        values = {"error": active.errors[-1]}
         self._end(active, self._outcome(active, "stopped", values, verdict.reason, verdict))
 
     def _save(self, active: Active, result: SliceResult) -> None:
         """Write the checkpoint of a training that goes on; keep in mind the weights of one that has ended."""
         active.checkpoint = result.checkpoint
         if result.checkpoint is not None and result.final is None:
-            n_epochs = len(active.epochs) + len(result.errors)
+            n_epochs = len(active.errors) + len(result.errors)
             self._study.files.save_checkpoint(active.number, n_epochs, result.checkpoint)
 
     def _retry(self, active: Active, error: BaseException) -> None:
         """Count an attempt that ended with the death of a worker; fail the trial where it was the last."""
+        failure = failure_of_transfer(error)
+        if failure is not None:
+            self._end(active, self._failed(active, failure))
+            return
         attempts = active.trial.attempts + 1
         self._study.store.add_attempt(active.number)
         active.trial = replace(active.trial, attempts=attempts)
@@ -219,9 +247,11 @@ class Driver:
             self._ready.insert(0, active)
             return
         times = _TIMES.get(attempts, f"{attempts} times")
-        first_line = str(error).strip().partition("\n")[0]
-        reason = f"its worker process died {times}: {type(error).__name__}: {first_line}"
-        self._end(active, self._outcome(active, "failed", {}, reason))
+        reason = f"its worker process died {times}: {type(error).__name__}: {first_line(error)}"
+        self._end(active, self._failed(active, Failure(reason, "WorkerDied")))
+
+    def _failed(self, active: Active, failure: Failure) -> Outcome:
+        return replace(self._outcome(active, "failed", {}, failure.reason), failure=failure)
 
     def _outcome(
         self,
@@ -231,7 +261,7 @@ class Driver:
         reason: str | None = None,
         verdict: Verdict | None = None,
     ) -> Outcome:
-        return Outcome(status, values, tuple(active.epochs), active.elapsed_s, reason, verdict)
+        return Outcome(status, values, (), active.elapsed_s, reason, verdict)  # its epochs are written
 
     def _checked(self, outcome: Outcome) -> Outcome:
         """Return a complete training as a failed one where it lacks a metric that has a limit."""
@@ -241,9 +271,9 @@ class Driver:
             return outcome
         reason = (
             f"the objective returned {', '.join(sorted(outcome.values))}; the study limits {missing[0]}: "
-            f'return {{"error": ..., "{missing[0]}": ...}}'
+            f'return {{"error": ..., "{missing[0]}": ...}}{"; " + outcome.reason if outcome.reason else ""}'
         )
-        return replace(outcome, status="failed", values={}, reason=reason)
+        return replace(outcome, status="failed", values={}, reason=reason, failure=Failure(reason))
 
     # -- into the store
 
@@ -251,15 +281,23 @@ class Driver:
         """Write epochs that have come, and let the listener know of each."""
         if not rows:
             return
-        self._study.store.add_epochs(active.number, len(active.epochs) + 1, rows)
+        self._study.store.add_epochs(active.number, len(active.errors) + 1, rows)
         for row in rows:
-            active.epochs.append(row)
-            self._study.note(active.now())
-            self._listener("epoch", active.now())
+            active.add(row)
+            if self._study.stopping is not None:
+                self._study.note(active.now())
+            if self._listener is not None:
+                self._listener("epoch", active.now())
+
+    def _tell_listener(self, event: str, trial: Trial) -> None:
+        if self._listener is not None:
+            self._listener(event, trial)
 
     def _end(self, active: Active, outcome: Outcome) -> None:
         """Write how a trial ended, tell the optimizer, keep its weights or not, let the listener know."""
         study, outcome = self._study, self._checked(outcome)
+        failure = outcome.failure
+        self._watch.check_set_up(active.number, failure)
         error = outcome.values.get("error")
         metrics = {name: value for name, value in outcome.values.items() if name != "error"}
         if outcome.verdict is not None and outcome.verdict.final_error is not None:
@@ -273,7 +311,9 @@ class Driver:
             is_feasible=active.trial.is_feasible and study.optimizer.keeps_outcomes(metrics),
             reason=outcome.reason,
             train_s=outcome.train_s,
-            elapsed_s=self._elapsed_s,
+            elapsed_s=self._clock.elapsed_s,
+            failure=None if failure is None else failure.kind,
+            traceback=None if failure is None else failure.traceback,
         )
         if active.checkpoint is not None and self._options.keep_weights != "none":
             study.files.save_weights(active.number, active.checkpoint)
@@ -287,12 +327,16 @@ class Driver:
             outcome.epochs,
             ended.elapsed_s,
             ended.is_feasible,
+            ended.failure,
+            ended.traceback,
         )
+        log_end(ended)
         study.tell(ended)
         study.files.drop_checkpoints(active.number)
         if self._options.keep_weights == "front":
             study.files.keep_weights(study.front_now.numbers)
-        self._listener("end", ended)
+        self._tell_listener("end", ended)
+        self._watch.check(failure)
 
 
 def _rows(elapsed_s: float, result: SliceResult) -> list[EpochRow]:

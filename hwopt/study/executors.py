@@ -4,6 +4,7 @@ Any `concurrent.futures.Executor` trains a study; those of clusters are in `hwop
 particular to these: a worker that dies breaks the future of what it ran and nothing else.
 """
 
+import multiprocessing
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any
 
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.numbers import whole_number
 
 EXECUTORS = ("local", "dask", "ray")
 
@@ -42,9 +44,7 @@ class LocalWorkers(Executor):
     """
 
     def __init__(self, n_workers: int, gpus: list[str] | None = None) -> None:
-        if isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1:
-            raise InvalidInput(f"n_workers = {n_workers!r} must be a positive whole number")
-        self.n_workers = n_workers
+        self.n_workers = n_workers = whole_number("n_workers", n_workers, lowest=1)
         gpus = visible_gpus() if gpus is None else gpus
         self._environments = [worker_environment(i, n_workers, gpus) for i in range(n_workers)]
         self._pools: list[Any] = [None] * n_workers
@@ -76,10 +76,19 @@ class LocalWorkers(Executor):
             self._pools[slot] = ProcessPoolExecutor(
                 max_workers=1,
                 env=self._environments[slot],
-                initializer=end_with_driver,
+                initializer=begin_worker,
                 initargs=(os.getpid(),),
             )
         return self._pools[slot]
+
+
+def begin_worker(driver: int) -> None:
+    """Let a worker process start processes of its own, as a DataLoader does, and end with its driver.
+
+    loky leaves its own way of starting processes as the default in its workers, which nothing else can use.
+    """
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
+    end_with_driver(driver)
 
 
 def end_with_driver(driver: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hwopt.errors import InvalidInput, StudyError
+from hwopt.study.failure import Failure
 from hwopt.study.files import StudyFiles
 from hwopt.study.results import FrontPoint, front_of
 from hwopt.study.retarget import experiment_of
@@ -97,8 +98,8 @@ def run_again(
     checkpoint: bytes | None = None
     while len(errors) < len(trial.curve):
         result = run_slice(objective, trial.config, trial.seed, checkpoint, 1)
-        if isinstance(result, str):
-            return Rerun(trial.curve, tuple(errors), result)
+        if isinstance(result, Failure):
+            return Rerun(trial.curve, tuple(errors), result.reason)
         errors, checkpoint = [*errors, *result.errors], result.checkpoint
         if on_epoch is not None:
             on_epoch(len(errors), len(trial.curve))

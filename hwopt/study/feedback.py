@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.costs import CostFunction, Costs, price
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, OutOfMemory
 from hwopt.space import SearchSpace
 from hwopt.study.store import Trial
 from hwopt.train.settings import TrainingSettings
@@ -126,7 +126,7 @@ class Feedback:
 
     def __call__(self, study: "Study", trial: Trial) -> None:
         """Learn from a trial; the feasible region is surveyed anew where anything was learned."""
-        if self._memory is not None and "out of memory" in (trial.reason or ""):
+        if self._memory is not None and trial.failure == OutOfMemory.__name__:
             self._memory.learn(trial.config)
             study.optimizer.costs_changed()
         if self.recalibrated is not None and trial.status == "complete":

@@ -4,18 +4,18 @@ run_objective    a plain objective, at once; each epoch is passed on and answere
 run_slice        some epochs of a resumable objective
 """
 
-import inspect
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import numpy as np
-
 from hwopt.errors import TrainingFailed
+from hwopt.numbers import as_number
 from hwopt.search.optimizer import LARGEST_ERROR
 from hwopt.space import Config
+from hwopt.study.failure import Catch, Failure, failure_of
+from hwopt.study.objective_check import takes_seed
 from hwopt.study.store import EpochRow
 from hwopt.train.slice import ResumableObjective, SliceResult
 from hwopt.train.stopping import Curve, StoppingRule, Verdict
@@ -27,7 +27,11 @@ EpochListener = Callable[[int, float, float], Verdict | None]  # epoch from 1, e
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: status, values ("error" and others), its epochs; the verdict on a stopped one."""
+    """How a training ended: status, values ("error" and others), its epochs.
+
+    `reason` says why it failed or was stopped, of a complete one which values were left out; `verdict` is
+    that on a stopped one.
+    """
 
     status: str
     values: dict[str, float]
@@ -35,6 +39,7 @@ class Outcome:
     train_s: float
     reason: str | None = None
     verdict: Verdict | None = None
+    failure: Failure | None = None
 
     @property
     def curve(self) -> tuple[float, ...]:
@@ -71,12 +76,11 @@ class _Reporter:
         if epoch != len(self.epochs) + 1:
             expected = len(self.epochs) + 1
             raise TrainingFailed(f"report(epoch={epoch!r}): epochs count 1, 2, ...; next is {expected}")
-        _check_number(f"report({epoch}, error): error", error)
-        _check_error(error, f" after epoch {epoch}")
-        self.epochs.append(EpochRow(float(error), self.elapsed_s))
+        number = _error(error, f"report({epoch}, error): error", f" after epoch {epoch}")
+        self.epochs.append(EpochRow(number, self.elapsed_s))
         if self._on_epoch is not None:
             try:
-                self.verdict = self._on_epoch(int(epoch), float(error), self.epochs[-1].elapsed_s)
+                self.verdict = self._on_epoch(int(epoch), number, self.epochs[-1].elapsed_s)
             except Exception as error_of_listener:
                 self.broken = error_of_listener
                 raise
@@ -93,7 +97,11 @@ class _Reporter:
 
 
 def run_objective(
-    objective: Objective, config: Config, seed: int, on_epoch: EpochListener | None = None
+    objective: Objective,
+    config: Config,
+    seed: int,
+    on_epoch: EpochListener | None = None,
+    catch: Catch = (Exception,),
 ) -> Outcome:
     """Train one config; what the objective raises makes a failed trial with a reason, not an exception.
 
@@ -103,75 +111,86 @@ def run_objective(
         seed: passed on where the objective takes one.
         on_epoch: called after every epoch; a verdict with a reason stops the training. What it raises passes
             through.
+        catch: exceptions that are failures of one training; another is in `failure.uncaught`.
     """
     report = _Reporter(on_epoch)
-    keywords = {"seed": seed} if _takes_seed(objective) else {}
-    status, values, reason = _tried(lambda: _values(objective(dict(config), report, **keywords)))
+    keywords = {"seed": seed} if takes_seed(objective) else {}
+    found, failure = _tried(lambda: _values(objective(dict(config), report, **keywords)), catch)
     if report.broken is not None:
         raise report.broken
-    if status == "complete" and report.is_stopped and report.verdict is not None:
-        status, reason = "stopped", report.verdict.reason
-    verdict = report.verdict if status == "stopped" else None
-    return Outcome(status, values or {}, tuple(report.epochs), report.elapsed_s, reason, verdict)
+    epochs, train_s = tuple(report.epochs), report.elapsed_s
+    if found is None:
+        reason = failure.reason if failure is not None else None
+        return Outcome("failed", {}, epochs, train_s, reason, failure=failure)
+    values, left_out = found
+    if report.is_stopped and report.verdict is not None:
+        return Outcome("stopped", values, epochs, train_s, report.verdict.reason, report.verdict)
+    return Outcome("complete", values, epochs, train_s, left_out)
 
 
 def run_slice(
-    objective: ResumableObjective, config: Config, seed: int, checkpoint: bytes | None, n_epochs: int
-) -> SliceResult | str:
-    """Train some epochs; where that fails, return the reason."""
+    objective: ResumableObjective,
+    config: Config,
+    seed: int,
+    checkpoint: bytes | None,
+    n_epochs: int,
+    catch: Catch = (Exception,),
+) -> SliceResult | Failure:
+    """Train some epochs; where that fails, return why."""
 
     def checked() -> SliceResult:
         result = objective.run_slice(dict(config), seed, checkpoint, n_epochs)
-        for error in result.errors:
-            _check_error(error)
-        if result.final is None and not result.errors:
+        errors = tuple(_error(error, "run_slice: errors") for error in result.errors)
+        if result.final is None and not errors:
             raise TrainingFailed("a slice without an epoch has not ended either; it would go on for ever")
-        return result if result.final is None else replace(result, final=_values(result.final))
+        if result.final is None:
+            return replace(result, errors=errors)
+        final, left_out = _values(result.final)
+        return replace(result, errors=errors, final=final, left_out=left_out)
 
-    _, result, reason = _tried(checked)
-    return str(reason) if result is None else result
+    result, failure = _tried(checked, catch)
+    if result is not None:
+        return result
+    assert failure is not None
+    return failure
 
 
-def _tried(action: Callable[[], T]) -> tuple[str, T | None, str | None]:
-    """Return status, result and reason: what an objective raises is a reason, but for interrupts."""
+def _tried(action: Callable[[], T], catch: Catch) -> tuple[T | None, Failure | None]:
+    """Return a result, or why there is none: what an objective raises is a reason, but for interrupts."""
     try:
-        return "complete", action(), None
-    except TrainingFailed as error:
-        return "failed", None, str(error)
-    except MemoryError as error:
-        return "failed", None, f"out of memory: {error}"
+        return action(), None
     except Exception as error:
-        return "failed", None, f"{type(error).__name__}: {error}"
+        return None, failure_of(error, catch)
 
 
-def _takes_seed(objective: Objective) -> bool:
-    parameters = inspect.signature(objective).parameters.values()
-    return any(p.name == "seed" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+def _values(result: Any) -> tuple[dict[str, float], str | None]:
+    """Return what the objective returned as plain floats, and which of them were left out, if any.
 
-
-def _values(result: Any) -> dict[str, float]:
-    """Check what the objective returned and return it as plain floats."""
+    The error must be there; what else is beside it and is not a finite number costs nobody a training.
+    """
     values = dict(result) if isinstance(result, Mapping) else {"error": result}
-    for name, value in values.items():
-        _check_number(f"the objective returned {name}", value)
-        if not math.isfinite(value):
-            raise TrainingFailed(f"diverged: {name} is {value}")
     if "error" not in values:
-        raise TrainingFailed(f"the objective returned {sorted(values)}; it must return its error")
-    _check_error(values["error"])
-    return {name: float(value) for name, value in values.items()}
+        raise TrainingFailed(f"the objective returned {sorted(map(str, values))}; it must return its error")
+    found = {"error": _error(values.pop("error"), "the objective returned error")}
+    left_out = []
+    for name, value in values.items():
+        number = as_number(value)
+        if number is None or not math.isfinite(number) or not isinstance(name, str):
+            left_out.append(f"{name} = {value!r:.60}")
+        else:
+            found[name] = number
+    return found, f"left out, not a finite number: {', '.join(left_out)}" if left_out else None
 
 
-def _check_number(what: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TrainingFailed(f"{what} = {value!r}, which is no number")
-
-
-def _check_error(error: float, when: str = "") -> None:
-    """Raise where the optimizer could not be told of an error."""
+def _error(value: Any, what: str, when: str = "") -> float:
+    """Return an error as a float; raise TrainingFailed where the optimizer could not be told of it."""
+    error = as_number(value)
+    if error is None:
+        raise TrainingFailed(f"{what} = {value!r:.200}, which is not a number")
     if not math.isfinite(error) or error > LARGEST_ERROR:
-        raise TrainingFailed(f"diverged: error {error}{when}")
+        raise TrainingFailed(f"diverged: error {'' if when or math.isfinite(error) else 'is '}{error}{when}")
     if error < 0:
         raise TrainingFailed(
             f"error {error}{when} is below 0: give a share of wrong answers, or a loss from 0"
         )
+    return error

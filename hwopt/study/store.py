@@ -23,9 +23,12 @@ from hwopt.study.database import Database
 
 _COLUMNS = (
     "number, config, costs, is_feasible, seed, source, n_priced, n_infeasible, broken, ask_s, status, error, "
-    "metrics, reason, started, train_s, told, attempts, elapsed_s"
+    "metrics, reason, started, train_s, told, attempts, elapsed_s, failure, traceback"
 )
-_COLUMNS_OF_1 = _COLUMNS.replace("attempts, elapsed_s", "0 AS attempts, NULL AS elapsed_s")
+_COLUMNS_OF = {  # in files of earlier formats, which can be read without being changed
+    1: _COLUMNS.replace("attempts, elapsed_s, failure, traceback", "0, NULL, NULL, NULL"),
+    2: _COLUMNS.replace("failure, traceback", "NULL, NULL"),
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Trial:
     attempts: int = 0  # that ended with the death of a worker
     elapsed_s: float | None = None  # that the search had run when the trial ended
     energy_j: float | None = None  # of the epochs, where it was measured
+    failure: str | None = None  # of a failed trial: name of the exception's class, such as "OutOfMemory"
+    traceback: str | None = None  # of a failed trial: where the exception came from
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,12 @@ class Store:
         self._database = Database(self.path, read_only)
 
     def close(self) -> None:
-        """Close the file and let another process drive the study."""
+        """Close the file and let another process drive the study; what it holds can still be read."""
         self._database.close()
+
+    def check_open(self) -> None:
+        """Raise StudyError where the store is closed, or its file was deleted or replaced."""
+        self._database.check_open()
 
     def __enter__(self) -> "Store":
         return self
@@ -110,6 +119,17 @@ class Store:
         rows = [(key, _dump(value)) for key, value in entries.items()]
         with self._database.write() as connection:
             connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+
+    def set_elapsed(self, elapsed_s: float) -> None:
+        """Write how many seconds the search has run, in all its processes; it waits for no disk."""
+        with self._database.write(durable=False) as connection:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('elapsed_s', ?)", (_dump(elapsed_s),))
+
+    def elapsed_s(self) -> float:
+        """Return how many seconds the search has run, in all its processes."""
+        ended = self._database.rows("SELECT MAX(elapsed_s) FROM trials") if self._database.version > 1 else []
+        kept = self._database.rows("SELECT value FROM meta WHERE key = 'elapsed_s'")
+        return max([0.0, *(float(row[0]) for row in (*ended, *kept) if row[0] is not None)])
 
     # -- trials
 
@@ -152,6 +172,8 @@ class Store:
         epochs: Sequence[EpochRow] = (),
         elapsed_s: float | None = None,
         is_feasible: bool | None = None,
+        failure: str | None = None,
+        traceback: str | None = None,
     ) -> None:
         """Write how a running trial ended, and those of its `epochs` that are not there yet.
 
@@ -162,10 +184,13 @@ class Store:
             connection.executemany(_INSERT_EPOCH.replace("OR REPLACE", "OR IGNORE"), rows)
             changed = connection.execute(
                 "UPDATE trials SET status = ?, error = ?, metrics = ?, reason = ?, train_s = ?, "
-                "elapsed_s = ?, is_feasible = COALESCE(?, is_feasible), "
+                "elapsed_s = ?, is_feasible = COALESCE(?, is_feasible), failure = ?, traceback = ?, "
                 "told = (SELECT COALESCE(MAX(told), 0) + 1 FROM trials) "
                 "WHERE number = ? AND status = 'running'",
-                (status, error, _dump(metrics or {}), reason, train_s, elapsed_s, is_feasible, number),
+                (
+                    *(status, error, _dump(metrics or {}), reason, train_s, elapsed_s, is_feasible),
+                    *(failure, traceback, number),
+                ),
             ).rowcount
         if changed != 1:
             raise StudyError(f"{self.path}: trial {number} is not running, so it cannot end")
@@ -182,8 +207,8 @@ class Store:
 
     def trials(self) -> list[Trial]:
         """Return all trials by number."""
-        is_old = self._database.version == 1
-        energy, columns = ("NULL", _COLUMNS_OF_1) if is_old else ("energy_j", _COLUMNS)
+        version = self._database.version
+        energy, columns = "NULL" if version == 1 else "energy_j", _COLUMNS_OF.get(version, _COLUMNS)
         epochs: dict[int, list[EpochRow]] = {}
         query = f"SELECT trial, error, elapsed_s, {energy} FROM epochs ORDER BY trial, epoch"
         for number, *values in self._database.rows(query):

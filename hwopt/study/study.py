@@ -6,7 +6,7 @@ What the file holds is all that a new process needs to go on: the optimizer is t
 trainings that were under way continue from their checkpoints. The loop itself is in `hwopt.study.driver`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -20,14 +20,17 @@ import numpy as np
 from hwopt.costs import Budget, CostFunction
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.integrations import load as load_strategy
+from hwopt.numbers import whole_number
 from hwopt.search.optimizer import LARGEST_ERROR, Optimizer
 from hwopt.search.region import Region
 from hwopt.space import SearchSpace
 from hwopt.study.active import RunOptions
 from hwopt.study.driver import Driver, Listener
 from hwopt.study.executors import InProcess, LocalWorkers
+from hwopt.study.failure import check_catch
 from hwopt.study.files import KEEP_WEIGHTS, StudyFiles
 from hwopt.study.identity import compare, versions
+from hwopt.study.objective_check import check_objective
 from hwopt.study.results import FrontPoint, FrontTracker, front_of
 from hwopt.study.run import Objective
 from hwopt.study.seeds import trial_seed as trial_seed
@@ -35,6 +38,9 @@ from hwopt.study.stop import Stop
 from hwopt.study.store import Store, Trial
 from hwopt.train.slice import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict
+
+LARGEST_STUDY = 1_000_000  # trials
+_LARGEST_JOBS = 10_000
 
 RuleMaker = Callable[..., StoppingRule]  # called with reference=, as a study knows it only when it runs
 
@@ -66,6 +72,9 @@ class Study:
             learned, and what breaks one is kept off the front.
         repeats: whether a config may be trained again, with the seed of another trial, where averaging its
             noise pays; its error is then the mean.
+        catch: exceptions of the objective that fail one training while the search goes on; another ends the
+            run. All by default; `catch=()` ends it at the first. A training that returns no finite error has
+            failed in any case.
         on_told: called with the study and every trial that is told, in order, those of earlier processes
             included; see `hwopt.study.feedback`.
 
@@ -90,8 +99,10 @@ class Study:
         on_told: Callable[["Study", Trial], None] | None = None,
         outcome_budgets: Sequence[Budget] = (),
         repeats: bool = False,
+        catch: type[Exception] | Iterable[type[Exception]] = (Exception,),
     ) -> None:
         self.objective, self._given_stopping, self._on_told = objective, stopping, on_told
+        self._catch = check_catch(catch)
         self.stopping: StoppingRule | None = None  # made when the study runs
         self.is_resumable = isinstance(objective, ResumableObjective)
         load_strategy(strategy)
@@ -181,6 +192,7 @@ class Study:
         retries: int = 1,
         slice_epochs: int = 1,
         keep_weights: str = "front",
+        catch: type[Exception] | Iterable[type[Exception]] | None = None,
     ) -> str:
         """Train until the study holds `n_trials` ended trials, and return why it stopped.
 
@@ -199,25 +211,34 @@ class Study:
             slice_epochs: epochs after which a training that can be resumed is put into a checkpoint and
                 judged.
             keep_weights: of which trials the trained weights are kept: "front", "all" or "none".
+            catch: exceptions of the objective that fail one training, instead of the study's own.
 
         Raises:
             Infeasible: where no config keeps the budgets and nothing was trained.
-            StudyError: where the file cannot be written.
+            InvalidInput: for an objective that does not take (config, report).
+            StudyError: where the file cannot be written, or was deleted; where the objective cannot be sent
+                to the workers, or lacks a module there.
+            TrainingFailed: where the first three trainings fail alike.
+            Exception: what the objective raised that is not to be caught.
         """
+        self.store.check_open()
+        check_objective(self.objective)
         jobs = jobs if jobs is not None else getattr(executor, "n_workers", 1)
-        _check_counts(n_trials=n_trials, jobs=jobs, slice_epochs=slice_epochs)
-        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-            raise InvalidInput(f"retries = {retries!r} must be a whole number from 0")
+        n_trials = whole_number("n_trials", n_trials, lowest=1, highest=LARGEST_STUDY)
+        jobs = whole_number("jobs", jobs, lowest=1, highest=_LARGEST_JOBS)
+        slice_epochs = whole_number("slice_epochs", slice_epochs, lowest=1)
+        retries = whole_number("retries", retries)
+        caught = self._catch if catch is None else check_catch(catch)
         if keep_weights not in KEEP_WEIGHTS:
             raise InvalidInput(f"keep_weights = {keep_weights!r}; wanted one of {', '.join(KEEP_WEIGHTS)}")
-        options = RunOptions(n_trials, jobs, stop or Stop(), retries, slice_epochs, keep_weights)
+        options = RunOptions(n_trials, jobs, stop or Stop(), retries, slice_epochs, keep_weights, caught)
         self.survey()
         self._mark_rejected()
         self.stopping = self._make_rule()
         waiting = [trial for trial in self.trials() if trial.status == "running"]
         own = InProcess() if jobs == 1 else LocalWorkers(jobs)
         with nullcontext(executor) if executor is not None else own as used:
-            reason = Driver(self, used, options, listener or _silent, waiting).run()
+            reason = Driver(self, used, options, listener, waiting).run()
         self.store.set_meta(ended=reason)
         return reason
 
@@ -244,9 +265,12 @@ class Study:
         stopping rule says so.
         """
         metrics = dict(trial.metrics)
-        expected, std = metrics.pop("expected_error", None), metrics.pop("expected_error_std", None)
+        expected, std = None, None
+        if trial.status == "stopped":
+            expected, std = metrics.get("expected_error"), metrics.get("expected_error_std")
         error = trial.error if expected is None else min(max(expected, 0.0), LARGEST_ERROR)
-        revealed = {k: v for k, v in metrics.items() if k not in self.optimizer.metrics}
+        limited = {budget.metric for budget in self.optimizer.outcome_budgets}
+        revealed = {name: value for name, value in metrics.items() if name in limited}
         values = None if error is None else {"error": error, **revealed}
         self.optimizer.tell(trial.config, values, status=trial.status, curve=trial.curve, error_std=std)
         self.note(trial)
@@ -310,13 +334,3 @@ class Study:
 def curve_of(trial: Trial) -> Curve:
     """Return what a stopping rule sees of a trial."""
     return Curve(trial.curve, trial.status, trial.costs, trial.is_feasible)
-
-
-def _silent(event: str, trial: Trial) -> None:
-    pass
-
-
-def _check_counts(**counts: Any) -> None:
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InvalidInput(f"{name} = {value!r} must be a positive whole number")

@@ -73,6 +73,10 @@ class TrainingObjective:
         """The data set, loaded at the first use in each process."""
         return self._dataset.load() if isinstance(self._dataset, DatasetSpec) else self._dataset
 
+    def load_in_worker(self) -> None:
+        """Load the space and the data set: what of them is not there, is not there for any config."""
+        _ = self.space, self.dataset
+
     def __call__(
         self, config: Mapping[str, Any], report: Report | None = None, seed: int = 0
     ) -> dict[str, float]:

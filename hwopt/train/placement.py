@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hwopt.errors import InvalidInput, TrainingFailed
+from hwopt.errors import InvalidInput, OutOfMemory, TrainingFailed, is_out_of_memory
 
 
 def check_device(name: str) -> torch.device:
@@ -105,11 +105,6 @@ def failures_named() -> Iterator[None]:
         raise
     except Exception as error:
         first_line = str(error).strip().partition("\n")[0]
-        what = "out of memory" if _is_out_of_memory(error) else f"the network raised {type(error).__name__}"
-        raise TrainingFailed(f"{what}: {first_line}") from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        if is_out_of_memory(error):
+            raise OutOfMemory(f"out of memory: {first_line}") from error
+        raise TrainingFailed(f"the network raised {type(error).__name__}: {first_line}") from error

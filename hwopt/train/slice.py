@@ -20,6 +20,7 @@ class SliceResult:
         checkpoint: all that the next slice needs; where the training has ended, its weights.
         final: "error" and other values of a training that has ended; None where epochs are left.
         energies_j: joules of each of these epochs; empty where none was measured.
+        left_out: values of a training that has ended which are not numbers; filled in by the study.
     """
 
     errors: tuple[float, ...]
@@ -27,6 +28,7 @@ class SliceResult:
     checkpoint: bytes | None = None
     final: Mapping[str, float] | None = None
     energies_j: tuple[float, ...] = ()
+    left_out: str | None = None
 
 
 @runtime_checkable

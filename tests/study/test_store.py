@@ -1,6 +1,10 @@
 """The store: what it keeps, what it refuses, and what it survives."""
 
+import gc
 import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -115,9 +119,61 @@ def test_a_reader_sees_a_running_study_and_cannot_write(tmp_path):
 
 
 def test_a_second_driver_is_kept_out(tmp_path):
-    with Store(tmp_path / "study.db"), pytest.raises(StudyError, match="another process drives this study"):
-        Store(tmp_path / "study.db")
-    Store(tmp_path / "study.db").close()
+    path = tmp_path / "study.db"
+    holding = f"from hwopt.study.store import Store; s = Store({str(path)!r}); print(1, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"1\n"
+        with pytest.raises(StudyError, match="another process drives this study"):
+            Store(path)
+        other.stdin.close()
+    Store(path).close()
+
+
+def test_a_study_that_is_open_in_this_process_is_said_to_be(tmp_path):
+    path = tmp_path / "study.db"
+    with Store(path), pytest.raises(StudyError, match="is open in this process already: close"):
+        Store(tmp_path / "x" / ".." / "study.db")
+    Store(path)  # nobody holds it: it is closed with the object
+    gc.collect()
+    Store(path).close()
+
+
+def test_what_a_closed_study_holds_can_be_read_and_nothing_written(tmp_path):
+    store = Store(tmp_path / "study.db")
+    store.start_trial(make_trial(0))
+    store.close()
+    assert [trial.number for trial in store.trials()] == [0]
+    with pytest.raises(StudyError, match="this study is closed; open it again"):
+        store.end_trial(0, "complete", 0.2)
+    store.close()
+
+
+def test_a_store_takes_turns_between_threads(tmp_path):
+    with Store(tmp_path / "study.db") as store, ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda number: store.start_trial(make_trial(number)), range(40)))
+        assert len(store.trials()) == 40
+
+
+@pytest.mark.parametrize("kind", ["deleted or moved", "replaced by another file"])
+def test_a_file_that_goes_while_it_is_open_is_noticed_and_what_it_held_is_saved(tmp_path, kind):
+    path = tmp_path / "study.db"
+    store = Store(path)
+    store.start_trial(make_trial(0))
+    path.unlink()
+    if kind.startswith("replaced"):
+        path.write_bytes(b"another")
+    for _ in range(2):
+        with pytest.raises(
+            StudyError, match=f"was {kind}.*move it to study.db and run the same command again"
+        ):
+            store.start_trial(make_trial(1))
+    store.close()
+    (tmp_path / "study-rescued-1.db").replace(path)
+    assert sorted(p.name for p in tmp_path.iterdir() if "-wal" in p.name or "-shm" in p.name) == []
+    with Store(path) as store:
+        assert [trial.number for trial in store.trials()] == [0]
 
 
 def test_files_that_are_no_studies_are_left_alone(tmp_path):
@@ -200,7 +256,8 @@ def make_old(path):
         store.start_trial(make_trial(0))
         store.end_trial(0, "complete", 0.2, epochs=[EpochRow(0.3, 1.0), EpochRow(0.2, 2.0)])
     connection = sqlite3.connect(path)
-    for table, column in (("trials", "attempts"), ("trials", "elapsed_s"), ("epochs", "energy_j")):
+    columns = [("trials", name) for name in ("attempts", "elapsed_s", "failure", "traceback")]
+    for table, column in (*columns, ("epochs", "energy_j")):
         connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
