@@ -17,6 +17,7 @@ def predict(
     device: Annotated[list[str] | None, typer.Option(help="Shipped name or profile folder; several.")] = None,
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Inputs in one pass; several.")] = None,
     method: Annotated[str, typer.Option(help="Cost model.")] = "hybrid",
+    dtype: Annotated[str, typer.Option(help="Type of weights and input, one that was measured.")] = "float32",
     input_shape: Annotated[str | None, typer.Option(help="Shape of one input, such as 3,224,224.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     training: Annotated[bool, typer.Option("--training", help="Estimate a training step's memory.")] = False,
@@ -38,7 +39,9 @@ def predict(
     devices = {one: load_device(one) for one in names}
     if len({loaded.name for loaded in devices.values()}) == len(devices):  # else by what the user called them
         devices = {loaded.name: loaded for loaded in devices.values()}
-    graphs = {batch: trace(module, shape, batch) for batch in dict.fromkeys(batch_size or [1])}
+    graphs = {
+        batch: trace(module, shape, batch, dtype, n_traces=2) for batch in dict.fromkeys(batch_size or [1])
+    }
     steps = {batch: training_memory_bytes(module, shape, batch) if training else None for batch in graphs}
     predictions = [
         report.Predicted(name, label, batch, shape, loaded.predict(graph, method), steps[batch])

@@ -11,7 +11,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from hwopt.errors import HwoptError, InvalidInput
-from hwopt.network.tracing import trace
+from hwopt.network.tracing import trace_once
 
 if TYPE_CHECKING:
     from hwopt.network.layer import LayerGraph
@@ -99,6 +99,6 @@ def trace_config(
         raise InvalidInput("the search space has no input_shape=; give the shape of one input, (1, 28, 28)")
     network = build_network(space, config)
     try:
-        return trace(network, space.input_shape, batch_size, dtype)
+        return trace_once(network, space.input_shape, batch_size, dtype)
     except HwoptError as error:
         raise type(error)(f"{error} (config {dict(config)})") from error

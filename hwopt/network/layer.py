@@ -81,9 +81,8 @@ class LayerGraph:
     peak_activation_bytes: int  # includes the network's input
     batch_size: int
     dtype: str = "float32"
-    unknown_operators: tuple[
-        tuple[str, int], ...
-    ] = ()  # (operator, count) without a cost rule, where tolerated
+    unknown_operators: tuple[tuple[str, int], ...] = ()  # (operator, count) without a cost rule
+    notes: tuple[str, ...] = ()  # what a reader of the costs must know of how the network was traced
 
     @property
     def flops(self) -> int:

@@ -44,6 +44,10 @@ class LiveMemory:
         if self.now_bytes > self.peak_bytes:
             self.peak_bytes = self.now_bytes
 
+    def is_counted(self, tensor: Tensor) -> bool:
+        """Whether the tensor's storage was allocated while memory was counted, and is alive."""
+        return tensor.untyped_storage()._cdata in self._live
+
     def _free(self, address: int, size: int, _: object) -> None:
         self.now_bytes -= size
         del self._live[address]  # an address may be used again

@@ -3,7 +3,7 @@
 PyTorch works out the shape of a result in Python for many operators, which takes 50 to 600 microseconds each;
 a search prices thousands of networks made of the same few layers. So the commonest have shortcuts, and what
 another returned for operands of some shapes, strides and types is remembered, and next time empty tensors of
-that description are returned instead.
+that description are returned instead. What a forward makes on the host has values, and is made each time.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ class Operator:
         name: for example "aten.relu_".
         is_in_place: it writes to its first argument and returns it.
         is_functional: it returns new tensors and changes none.
+        writes: it writes to one of its arguments.
         shortcut: knows what it returns in plain cases, where there is one.
     """
 
-    __slots__ = ("function", "is_functional", "is_in_place", "name", "shortcut", "_base")
+    __slots__ = ("function", "is_functional", "is_in_place", "name", "shortcut", "writes", "_base")
 
     def __init__(self, function: Any) -> None:
         self.function = function
@@ -44,6 +45,7 @@ class Operator:
         returns, arguments = (schema.returns, schema.arguments) if schema else ([], [])
         returns_tensors = bool(returns) and all(str(r.type) == "Tensor" for r in returns)
         writes = [a for a in arguments if a.alias_info is not None and a.alias_info.is_write]
+        self.writes = bool(writes)
         aliases = [r for r in returns if r.alias_info is not None]
         self.is_functional = returns_tensors and not writes and not aliases
         self.is_in_place = returns_tensors and len(writes) == len(returns) == 1 and writes[0].name == _SELF
@@ -130,8 +132,10 @@ def _remember(key: Any, operator: Operator, args: tuple[Any, ...], out: Any) -> 
     else:
         results = [out] if isinstance(out, Tensor) else list(out)
         found = [(tuple(x.shape), x.stride(), x.dtype) for x in results]
-        # Only results that own their memory whole can be made again from a description.
-        if _share_memory([*results, *_tensors(args)], len(results)) or any(not _owns_all(x) for x in results):
+        # Only results without values that own their memory whole can be made again from a description.
+        if not all(x.is_meta and _owns_all(x) for x in results):
+            found = None
+        elif _share_memory([*results, *_tensors(args)], len(results)):
             found = None
     if found is not None:
         if len(_remembered) >= _MAX_REMEMBERED:

@@ -323,12 +323,12 @@ _MOVES = {
     "copy": "clone copy contiguous _to_copy repeat roll flip rot90 view_copy repeat_interleave",
     "pad": "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
     "replication_pad2d replication_pad3d",
-    "index": "index index_select gather take index_put scatter scatter_add index_add masked_select",
+    "index": "index index_select gather take index_put scatter scatter_add index_add masked_select nonzero",
     "embedding": "embedding",
     "shuffle": "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col col2im",
     "fill": "zeros ones full arange linspace eye scalar_tensor zeros_like ones_like full_like rand randn "
     "rand_like randn_like new_zeros new_ones new_full fill zero bernoulli normal uniform randint randperm "
-    "tril_indices triu_indices",
+    "tril_indices triu_indices logspace",
 }
 
 RULES: dict[str, Rule] = {
@@ -403,4 +403,4 @@ FREE: set[str] = {
     is_same_size sym_size sym_numel sym_stride _assert_async _assert_scalar numpy_T mT mH positive
     requires_grad
 """.split()
-}
+} | {f"profiler._record_function_{word}" for word in ("enter", "enter_new", "exit")}

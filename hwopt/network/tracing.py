@@ -9,7 +9,7 @@ Nothing is allocated and nothing is computed: a meta tensor has a shape and no d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, Literal
 
@@ -21,8 +21,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hwopt.errors import HwoptError, InvalidInput, did_you_mean
 from hwopt.network.borrow import Borrowed, borrow
 from hwopt.network.layer import Layer, LayerGraph
-from hwopt.network.liveness import LiveMemory
 from hwopt.network.operators import Operator, operator_of, run_on_meta
+from hwopt.network.outputs import output_tensors, tensors_in
+from hwopt.network.repeatability import notes_on, traced_repeatedly
 from hwopt.network.rules import RULES, Operation, columns
 
 _DTYPE_NAMES = {
@@ -45,6 +46,7 @@ def trace(
     batch_size: int = 1,
     dtype: str = "float32",
     unknown: Literal["error", "count"] = "error",
+    n_traces: int = 1,
 ) -> LayerGraph:
     """Return the layers of a network, in the order in which they run in inference, and its memory.
 
@@ -57,16 +59,30 @@ def trace(
         batch_size: items in a pass; all work and all bytes are of the whole batch.
         dtype: of the input, for example "float16"; an integer type leaves the parameters as they are.
         unknown: what an operator without a cost rule is: an error, or counted in `unknown_operators`.
+        n_traces: how often it is traced at least, to see whether it is the same each time; a difference is
+            in `notes`. A forward that draws random numbers on the host is traced seven times.
 
     Raises:
         UnknownOperator: an operator has no cost rule and `unknown` is "error".
         InvalidInput: the network does not run on such an input.
     """
+    return traced_repeatedly(lambda: trace_once(module, input_shape, batch_size, dtype, unknown), n_traces)
+
+
+def trace_once(
+    module: nn.Module,
+    input_shape: Sequence[int],
+    batch_size: int = 1,
+    dtype: str = "float32",
+    unknown: Literal["error", "count"] = "error",
+) -> LayerGraph:
+    """Return what `trace` returns, without a look at whether forward is random."""
     torch_dtype = _check_arguments(module, input_shape, batch_size, dtype, unknown)
-    module = getattr(module, "_orig_mod", module)  # what torch.compile wrapped
+    whole, module = module, getattr(module, "_orig_mod", module)  # what torch.compile wrapped
     shape = (batch_size, *input_shape)
     weights_dtype = torch_dtype if torch_dtype.is_floating_point else None
-    with borrow(module, weights_dtype) as borrowed, torch.no_grad():
+    with borrow(module, weights_dtype) as borrowed:
+        borrowed.is_compiled |= whole is not module
         x = torch.empty(shape, dtype=torch_dtype, device="meta")
         recorder = _Recorder(borrowed, unknown == "count")
         recorder.memory.hold([x])
@@ -83,11 +99,12 @@ def trace(
             parameter_bytes=borrowed.parameter_bytes,
             buffer_bytes=borrowed.buffer_bytes,
             input_bytes=x.nbytes,
-            output_bytes=sum(tensor.nbytes for tensor in _tensors(out)),
+            output_bytes=sum(tensor.nbytes for tensor in output_tensors(out)),
             peak_activation_bytes=recorder.memory.peak_bytes,
             batch_size=batch_size,
             dtype=dtype,
             unknown_operators=tuple(recorder.unknown.items()),
+            notes=notes_on(borrowed),
         )
 
 
@@ -102,7 +119,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.layers: list[Layer] = []
         self.unknown: dict[str, int] = {}
-        self.memory = LiveMemory(borrowed.weights)
+        self.memory = borrowed.memory
         self._borrowed = borrowed
         self._tolerates_unknown = tolerates_unknown
 
@@ -113,12 +130,14 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         is_free, rule = operator.is_free, operator.rule
         if rule is None and not is_free:
             self._meet_unknown(operator)
-        args, kwargs, operands = self._on_meta(args, kwargs or {})
+        args, kwargs, operands = self._borrowed.on_one_device(args, kwargs or {})
+        if operator.writes:
+            self._borrowed.keep_written(operands)
         if is_free:
             out = func(*args, **kwargs)
         else:
             out = run_on_meta(operator, args, kwargs)
-        results = [out] if isinstance(out, Tensor) else list(_tensors(out))
+        results = [out] if isinstance(out, Tensor) else list(tensors_in(out))
         self.memory.hold(results)
         if rule is not None and not is_free and results:
             operation = Operation(operator.name, args, kwargs, operands, results, self._borrowed.weights)
@@ -129,32 +148,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not self._tolerates_unknown:
             raise UnknownOperator(_unknown_operator_message(operator.name, self._borrowed.path))
         self.unknown[operator.name] = self.unknown.get(operator.name, 0) + 1
-
-    def _on_meta(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]:
-        """Return the arguments with one device, meta, where several meet, and the tensors among them."""
-        operands = list(_tensors(args))
-        if kwargs:
-            operands += _tensors(kwargs)
-        has_meta = any(x.is_meta for x in operands)
-        if has_meta and not all(x.is_meta for x in operands):
-            # A number that a module keeps in a tensor may stay: PyTorch mixes those with any device.
-            args, kwargs = self._moved(args), self._moved(kwargs)
-            operands = [*_tensors(args), *_tensors(kwargs)]
-        device = kwargs.get("device")
-        if device is not None and device.type != "meta" and (has_meta or device.type != "cpu"):
-            kwargs = {**kwargs, "device": torch.device("meta")}
-        return args, kwargs, operands
-
-    def _moved(self, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value if value.is_meta or value.dim() == 0 else self._borrowed.on_meta(value)
-        if isinstance(value, (list, tuple)):
-            return type(value)(self._moved(item) for item in value)
-        if isinstance(value, dict):
-            return {key: self._moved(item) for key, item in value.items()}
-        return value
 
     def _layer(self, operation: Operation, fields: dict[str, Any]) -> Layer:
         weights, input_bytes, weight_bytes = self._borrowed.weights, 0, 0
@@ -216,18 +209,6 @@ def _attention(
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
     out, _ = fused(query, key, value, 0.0, is_causal, attn_mask=attn_mask, scale=scale)
     return out  # type: ignore[no-any-return]
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in a value, lists, tuples and dicts opened, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
 
 
 def _place(path: str) -> str:

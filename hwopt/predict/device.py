@@ -119,7 +119,7 @@ class Device:
         layers["is_fallback"] = predicted.is_fallback | np.isinf(distance)
         layers["is_extrapolated"] = ~layers["is_fallback"] & (distance > 0)
         costs = model.costs(table, predicted)
-        notes = [*self.profile.notes, *_notes_on_layers(layers, costs)]
+        notes = [*self.profile.notes, *graph.notes, *_notes_on_layers(layers, costs)]
         notes += [f"{n} x {name}: no cost rule, left out" for name, n in graph.unknown_operators]
         return Prediction(layers, costs.at(0), costs, tuple(notes))
 

@@ -147,6 +147,8 @@ SPECIAL = {
     "full": Run(lambda x: torch.full((3, 4), 0.5, device=x.device)),
     "arange": Run(lambda x: torch.arange(5, device=x.device)),
     "linspace": Run(lambda x: torch.linspace(0, 1, 5, device=x.device)),
+    "logspace": Run(lambda x: torch.logspace(0, 1, 5, device=x.device)),
+    "nonzero": Run(lambda x: torch.ones(3).nonzero()),  # on the host: elsewhere its size is not known
     "scalar_tensor": Run(lambda x: aten.scalar_tensor(1.0, device=x.device)),
     "full_like": Run(lambda x: torch.full_like(x, 0.5)),
     "new_zeros": Run(lambda x: aten.new_zeros(x, [3, 4])),

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from hwopt.device.rows import LAYER_KEY
 from hwopt.errors import HwoptError, InvalidInput
-from hwopt.network import trace
 from hwopt.network.layer import Layer
+from hwopt.network.tracing import trace_once
 
 Row = Mapping[str, Any]
 Shape = tuple[int, ...]
@@ -65,7 +65,7 @@ def trace_recipe(recipe: Recipe, kind: str, dtype: str) -> Layer:
         InvalidInput: where the operator does not run on these shapes.
     """
     batch, *shape = (recipe.inputs[0] if recipe.inputs else ()) or (1,)
-    graph = trace(_OneOperator(recipe), tuple(shape), batch, dtype)
+    graph = trace_once(_OneOperator(recipe), tuple(shape), batch, dtype)
     if [layer.kind for layer in graph.layers] != [kind]:
         raise Unbuildable(f"{kind} runs as {', '.join(layer.kind for layer in graph.layers) or 'nothing'}")
     return graph.layers[0]
