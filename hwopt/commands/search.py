@@ -25,6 +25,9 @@ def search(
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Trainings at a time.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the file's.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Instead of the file's; random:unaware leaves the budgets out.")
+    ] = None,
     executor: Annotated[str | None, typer.Option(help="Where to train: local, dask or ray.")] = None,
     address: Annotated[str | None, typer.Option(help="Of the cluster, such as tcp://HOST:8786.")] = None,
 ) -> None:
@@ -37,6 +40,11 @@ def search(
     from hwopt.study.search import measure_front, measure_trained, open_search, retrain_front, run_search
 
     loaded, folder = _load(experiment, out)
+    if strategy is not None:
+        from hwopt.compare.contender import parse_contenders
+
+        contender = parse_contenders([strategy])[0]
+        loaded = loaded.changed(strategy=contender.strategy, aware=contender.aware)
     changes = {"n_trials": trials, "jobs": jobs, "seed": seed, "executor": executor, "address": address}
     loaded = loaded.changed(**{key: value for key, value in changes.items() if value is not None})
     with (

@@ -231,3 +231,14 @@ def test_limits_and_rules_that_cannot_be_are_explained(folder, command_line, mon
 def test_executors_that_cannot_be_are_explained(folder, command_line, arguments, message):
     code, _, errors = command_line("search", folder / "x.toml", "--out", folder / "out", *arguments)
     assert code == 2 and message in " ".join(errors.split())
+
+
+def test_another_strategy_than_the_files_is_named_on_the_command_line(folder, command_line):
+    run = ("search", folder / "x.toml", "--out", folder / "out", "--trials", 2, "--strategy")
+    code, _, errors = command_line(*run, "random:unaware")
+    assert code == 0, errors
+    with Store(folder / "out" / "study.db", read_only=True) as store:
+        identity = store.meta()["identity"]
+    assert (identity["strategy"], identity["aware"]) == ("random", False)
+    code, _, errors = command_line(*run, "rondom")
+    assert code == 2 and "random" in errors
