@@ -33,8 +33,9 @@ class SearchSpace:
         dimensions: scikit-optimize's `Real`, `Integer` and `Categorical`, each with a name of its own.
         build: maps a config to a `torch.nn.Module`; needed wherever costs are predicted from the network.
         input_shape: shape of one input without the batch, for example (1, 28, 28).
-        structural: names of the hyperparameters that change the network; all of them where None. Configs
-            that agree in these share their predicted costs.
+        structural: names of the hyperparameters that change the network. It may be left out: costs follow
+            what `build` reads. A list is checked: one that lacks a hyperparameter that changes the layers is
+            an error where costs are predicted.
         active: maps a name to a condition on the config; where it is false the hyperparameter is absent.
 
     Raises:
@@ -54,7 +55,9 @@ class SearchSpace:
         self.names = tuple(dimension.name for dimension in self.dimensions)
         self.build = build
         self.input_shape = _check_shape(input_shape)
+        self.is_listed = structural is not None
         self.structural = self._check_names("structural", self.names if structural is None else structural)
+        self._listed = self.structural
         if active is not None and not isinstance(active, Mapping):
             raise InvalidInput(f"active = {active!r} must be a dict from name to condition")
         self.active = dict(active or {})
@@ -137,6 +140,11 @@ class SearchSpace:
         """Return a hashable identity of a config: one entry for each dimension."""
         return tuple([config.get(name, _INACTIVE) for name in self.names])
 
+    def found_structural(self, names: Iterable[str]) -> None:
+        """Take these hyperparameters as the structural ones, where none were listed."""
+        if not self.is_listed:
+            self.structural = self._check_names("structural", names)
+
     def structural_key(self, config: Mapping[str, Value]) -> Key:
         """Return a hashable identity of what changes the network, and so the cost."""
         return tuple([config.get(name, _INACTIVE) for name in self.structural])
@@ -170,7 +178,7 @@ class SearchSpace:
         ]
         return {
             "dimensions": dimensions,
-            "structural": list(self.structural),
+            "structural": list(self._listed),
             "conditional": sorted(self.active),
             "input_shape": list(self.input_shape) if self.input_shape else None,
         }
@@ -215,7 +223,7 @@ class SearchSpace:
                 raise InvalidInput(
                     f"config: {name} is inactive here (its condition does not hold); leave it out"
                 )
-        whole = config if len(config) == len(self) else self.activate({**self._defaults, **config})
+        whole = config if len(config) == len(self) else self.activate({**self.defaults, **config})
         for name in whole:
             if name not in config:
                 raise InvalidInput(
@@ -224,7 +232,8 @@ class SearchSpace:
         return reduced
 
     @cached_property
-    def _defaults(self) -> Config:
+    def defaults(self) -> Config:
+        """A value for every hyperparameter, active or not: the middle of each."""
         return self.values_at(np.full((1, len(self)), 0.5))[0]
 
 

@@ -12,18 +12,24 @@ from hwopt.network.layer import METRICS, SHAPE_COLUMNS, WORK_COLUMNS, Layer, Lay
 from hwopt.network.rules import FREE, RULES, Operation, Rule, elementwise, reduction
 
 if TYPE_CHECKING:
-    from hwopt.network.build import build_network, trace_config
+    from hwopt.network.build import Recorded, build_network, run_recorded, trace_config, trace_recorded
     from hwopt.network.source import load_attribute, load_model, load_python_file
+    from hwopt.network.space_check import SpaceCheck, check_space
     from hwopt.network.tracing import UnknownOperator, trace
     from hwopt.network.training import training_memory_bytes
 
 _LAZY = {
+    "SpaceCheck": "hwopt.network.space_check",
+    "Recorded": "hwopt.network.build",
     "UnknownOperator": "hwopt.network.tracing",
     "build_network": "hwopt.network.build",
+    "check_space": "hwopt.network.space_check",
+    "run_recorded": "hwopt.network.build",
     "load_attribute": "hwopt.network.source",
     "load_model": "hwopt.network.source",
     "load_python_file": "hwopt.network.source",
     "trace_config": "hwopt.network.build",
+    "trace_recorded": "hwopt.network.build",
     "training_memory_bytes": "hwopt.network.training",
     "trace": "hwopt.network.tracing",
 }
@@ -38,15 +44,20 @@ __all__ = [
     "LayerGraph",
     "Operation",
     "Rule",
+    "SpaceCheck",
+    "Recorded",
     "UnknownOperator",
     "build_network",
+    "check_space",
     "elementwise",
     "load_attribute",
     "load_model",
     "load_python_file",
     "reduction",
+    "run_recorded",
     "trace",
     "trace_config",
+    "trace_recorded",
     "training_memory_bytes",
 ]
 

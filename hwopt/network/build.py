@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -12,10 +13,13 @@ from torch.overrides import TorchFunctionMode
 
 from hwopt.errors import HwoptError, InvalidInput
 from hwopt.network.tracing import trace_once
+from hwopt.recorded import ABSENT, RecordedConfig
 
 if TYPE_CHECKING:
     from hwopt.network.layer import LayerGraph
     from hwopt.space import SearchSpace
+
+T = TypeVar("T")
 
 
 class EmptyOnMeta(TorchFunctionMode):
@@ -73,11 +77,18 @@ def build_network(space: SearchSpace, config: Mapping[str, Any], device: str = "
     Raises:
         InvalidInput: where there is no `build`, it raises, or it returns no module.
     """
+    return _built(space, config, lambda: dict(config), device)
+
+
+def _built(
+    space: SearchSpace, config: Mapping[str, Any], given: Callable[[], dict[str, Any]], device: str = "meta"
+) -> nn.Module:
+    """Return what `build` makes of a config, which `given` hands out anew for each try."""
     build = space.build
     if build is None:
         raise InvalidInput("the search space has no build=; give a function from config to torch.nn.Module")
     try:
-        network = build_on(lambda: build(dict(config)), device)
+        network = build_on(lambda: build(given()), device)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise InvalidInput(f"build raised {reason} (config {dict(config)})") from error
@@ -95,10 +106,76 @@ def trace_config(
         InvalidInput: where the network cannot be built, or does not run on the space's `input_shape`.
         UnknownOperator: where it uses an operator without a cost rule.
     """
+    return _run(space, config, lambda: dict(config), _tracer(space, batch_size, dtype))
+
+
+@dataclass(frozen=True)
+class Recorded(Generic[T]):
+    """What came of a config's network, and what it was made from.
+
+    Attributes:
+        result: of running it; None where it cannot be built or run.
+        reason: why there is no result.
+        reads: the hyperparameters that building and running read, name -> value or `ABSENT`; configs that
+            agree in these have the same result, or fail alike.
+        unknown: keys that `build` asked for and that are not hyperparameters.
+    """
+
+    result: T | None
+    reason: str | None
+    reads: Mapping[str, Any]
+    unknown: frozenset[str]
+
+    def with_reads(self, names: Sequence[str], config: Mapping[str, Any]) -> Recorded[T]:
+        """Return the same, made from these hyperparameters too."""
+        return replace(self, reads={**{name: config.get(name, ABSENT) for name in names}, **self.reads})
+
+
+def trace_recorded(
+    space: SearchSpace, config: Mapping[str, Any], batch_size: int = 1, dtype: str = "float32"
+) -> Recorded[LayerGraph]:
+    """Trace a config's network as `trace_config` does, and record what it is made from."""
+    return run_recorded(space, config, _tracer(space, batch_size, dtype))
+
+
+def run_recorded(space: SearchSpace, config: Mapping[str, Any], run: Callable[[nn.Module], T]) -> Recorded[T]:
+    """Build a config's network, run something on it, and record which hyperparameters were read.
+
+    Where that fails on a config that records, `build` is given a plain dict, of which everything counts as
+    read.
+    """
+    recorded = RecordedConfig(config, space.names)
+    result, reason = _tried(lambda: _run(space, config, recorded.copy, run))
+    if result is None:
+        failed = reason
+        result, reason = _tried(lambda: _run(space, config, lambda: dict(config), run))
+        if reason != failed:
+            recorded.read_all()
+    return Recorded(result, reason, recorded.reads, frozenset(recorded.unknown))
+
+
+def _tracer(space: SearchSpace, batch_size: int, dtype: str) -> Callable[[nn.Module], LayerGraph]:
     if space.input_shape is None:
         raise InvalidInput("the search space has no input_shape=; give the shape of one input, (1, 28, 28)")
-    network = build_network(space, config)
+    shape = space.input_shape
+    return lambda network: trace_once(network, shape, batch_size, dtype)
+
+
+def _run(
+    space: SearchSpace,
+    config: Mapping[str, Any],
+    given: Callable[[], dict[str, Any]],
+    run: Callable[[nn.Module], T],
+) -> T:
+    network = _built(space, config, given)
     try:
-        return trace_once(network, space.input_shape, batch_size, dtype)
+        return run(network)
     except HwoptError as error:
         raise type(error)(f"{error} (config {dict(config)})") from error
+
+
+def _tried(action: Callable[[], T]) -> tuple[T | None, str | None]:
+    try:
+        return action(), None
+    except HwoptError as error:
+        return None, str(error)

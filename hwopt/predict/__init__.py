@@ -7,14 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hwopt.predict.cost_model import CostModel
     from hwopt.predict.cross_validation import cross_validate
-    from hwopt.predict.device import CostModel, Device, Prediction, load_device, shipped_devices
+    from hwopt.predict.device import Device, Prediction, load_device, shipped_devices
     from hwopt.predict.device_model import DeviceModel
     from hwopt.predict.energy_precision import crossover_alpha, epr
     from hwopt.predict.models import LayerModel, LayerPrediction, model_names, register_model
 
 _HOME = {
-    "CostModel": "hwopt.predict.device",
+    "CostModel": "hwopt.predict.cost_model",
     "Device": "hwopt.predict.device",
     "DeviceModel": "hwopt.predict.device_model",
     "LayerModel": "hwopt.predict.models",

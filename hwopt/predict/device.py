@@ -6,19 +6,19 @@
 Models are fitted from the profile's rows when they are first asked for, and kept in memory.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwopt.costs import Costs
 from hwopt.device.device_file import DEVICE_FILE
 from hwopt.device.profile import DeviceProfile
-from hwopt.errors import HwoptError, InvalidInput, UnknownName
+from hwopt.errors import InvalidInput, UnknownName
 from hwopt.network.layer import LayerGraph
+from hwopt.predict.cost_model import CostModel, check_structural
 from hwopt.predict.device_model import DeviceModel
 from hwopt.predict.tables import NetworkTable
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hwopt.predict.hyperpower import HyperPower
-    from hwopt.space import Key, SearchSpace
+    from hwopt.space import SearchSpace
 
 
 def shipped_devices() -> dict[str, Path]:
@@ -142,13 +142,15 @@ class Device:
             mode: "eager", or "graph" where the profile has CUDA graphs.
 
         Raises:
-            InvalidInput: for a batch size, dtype or mode without measured rows; a space without build.
+            InvalidInput: for a batch size, dtype or mode without measured rows; a space without build, or
+                whose list of structural hyperparameters lacks one that changes the layers.
             UnknownName: for an unknown method.
         """
         self._check(batch_size, dtype, mode)
         if method == "hyperpower":
             from hwopt.predict.hyperpower import HyperPower
 
+            check_structural(space)
             return HyperPower(self.profile, space, int(batch_size), dtype)
         if space.build is None or space.input_shape is None:
             raise InvalidInput(
@@ -185,64 +187,3 @@ def _notes_on_layers(layers: "pd.DataFrame", costs: Costs) -> list[str]:
     if wider:
         notes.append(f"intervals are wider for that, by factors of the logarithm: {', '.join(wider)}")
     return notes
-
-
-class CostModel:
-    """Prices configs of a space: a callable from configs to `Costs`.
-
-    Each distinct network is traced once and remembered; all new ones are predicted in one call.
-    """
-
-    def __init__(self, model: DeviceModel, space: "SearchSpace", batch_size: int, dtype: str) -> None:
-        self.model, self.space = model, space
-        self.batch_size, self.dtype = batch_size, dtype
-        self._known: dict[Key, tuple[dict[str, float], dict[str, float]] | str] = {}
-
-    def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
-        """Return the costs of n configs; NaN with the reason where a network cannot be built or traced."""
-        keys = [self.space.structural_key(config) for config in configs]
-        self._price_new(
-            {key: config for key, config in zip(keys, configs, strict=True) if key not in self._known}
-        )
-        priced = [self._known[key] for key in keys]
-        found = [({}, {}) if isinstance(one, str) else one for one in priced]
-        values, widening = (
-            {
-                metric: np.array([one[part].get(metric, default) for one in found], dtype=float)
-                for metric in names
-            }
-            for part, names, default in ((0, self.metrics, np.nan), (1, self.metrics, 1.0))
-        )
-        reasons = [one if isinstance(one, str) else None for one in priced]
-        return Costs(values, self.model.residuals, reasons, widening)
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Metrics that this device predicts."""
-        has_power = bool(self.model.profile.measured_layers["power_w"].notna().any())
-        return ("time_s", "power_w", "energy_j", "memory_bytes") if has_power else ("time_s", "memory_bytes")
-
-    def _price_new(self, configs: "Mapping[Key, Mapping[str, Any]]") -> None:
-        graphs: dict[Key, LayerGraph] = {}
-        for key, config in configs.items():
-            graph = self._graph(config)
-            if isinstance(graph, str):
-                self._known[key] = graph
-            else:
-                graphs[key] = graph
-        if not graphs:
-            return
-        costs = self.model.costs(NetworkTable.of_graphs(list(graphs.values())))
-        for i, key in enumerate(graphs):
-            wider = {metric: float(factors[i]) for metric, factors in costs.widening.items()}
-            self._known[key] = costs.at(i), wider
-
-    def _graph(self, config: Mapping[str, Any]) -> LayerGraph | str:
-        """Return the traced network of a config, or why there is none."""
-        from hwopt.network import trace_config
-
-        try:
-            graph = trace_config(self.space, config, self.batch_size, self.dtype)
-        except HwoptError as error:
-            return str(error)
-        return graph if graph.layers else "the network has no operator that costs anything"

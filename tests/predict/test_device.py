@@ -123,6 +123,55 @@ def test_configs_are_priced_together_and_each_network_once(device, monkeypatch):
     assert costs([]).n == 0
 
 
+def build_wide(config):
+    layers = [nn.Conv2d(1, config["width"], 3), nn.ReLU(), nn.Conv2d(config["width"], config["features"], 3)]
+    return nn.Sequential(*layers, nn.Dropout(config["dropout"]))
+
+
+WIDE = [
+    Integer(4, 64, name="features"),
+    Integer(4, 64, name="width"),
+    Real(0.0, 0.5, name="dropout"),
+    Real(1e-3, 1e-1, name="learning_rate"),
+]
+
+
+def wide(width, dropout=0.1):
+    return {"features": 8, "width": width, "dropout": dropout, "learning_rate": 0.01}
+
+
+def test_without_a_list_costs_follow_what_build_reads(device):
+    space = SearchSpace(WIDE, build_wide, (1, 16, 16))
+    costs = device.cost_model(space)
+    priced = costs([wide(4), wide(32), wide(4, 0.2), {**wide(4), "learning_rate": 0.1}])
+    alone = [device.predict(trace(build_wide(wide(n)), (1, 16, 16))).total for n in (4, 32)]
+    assert [priced.at(i)["time_s"] for i in range(4)] == pytest.approx(
+        [alone[i]["time_s"] for i in (0, 1, 0, 0)]
+    )
+    assert priced["memory_bytes"][0] < priced["memory_bytes"][1]
+    assert space.structural == ("features", "width", "dropout")  # learning_rate is not read
+
+
+@pytest.mark.parametrize("method", ["hybrid", "hyperpower"])
+def test_a_structural_hyperparameter_that_is_not_listed_is_refused_by_every_cost_model(device, method):
+    with pytest.raises(InvalidInput, match="structural lacks 'width'"):
+        device.cost_model(SearchSpace(WIDE, build_wide, (1, 16, 16), ["features"]), method=method)
+
+
+def test_one_that_only_rarely_changes_the_layers_is_priced_rightly_and_named_when_it_shows(device):
+    def build(config):
+        n = config["width"] if config["features"] == 13 else 4
+        return build_wide({**config, "width": n})
+
+    space = SearchSpace(WIDE, build, (1, 16, 16), ["features"])
+    costs = device.cost_model(space)  # too rare for the check at the beginning
+    unlucky = [{**wide(width), "features": 13} for width in (4, 32)]
+    with pytest.raises(InvalidInput, match="structural lacks 'width'"):
+        costs([wide(4), wide(32), *unlucky])
+    free = device.cost_model(SearchSpace(WIDE, build, (1, 16, 16)))(unlucky)
+    assert free["memory_bytes"][0] < free["memory_bytes"][1]
+
+
 def test_costs_of_a_config_are_those_of_its_network(device):
     alone = device.predict(trace(build_chain(config(20)), (1, 16, 16), 2)).total
     together = device.cost_model(SPACE, batch_size=2)([config(20), config(40)]).at(0)

@@ -1,0 +1,144 @@
+"""Find out which hyperparameters of a space its networks are made from, by building a few dozen of them.
+
+    config --build, recording--> what it reads, layers
+    the same config, other values of what is not listed as structural --> other layers? --> an error
+
+A hyperparameter that changes the layers without being seen to be read (C code reads a dict past its methods)
+shows too: then nothing is taken on trust, and every hyperparameter counts as read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwopt.errors import InvalidInput
+from hwopt.network.build import Recorded, trace_recorded
+from hwopt.network.layer import LayerGraph
+from hwopt.recorded import RecordedConfig
+
+if TYPE_CHECKING:
+    from hwopt.space import Config, SearchSpace
+
+N_BUILT = 24  # networks that are built and compared
+N_SEEN = 64  # configs with an active hyperparameter that were built before it is said that nothing reads it
+_N_DRAWN = 20_000  # configs drawn to find those
+
+
+@dataclass(frozen=True)
+class SpaceCheck:
+    """What building some networks of a space has shown.
+
+    Attributes:
+        read: hyperparameters that `build`, a network's forward or a condition reads.
+        is_recorded: whether recording shows all that is read; if not, everything counts as read.
+        unknown: keys that `build` asked for and that are not hyperparameters.
+    """
+
+    read: frozenset[str]
+    is_recorded: bool
+    unknown: frozenset[str]
+
+
+def check_space(space: SearchSpace) -> SpaceCheck:
+    """Build and compare a few dozen networks of a space.
+
+    Raises:
+        InvalidInput: where a hyperparameter that is not listed as structural changes the layers.
+    """
+    rng = np.random.default_rng(0)
+    configs = space.sample(N_BUILT, rng)
+    others = space.values_at(rng.random((N_BUILT, len(space))))
+    traced = [trace_recorded(space, config) for config in configs]
+    is_recorded = True
+    for config, values, one in zip(configs, others, traced, strict=True):
+        if one.result is not None:
+            free = _unlisted(space) if space.is_listed else [name for name in config if name not in one.reads]
+            found = changing(space, config, one, values, free)
+            if found and space.is_listed:
+                raise unlisted(found, config, values[found])
+            is_recorded = is_recorded and found is None
+    read = conditions_read(space).union(*(one.reads for one in traced))
+    unknown = frozenset[str]().union(*(one.unknown for one in traced))
+    return SpaceCheck(read if is_recorded else frozenset(space.names), is_recorded, unknown)
+
+
+def _unlisted(space: SearchSpace) -> list[str]:
+    return [name for name in space.names if name not in space.structural]
+
+
+def changing(
+    space: SearchSpace, config: Config, one: Recorded[LayerGraph], values: Config, names: Sequence[str]
+) -> str | None:
+    """Return the first of these hyperparameters that alone, at another value, changes the layers; or None."""
+    others = {name: values[name] for name in names if name in config and config[name] != values[name]}
+    if not others or _is_alike(space, _changed(space, config, others), one):
+        return None
+    for name, value in others.items():
+        changed = _changed(space, config, {name: value})
+        is_read = name in one.reads or changed.keys() == config.keys()  # else conditions explain the layers
+        if is_read and not _is_alike(space, changed, one):
+            return name
+    return None
+
+
+def _changed(space: SearchSpace, config: Config, changes: Config) -> Config:
+    return space.activate({**space.defaults, **config, **changes})
+
+
+def _is_alike(space: SearchSpace, config: Config, one: Recorded[LayerGraph]) -> bool:
+    """Return whether a config has the same layers, or none."""
+    graph = trace_recorded(space, config).result
+    return graph is None or one.result is None or work_of(graph) == work_of(one.result)
+
+
+def work_of(graph: LayerGraph) -> LayerGraph:
+    """Return a graph without the names of its modules, which cost nothing."""
+    return replace(graph, layers=tuple(replace(layer, name="") for layer in graph.layers))
+
+
+def unlisted(name: str, config: Mapping[str, Any], other: Any) -> InvalidInput:
+    """Return the error of a hyperparameter that changes the layers and is not listed as structural."""
+    return InvalidInput(
+        f"structural lacks {name!r}: networks that differ only in it ({config[name]!r} and {other!r}) have "
+        f"other layers, and so other costs; add it to structural=, or leave structural= out: then what "
+        f"build reads is structural (config {dict(config)})"
+    )
+
+
+def conditions_read(space: SearchSpace) -> frozenset[str]:
+    """Return the hyperparameters that conditions read, on a sample of the space."""
+    read: set[str] = set()
+    for values in space.values_at(np.random.default_rng(0).random((16, len(space)))):
+        for condition in space.active.values():
+            recorded = RecordedConfig(values, space.names)
+            try:
+                condition(recorded)
+            except Exception:  # it may need one of the hyperparameters to be absent
+                recorded.read_all()
+            read |= recorded.reads.keys()
+    return frozenset(read)
+
+
+def never_read(space: SearchSpace, check: SpaceCheck, others: frozenset[str]) -> list[str]:
+    """Return the hyperparameters that neither `build`, nor a condition, nor one of the others reads.
+
+    A hyperparameter that a first check did not see read is sought in `N_SEEN` more networks that have it.
+    """
+    suspects = [name for name in space.names if name not in check.read | others]
+    if not suspects:
+        return []
+    n_seen = dict.fromkeys(suspects, 0)
+    n_left = N_SEEN * (len(suspects) + 1)  # networks to build, should none of them have a suspect or be built
+    for config in space.sample(_N_DRAWN, np.random.default_rng(1)):
+        if n_left and any(name in config and n < N_SEEN for name, n in n_seen.items()):
+            n_left -= 1
+            traced = trace_recorded(space, config)
+            for name in traced.reads.keys() & n_seen.keys():
+                del n_seen[name]
+            for name in n_seen.keys() & config.keys() if traced.result is not None else ():
+                n_seen[name] += 1
+    return [name for name, n in n_seen.items() if n]

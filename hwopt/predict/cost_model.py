@@ -1,0 +1,142 @@
+"""Price configs of a space: each distinct network is built, traced and predicted once.
+
+config --seen--> ReadTree by what its network was made from --> costs
+`-------new--> traced, recording what is read --> all new ones predicted in one call --^
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwopt.costs import Costs
+from hwopt.network.layer import LayerGraph
+from hwopt.predict.device_model import DeviceModel
+from hwopt.predict.tables import NetworkTable
+from hwopt.recorded import ReadTree
+
+if TYPE_CHECKING:
+    from hwopt.network import Recorded, SpaceCheck
+    from hwopt.space import Config, Key, SearchSpace
+
+_N_COMPARED = 64  # networks with the same listed hyperparameters that are compared, at most
+
+
+@dataclass(frozen=True, slots=True)
+class _Price:
+    """What one network costs, and by how much its intervals are wider, by metric; or why it has no price."""
+
+    values: tuple[float, ...]
+    widening: tuple[float, ...]
+    reason: str | None = None
+
+
+def check_structural(space: "SearchSpace") -> "SpaceCheck | None":
+    """Check a space's list of structural hyperparameters, or find them; None where it builds no networks.
+
+    Raises:
+        InvalidInput: where the list lacks a hyperparameter that changes the layers.
+    """
+    from hwopt.network import check_space
+
+    if space.build is None or space.input_shape is None:
+        return None
+    found = check_space(space)
+    space.found_structural(found.read)
+    return found
+
+
+class CostModel:
+    """Prices configs of a space: a callable from configs to `Costs`.
+
+    Configs share a price where they agree in what `build` (or the network's forward) reads of them and in
+    what the space lists as structural.
+
+    Raises:
+        InvalidInput: here or when configs are priced, for a hyperparameter that changes the layers and is
+            not among the listed ones.
+    """
+
+    def __init__(self, model: DeviceModel, space: "SearchSpace", batch_size: int, dtype: str) -> None:
+        self.model, self.space = model, space
+        self.batch_size, self.dtype = batch_size, dtype
+        check = check_structural(space)
+        self._key_names = space.structural if space.is_listed else ()
+        if check is not None and not check.is_recorded:
+            self._key_names = space.names
+        self._known: ReadTree[_Price] = ReadTree()
+        self._by_list: dict[Key, Config] = {}
+        self._n_compared = 0
+
+    def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
+        """Return the costs of n configs; NaN with the reason where a network cannot be built or traced."""
+        found = [self._known.find(config) for config in configs]
+        if None in found:
+            self._price_new([config for config, price in zip(configs, found, strict=True) if price is None])
+            found = [self._known.find(config) for config in configs]
+        priced = [price for price in found if price is not None]
+        values, widening = (
+            dict(zip(self.metrics, np.array(rows, dtype=float).reshape(len(rows), len(self.metrics)).T, strict=True))
+            for rows in ([price.values for price in priced], [price.widening for price in priced])
+        )
+        return Costs(values, self.model.residuals, [price.reason for price in priced], widening)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics that this device predicts."""
+        has_power = bool(self.model.profile.measured_layers["power_w"].notna().any())
+        return ("time_s", "power_w", "energy_j", "memory_bytes") if has_power else ("time_s", "memory_bytes")
+
+    def _price_new(self, configs: Sequence[Mapping[str, Any]]) -> None:
+        """Price configs that are not known; those that turn out to be the same network only once."""
+        new: ReadTree[int] = ReadTree()
+        traced: list[tuple[Mapping[str, Any], Recorded[LayerGraph]]] = []
+        for config in configs:
+            if new.find(config) is None:
+                one = self._graph(config)
+                new.add(config, one.reads, len(traced))
+                traced.append((config, one))
+        for (config, one), price in zip(traced, self._predicted([one for _, one in traced]), strict=True):
+            self._known.add(config, one.reads, price)
+
+    def _graph(self, config: Mapping[str, Any]) -> "Recorded[LayerGraph]":
+        """Trace a network; what it was made from includes what the space lists."""
+        from hwopt.network import trace_recorded
+
+        one = trace_recorded(self.space, config, self.batch_size, self.dtype)
+        self._check_listed(config, one)
+        return one.with_reads(self._key_names, config)
+
+    def _predicted(self, traced: "Sequence[Recorded[LayerGraph]]") -> list[_Price]:
+        graphs = [one.result for one in traced if one.result is not None and one.result.layers]
+        costs = iter(self._prices(graphs))
+        nothing = (np.nan,) * len(self.metrics), (1.0,) * len(self.metrics)
+        empty = "the network has no operator that costs anything"
+        return [
+            next(costs) if one.result and one.result.layers else _Price(*nothing, one.reason or empty)
+            for one in traced
+        ]
+
+    def _prices(self, graphs: Sequence[LayerGraph]) -> list[_Price]:
+        if not graphs:
+            return []
+        costs = self.model.costs(NetworkTable.of_graphs(graphs))
+        ones = np.ones(len(graphs))
+        values = zip(*(costs[metric].tolist() for metric in self.metrics), strict=True)
+        factors = (costs.widening.get(metric, ones).tolist() for metric in self.metrics)
+        return [_Price(v, w) for v, w in zip(values, zip(*factors, strict=True), strict=True)]
+
+    def _check_listed(self, config: Mapping[str, Any], one: "Recorded[LayerGraph]") -> None:
+        """Compare networks that agree in what is listed and not in what is read; the first few of them."""
+        from hwopt.network.space_check import changing, unlisted
+
+        if not self.space.is_listed or self._n_compared >= _N_COMPARED:
+            return
+        before = self._by_list.setdefault(self.space.structural_key(config), dict(config))
+        names = [n for n in one.reads if n not in self.space.structural and before.get(n) != config.get(n)]
+        if names:
+            self._n_compared += 1
+            found = changing(self.space, dict(config), one, {**config, **before}, names)
+            if found:
+                raise unlisted(found, config, before[found])
