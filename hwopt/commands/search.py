@@ -54,7 +54,7 @@ def search(
     ):
         opened = open_search(loaded, folder, progress)
         with opened.study:
-            _print_setting(opened)
+            _print_setting(opened, progress)
             listener = _Listener(progress, opened, loaded.n_trials, check)
             run_search(opened, used, listener)
             measure_trained(opened, progress)
@@ -96,11 +96,12 @@ class _Listener:
         self._progress("training", self._n_ended, self._n_trials, f"{doing}, {best}")
 
 
-def _print_setting(search: "Search") -> None:
+def _print_setting(search: "Search", progress: "ProgressDisplay") -> None:
     """Say how well the device is predicted, and how much of the space the budgets leave."""
     from hwopt.predict.hyperpower import HyperPower
     from hwopt.report.prediction import validation_table
     from hwopt.report.units import format_quantity
+    from hwopt.study.search import pricing
 
     if isinstance(search.model, HyperPower):
         for line in search.model.lines():
@@ -121,7 +122,7 @@ def _print_setting(search: "Search") -> None:
         console.print(
             f"limit: {budget.metric} <= {limit}, learned from what trainings reveal", highlight=False
         )
-    region = search.study.survey()
+    region = search.study.survey(pricing(progress))
     broken = ", ".join(f"{metric} breaks in {n / region.n_priced:.0%}" for metric, n in region.broken.items())
     console.print(
         f"{_percent(region.share)} of the space keeps the budgets (between {_percent(region.share_low)} and "
@@ -129,6 +130,8 @@ def _print_setting(search: "Search") -> None:
         f"{'; ' + broken if broken else ''})",
         highlight=False,
     )
+    for note in region.notes():
+        console.print(note, highlight=False)
 
 
 def _percent(share: float) -> str:

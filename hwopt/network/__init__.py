@@ -14,7 +14,7 @@ from hwopt.network.rules import FREE, RULES, Operation, Rule, elementwise, reduc
 if TYPE_CHECKING:
     from hwopt.network.build import Recorded, build_network, run_recorded, trace_config, trace_recorded
     from hwopt.network.source import load_attribute, load_model, load_python_file
-    from hwopt.network.space_check import SpaceCheck, check_space
+    from hwopt.network.space_check import SpaceCheck, check_space, never_read
     from hwopt.network.tracing import UnknownOperator, trace
     from hwopt.network.training import training_memory_bytes
 
@@ -24,6 +24,7 @@ _LAZY = {
     "UnknownOperator": "hwopt.network.tracing",
     "build_network": "hwopt.network.build",
     "check_space": "hwopt.network.space_check",
+    "never_read": "hwopt.network.space_check",
     "run_recorded": "hwopt.network.build",
     "load_attribute": "hwopt.network.source",
     "load_model": "hwopt.network.source",
@@ -53,6 +54,7 @@ __all__ = [
     "load_attribute",
     "load_model",
     "load_python_file",
+    "never_read",
     "reduction",
     "run_recorded",
     "trace",

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 N_BUILT = 24  # networks that are built and compared
 N_SEEN = 64  # configs with an active hyperparameter that were built before it is said that nothing reads it
 _N_DRAWN = 20_000  # configs drawn to find those
+
+
+_checked: WeakKeyDictionary[SearchSpace, tuple[Any, SpaceCheck]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,19 @@ class SpaceCheck:
 
 
 def check_space(space: SearchSpace) -> SpaceCheck:
-    """Build and compare a few dozen networks of a space.
+    """Build and compare a few dozen networks of a space; a second call returns what the first has found.
 
     Raises:
         InvalidInput: where a hyperparameter that is not listed as structural changes the layers.
     """
+    build, check = _checked.get(space, (None, None))
+    if check is None or build is not space.build:
+        check = _check(space)
+        _checked[space] = space.build, check
+    return check
+
+
+def _check(space: SearchSpace) -> SpaceCheck:
     rng = np.random.default_rng(0)
     configs = space.sample(N_BUILT, rng)
     others = space.values_at(rng.random((N_BUILT, len(space))))

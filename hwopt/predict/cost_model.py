@@ -13,7 +13,7 @@ import numpy as np
 from hwopt.costs import Costs
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.device_model import DeviceModel
-from hwopt.predict.tables import NetworkTable
+from hwopt.predict.tables import Array, NetworkTable
 from hwopt.recorded import ReadTree
 
 if TYPE_CHECKING:
@@ -76,10 +76,8 @@ class CostModel:
             self._price_new([config for config, price in zip(configs, found, strict=True) if price is None])
             found = [self._known.find(config) for config in configs]
         priced = [price for price in found if price is not None]
-        values, widening = (
-            dict(zip(self.metrics, np.array(rows, dtype=float).reshape(len(rows), len(self.metrics)).T, strict=True))
-            for rows in ([price.values for price in priced], [price.widening for price in priced])
-        )
+        values = self._columns([price.values for price in priced])
+        widening = self._columns([price.widening for price in priced])
         return Costs(values, self.model.residuals, [price.reason for price in priced], widening)
 
     @property
@@ -87,6 +85,10 @@ class CostModel:
         """Metrics that this device predicts."""
         has_power = bool(self.model.profile.measured_layers["power_w"].notna().any())
         return ("time_s", "power_w", "energy_j", "memory_bytes") if has_power else ("time_s", "memory_bytes")
+
+    def _columns(self, rows: Sequence[tuple[float, ...]]) -> dict[str, Array]:
+        table = np.array(rows, dtype=float).reshape(len(rows), len(self.metrics))
+        return dict(zip(self.metrics, table.T, strict=True))
 
     def _price_new(self, configs: Sequence[Mapping[str, Any]]) -> None:
         """Price configs that are not known; those that turn out to be the same network only once."""

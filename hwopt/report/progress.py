@@ -6,9 +6,10 @@ most every few seconds, and at the end, so that a log stays short.
 
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -20,8 +21,9 @@ class ProgressDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._stage, self._last_line = "", 0.0
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Bar(*columns, TextColumn("{task.fields[message]}"), console=console)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
+        message = TextColumn("{task.fields[message]}")
+        self._bar = Bar(*columns, TimeElapsedColumn(), message, console=console)
         self._task: TaskID | None = None
 
     def __enter__(self) -> "ProgressDisplay":
@@ -47,14 +49,19 @@ class ProgressDisplay:
         self._console.print(text, highlight=False)
 
     def _move(self, stage: str, done: int, planned: int, message: str) -> None:
+        fields: dict[str, Any] = {"message": message, "count": _count(done, planned)}
         if stage != self._stage or self._task is None:
             self._stage = stage
-            self._task = self._bar.add_task(stage, total=planned, message=message)
-        self._bar.update(self._task, completed=done, total=planned, message=message)
+            self._task = self._bar.add_task(stage, total=planned, **fields)
+        self._bar.update(self._task, completed=done, total=planned, **fields)
 
     def _line(self, stage: str, done: int, planned: int, message: str) -> None:
         now = time.monotonic()
         is_due = now - self._last_line >= _SECONDS_BETWEEN_LINES
         if stage != self._stage or done >= planned or is_due:
             self._stage, self._last_line = stage, now
-            self._console.print(f"{stage}: {done}/{planned} {message}".rstrip(), highlight=False)
+            self._console.print(f"{stage}: {_count(done, planned)} {message}".rstrip(), highlight=False)
+
+
+def _count(done: int, planned: int) -> str:
+    return f"{done}/{planned}" if planned < 1000 else f"{done:,} of {planned:,}"

@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from hwopt.report.units import format_quantity, quantity_name
+from hwopt.search.unpriced import Unpriced, describe_unpriced
 from hwopt.study.results import Summary, front_of
 from hwopt.study.store import Store, Trial
 
@@ -126,6 +127,7 @@ def summary_lines(store: Store, summary: Summary) -> list[str]:
         f"trained {sum(summary.n_trained.values())}: {trained}; {summary.n_infeasible_trials} over {limits}; "
         f"{summary.train_s:.0f} s of training, {summary.ask_s:.1f} s of choosing",
     ]
+    lines[2:2] = _unpriced_lines(store)
     if summary.ended is not None:
         lines.insert(0, f"search ended: {summary.ended}")
     if summary.energy_j is not None:
@@ -135,6 +137,13 @@ def summary_lines(store: Store, summary: Summary) -> list[str]:
     if summary.hypervolume is not None:
         lines.append(f"front {len(summary.front)} networks, hypervolume {summary.hypervolume:.4f}")
     return lines + _violation_lines(store)
+
+
+def _unpriced_lines(store: Store) -> list[str]:
+    """Say why part of the space cannot be priced."""
+    region = store.meta().get("region", {})
+    unpriced = [Unpriced(**one) for one in region.get("unpriced", [])]
+    return describe_unpriced(unpriced, region.get("n_priced", 1))
 
 
 def _outcome_lines(store: Store) -> list[str]:

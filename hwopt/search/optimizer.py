@@ -4,6 +4,7 @@ It is pure: no files, no clocks, no printing. Proposal k depends on the seed, k,
 pending, and on nothing else, so a study goes on after a crash without replaying anything.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -25,9 +26,11 @@ from hwopt.search.arguments import (
 from hwopt.search.pareto import hypervolume
 from hwopt.search.region import Region, survey
 from hwopt.search.situation import Observation, Rejection, Situation, log_axis
+from hwopt.search.steps import OnPriced
 from hwopt.search.strategies import find_strategy
 from hwopt.space import Config, SearchSpace
 
+_LOG = logging.getLogger("hwopt")
 LARGEST_ERROR = 1e6  # a share of wrong answers, or any loss of a sensible size
 STATUSES = ("complete", "stopped", "failed")
 
@@ -101,6 +104,7 @@ class Optimizer:
         self.outcome_budgets = check_outcome_budgets(outcome_budgets, self.metrics)
         self.repeats = check_switch("repeats", repeats)
         self._given_reference = check_reference({} if reference is None else reference, self.objectives)
+        self.on_priced: OnPriced | None = None  # told how far the survey of the space is
         self._told: list[Observation] = []
         self._pending: list[Config] = []
         self._rejected: list[Rejection] = []
@@ -112,7 +116,10 @@ class Optimizer:
         Raises:
             Infeasible: where no config keeps the budgets; the message names the one that binds.
         """
-        return survey(self.space, self.costs, self.budgets, self.seed)
+        region = survey(self.space, self.costs, self.budgets, self.seed, self.on_priced)
+        for note in region.notes():
+            _LOG.warning("%s", note)
+        return region
 
     @cached_property
     def reference(self) -> dict[str, float]:

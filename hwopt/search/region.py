@@ -24,7 +24,9 @@ from hwopt.costs import (
     violation,
 )
 from hwopt.errors import Infeasible
+from hwopt.search.steps import InSteps, OnPriced
 from hwopt.search.subset import N_CHAINS, subset_simulation
+from hwopt.search.unpriced import Unpriced, count_unpriced, describe_unpriced
 from hwopt.space import Config, SearchSpace
 
 N_WANTED = 512  # feasible configs to collect
@@ -53,6 +55,11 @@ class Region:
     broken: dict[str, int]
     n_unpriced: int  # of n_priced: configs that cannot be priced
     refused: tuple[dict[str, float], ...]  # costs of the first N_REFUSED that break a budget
+    unpriced: tuple[Unpriced, ...] = ()  # those that cannot be priced, by reason
+
+    def notes(self) -> list[str]:
+        """Return what must be said of configs that cannot be priced, a line for each reason."""
+        return describe_unpriced(self.unpriced, self.n_priced)
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,26 @@ class _Sample:
     costs: Costs
 
 
-def survey(space: SearchSpace, costs: CostFunction, budgets: Sequence[Budget], seed: int) -> Region:
+def survey(
+    space: SearchSpace,
+    costs: CostFunction,
+    budgets: Sequence[Budget],
+    seed: int,
+    on_priced: OnPriced | None = None,
+) -> Region:
     """Price the space until N_WANTED feasible configs are found, or N_SURVEYED priced; then walk down.
+
+    Args:
+        space: the search space.
+        costs: maps configs to their costs.
+        budgets: limits that make configs feasible.
+        seed: of the sample.
+        on_priced: called with how many configs are priced, and how many at most will be as far as is known.
 
     Raises:
         Infeasible: where no feasible config is found.
     """
+    costs = costs if on_priced is None else InSteps(costs, on_priced, N_SURVEYED)
     sample = _sample(space, costs, budgets, seed)
     mask = feasible(budgets, sample.costs)
     share, low, high = float(mask.mean()), *_binomial_interval(int(mask.sum()), len(mask))
@@ -97,6 +118,7 @@ def survey(space: SearchSpace, costs: CostFunction, budgets: Sequence[Budget], s
         broken=count_broken(budgets, sample.costs),
         n_unpriced=int(np.sum(~is_priced)),
         refused=refused,
+        unpriced=count_unpriced(sample.configs, sample.costs),
     )
 
 

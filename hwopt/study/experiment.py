@@ -36,10 +36,12 @@ from hwopt.costs import (
     check_confidence,
     check_metric,
     check_priced,
+    feasible,
     parse_quantity,
     price,
 )
 from hwopt.errors import HwoptError, InvalidInput, did_you_mean
+from hwopt.search.steps import InSteps, OnPriced
 from hwopt.space import SearchSpace
 from hwopt.study.sections import (
     BudgetSection,
@@ -114,10 +116,19 @@ class Experiment(Section):
         """Return how to train."""
         return TrainingSettings(**self.training)
 
-    def resolve_budgets(self, space: SearchSpace, costs: CostFunction) -> list[Budget]:
-        """Return the budgets, quantiles turned into limits at the budget's own confidence."""
-        n = N_QUANTILE if any(section.quantile for section in self.budgets.values()) else N_TRIED
-        sample = price(costs, space.sample(n, np.random.default_rng(0)))
+    def resolve_budgets(
+        self, space: SearchSpace, costs: CostFunction, on_priced: OnPriced | None = None
+    ) -> list[Budget]:
+        """Return the budgets, quantiles turned into limits at the budget's own confidence.
+
+        `on_priced` is called while a sample of the space is priced, with how many are and how many will be.
+        """
+        configs = space.sample(N_QUANTILE, np.random.default_rng(0))
+        needs_all = any(section.quantile for section in self.budgets.values())
+        used = InSteps(costs, on_priced, N_QUANTILE) if on_priced is not None and needs_all else costs
+        sample = price(used, configs if needs_all else configs[:N_TRIED])
+        if not feasible([], sample).any():  # of few; there may be others
+            sample = price(used, configs)
         check_priced(sample)
         budgets = []
         for metric, section in self.budgets.items():

@@ -5,6 +5,7 @@
 Nothing here prints; a `Progress` is told what is done, out of how much.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.costs import Budget, CostFunction
-from hwopt.errors import HwoptError, InvalidInput
-from hwopt.network import trace_config
+from hwopt.errors import HwoptError, InvalidInput, UnknownName
+from hwopt.network import check_space, never_read, trace_config
 from hwopt.predict.device import Device, load_device
+from hwopt.search.steps import OnPriced
 from hwopt.space import Config, SearchSpace
 from hwopt.study.driver import Listener
 from hwopt.study.executors import InProcess, threads_of_worker
@@ -31,10 +33,13 @@ from hwopt.train.data import Dataset
 from hwopt.train.energy import energy_used_j
 from hwopt.train.objective import TrainingObjective
 from hwopt.train.placement import check_device
+from hwopt.train.settings import HYPERPARAMETERS, check_batch_size, check_read
 
 if TYPE_CHECKING:
     from hwopt.device.local_device import LocalDevice
     from hwopt.device.networks import Candidate
+
+_LOG = logging.getLogger("hwopt")
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
 
@@ -75,8 +80,9 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
     enqueued = _check_enqueued(experiment, space)
     dataset = experiment.dataset().load()
     _check_shapes(space, dataset)
+    _check_hyperparameters(space, is_new=not (out / "study.db").exists())
     device = _open_device(experiment, space, out, progress)
-    model, budgets, costs, feedback = _price(experiment, space, device)
+    model, budgets, costs, feedback = _price(experiment, space, device, progress)
     _check_outputs(space, dataset)
     check_device(experiment.settings().device)
     _check_energy(experiment)
@@ -105,6 +111,11 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
     if "n_enqueued" not in study.store.meta():
         study.store.enqueue(enqueued, n_enqueued=len(enqueued))
     return search
+
+
+def pricing(progress: Progress) -> OnPriced:
+    """Return what shows how many configs are priced, as a stage of the progress."""
+    return lambda done, planned: progress("pricing", done, planned, "")
 
 
 def training_objective(experiment: Experiment) -> TrainingObjective:
@@ -198,7 +209,7 @@ def _candidate(search: Search, trial: Trial) -> "Candidate":
 
 
 def _price(
-    experiment: Experiment, space: SearchSpace, device: Device
+    experiment: Experiment, space: SearchSpace, device: Device, progress: Progress
 ) -> tuple[CostFunction, list[Budget], CostFunction, Feedback]:
     """Return the device's model, the budgets, the study's costs, and what these learn while it runs."""
     section = experiment.device
@@ -210,7 +221,7 @@ def _price(
         costs = recalibrated = Recalibrated(costs)
     if TRAINING_MEMORY in experiment.budgets:
         costs = memory = TrainingMemory(costs, space, experiment.settings())
-    budgets = experiment.resolve_budgets(space, costs)
+    budgets = experiment.resolve_budgets(space, costs, pricing(progress))
     return model, budgets, costs, Feedback(recalibrated, memory)
 
 
@@ -263,6 +274,19 @@ def _check_enqueued(experiment: Experiment, space: SearchSpace) -> list[Config]:
         except HwoptError as error:
             raise InvalidInput(f"enqueue[{position}]: {error}") from None
     return checked
+
+
+def _check_hyperparameters(space: SearchSpace, is_new: bool) -> None:
+    """Refuse hyperparameters that no one reads; a study that was begun with them goes on, with a warning."""
+    check_batch_size(space.names)
+    check = check_space(space)
+    unread = never_read(space, check, frozenset(HYPERPARAMETERS))
+    try:
+        check_read(unread, check.unknown)
+    except UnknownName as error:
+        if is_new:
+            raise
+        _LOG.warning("%s", error)
 
 
 def _check_outputs(space: SearchSpace, dataset: Dataset) -> None:

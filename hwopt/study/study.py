@@ -23,6 +23,7 @@ from hwopt.integrations import load as load_strategy
 from hwopt.numbers import whole_number
 from hwopt.search.optimizer import LARGEST_ERROR, Optimizer
 from hwopt.search.region import Region
+from hwopt.search.steps import OnPriced
 from hwopt.space import SearchSpace
 from hwopt.study.active import RunOptions
 from hwopt.study.driver import Driver, Listener
@@ -165,16 +166,25 @@ class Study:
         """Return the hypervolume of the front: error times logarithms of costs, down from the reference."""
         return self.front_now.hypervolume(self.optimizer.reference)
 
-    def survey(self) -> Region:
+    def survey(self, on_priced: OnPriced | None = None) -> Region:
         """Return the feasible region; what it says of the space is kept in the study.
+
+        Args:
+            on_priced: called while the space is priced, with how many configs are and how many at most will
+                be.
 
         Raises:
             Infeasible: where no config keeps the budgets.
         """
+        self.optimizer.on_priced = on_priced
         region = self.optimizer.region
+        self.optimizer.on_priced = None
+        if on_priced is not None:
+            on_priced(region.n_priced, region.n_priced)
         if "region" not in self.store.meta():
             facts = ("share", "share_low", "share_high", "n_priced", "broken", "n_unpriced", "refused")
-            self.store.set_meta(region={fact: getattr(region, fact) for fact in facts})
+            unpriced = [asdict(one) for one in region.unpriced]
+            self.store.set_meta(region={f: getattr(region, f) for f in facts} | {"unpriced": unpriced})
         if "reference" not in self.store.meta():
             self.store.set_meta(reference=self.optimizer.reference)
         return region

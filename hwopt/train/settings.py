@@ -1,6 +1,6 @@
 """How a network is trained: the settings of a study, and the hyperparameters that override them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
@@ -19,7 +19,19 @@ HYPERPARAMETERS = {
     "train_batch_size": "batch_size",
     "label_smoothing": "label_smoothing",
     "schedule": "schedule",
+    "batch_size": "batch_size",  # the same as train_batch_size
 }
+# What other programs call them.
+_SYNONYMS = {
+    "learning_rate": "lr eta alpha step_size stepsize base_lr initial_lr init_lr max_lr lr0 learningrate",
+    "momentum": "mom mu beta beta1 nesterov",
+    "weight_decay": "wd l2 l2_reg l2_penalty decay regularization weightdecay lambda",
+    "optimizer": "optim opt optimiser algorithm solver optimizer_name optimizer_type",
+    "train_batch_size": "bs batch batchsize minibatch mini_batch minibatch_size mini_batch_size n_batch",
+    "label_smoothing": "smoothing ls smooth label_smooth",
+    "schedule": "scheduler lr_schedule lr_scheduler sched annealing lr_policy learning_rate_schedule",
+}
+_STANDARD = {word: name for name, words in _SYNONYMS.items() for word in words.split()}
 
 
 @dataclass(frozen=True)
@@ -68,10 +80,39 @@ class TrainingSettings:
     def with_config(self, config: Mapping[str, Any]) -> "TrainingSettings":
         """Return these settings with the standard hyperparameters of `config` in place of their own.
 
-        The standard names are learning_rate, momentum, weight_decay, optimizer, train_batch_size,
-        label_smoothing and schedule; all else in a configuration is the network's business.
+        The standard names are learning_rate, momentum, weight_decay, optimizer, train_batch_size (or
+        batch_size), label_smoothing and schedule; all else in a configuration is the network's business.
+
+        Raises:
+            InvalidInput: where both names of the batch size are there, or a value is out of its range.
         """
+        check_batch_size(config)
         return replace(self, **{to: config[name] for name, to in HYPERPARAMETERS.items() if name in config})
+
+
+def check_batch_size(names: Collection[str]) -> None:
+    """Raise InvalidInput where both names of the batch size of training are among these."""
+    if "batch_size" in names and "train_batch_size" in names:
+        raise InvalidInput("batch_size and train_batch_size are the same hyperparameter; keep one of them")
+
+
+def check_read(unread: Sequence[str], asked: Collection[str] = ()) -> None:
+    """Raise UnknownName for hyperparameters that no one reads, each with the nearest name that is read.
+
+    Args:
+        unread: hyperparameters that neither `build` nor the trainer reads.
+        asked: keys that `build` asks for and that are not hyperparameters.
+    """
+    if unread:
+        raise UnknownName("\n".join(f"{_unread(name, asked)}" for name in unread))
+
+
+def _unread(name: str, asked: Collection[str]) -> str:
+    known = list(dict.fromkeys([*HYPERPARAMETERS, *sorted(asked)]))
+    word = name.lower().replace("-", "_")
+    standard = _STANDARD.get(word)
+    hint = f"; did you mean {standard}?" if standard else did_you_mean(word, known)
+    return f"`{name}` is read neither by build nor by the trainer{hint}"
 
 
 def _check_word(name: str, word: str, known: tuple[str, ...]) -> None:

@@ -27,3 +27,9 @@ def test_a_log_gets_the_beginning_and_the_end_of_a_stage_and_little_between():
 def test_a_terminal_gets_a_bar_that_says_what_is_done():
     text = shown(True, [("training", 7, 50, "best error 2%")])
     assert "training" in text and "7/50" in text and "best error 2%" in text
+
+
+def test_large_numbers_are_written_to_be_read():
+    steps = [("pricing", done, 4096, "") for done in range(0, 4097, 128)]
+    assert shown(False, steps).splitlines()[0] == "pricing: 0 of 4,096"
+    assert "pricing" in shown(True, steps[:7]) and "768 of 4,096" in shown(True, steps[:7])
