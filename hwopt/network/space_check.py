@@ -103,8 +103,10 @@ def _changed(space: SearchSpace, config: Config, changes: Config) -> Config:
 
 def _is_alike(space: SearchSpace, config: Config, one: Recorded[LayerGraph]) -> bool:
     """Return whether a config has the same layers, or none."""
-    graph = trace_recorded(space, config).result
-    return graph is None or one.result is None or work_of(graph) == work_of(one.result)
+    if one.result is None:
+        return True
+    graph = trace_recorded(space, config, one.result.batch_size, one.result.dtype).result
+    return graph is None or work_of(graph) == work_of(one.result)
 
 
 def work_of(graph: LayerGraph) -> LayerGraph:

@@ -158,6 +158,12 @@ def test_a_structural_hyperparameter_that_is_not_listed_is_refused_by_every_cost
         device.cost_model(SearchSpace(WIDE, build_wide, (1, 16, 16), ["features"]), method=method)
 
 
+def test_what_is_read_and_changes_no_layer_need_not_be_listed(device):
+    costs = device.cost_model(SearchSpace(WIDE, build_wide, (1, 16, 16), ["features", "width"]), batch_size=3)
+    priced = costs([wide(4), wide(4, 0.2), wide(5, 0.3), wide(4, 0.4)])
+    assert priced["time_s"][0] == priced["time_s"][1] == priced["time_s"][3] < priced["time_s"][2]
+
+
 def test_one_that_only_rarely_changes_the_layers_is_priced_rightly_and_named_when_it_shows(device):
     def build(config):
         n = config["width"] if config["features"] == 13 else 4
