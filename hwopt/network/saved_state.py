@@ -22,9 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hwopt.recorded import RecordedConfig
+
 _ATOMS = frozenset(
     (int, float, bool, complex, str, bytes, type(None), type, range, slice, torch.dtype, torch.device)
     + (torch.Size, torch.layout, torch.memory_format, BuiltinFunctionType, ModuleType, nn.Parameter, Tensor)
+    + (RecordedConfig,)  # to look into it is to read all of it; it is thrown away with its network
 )
 _MAX_ITEMS = 10_000  # of a container whose items are looked at, and of all containers of a network
 _MAX_BYTES = 2**20  # of an array
