@@ -2,9 +2,9 @@
 
     configs --> Costs: metric -> values [n] and their distribution --> Budget: upper bound <= limit?
 
-The predictive distribution is conformal: the logarithmic errors ln(measured / predicted) on networks that no
-model was fitted to. A quantile of them is added to the prediction's logarithm (Vovk et al. 2005). What lies
-beyond the measurements is given a wider distribution, never a narrower one, so that the promise stays.
+The predictive distribution is conformal (`hwopt.conformal`): the logarithmic errors ln(measured / predicted)
+of models on networks that they were not fitted to. A quantile of them is added to the prediction's logarithm.
+What lies beyond the measurements is given a wider distribution, never a narrower one.
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwopt.conformal import CalibrationErrors
 from hwopt.errors import Infeasible, InvalidInput, UnknownName, nearest
 
 Array = NDArray[np.float64]
@@ -31,6 +32,7 @@ UNITS: dict[str, dict[str, float]] = {
     },
 }  # fmt: skip
 _NAMES = {"_s": "seconds", "_w": "watts", "_j": "joules", "_bytes": "bytes"}
+CONFIDENCE = 0.9  # of a budget, where nothing else is asked for
 
 
 class Costs(Mapping[str, Array]):
@@ -40,11 +42,15 @@ class Costs(Mapping[str, Array]):
 
     Args:
         values: point predictions, metric -> shape [n], in SI units.
-        residuals: metric -> ln(measured / predicted) of calibration networks, shape [n_calibration], in any
-            order. Without an entry a metric is exact; with an empty one it has no finite bound.
+        residuals: metric -> ln(measured / predicted) of calibration networks in any order, [n_calibration];
+            or [n, n_calibration], to which ln(prediction of the config by the model without that network /
+            prediction) is added: CV+ (Barber et al. 2021). Without an entry a metric is exact; with an empty
+            one it has no finite bound.
         reasons: for each config why it could not be priced, or None.
         widening: metric -> factor from 1 by which a config's residuals are taken farther from their median,
             shape [n]; 1 without an entry.
+        weights: metric -> weight of each calibration network, shape [n_calibration]; their sum is the number
+            of independent groups. 1 without an entry.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class Costs(Mapping[str, Array]):
         residuals: Mapping[str, ArrayLike] | None = None,
         reasons: Sequence[str | None] | None = None,
         widening: Mapping[str, ArrayLike] | None = None,
+        weights: Mapping[str, ArrayLike] | None = None,
     ) -> None:
         self._values = {metric: _numbers(metric, value) for metric, value in values.items()}
         shapes = {metric: value.shape for metric, value in self._values.items()}
@@ -60,8 +67,14 @@ class Costs(Mapping[str, Array]):
             raise InvalidInput(
                 f"costs must be one array [n] for each metric, all of one length; got {shapes}"
             )
-        self.residuals = {m: np.sort(np.asarray(r, dtype=np.float64)) for m, r in (residuals or {}).items()}
         self.n = next(iter(shapes.values()))[0] if shapes else 0
+        self.residuals = {m: np.asarray(r, dtype=np.float64) for m, r in (residuals or {}).items()}
+        self.weights = {
+            m: np.asarray((weights or {}).get(m, np.ones(r.shape[-1])), dtype=np.float64)
+            for m, r in self.residuals.items()
+        }
+        _check_residuals(self.residuals, self.weights, self.n)
+        self._errors: dict[str, CalibrationErrors] = {}
         self.reasons: tuple[str | None, ...] = tuple(reasons) if reasons is not None else (None,) * self.n
         self.widening = {m: np.asarray(w, dtype=np.float64) for m, w in (widening or {}).items()}
         if any(w.shape != (self.n,) or not np.all(w >= 1) for w in self.widening.values()):
@@ -79,21 +92,31 @@ class Costs(Mapping[str, Array]):
     def __repr__(self) -> str:
         return f"Costs(n={self.n}, metrics={list(self._values)})"
 
+    def n_calibration(self, metric: str) -> tuple[int, float]:
+        """Return how many networks calibrate a metric, and how many independent groups they are."""
+        weights = self.weights.get(metric, np.empty(0))
+        return len(weights), float(weights.sum())
+
+    def _calibration(self, metric: str) -> CalibrationErrors:
+        if metric not in self._errors:
+            self._errors[metric] = CalibrationErrors.of(self.residuals[metric], self.weights[metric])
+        return self._errors[metric]
+
     def upper(self, metric: str, confidence: float) -> Array:
         """Return the bound [n] that the metric keeps with this confidence; the inverse of `probability`.
 
-        Between order statistics k of the n_c calibration errors, which stand for the probabilities k /
-        (n_c + 1), it interpolates; beyond the last no finite bound has that confidence, and the bound is
-        infinite.
+        Beyond the largest calibration error no finite bound has the confidence, and the bound is infinite:
+        with n groups above n / (n + 1).
         """
         values = self[metric]
         if metric not in self.residuals:
             return values
-        quantile = _quantile(self.residuals[metric], confidence)
-        if metric not in self.widening:
-            return values * math.exp(quantile)
-        centre = _median(self.residuals[metric])
-        return values * np.exp(centre + self.widening[metric] * (quantile - centre))
+        errors = self._calibration(metric)
+        quantile = errors.quantile(confidence)
+        if metric in self.widening:
+            centre = errors.median()
+            quantile = centre + self.widening[metric] * (quantile - centre)
+        return np.asarray(values * np.exp(quantile), dtype=np.float64)
 
     def interval(self, metric: str, confidence: float) -> tuple[Array, Array]:
         """Return lower and upper bound, each [n], between which the metric lies with this confidence.
@@ -109,12 +132,13 @@ class Costs(Mapping[str, Array]):
         values = self[metric]
         if metric not in self.residuals:
             return np.where(np.isnan(values), np.nan, (values <= limit).astype(float))
+        calibration = self._calibration(metric)
         with np.errstate(divide="ignore"):
             errors = np.log(limit / values)
         if metric in self.widening:
-            centre = _median(self.residuals[metric])
+            centre = calibration.median()
             errors = centre + (errors - centre) / self.widening[metric]
-        return np.where(np.isnan(values), np.nan, _cumulative(self.residuals[metric], errors))
+        return np.where(np.isnan(values), np.nan, calibration.probability(errors))
 
     def take(self, indices: ArrayLike) -> "Costs":
         """Return the costs of some of the configs."""
@@ -123,7 +147,8 @@ class Costs(Mapping[str, Array]):
         values, widening = (
             {metric: value[index] for metric, value in own.items()} for own in (self._values, self.widening)
         )
-        return Costs(values, self.residuals, reasons, widening)
+        residuals = {m: r if r.ndim == 1 else r[index] for m, r in self.residuals.items()}
+        return Costs(values, residuals, reasons, widening, self.weights)
 
     @staticmethod
     def joined(parts: "Sequence[Costs]") -> "Costs":
@@ -132,8 +157,12 @@ class Costs(Mapping[str, Array]):
             {metric: np.concatenate([own[metric] for own in owns]) for metric in owns[0]}
             for owns in ([part._values for part in parts], [part.widening for part in parts])
         )
+        residuals = {
+            m: r if r.ndim == 1 else np.concatenate([part.residuals[m] for part in parts])
+            for m, r in parts[0].residuals.items()
+        }
         reasons = [reason for part in parts for reason in part.reasons]
-        return Costs(values, parts[0].residuals, reasons, widening)
+        return Costs(values, residuals, reasons, widening, parts[0].weights)
 
     def at(self, index: int) -> dict[str, float]:
         """Return the point predictions of one config as plain floats."""
@@ -153,9 +182,9 @@ class Budget:
 
     metric: str
     limit: float
-    confidence: float = 0.95
+    confidence: float = CONFIDENCE
 
-    def __init__(self, metric: str, limit: float | str, confidence: float = 0.95) -> None:
+    def __init__(self, metric: str, limit: float | str, confidence: float = CONFIDENCE) -> None:
         if not isinstance(metric, str):
             raise InvalidInput(f'budget: {metric!r} is no name of a metric; write Budget("power_w", 250)')
         object.__setattr__(self, "metric", metric)
@@ -202,12 +231,15 @@ def check_priced(costs: Costs) -> None:
 
 def check_confidence(budget: Budget, costs: Costs) -> None:
     """Raise Infeasible where no finite bound of the costs has the budget's confidence."""
-    n = len(costs.residuals.get(budget.metric, ()))
-    if budget.metric in costs.residuals and budget.confidence > n / (n + 1) * (1 + 1e-12):
+    n, n_groups = costs.n_calibration(budget.metric)
+    highest = n_groups / (n_groups + 1)
+    if budget.metric in costs.residuals and budget.confidence > highest * (1 + 1e-9):
+        families = "" if n == n_groups else f" of {n_groups:.0f} families"
+        least = math.ceil(budget.confidence / (1 - budget.confidence) - 1e-9)
         raise Infeasible(
             f"no upper bound of {budget.metric} has confidence {budget.confidence:g}: the cost model was "
-            f"calibrated on {n} networks, which allow at most {n / (n + 1):.3f}; lower the confidence or "
-            "measure more networks"
+            f"calibrated on {n} networks{families}, which allow at most {highest:.3f}; lower the confidence, "
+            f"or measure networks of {least} families"
         )
 
 
@@ -290,32 +322,15 @@ def _numbers(metric: str, values: ArrayLike) -> Array:
 
 def _check_confidence(metric: str, confidence: float) -> float:
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
-        raise InvalidInput(f"{metric}: confidence {confidence!r} must lie between 0 and 1, such as 0.95")
+        raise InvalidInput(f"{metric}: confidence {confidence!r} must lie between 0 and 1, such as 0.9")
     return float(confidence)
 
 
-def _quantile(residuals: Array, confidence: float) -> float:
-    """Return the quantile of sorted residuals that stand for the probabilities 1/(n+1), ..., n/(n+1)."""
-    n = len(residuals)
-    rank = confidence * (n + 1)
-    if rank > n * (1 + 1e-12):
-        return math.inf
-    if rank < 1:
-        return -math.inf
-    return float(np.interp(rank, np.arange(1, n + 1), residuals))
-
-
-def _median(residuals: Array) -> float:
-    return float(np.median(residuals)) if len(residuals) else 0.0
-
-
-def _cumulative(residuals: Array, errors: Array) -> Array:
-    """Return the probability of a residual at most `errors`, [n]: the inverse of `_quantile`."""
-    n = len(residuals)
-    if n == 0:
-        return np.zeros_like(errors)
-    ranks = np.interp(errors, residuals, np.arange(1, n + 1), left=0.0, right=float(n))
-    # np.interp takes the first of tied residuals; the highest rank among them is the one that holds
-    ties = np.searchsorted(residuals, errors, side="right")
-    exact = (ties > 0) & (residuals[np.maximum(ties - 1, 0)] == errors)
-    return np.where(exact, ties, ranks) / (n + 1)
+def _check_residuals(residuals: Mapping[str, Array], weights: Mapping[str, Array], n: int) -> None:
+    for metric, own in residuals.items():
+        if own.ndim not in (1, 2) or (own.ndim == 2 and len(own) != n):
+            raise InvalidInput(f"residuals of {metric} must be [n_calibration] or [{n}, n_calibration]")
+        if weights[metric].shape != own.shape[-1:] or not np.all(weights[metric] > 0):
+            raise InvalidInput(
+                f"weights of {metric} must be positive, one for each of {own.shape[-1]} calibration networks"
+            )

@@ -88,7 +88,7 @@ def test_env_says_which_sensors_can_be_read_and_why_not(run):
 def test_predict_prints_layers_and_totals(run, device):
     code, out, _ = run("predict", "torchvision:squeezenet1_1", "--device", device, "--method", "paleo")
     assert code == 0
-    assert "conv2d" in out and "total" in out and "with 95% confidence at most" in out
+    assert "conv2d" in out and "total" in out and "with 90% confidence at most" in out
     assert "power_w, energy_j: absent" in out
 
 

@@ -18,6 +18,9 @@ def predict(
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Inputs in one pass; several.")] = None,
     method: Annotated[str, typer.Option(help="Cost model.")] = "hybrid",
     dtype: Annotated[str, typer.Option(help="Type of weights and input, one that was measured.")] = "float32",
+    mode: Annotated[
+        str, typer.Option(help="Called operator by operator: eager; or a CUDA graph: graph.")
+    ] = "eager",
     input_shape: Annotated[str | None, typer.Option(help="Shape of one input, such as 3,224,224.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     training: Annotated[bool, typer.Option("--training", help="Estimate a training step's memory.")] = False,
@@ -44,7 +47,7 @@ def predict(
     }
     steps = {batch: training_memory_bytes(module, shape, batch) if training else None for batch in graphs}
     predictions = [
-        report.Predicted(name, label, batch, shape, loaded.predict(graph, method), steps[batch])
+        report.Predicted(name, label, batch, shape, loaded.predict(graph, method, mode), steps[batch], mode)
         for label, loaded in devices.items()
         for batch, graph in graphs.items()
     ]

@@ -35,6 +35,7 @@ def profile(
     """
     from hwopt.device.measure import profile_device
     from hwopt.predict.device import load_device
+    from hwopt.predict.validation import measured_modes
     from hwopt.report.device import write_profile_report
     from hwopt.report.prediction import validation_table
     from hwopt.report.progress import ProgressDisplay
@@ -49,7 +50,8 @@ def profile(
     console.print(f"report: {write_profile_report(found)}", highlight=False)
     _check_measured(found)
     measured = load_device(str(out))
-    console.print(validation_table(measured, "hybrid"))
+    for mode in measured_modes(measured):
+        console.print(validation_table(measured, "hybrid", mode))
     for note in measured.model("hybrid").notes:
         console.print(f"* {note}", highlight=False)
 

@@ -15,6 +15,7 @@ def retarget(
     budget: Annotated[
         list[str] | None, typer.Option(help="METRIC=LIMIT, in place of the study's; may be repeated.")
     ] = None,
+    mode: Annotated[str | None, typer.Option(help="eager or graph; as in the study if absent.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the new study.")] = None,
 ) -> None:
     """Price a study's networks for another device and redraw the front; a search can go on from there."""
@@ -24,7 +25,7 @@ def retarget(
 
     folder = out or study.parent / f"on-{Path(device).name}"
     with ProgressDisplay(console) as progress:
-        n_trials = write_retargeted(study, folder, device, parse_budgets(budget or []), progress)
+        n_trials = write_retargeted(study, folder, device, parse_budgets(budget or []), progress, mode)
     console.print(f"{n_trials} trainings of {study}, priced for {device}", highlight=False)
     print_report(folder / "study.db", folder)
     console.print(f"to go on: hwopt search {folder / 'study.db'} --trials {n_trials + 10}", highlight=False)

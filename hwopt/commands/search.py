@@ -107,7 +107,8 @@ def _print_setting(search: "Search", progress: "ProgressDisplay") -> None:
         for line in search.model.lines():
             console.print(line, highlight=False)
     else:
-        console.print(validation_table(search.device, search.experiment.device.method))
+        section = search.experiment.device
+        console.print(validation_table(search.device, section.method, section.mode))
     if search.local_device is not None:
         console.print(f"measured on {search.local_device}, the device of the costs", highlight=False)
     if search.not_measured:

@@ -15,35 +15,46 @@ def validate(
     method: Annotated[list[str] | None, typer.Option(help="Cost model; may be given several times.")] = None,
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation over distinct layers.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
+    mode: Annotated[str | None, typer.Option(help="Networks eager or as graph; both if absent.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the errors of networks out of group.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write the tables into, CSV.")] = None,
 ) -> None:
     """Show how far cost models are from measured layers, and from a device's measured networks."""
     from hwopt.predict.device import load_device
     from hwopt.predict.validation import (
         METHODS,
+        measured_modes,
         network_predictions,
         read_rows,
         validate_device,
+        validate_networks,
         validate_rows,
     )
-    from hwopt.report.validation import layer_tables, network_tables, write_errors
+    from hwopt.report.validation import layer_tables, network_tables, networks_json, write_errors
 
     if (rows is None) == (device is None):
         raise InvalidInput("give either a file of layer rows or --device with a name or a profile folder")
+    if device is None and (as_json or mode is not None):
+        raise InvalidInput("--json and --mode are of a device's networks; give --device")
     methods = tuple(dict.fromkeys(method or METHODS))
     notes: list[str] = []
     if device is not None:
         loaded = load_device(device)
-        layers, networks = validate_device(loaded, methods, folds, seed)
-        files, tables = (
-            {
-                "layers.csv": layers,
-                "networks.csv": networks,
-                "predictions.csv": network_predictions(loaded, methods),
-            },
-            network_tables(loaded.name, networks),
+        modes = (mode,) if mode is not None else measured_modes(loaded)
+        if as_json:
+            print(networks_json(validate_networks(loaded, methods, modes)))
+            return
+        layers, networks = validate_device(loaded, methods, folds, seed, modes)
+        files = {"layers.csv": layers, "networks.csv": networks}
+        for one in modes if out is not None else ():
+            name = "predictions.csv" if one == "eager" else f"predictions_{one}.csv"
+            files[name] = network_predictions(loaded, methods, one)
+        tables = network_tables(loaded.name, networks)
+        notes += dict.fromkeys(
+            note for name in methods for own in modes for note in loaded.model(name, own).notes
         )
-        notes += dict.fromkeys(note for one in methods for note in loaded.model(one).notes)
     else:
         assert rows is not None
         layers = validate_rows(read_rows(rows, notes), methods, folds, seed)

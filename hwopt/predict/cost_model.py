@@ -25,10 +25,14 @@ _N_COMPARED = 64  # networks with the same listed hyperparameters that are compa
 
 @dataclass(frozen=True, slots=True)
 class _Price:
-    """What one network costs, and by how much its intervals are wider, by metric; or why it has no price."""
+    """What one network costs, and by how much its intervals are wider, by metric; or why it has no price.
+
+    `errors` are its calibration errors, those of one metric after those of another.
+    """
 
     values: tuple[float, ...]
     widening: tuple[float, ...]
+    errors: Array
     reason: str | None = None
 
 
@@ -78,13 +82,20 @@ class CostModel:
         priced = [price for price in found if price is not None]
         values = self._columns([price.values for price in priced])
         widening = self._columns([price.widening for price in priced])
-        return Costs(values, self.model.residuals, [price.reason for price in priced], widening)
+        reasons = [price.reason for price in priced]
+        return Costs(values, self._residuals(priced), reasons, widening, self.model.weights)
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics that this device predicts."""
-        has_power = bool(self.model.profile.measured_layers["power_w"].notna().any())
-        return ("time_s", "power_w", "energy_j", "memory_bytes") if has_power else ("time_s", "memory_bytes")
+        return self.model.metrics
+
+    def _residuals(self, priced: Sequence[_Price]) -> dict[str, Array]:
+        """Return metric -> calibration errors of each config, [n, n_calibration]."""
+        lengths = [len(self.model.residuals[metric]) for metric in self.metrics]
+        errors = np.array([price.errors for price in priced]).reshape(len(priced), sum(lengths))
+        parts = np.split(errors, np.cumsum(lengths)[:-1], axis=1)
+        return dict(zip(self.metrics, parts, strict=True))
 
     def _columns(self, rows: Sequence[tuple[float, ...]]) -> dict[str, Array]:
         table = np.array(rows, dtype=float).reshape(len(rows), len(self.metrics))
@@ -113,7 +124,8 @@ class CostModel:
     def _predicted(self, traced: "Sequence[Recorded[LayerGraph]]") -> list[_Price]:
         graphs = [one.result for one in traced if one.result is not None and one.result.layers]
         costs = iter(self._prices(graphs))
-        nothing = (np.nan,) * len(self.metrics), (1.0,) * len(self.metrics)
+        n_errors = sum(len(own) for own in self.model.residuals.values())
+        nothing = (np.nan,) * len(self.metrics), (1.0,) * len(self.metrics), np.zeros(n_errors)
         empty = "the network has no operator that costs anything"
         return [
             next(costs) if one.result and one.result.layers else _Price(*nothing, one.reason or empty)
@@ -127,7 +139,9 @@ class CostModel:
         ones = np.ones(len(graphs))
         values = zip(*(costs[metric].tolist() for metric in self.metrics), strict=True)
         factors = (costs.widening.get(metric, ones).tolist() for metric in self.metrics)
-        return [_Price(v, w) for v, w in zip(values, zip(*factors, strict=True), strict=True)]
+        shape = len(graphs), -1
+        errors = np.hstack([np.reshape(costs.residuals[metric], shape) for metric in self.metrics])
+        return [_Price(*one) for one in zip(values, zip(*factors, strict=True), errors, strict=True)]
 
     def _check_listed(self, config: Mapping[str, Any], one: "Recorded[LayerGraph]") -> None:
         """Compare networks that agree in what is listed and not in what is read; the first few of them."""

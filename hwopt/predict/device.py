@@ -16,11 +16,14 @@ import numpy as np
 from hwopt.costs import Costs
 from hwopt.device.device_file import DEVICE_FILE
 from hwopt.device.profile import DeviceProfile
+from hwopt.device.rows import MODES
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.cost_model import CostModel, check_structural
 from hwopt.predict.device_model import DeviceModel
 from hwopt.predict.tables import NetworkTable
+
+_BUSY = 0.9  # share of the time: a device that works less waits for its host
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,10 +96,18 @@ class Device:
     def model(self, method: str = "hybrid", mode: str = "eager") -> DeviceModel:
         """Return the fitted model of a method and a mode; the layers are fitted once for both modes."""
         if (method, mode) not in self._models:
-            fitted = next((one for (name, _), one in self._models.items() if name == method), None)
-            layer_model = fitted.layer_model if fitted else None
-            self._models[method, mode] = DeviceModel(self.profile, method, layer_model, mode)
+            other = next((one for (name, _), one in self._models.items() if name == method), None)
+            self._models[method, mode] = DeviceModel(self.profile, method, mode, other)
         return self._models[method, mode]
+
+    def checked_model(self, method: str, mode: str) -> DeviceModel:
+        """Return the fitted model, or say why there is none in this mode.
+
+        Raises:
+            InvalidInput: for a mode that no network was measured in.
+        """
+        self._check_mode(mode)
+        return self.model(method, mode)
 
     def predict(self, graph: LayerGraph, method: str = "hybrid", mode: str = "eager") -> Prediction:
         """Predict a traced network, layer by layer.
@@ -107,19 +118,21 @@ class Device:
         self._check(graph.batch_size, graph.dtype, mode)
         model = self.model(method, mode)
         table = NetworkTable.of_graphs([graph])
-        predicted = model.predict_layers(table.layers)
-        layers = table.layers.copy()
-        layers["time_s"] = model.network_model.layer_time_s(table, predicted.values["time_s"])
+        prepared = model.method.prepare(table)
+        layers = table.layers.drop(columns="live_bytes")
+        added = model.full.layers(prepared)
+        layers["time_s"] = added["time_s"]
         layers["share"] = layers["time_s"] / layers["time_s"].sum()
-        if "power_w" in predicted.values:
-            layers["power_w"] = model.network_model.layer_power_w(table, predicted.values)
+        if "power_w" in added:
+            layers["power_w"] = added["power_w"]
             layers["energy_j"] = layers["power_w"] * layers["time_s"]
         layers["memory_bytes"] = layers[["input_bytes", "weight_bytes", "output_bytes"]].sum(axis=1)
         distance = model.unknown.measured.distance(table.layers)
-        layers["is_fallback"] = predicted.is_fallback | np.isinf(distance)
+        layers["is_fallback"] = model.method.is_fallback(prepared) | np.isinf(distance)
         layers["is_extrapolated"] = ~layers["is_fallback"] & (distance > 0)
-        costs = model.costs(table, predicted)
+        costs = model.costs(table, prepared)
         notes = [*self.profile.notes, *graph.notes, *_notes_on_layers(layers, costs)]
+        notes += _notes_on_host(float(model.full.busy(prepared)[0]), costs.at(0)["time_s"])
         notes += [f"{n} x {name}: no cost rule, left out" for name, n in graph.unknown_operators]
         return Prediction(layers, costs.at(0), costs, tuple(notes))
 
@@ -164,11 +177,19 @@ class Device:
         dtypes = sorted(set(self.profile.measured_layers["dtype"]))
         if dtype not in dtypes:
             raise InvalidInput(f"dtype {dtype!r}: profile {self.name!r} has rows of {', '.join(dtypes)} only")
-        if mode not in ("eager", "graph"):
-            raise InvalidInput(f"mode {mode!r}; wanted eager or graph")
-        if mode == "graph" and "graph" not in set(self.profile.networks["mode"]):
+        self._check_mode(mode)
+
+    def _check_mode(self, mode: str) -> None:
+        if mode not in MODES:
+            raise InvalidInput(f"mode {mode!r}; wanted {' or '.join(MODES)}")
+        measured = set(self.profile.networks["mode"])
+        if mode == "graph" and mode not in measured:
             raise InvalidInput(
                 f"mode 'graph': profile {self.name!r} has no networks measured as CUDA graphs; use 'eager'"
+            )
+        if measured and mode not in measured:
+            raise InvalidInput(
+                f"mode 'eager': profile {self.name!r} has networks measured as CUDA graphs only; use 'graph'"
             )
 
 
@@ -187,3 +208,13 @@ def _notes_on_layers(layers: "pd.DataFrame", costs: Costs) -> list[str]:
     if wider:
         notes.append(f"intervals are wider for that, by factors of the logarithm: {', '.join(wider)}")
     return notes
+
+
+def _notes_on_host(busy: float, time_s: float) -> list[str]:
+    """Say where the device waits for the host that calls the operators, one by one."""
+    if busy > _BUSY:
+        return []
+    return [
+        f"the host is the bottleneck: it takes {time_s:.3g} s to call the operators one by one, and the "
+        f"device works {busy * time_s:.3g} s of it; as a CUDA graph (mode graph) the network takes about that"
+    ]

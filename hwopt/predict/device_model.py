@@ -1,30 +1,42 @@
-"""A profile and a method: layers and networks predicted, with the errors on networks that no fit has seen.
+"""A profile and a method: layers and networks predicted, and the errors on networks that no fit has seen.
 
-layers.csv --fit--> layer model --+
-networks of "fit" --------------- +--> coefficients --+
-networks of "calibrate" ----------------------------- +--> ln(measured / predicted): the distribution
-networks of "test" ---------------------------------- +--> validation()
+    all operators, all networks ----------fit--> predictions
+    all networks but one fold ------------fit--> predictions of that fold --> ln(measured / predicted)
+    (a fold is a family, or several: `hwopt.predict.families`)                         |
+                                                       CV+ bounds, validation() <------+
+
+Every network fits and every network calibrates (CV+, Barber, Candes, Ramdas and Tibshirani 2021): the bound
+of a new network is the quantile, over the measured networks i, of its prediction by the fit without the fold
+of i times measured_i / predicted_i of that fit. Families count alike, whatever their number of networks.
+
+The promise of 1 - alpha is kept on average over profiles and over new networks of new families that are
+like the measured ones; a single profile of n families may keep less, by some sqrt(alpha (1 - alpha) / n). The
+proven floor, whatever the method, is 1 - 2 alpha with folds of one family, with K folds of several families
+1 - 2 alpha - min(2 (1 - 1/K) / (n/K + 1), (1 - K/n) / (K + 1)); interpolation takes 1 / (n + 1) from it.
 
 What lies beyond the measured rows widens the distribution: `hwopt.predict.unknown`.
 """
 
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwopt.costs import Costs
-from hwopt.device.profile import SPLITS, DeviceProfile
+from hwopt.device.profile import DeviceProfile
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import METRICS
 from hwopt.predict.accuracy import error_figures
-from hwopt.predict.models import LayerModel, LayerPrediction, make_model
-from hwopt.predict.network_model import MIN_NETWORKS, NetworkModel, fit_network_model, with_host
+from hwopt.predict.measured import MeasuredNetworks, group_weights
+from hwopt.predict.methods import Fit, Method, make_method
+from hwopt.predict.models import LayerPrediction
 from hwopt.predict.tables import Array, NetworkTable
 from hwopt.predict.unknown import Unknown, widening
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_FOLDS = 20  # refits; up to so many families each is a fold of its own
 _LEVEL = 0.9  # of the upper bound whose coverage is reported
 
 
@@ -33,13 +45,18 @@ class DeviceModel:
 
     Args:
         profile: the measurements.
-        method: name of a layer model, such as "hybrid".
-        layer_model: one that is fitted to the profile's layers already; None fits one.
+        method: name of a method, such as "hybrid".
         mode: "eager", or "graph" for networks replayed as CUDA graphs.
+        other: the model of the same profile and method in the other mode, whose layers are used again.
 
     Attributes:
+        networks: the measured networks.
+        method: fitted to the operators.
+        full: its fit to all networks.
         notes: what a reader of the predictions must know.
-        residuals: metric -> ln(measured / predicted) of the calibration networks, shape [n_calibration].
+        residuals: metric -> ln(measured / predicted) of each measured network by the fit without its fold,
+            shape [n_calibration].
+        weights: metric -> 1 / size of its family for each of those, [n_calibration].
         unknown: how far layers are from what was measured.
     """
 
@@ -47,131 +64,144 @@ class DeviceModel:
         self,
         profile: DeviceProfile,
         method: str = "hybrid",
-        layer_model: LayerModel | None = None,
         mode: str = "eager",
+        other: "DeviceModel | None" = None,
     ) -> None:
-        self.profile, self.method, self.mode = profile, method, mode
-        self.layer_model = layer_model or make_model(method)
+        self.profile, self.name, self.mode = profile, method, mode
         rows = profile.measured_layers
         if not len(rows):
             raise InvalidInput(f"profile {profile.name!r} has no measured layer; measure the device again")
-        if layer_model is None:
-            self.layer_model.fit(rows, profile.ceilings)
-        self.network_model, notes = self._fit_networks()
-        self.notes = [*profile.notes, *self.layer_model.notes, *notes]
+        self.networks: MeasuredNetworks = other.networks if other else MeasuredNetworks.of(profile)
+        self.method: Method = other.method if other else make_method(profile, method, self.networks)
+        everything = np.ones(len(self.networks), dtype=bool)
+        self.full, notes = self.method.fit(everything, mode)
+        self.notes = [*profile.notes, *self.method.notes, *notes]
         self.unknown = Unknown.of(rows, profile.ceilings)
-        self.residuals, self._vouched = self._calibrate()
+        self._fit_folds()
 
-    def _fit_networks(self) -> tuple[NetworkModel, list[str]]:
-        """Fit on networks as graphs where there are such, then on eager ones what the host adds."""
-        graphs = self.networks("fit", "graph")
-        fit = graphs if len(graphs) >= MIN_NETWORKS else self.networks("fit")
-        table = NetworkTable.of_profile(self.profile, fit)
-        layers = self.predict_layers(table.layers).values
-        model, notes = fit_network_model(table, layers, fit, self.profile.ceilings.launch_s)
-        if fit is not graphs or self.mode == "graph":
-            return model, notes
-        eager = self.networks("fit")
-        table = NetworkTable.of_profile(self.profile, eager)
-        layers = self.predict_layers(table.layers).values
-        return with_host(model, table, layers, eager, _idle_w(self.profile)), notes
-
-    def predict_layers(self, rows: "pd.DataFrame") -> LayerPrediction:
-        """Predict complete layer rows, [n], each measured alone."""
-        if not len(rows):
-            return LayerPrediction({"time_s": np.empty(0)}, np.empty(0, dtype=bool))
-        return self.layer_model.predict(rows)
-
-    def predict_networks(self, table: NetworkTable) -> dict[str, Array]:
-        """Return the metrics of m networks, each shape [m], in one vectorised call."""
-        return self.network_model.totals(table, self.predict_layers(table.layers).values)
-
-    def costs(self, table: NetworkTable, predicted: LayerPrediction | None = None) -> Costs:
-        """Return the metrics of m networks with their predictive distribution, in one vectorised call.
-
-        Args:
-            table: the networks.
-            predicted: of their layers, where that is there already.
-        """
-        predicted = predicted or self.predict_layers(table.layers)
-        values = self.network_model.totals(table, predicted.values)
-        factors = widening(self._deviations(table, predicted), self._vouched, self.residuals)
-        return Costs(values, self.residuals, widening=factors)
-
-    def _deviations(self, table: NetworkTable, predicted: LayerPrediction) -> dict[str, Array]:
-        parts_s = self.network_model.layer_time_s(table, predicted.values["time_s"])
-        return self.unknown.networks(table, predicted, parts_s)
-
-    def validation(self) -> "pd.DataFrame":
-        """Return the errors on whole networks, one row for each metric and split.
-
-        Columns: metric, level, split, the figures of `hwopt.predict.accuracy`, and coverage_90: the share of
-        networks that stayed below the 90% upper bound. Only the rows of `test` speak of unseen networks.
-        """
-        import pandas as pd
-
-        rows = [row for split in SPLITS for row in self._split_errors(split)]
-        return pd.DataFrame(rows)
-
-    def _split_errors(self, split: str) -> list[dict[str, object]]:
-        measured = self.networks(split)
-        costs = self.costs(NetworkTable.of_profile(self.profile, measured))
-        rows: list[dict[str, object]] = []
-        for metric in costs:
-            values = measured[metric].to_numpy(dtype=float)
-            known = np.isfinite(values)
-            if not known.any():
-                continue
-            figures = error_figures(values[known], costs[metric][known])
-            covered = values[known] <= costs.upper(metric, _LEVEL)[known]
-            coverage = float(covered.mean()) if len(self.residuals[metric]) else float("nan")
-            row = {"metric": metric, "level": "network", "split": split, **figures, "coverage_90": coverage}
-            rows.append(row)
-        return rows
-
-    def _calibrate(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Return residuals and deviations of the calibration networks, each metric -> [n_calibration]."""
-        measured = self.networks("calibrate")
-        table = NetworkTable.of_profile(self.profile, measured)
-        predicted = self.predict_layers(table.layers)
-        totals = self.network_model.totals(table, predicted.values)
-        residuals: dict[str, Array] = {}
-        for metric in self._metrics:
-            if metric not in totals:  # no network was measured at all
-                residuals[metric] = np.empty(0)
+    def _fit_folds(self) -> None:
+        """Refit without each fold; keep the fits, and their predictions of what they have not seen."""
+        self._fold = self.networks.folds(MOST_FOLDS, self.mode)
+        has_mode = self.networks.has_mode(self.mode)
+        self._fits: list[Fit] = []
+        self._prepared = self.method.prepare(self.networks.table)
+        self._left_out = {metric: np.full(len(self.networks), np.nan) for metric in self.metrics}
+        for k in np.unique(self._fold[has_mode]):
+            fit, _ = self.method.fit(self._fold != k, self.mode)
+            self._fits.append(fit)
+            own = self._fold == k
+            for metric, values in fit.totals(self._prepared).items():
+                self._left_out[metric][own] = values[own]
+        self._errors = {
+            metric: np.log(self.networks.measured(self.mode, metric) / values)
+            for metric, values in self._left_out.items()
+        }
+        known = {metric: np.isfinite(errors) for metric, errors in self._errors.items()}
+        families = self.networks.frame["family"].to_numpy(dtype=str)
+        self.residuals = {metric: errors[known[metric]] for metric, errors in self._errors.items()}
+        self.weights = {metric: group_weights(families[known[metric]]) for metric in self.metrics}
+        self._fold_of = {metric: self._fold[known[metric]] for metric in self.metrics}
+        self._vouched = self._deviations(self._prepared) if len(self.networks) else {}
+        for metric, errors in self.residuals.items():
+            if not len(errors):
                 self.notes.append(f"{metric}: no measured network to calibrate on; it has no bound")
-                continue
-            values = measured[metric].to_numpy(dtype=float)
-            errors = np.log(values / totals[metric])
-            if np.isfinite(errors).any():
-                residuals[metric] = errors[np.isfinite(errors)]
-            else:
-                residuals[metric] = np.empty(0)
-                self.notes.append(f"{metric}: no measured network to calibrate on; it has no bound")
-        return residuals, self._deviations(table, predicted)
 
     @property
-    def _metrics(self) -> tuple[str, ...]:
+    def metrics(self) -> tuple[str, ...]:
         """What this device's networks are predicted for."""
         has_power = bool(self.profile.measured_layers["power_w"].notna().any())
         return METRICS if has_power else ("time_s", "memory_bytes")
 
-    def networks(self, split: str, mode: str | None = None) -> "pd.DataFrame":
-        """Return the networks of a split, in the model's own mode or another, that have a figure, [m]."""
-        networks = self.profile.networks
-        has_layers = networks["network"].isin(set(self.profile.network_layers["network"]))
-        has_figure = networks[list(METRICS)].notna().any(axis=1)
-        chosen = (
-            (networks["split"] == split) & (networks["mode"] == (mode or self.mode)) & has_layers & has_figure
-        )
-        return networks[chosen].reset_index(drop=True)
+    def predict_layers(self, rows: "pd.DataFrame") -> LayerPrediction:
+        """Predict complete layer rows, [n], each measured alone."""
+        table = NetworkTable(rows, np.zeros(len(rows), dtype=np.intp), np.zeros(1), 1)
+        layers = self.method.prepare(table)
+        return LayerPrediction(self.full.alone(layers), self.method.is_fallback(layers))
 
+    def predict_networks(self, table: NetworkTable) -> dict[str, Array]:
+        """Return the metrics of m networks, each shape [m], in one vectorised call."""
+        return self.full.totals(self.method.prepare(table))
 
-def _idle_w(profile: DeviceProfile) -> float | None:
-    """Return the power that a device draws without work, in watts, where its sensor was characterised."""
-    sensor = profile.info.get("sensor", {})
-    for name in ("idle_after_load_w", "idle_context_w"):
-        value = sensor.get(name) if isinstance(sensor, dict) else None
-        if isinstance(value, int | float) and 0 < value < float("inf"):
-            return float(value)
-    return None
+    def costs(self, table: NetworkTable, layers: Any = None) -> Costs:
+        """Return the metrics of m networks with their predictive distribution, in one vectorised call.
+
+        Args:
+            table: the networks.
+            layers: what the method prepared of them, where that is there already.
+        """
+        layers = self.method.prepare(table) if layers is None else layers
+        values = self.full.totals(layers)
+        factors = widening(self._deviations(layers), self._vouched, self.residuals)
+        return Costs(values, self._residuals_of(values, layers), None, factors, self.weights)
+
+    def _residuals_of(self, values: dict[str, Array], layers: Any) -> dict[str, Array]:
+        """Return metric -> residual i + ln(prediction without its fold / prediction), [m, n_calibration]."""
+        others = [fit.totals(layers) for fit in self._fits]
+        found = {}
+        for metric, errors in self.residuals.items():
+            if not len(errors):
+                found[metric] = errors
+                continue
+            shifts = np.log(np.stack([own[metric] for own in others]) / values[metric])  # [folds, m]
+            found[metric] = shifts[self._fold_of[metric]].T + errors
+        return found
+
+    def _deviations(self, layers: Any) -> dict[str, Array]:
+        parts_s = self.full.layers(layers)["time_s"]
+        return self.unknown.networks(layers.table, self.method.is_fallback(layers), parts_s)
+
+    def left_out_costs(self, i: int) -> Costs:
+        """Return the costs of the measured network i as if its family had never been measured, n = 1.
+
+        Its prediction is by the fit without it; the calibration errors are those of the other families.
+        """
+        families = self.networks.frame["family"].to_numpy(dtype=str)
+        values, residuals, weights = {}, {}, {}
+        for metric, errors in self._errors.items():
+            others = np.isfinite(errors) & (families != families[i])
+            values[metric] = self._left_out[metric][[i]]
+            residuals[metric], weights[metric] = errors[others], group_weights(families[others])
+        return Costs(values, residuals, weights=weights)
+
+    @cached_property
+    def _validation(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        in_sample = self.full.totals(self._prepared) if len(self.networks) else {}
+        rows = self._figures("in_sample", in_sample) + self._figures("out_of_group", self._left_out)
+        return pd.DataFrame(rows)
+
+    def validation(self) -> "pd.DataFrame":
+        """Return the errors on whole networks, one row for each metric and fold_kind.
+
+        Columns: metric, level, mode, fold_kind, n_groups, the figures of `hwopt.predict.accuracy`, and
+        coverage_90: the share of networks, families counting alike, that stayed below the 90% upper bound
+        that the other families give. Rows of `out_of_group` are predictions by fits that saw neither the
+        network nor others of its family, `in_sample` those by the fit to all.
+        """
+        return self._validation.copy()
+
+    def _figures(self, fold_kind: str, predicted: dict[str, Array]) -> list[dict[str, object]]:
+        families = self.networks.frame["family"].to_numpy(dtype=str)
+        rows: list[dict[str, object]] = []
+        for metric, values in predicted.items():
+            measured = self.networks.measured(self.mode, metric)
+            known = np.flatnonzero(np.isfinite(measured) & np.isfinite(values))
+            if not len(known):
+                continue
+            is_unseen = fold_kind == "out_of_group"
+            coverage = self._coverage(metric, known) if is_unseen else float("nan")
+            head = {"metric": metric, "level": "network", "mode": self.mode, "fold_kind": fold_kind}
+            figures = error_figures(measured[known], values[known])
+            n_groups = len(np.unique(families[known]))
+            rows.append({**head, "n_groups": n_groups, **figures, "coverage_90": coverage})
+        return rows
+
+    def _coverage(self, metric: str, known: np.ndarray[Any, Any]) -> float:
+        """Return the share of networks below the bound that the others give; NaN where none is finite."""
+        families = self.networks.frame["family"].to_numpy(dtype=str)[known]
+        bounds = np.array([self.left_out_costs(i).upper(metric, _LEVEL)[0] for i in known])
+        if not np.isfinite(bounds).all():
+            return float("nan")
+        weights = group_weights(families)
+        return float(weights @ (self.networks.measured(self.mode, metric)[known] <= bounds) / weights.sum())

@@ -15,16 +15,13 @@ where no host is waited for, and h on eager ones.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwopt.predict.models import is_matrix_kind
+from hwopt.predict.models import LayerPrediction, is_matrix_kind
 from hwopt.predict.tables import Array, NetworkTable
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MIN_NETWORKS = 4  # with fewer measured networks the layers are summed as they are
 # Weight, in networks, of each time coefficient's squared distance from its neutral value.
@@ -36,6 +33,60 @@ _IMAGE_CHANNELS = 3  # inputs of so few channels are read as they are
 _CONVOLUTION_COLUMNS = (
     *("input_bytes", "weight_bytes", "output_bytes", "in_channels", "out_channels", "kernel_h", "kernel_w"),
 )
+
+
+class SummedLayers:
+    """Layers of m networks, each predicted alone, with what every fit of the coefficients shares.
+
+    Args:
+        table: the networks.
+        predicted: their layers, [n].
+    """
+
+    def __init__(self, table: NetworkTable, predicted: LayerPrediction) -> None:
+        self.table, self.predicted = table, predicted
+        self._peaks: dict[float, Array] = {}
+
+    @property
+    def time_s(self) -> Array:
+        """Time of each layer alone, [n], in seconds."""
+        return self.predicted.values["time_s"]
+
+    @property
+    def power_w(self) -> Array | None:
+        """Power of each layer alone, [n], in watts; None where the device has none."""
+        return self.predicted.values.get("power_w")
+
+    @cached_property
+    def is_matrix(self) -> NDArray[np.bool_]:
+        """Which layers are convolutions, matrix products or attention, [n]."""
+        return is_matrix_kind(self.table.layers["kind"].to_numpy(dtype=str))
+
+    @cached_property
+    def parts(self) -> Array:
+        """Seconds of matrix products, seconds of the rest, and number of layers of each network, [m, 3]."""
+        matrix = self.is_matrix
+        columns = [
+            np.where(matrix, self.time_s, 0.0),
+            np.where(matrix, 0.0, self.time_s),
+            np.ones(len(matrix)),
+        ]
+        return np.stack([self.table.sum(column) for column in columns], axis=1)
+
+    @cached_property
+    def energy_parts(self) -> Array:
+        """Sum of power times those, [m, 3]."""
+        assert self.power_w is not None
+        power_w, matrix = self.power_w, self.is_matrix
+        joules = power_w * self.time_s
+        columns = [np.where(matrix, joules, 0.0), np.where(matrix, 0.0, joules), power_w]
+        return np.stack([self.table.sum(column) for column in columns], axis=1)
+
+    def memory_bytes(self, workspace: float) -> Array:
+        """Return the peak memory of each network, [m], where convolutions make this share of their copies."""
+        if workspace not in self._peaks:
+            self._peaks[workspace] = memory_bytes(self.table, workspace)
+        return self._peaks[workspace]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,120 +102,101 @@ class NetworkModel:
     host_s: float = 0.0  # that the host takes to call an operator, where the device may wait for it
     idle_w: float = 0.0  # power while it waits
 
-    def layer_time_s(self, table: NetworkTable, time_s: Array) -> Array:
-        """Return what each layer adds to its network's time, [n], from its time alone, [n], in seconds."""
-        parts_s = self._device_s(table, time_s)
-        return np.asarray(parts_s * self._stretch(table, table.sum(parts_s))[table.segment])
+    @property
+    def _coefficients(self) -> Array:
+        return np.array([self.matrix_scale, self.other_scale, self.overhead * self.launch_s])
 
-    def _device_s(self, table: NetworkTable, time_s: Array) -> Array:
-        """Return the seconds that the device works on each layer within its network, [n]."""
-        scale = np.where(is_matrix(table), self.matrix_scale, self.other_scale)
-        return np.asarray(scale * time_s + self.overhead * self.launch_s)
+    def alone(self, layers: SummedLayers) -> dict[str, Array]:
+        """Return time and power of each layer alone, [n]."""
+        return layers.predicted.values
 
-    def _stretch(self, table: NetworkTable, device_s: Array) -> Array:
-        """Return how much longer than the device's own work, [m] seconds, each network takes, [m].
+    def device_s(self, layers: SummedLayers) -> Array:
+        """Return the seconds that the device works on each network, [m]."""
+        return np.asarray(layers.parts @ self._coefficients)
+
+    def busy(self, layers: SummedLayers) -> Array:
+        """Return the share of its time in which the device works on each network, [m].
 
         Host and device work side by side, so the longer of the two counts; where they are alike, each waits
         for the other now and then: a power mean, not a maximum.
         """
-        if self.host_s == 0:
-            return np.ones_like(device_s)
-        host_s = self.host_s * table.sum(np.ones(len(table.segment)))
-        return np.asarray((1 + (host_s / device_s) ** _SHARPNESS) ** (1 / _SHARPNESS))
+        host_s = self.host_s * layers.parts[:, 2]
+        return np.asarray((1 + (host_s / self.device_s(layers)) ** _SHARPNESS) ** (-1 / _SHARPNESS))
 
-    def layer_power_w(self, table: NetworkTable, layers: Mapping[str, Array]) -> Array:
-        """Return the mean power in the time that each layer adds, [n], in watts; waiting is in it."""
-        device_s = table.sum(self._device_s(table, layers["time_s"]))
-        busy = (1 / self._stretch(table, device_s))[table.segment]
-        return np.asarray(self.power_scale * layers["power_w"] * busy + self.idle_w * (1 - busy))
+    def layers(self, layers: SummedLayers) -> dict[str, Array]:
+        """Return what each layer adds to its network's time, waiting included, and its mean power, [n]."""
+        scale = np.where(layers.is_matrix, self.matrix_scale, self.other_scale)
+        busy = self.busy(layers)[layers.table.segment]
+        added = {"time_s": (scale * layers.time_s + self.overhead * self.launch_s) / busy}
+        if layers.power_w is not None:
+            added["power_w"] = self.power_scale * layers.power_w * busy + self.idle_w * (1 - busy)
+        return added
 
-    def totals(self, table: NetworkTable, layers: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the metrics of each network, [m], from those of its layers, [n]."""
-        parts_s = self._device_s(table, layers["time_s"])
-        device_s = table.sum(parts_s)
-        busy = 1 / self._stretch(table, device_s)  # share of the time in which the device works
-        time_s = device_s / busy
-        totals = {"time_s": time_s}
-        if "power_w" in layers:
-            busy_w = self.power_scale * table.sum(layers["power_w"] * parts_s) / device_s
+    def totals(self, layers: SummedLayers) -> dict[str, Array]:
+        """Return the metrics of each network, [m]."""
+        device_s, busy = self.device_s(layers), self.busy(layers)
+        totals = {"time_s": device_s / busy}
+        if layers.power_w is not None:
+            busy_w = self.power_scale * (layers.energy_parts @ self._coefficients) / device_s
             totals["power_w"] = busy_w * busy + self.idle_w * (1 - busy)
-            totals["energy_j"] = totals["power_w"] * time_s
-        totals["memory_bytes"] = memory_bytes(table, self.workspace)
+            totals["energy_j"] = totals["power_w"] * totals["time_s"]
+        totals["memory_bytes"] = layers.memory_bytes(self.workspace)
         return totals
 
 
 def fit_network_model(
-    table: NetworkTable, layers: Mapping[str, Array], measured: "pd.DataFrame", launch_s: float
+    layers: SummedLayers, measured: Mapping[str, Array], launch_s: float
 ) -> tuple[NetworkModel, list[str]]:
     """Fit the coefficients on measured networks.
 
     Args:
-        table: the layers of the m networks.
-        layers: metric -> prediction of each layer alone, [n].
-        measured: what the networks were measured at, [m]; NaN where they were not.
+        layers: of the m networks.
+        measured: metric -> what they were measured at, [m]; NaN where they were not, or are not to be used.
         launch_s: the device's launch floor, in seconds.
 
     Returns:
         The model, and notes on what could not be fitted.
     """
-    notes = []
-    time_s = measured["time_s"].to_numpy(dtype=float)
-    if np.isfinite(time_s).sum() >= MIN_NETWORKS:
-        matrix_scale, other_scale, overhead = _fit_time(table, layers["time_s"], time_s, launch_s)
+    known = np.isfinite(measured["time_s"])
+    model, notes = NetworkModel(launch_s=launch_s), list[str]()
+    if known.sum() >= MIN_NETWORKS:
+        parts = layers.parts[known] * [1.0, 1.0, launch_s] / measured["time_s"][known, None]
+        a, b, c = _least_squares(parts, np.ones(known.sum()), _NEUTRAL, _PRIOR_WEIGHTS)
+        model = replace(model, matrix_scale=float(a), other_scale=float(b), overhead=float(c))
     else:
-        matrix_scale, other_scale, overhead = 1.0, 1.0, 0.0
         notes.append(f"fewer than {MIN_NETWORKS} measured networks to fit on: layers are summed as they are")
-    power_scale = _median_ratio(measured, "power_w", table, layers)
-    workspace = _fit_workspace(table, measured["memory_bytes"].to_numpy(dtype=float))
-    return NetworkModel(matrix_scale, other_scale, overhead, power_scale, workspace, launch_s), notes
+    power_scale = _power_scale(layers, measured["power_w"])
+    return replace(
+        model, power_scale=power_scale, workspace=_fit_workspace(layers, measured["memory_bytes"])
+    ), notes
 
 
 def with_host(
-    model: NetworkModel,
-    table: NetworkTable,
-    layers: Mapping[str, Array],
-    measured: "pd.DataFrame",
-    idle_w: float | None,
+    model: NetworkModel, layers: SummedLayers, measured: Mapping[str, Array], idle_w: float | None
 ) -> NetworkModel:
     """Return a GPU's model, fitted on graphs, for networks whose operators the host calls one by one.
 
     Args:
         model: of the same networks as graphs.
-        table: the layers of the m networks.
-        layers: metric -> prediction of each layer alone, [n].
-        measured: what the networks were measured at, eager, [m].
+        layers: of the m networks.
+        measured: what the networks were measured at, eager, [m], as in `fit_network_model`.
         idle_w: power of the device without work; None where it is not known: then waiting counts as none.
     """
     from scipy.optimize import minimize_scalar
 
-    time_s = measured["time_s"].to_numpy(dtype=float)
+    time_s = measured["time_s"]
     known = np.isfinite(time_s)
     if known.sum() < MIN_NETWORKS:
         return model
+    device_s = model.device_s(layers)
 
     def error(log_host_s: float) -> float:
-        one = replace(model, host_s=float(np.exp(log_host_s)))
-        ratio = table.sum(one.layer_time_s(table, layers["time_s"]))[known] / time_s[known]
-        return float(np.sum((ratio - 1) ** 2))
+        busy = replace(model, host_s=float(np.exp(log_host_s))).busy(layers)
+        return float(np.sum(((device_s / busy)[known] / time_s[known] - 1) ** 2))
 
-    most = float(np.log(np.max((time_s / table.sum(np.ones(len(table.segment))))[known])))  # s an operator
+    most = float(np.log(np.max((time_s / layers.parts[:, 2])[known])))  # s an operator
     best = minimize_scalar(error, bounds=(most - 10.0, most), method="bounded", options={"xatol": 1e-4})
     return replace(model, host_s=float(np.exp(best.x)), idle_w=idle_w or 0.0)
-
-
-def _fit_time(table: NetworkTable, layer_s: Array, time_s: Array, launch_s: float) -> Array:
-    """Return the three coefficients of least squared relative error, none of them negative."""
-    matrix = is_matrix(table)
-    parts = np.stack(
-        [
-            table.sum(np.where(matrix, layer_s, 0.0)),
-            table.sum(np.where(matrix, 0.0, layer_s)),
-            table.sum(np.full(len(layer_s), launch_s)),
-        ],
-        axis=1,
-    )  # [m, 3]
-    known = np.isfinite(time_s)
-    return _least_squares(parts[known] / time_s[known, None], np.ones(known.sum()), _NEUTRAL, _PRIOR_WEIGHTS)
 
 
 def _least_squares(A: Array, b: Array, neutral: Array, weights: Array) -> Array:
@@ -176,29 +208,23 @@ def _least_squares(A: Array, b: Array, neutral: Array, weights: Array) -> Array:
     return np.asarray(x, dtype=float)
 
 
-def _fit_workspace(table: NetworkTable, measured_bytes: Array) -> float:
+def _fit_workspace(layers: SummedLayers, measured_bytes: Array) -> float:
     """Return the workspace of the least mean absolute logarithmic error; 0 where too little was measured."""
     known = np.isfinite(measured_bytes)
     if known.sum() < MIN_NETWORKS:
         return 0.0
-    ratios = [memory_bytes(table, workspace)[known] / measured_bytes[known] for workspace in _WORKSPACES]
-    return float(_WORKSPACES[int(np.argmin([np.mean(np.abs(np.log(ratio))) for ratio in ratios]))])
+    errors = [
+        np.abs(np.log(layers.memory_bytes(w)[known] / measured_bytes[known])).mean() for w in _WORKSPACES
+    ]
+    return float(_WORKSPACES[int(np.argmin(errors))])
 
 
-def _median_ratio(
-    measured: "pd.DataFrame", metric: str, table: NetworkTable, layers: Mapping[str, Array]
-) -> float:
-    values = measured[metric].to_numpy(dtype=float)
-    known = np.isfinite(values)
-    if metric not in layers or known.sum() < MIN_NETWORKS:
+def _power_scale(layers: SummedLayers, measured_w: Array) -> float:
+    known = np.isfinite(measured_w)
+    if layers.power_w is None or known.sum() < MIN_NETWORKS:
         return 1.0
-    predicted = NetworkModel().totals(table, layers)[metric]
-    return float(np.median(values[known] / predicted[known]))
-
-
-def is_matrix(table: NetworkTable) -> NDArray[np.bool_]:
-    """Return which layers are convolutions, matrix products or attention, [n]."""
-    return is_matrix_kind(table.layers["kind"].to_numpy(dtype=str))
+    predicted_w = NetworkModel().totals(layers)["power_w"]
+    return float(np.median(measured_w[known] / predicted_w[known]))
 
 
 def memory_bytes(table: NetworkTable, workspace: float) -> Array:

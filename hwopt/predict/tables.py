@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hwopt.device.profile import DeviceProfile
 
 Array = NDArray[np.float64]
-_COLUMNS = ("name", *SHAPE_COLUMNS, *WORK_COLUMNS)
+_COLUMNS = ("name", *SHAPE_COLUMNS, *WORK_COLUMNS, "live_bytes")
 
 
 @dataclass(frozen=True)
@@ -64,3 +64,13 @@ class NetworkTable:
         """Sum values of layers, [n], over each network, [m]."""
         sums = np.bincount(self.segment, weights=values, minlength=self.n_networks)
         return sums.astype(float)
+
+    def most(self, values: Array) -> Array:
+        """Return the most of the values of layers, [n], in each network, [m]; 0 for one without layers."""
+        most = np.zeros(self.n_networks)
+        np.maximum.at(most, self.segment, values)
+        return most
+
+    def all_of(self, holds: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return whether something holds for all layers, [n], of each network, [m]."""
+        return np.asarray(self.sum((~holds).astype(float)) == 0)

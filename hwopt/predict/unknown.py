@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hwopt.device.ceilings import Ceilings
 from hwopt.predict.extrapolation import MeasuredRange
-from hwopt.predict.models import MIN_ROWS, Array, LayerPrediction, bound_s
+from hwopt.predict.models import MIN_ROWS, Array, bound_s
 from hwopt.predict.tables import NetworkTable
 
 if TYPE_CHECKING:
@@ -72,9 +72,11 @@ class Unknown:
             deviations[metric] = weight * np.where(is_strange, self.overall[metric], own)
         return deviations
 
-    def networks(self, table: NetworkTable, predicted: LayerPrediction, parts_s: Array) -> dict[str, Array]:
+    def networks(
+        self, table: NetworkTable, is_fallback: NDArray[np.bool_], parts_s: Array
+    ) -> dict[str, Array]:
         """Return metric -> deviation D of each network, [m], its layers weighted by their times, [n]."""
-        deviations = self.layers(table.layers, predicted.is_fallback)
+        deviations = self.layers(table.layers, is_fallback)
         total_s = table.sum(parts_s)
         found = {metric: table.sum(own * parts_s) / total_s for metric, own in deviations.items()}
         if "power_w" in found:

@@ -21,13 +21,13 @@ from hwopt.network.layer import METRICS
 from hwopt.predict.accuracy import error_figures
 from hwopt.predict.cross_validation import cross_validate
 from hwopt.predict.device import Device
-from hwopt.predict.tables import Array, NetworkTable
+from hwopt.predict.tables import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
 METHODS = ("neuralpower", "paleo", "hybrid")
-_INTERVAL = 0.9
+_INTERVAL = 0.8
 
 
 def read_rows(path: str | Path, notes: list[str] | None = None) -> "pd.DataFrame":
@@ -75,53 +75,87 @@ def validate_rows(
 
 
 def validate_device(
-    device: Device, methods: Sequence[str] = METHODS, folds: int = 5, seed: int = 0
+    device: Device,
+    methods: Sequence[str] = METHODS,
+    folds: int = 5,
+    seed: int = 0,
+    modes: Sequence[str] | None = None,
 ) -> tuple["pd.DataFrame", "pd.DataFrame"]:
     """Return the errors of a profile's layers and those of its networks.
 
     Returns:
-        The table of `validate_rows`; and one row for each method, metric and split, with the figures of
-        `hwopt.predict.accuracy` and `coverage_90`, the share of networks below their 90% upper bound. The
-        method `oracle` stands for sums of operators measured one by one; `oracle (graph)` holds them against
-        the networks' times as CUDA graphs.
+        The table of `validate_rows`; and that of `validate_networks`.
+    """
+    profile = device.profile
+    layers = validate_rows(profile.measured_layers, methods, folds, seed, profile.ceilings)
+    return layers, validate_networks(device, methods, modes)
+
+
+def validate_networks(
+    device: Device, methods: Sequence[str] = METHODS, modes: Sequence[str] | None = None
+) -> "pd.DataFrame":
+    """Return the errors of whole networks.
+
+    Returns:
+        One row for each method, mode, metric and fold_kind (`in_sample`, `out_of_group`), with n_groups, the
+        figures of `hwopt.predict.accuracy` and `coverage_90`; see `DeviceModel.validation`. The method
+        `oracle` stands for sums of operators measured one by one, of networks of the split `test`.
+
+    Raises:
+        InvalidInput: for a mode that no network was measured in.
     """
     import pandas as pd
 
-    profile = device.profile
-    layers = validate_rows(profile.measured_layers, methods, folds, seed, profile.ceilings)
-    tables = [device.model(method).validation().assign(method=method) for method in methods]
-    networks = pd.concat([*tables, oracle_errors(profile)], ignore_index=True)
-    return layers, networks[["method", *(column for column in networks.columns if column != "method")]]
+    modes = modes or measured_modes(device)
+    tables = [
+        device.checked_model(method, mode).validation().assign(method=method)
+        for mode in modes
+        for method in methods
+    ]
+    oracle = oracle_errors(device.profile)
+    networks = pd.concat(
+        [*tables, oracle[oracle["mode"].isin(modes)]] if len(oracle) else tables, ignore_index=True
+    )
+    return networks[["method", *(column for column in networks.columns if column != "method")]]
+
+
+def measured_modes(device: Device) -> tuple[str, ...]:
+    """Return the modes that networks were measured in, eager first; ("eager",) where none was."""
+    found = set(device.profile.networks["mode"])
+    return tuple(mode for mode in ("eager", "graph") if mode in found) or ("eager",)
 
 
 def network_predictions(
     device: Device, methods: Sequence[str] = METHODS, mode: str = "eager"
 ) -> "pd.DataFrame":
-    """Return what each network that no fit has seen was measured and predicted at.
+    """Return what each network was measured at, and predicted at by fits that saw no one of its family.
 
     Returns:
-        One row for each held-out network and metric: network, source, batch, metric, measured, a column for
-        each method, `low` and `high` of the 90% interval of the last of them, and `oracle`, NaN where the
-        network's operators were not measured one by one.
+        One row for each network and metric: network, source, batch, family, metric, measured, a column for
+        each method, `low` and `high` of the 80% interval of the last of them (`high` is the 90% bound), and
+        `oracle`, NaN where the network's operators were not measured one by one.
     """
     import pandas as pd
 
-    tables = []
+    keys = ["network", "source", "batch", "family"]
+    records: dict[tuple[object, ...], dict[str, object]] = {}
     for method in methods:
         model = device.model(method, mode)
-        measured = model.networks("test")
-        costs = model.costs(NetworkTable.of_profile(device.profile, measured))
-        for metric in costs:
-            low, high = costs.interval(metric, _INTERVAL)
-            table = measured[["network", "source", "batch"]].assign(metric=metric, measured=measured[metric])
-            tables.append(table.assign(method=method, predicted=costs[metric], low=low, high=high))
-    long = pd.concat(tables, ignore_index=True).dropna(subset=["measured"])
-    keys = ["network", "source", "batch", "metric", "measured"]
-    wide = long.pivot(index=keys, columns="method", values="predicted")[list(methods)].reset_index()
-    last = long.loc[long["method"] == methods[-1], ["network", "metric", "low", "high"]]
-    wide = wide.merge(last, on=["network", "metric"]).merge(
-        _oracle_sums(device.profile, mode), on=["network", "metric"], how="left"
+        for i, head in enumerate(model.networks.frame[keys].to_dict("records")):
+            costs = model.left_out_costs(i)
+            for metric in costs:
+                measured = float(model.networks.measured(mode, metric)[i])
+                if not np.isfinite(measured):
+                    continue
+                named: dict[str, object] = {key: head[key] for key in keys}
+                row = records.setdefault((head["network"], metric), named)
+                row |= {"metric": metric, "measured": measured}
+                low, high = costs.interval(metric, _INTERVAL)
+                row |= {"low": float(low[0]), "high": float(high[0]), method: float(costs[metric][0])}
+    wide = pd.DataFrame(
+        list(records.values()), columns=[*keys, "metric", "measured", *methods, "low", "high"]
     )
+    wide = wide.merge(_oracle_sums(device.profile, mode), on=["network", "metric"], how="left")
     wide["oracle"] = wide["oracle"].astype(float)
     return wide.sort_values(["metric", "network"], ignore_index=True)
 
@@ -140,7 +174,7 @@ def _oracle_sums(profile: DeviceProfile, mode: str) -> "pd.DataFrame":
 
 
 def oracle_errors(profile: DeviceProfile) -> "pd.DataFrame":
-    """Return the errors of the oracle, one row a mode, metric and split; without oracle rows none.
+    """Return the errors of the oracle, one row a mode, metric and fold_kind (the split); or none.
 
     Power is that of the operators weighted by their times.
     """
@@ -149,8 +183,7 @@ def oracle_errors(profile: DeviceProfile) -> "pd.DataFrame":
     sums = oracle_sums(profile) if len(profile.oracle) else pd.DataFrame({"mode": [], "split": []})
     rows = []
     for (mode, split), own in sums.groupby(["mode", "split"], sort=True):
-        method = "oracle" if mode == "eager" else f"oracle ({mode})"
-        head = {"method": method, "level": "network", "split": str(split)}
+        head = {"method": "oracle", "level": "network", "mode": str(mode), "fold_kind": str(split)}
         for metric, measured, summed in _oracle_metrics(own):
             known = np.isfinite(measured) & np.isfinite(summed)
             if known.any():

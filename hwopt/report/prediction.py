@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
+from hwopt.costs import CONFIDENCE, Costs
 from hwopt.predict.device import Device, Prediction
 from hwopt.report.units import format_quantity, quantity_name
 
@@ -16,7 +17,8 @@ _SHAPE = (
     *("in_channels", "in_h", "in_w", "out_channels", "out_h", "out_w"),
     *("kernel_h", "kernel_w", "stride_h", "groups"),
 )
-_INTERVAL, _UPPER = 0.9, 0.95  # the interval's upper end is the one-sided bound
+_INTERVAL, _UPPER = 0.8, CONFIDENCE  # the interval's upper end is the one-sided bound
+_FOLDS = {"in_sample": "fitted", "out_of_group": "out of group"}
 _LEGEND = "< most of all layers; * fallback; ~ extrapolation"
 
 
@@ -30,6 +32,7 @@ class Predicted:
     input_shape: tuple[int, ...]
     prediction: Prediction
     training_memory_bytes: int | None = None  # of a training step, an estimate; None where not asked for
+    mode: str = "eager"
 
 
 def bottlenecks(prediction: Prediction) -> dict[str, int]:
@@ -79,8 +82,7 @@ def prediction_lines(prediction: Prediction) -> list[str]:
     lines = []
     for metric, value in prediction.total.items():
         low, high = (float(bound[0]) for bound in prediction.costs.interval(metric, _INTERVAL))
-        n = len(prediction.costs.residuals.get(metric, ()))
-        bound = f"none: {n} calibration networks"
+        bound = f"none: {calibration(prediction.costs, metric)}"
         if math.isfinite(high):
             interval = f"{format_quantity(metric, low)} to {format_quantity(metric, high)}"
             bound = f"{format_quantity(metric, high)} ({_INTERVAL:.0%} interval {interval})"
@@ -91,6 +93,13 @@ def prediction_lines(prediction: Prediction) -> list[str]:
     if absent:
         lines.append(f"{', '.join(absent)}: absent, the device's profile has no measurement of it")
     return lines + [f"* {note}" for note in prediction.notes]
+
+
+def calibration(costs: Costs, metric: str) -> str:
+    """Say on how many networks a metric's bounds rest, and which confidence they allow at most."""
+    n, n_groups = costs.n_calibration(metric)
+    families = "" if n == n_groups else f" of {n_groups:.0f} families"
+    return f"{n} calibration networks{families} allow at most {n_groups / (n_groups + 1):.1%}"
 
 
 def training_lines(predicted: Predicted) -> list[str]:
@@ -108,12 +117,12 @@ def comparison_table(predictions: Sequence[Predicted]) -> Table:
     """Return one row for each device and batch size: costs of a pass, time and energy of an item, bounds."""
     metrics = [metric for metric in _COSTS if any(metric in one.prediction.total for one in predictions)]
     per_item = [metric for metric in ("time_s", "energy_j") if metric in metrics]
-    headings = ["device", "batch", *(quantity_name(metric) for metric in metrics), "time, 95%"]
+    headings = ["device", "batch", *(quantity_name(metric) for metric in metrics), f"time, {_UPPER:.0%}"]
     headings += [f"{quantity_name(metric)}/item" for metric in per_item] + ["beyond"]
     table = _table(
         predictions[0].network, headings, [_compared(one, metrics, per_item) for one in predictions]
     )
-    table.caption = "time, 95%: the upper bound; beyond: share of fallbacks and extrapolations"
+    table.caption = f"time, {_UPPER:.0%}: the upper bound; beyond: share of fallbacks and extrapolations"
     table.caption_justify = "left"
     return table
 
@@ -137,7 +146,9 @@ def prediction_content(predicted: Predicted) -> dict[str, Any]:
     layers, costs = prediction.layers, prediction.costs
     metrics = [metric for metric in _COSTS if metric in layers]
     columns = ["name", "kind", "flops", *metrics, "share", "is_fallback", "is_extrapolated", "batch", *_SHAPE]
-    intervals = {metric: costs.interval(metric, _INTERVAL) for metric in prediction.total}
+    intervals = {
+        level: {metric: costs.interval(metric, level) for metric in prediction.total} for level in (0.8, 0.9)
+    }
     return {
         "network": predicted.network,
         "device": predicted.device,
@@ -145,9 +156,16 @@ def prediction_content(predicted: Predicted) -> dict[str, Any]:
         "input_shape": list(predicted.input_shape),
         "layers": [{name: _plain(row[name]) for name in columns} for row in layers.to_dict("records")],
         "total": {"flops": int(layers["flops"].sum()), **prediction.total},
-        "upper_95": {metric: _plain(high[0]) for metric, (_, high) in intervals.items()},
-        "interval_90": {
-            metric: [_plain(low[0]), _plain(high[0])] for metric, (low, high) in intervals.items()
+        "mode": predicted.mode,
+        **{
+            f"upper_{upper}": {metric: _plain(high[0]) for metric, (_, high) in intervals[level].items()}
+            for level, upper in ((0.8, 90), (0.9, 95))
+        },
+        **{
+            f"interval_{level:.0%}".rstrip("%"): {
+                metric: [_plain(low[0]), _plain(high[0])] for metric, (low, high) in own.items()
+            }
+            for level, own in intervals.items()
         },
         "widening": {metric: _plain(factor[0]) for metric, factor in costs.widening.items()},
         "bottleneck": {metric: layers["name"].iloc[i] for metric, i in bottlenecks(prediction).items()},
@@ -179,20 +197,31 @@ def layer_rows(predictions: Sequence[Predicted]) -> list[dict[str, Any]]:
     return rows
 
 
-def validation_table(device: Device, method: str) -> Table:
-    """Return the errors of a cost model on the measured networks of a profile, those held out last."""
-    figures = device.model(method).validation()
+def validation_table(device: Device, method: str, mode: str = "eager") -> Table:
+    """Return the errors of a cost model on the measured networks of a profile, those out of group last.
+
+    Out of group: each network predicted by a fit that saw neither it nor others of its family.
+    """
+    figures = device.model(method, mode).validation()
     n_rows = len(device.profile.measured_layers)
-    title = f"{device.name}: {method} from {n_rows} layer rows, errors on whole networks"
+    title = f"{device.name}, {mode}: {method} from {n_rows} layer rows, errors on whole networks"
     table = Table(title=title, title_justify="left")
-    for heading in ("metric", "networks", "n", "mean error", "median", "Kendall's tau", "below 90% bound"):
-        table.add_column(heading, justify="right" if heading != "metric" else "left")
-    names = {"fit": "fitted", "calibrate": "calibration", "test": "held out"}
+    for heading in (
+        "metric",
+        "networks",
+        "n",
+        "families",
+        "mean error",
+        "median",
+        "Kendall's tau",
+        "below 90% bound",
+    ):
+        table.add_column(heading, justify="right" if heading not in ("metric", "networks") else "left")
     for row in figures.to_dict("records"):
         covered = "-" if math.isnan(row["coverage_90"]) else f"{row['coverage_90']:.0%}"
         table.add_row(
-            quantity_name(row["metric"]), names[row["split"]], str(row["n"]), f"{row['mape']:.1%}",
-            f"{row['median_ape']:.1%}", f"{row['kendall_tau']:.2f}", covered,
+            quantity_name(row["metric"]), _FOLDS[row["fold_kind"]], str(row["n"]), str(row["n_groups"]),
+            f"{row['mape']:.1%}", f"{row['median_ape']:.1%}", f"{row['kendall_tau']:.2f}", covered,
         )  # fmt: skip
     return table
 

@@ -1,7 +1,8 @@
 """What is shown of a validation: errors by kind of layer, and of whole networks."""
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ _FIGURES = {
     "within_10pct": "<=10%", "kendall_tau": "tau", "bias": "bias",
 }  # fmt: skip
 _FOLDS = {"in_sample": "in sample", "out_of_fold": "out of fold"}
-_SPLITS = {"fit": "fitted", "calibrate": "calibration", "test": "held out"}
+_NETWORK_FOLDS = {"in_sample": "fitted", "out_of_group": "out of group", "test": "held out"}
 
 
 def layer_tables(errors: "pd.DataFrame") -> list[Table]:
@@ -38,12 +39,12 @@ def network_tables(name: str, errors: "pd.DataFrame") -> list[Table]:
     """Return a table for each metric of the networks of `hwopt.predict.validation.validate_device`."""
     return [
         _table(
-            f"networks of {name}: {quantity_name(str(metric))}",
-            ("networks", "method", "<=90% bound"),
-            [((_SPLITS[row["split"]], row["method"], _share(row["coverage_90"])), row) for row in rows],
+            f"networks of {name}, {mode}: {quantity_name(str(metric))}",
+            ("networks", "method", "families", "<=90% bound"),
+            [(_network_cells(row), row) for row in rows],
         )
-        for metric, own in errors.groupby("metric", sort=False)
-        for rows in [own.sort_values("split", kind="stable", key=_in_order).to_dict("records")]
+        for (mode, metric), own in errors.groupby(["mode", "metric"], sort=False)
+        for rows in [own.sort_values("fold_kind", kind="stable", key=_in_order).to_dict("records")]
     ]
 
 
@@ -62,8 +63,27 @@ def write_errors(folder: Path, tables: Mapping[str, "pd.DataFrame"]) -> list[Pat
     return [folder / name for name in tables]
 
 
-def _in_order(splits: "pd.Series[str]") -> "pd.Series[int]":
-    return splits.map(list(_SPLITS).index)
+def networks_json(errors: "pd.DataFrame") -> str:
+    """Return the out-of-group errors of networks as JSON, {"networks": [...]}, errors as fractions."""
+    own = errors[errors["fold_kind"] == "out_of_group"]
+    rows = [
+        {
+            **{name: row[name] for name in ("method", "mode", "metric")},
+            **{name: int(row[name]) for name in ("n", "n_groups")},
+            **{name: float(row[name]) for name in ("mape", "median_ape")},
+        }
+        for row in own.to_dict("records")
+    ]
+    return json.dumps({"networks": rows}, indent=2)
+
+
+def _network_cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+    families = "-" if math.isnan(row["n_groups"]) else f"{row['n_groups']:.0f}"
+    return _NETWORK_FOLDS[row["fold_kind"]], row["method"], families, _share(row["coverage_90"])
+
+
+def _in_order(folds: "pd.Series[str]") -> "pd.Series[int]":
+    return folds.map(list(_NETWORK_FOLDS).index)
 
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[tuple[tuple[str, ...], Any]]) -> Table:

@@ -36,11 +36,15 @@ class Recalibrated:
     def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
         """Price configs."""
         priced = price(self.costs, configs)
-        residuals = {
-            metric: np.concatenate([known, self._errors.get(metric, [])])
-            for metric, known in priced.residuals.items()
-        }
-        return Costs(dict(priced), residuals, priced.reasons, priced.widening)
+        residuals, weights = dict(priced.residuals), dict(priced.weights)
+        for metric in residuals.keys() & self._errors.keys():
+            own = np.array(self._errors[metric])
+            known = residuals[metric]
+            residuals[metric] = np.concatenate(
+                [known, np.broadcast_to(own, (*known.shape[:-1], len(own)))], axis=-1
+            )
+            weights[metric] = np.concatenate([weights[metric], np.ones(len(own))])
+        return Costs(dict(priced), residuals, priced.reasons, priced.widening, weights)
 
     def add(self, predicted: Mapping[str, float], measured: Mapping[str, Any]) -> None:
         """Take what a network was predicted and measured at, SI units; a metric that is None is left out."""
@@ -73,7 +77,7 @@ class TrainingMemory:
             reason if large else known for large, known in zip(is_too_large, priced.reasons, strict=True)
         ]
         values = dict(priced) | {TRAINING_MEMORY: np.where(is_too_large, np.nan, estimates)}
-        return Costs(values, priced.residuals, reasons, priced.widening)
+        return Costs(values, priced.residuals, reasons, priced.widening, priced.weights)
 
     def estimate(self, config: Mapping[str, Any]) -> float:
         """Return the bytes that a training step of a config takes at least; NaN where it cannot be told."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from hwopt.costs import CONFIDENCE
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.study.experiment import Experiment
 from hwopt.study.files import StudyFiles
@@ -29,7 +30,12 @@ def experiment_of(study: Path) -> Experiment:
 
 
 def retarget(
-    study: Path, out: Path, device: str, budgets: Mapping[str, float | str], progress: Progress
+    study: Path,
+    out: Path,
+    device: str,
+    budgets: Mapping[str, float | str],
+    progress: Progress,
+    mode: str | None = None,
 ) -> int:
     """Write a new study in `out` with the trials of another, their costs predicted for another device.
 
@@ -41,6 +47,7 @@ def retarget(
         device: name of a shipped profile, or the path of a profile folder.
         budgets: metric -> limit, in place of those of the same metric; the others stand.
         progress: told of what is done.
+        mode: "eager" or "graph"; that of the old study where None.
 
     Returns:
         Number of trials that the new study has.
@@ -55,7 +62,7 @@ def retarget(
         ended = [trial for trial in store.trials() if trial.told is not None]
     if not ended:
         raise StudyError(f"{study} has no training that has ended; there is nothing to retarget")
-    search = open_search(_retargeted(experiment_of(study), device, budgets), out, progress)
+    search = open_search(_retargeted(experiment_of(study), device, budgets, mode), out, progress)
     with search.study:
         priced = [_priced(search, trial, number) for number, trial in enumerate(ended)]
         search.study.store.copy_trials(priced, {"retargeted_from": str(study.resolve())})
@@ -64,13 +71,17 @@ def retarget(
     return len(priced)
 
 
-def _retargeted(experiment: Experiment, device: str, budgets: Mapping[str, float | str]) -> Experiment:
+def _retargeted(
+    experiment: Experiment, device: str, budgets: Mapping[str, float | str], mode: str | None
+) -> Experiment:
     profile = str(Path(device).resolve()) if Path(device).is_dir() else device
-    section = experiment.device.model_copy(update={"profile": profile, "measure": None})
+    section = experiment.device.model_copy(
+        update={"profile": profile, "measure": None, "mode": mode or experiment.device.mode}
+    )
     changed = dict(experiment.budgets)
     for metric, limit in budgets.items():
         before = changed.get(metric)
-        confidence = before.confidence if before is not None else 0.95
+        confidence = before.confidence if before is not None else CONFIDENCE
         changed[metric] = BudgetSection.model_validate({"limit": limit, "confidence": confidence})
     return experiment.changed(device=section, budgets=changed, enqueue=[])
 

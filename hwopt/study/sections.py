@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hwopt.costs import UNITS
+from hwopt.costs import CONFIDENCE, UNITS
 from hwopt.errors import InvalidInput
 from hwopt.study.stop import Stop
 from hwopt.train.stopping import StoppingRule, make_stopping_rule
@@ -28,7 +28,7 @@ class DeviceSection(Section):
     on_busy: Literal["refuse", "accept"] = "accept"  # a machine that others use as well
     batch_size: int = Field(1, gt=0)
     dtype: str = "float32"
-    mode: str = "eager"
+    mode: Literal["eager", "graph"] = "eager"
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "DeviceSection":
@@ -58,7 +58,7 @@ class BudgetSection(LimitSection):
     ways_to_write: ClassVar[str] = '250, "250 W", {limit = "250 W"} or {quantile = 0.3}'
     limit: float | str | None = None
     quantile: float | None = Field(None, gt=0, lt=1)
-    confidence: float = Field(0.95, gt=0, lt=1)
+    confidence: float = Field(CONFIDENCE, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "BudgetSection":

@@ -171,10 +171,10 @@ def test_files_that_a_crash_left_without_a_line_are_begun_again(folder, tmp_path
     assert len(DeviceProfile.load(copy).layers) > 0
 
 
-def test_a_profile_without_calibration_networks_gives_no_bound(folder, tmp_path):
+def test_a_profile_without_networks_gives_no_bound(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     lines = (copy / "networks.csv").read_text().splitlines(keepends=True)
-    (copy / "networks.csv").write_text("".join(line for line in lines if ",calibrate," not in line))
+    (copy / "networks.csv").write_text(lines[0])
     model = load_device(copy).model("paleo")
     assert {metric: len(found) for metric, found in model.residuals.items()} == {
         "time_s": 0, "power_w": 0, "energy_j": 0, "memory_bytes": 0,

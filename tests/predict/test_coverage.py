@@ -20,17 +20,11 @@ N_NETWORKS = 1000
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory):
-    """Two devices of one law: what the one calibrates on, the other tests on; 20 networks fit both."""
+    """Two devices of one law, each with half of the networks: what the one has measured, tests the other."""
     folder = tmp_path_factory.mktemp("profiles") / "law"
     write_profile(folder, n_layers=300, n_networks=N_NETWORKS, noise=0.1, has_power=True)
     profile = load_device(folder).profile
-    n = np.arange(N_NETWORKS)
-
-    def half(parity):
-        split = np.select([n < 20, n % 2 == parity], ["fit", "calibrate"], "test")
-        return Device(replace(profile, networks=profile.networks.assign(split=split)))
-
-    return half(0), half(1)
+    return tuple(Device(replace(profile, networks=profile.networks.iloc[i::2])) for i in (0, 1))
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +36,9 @@ def device(halves):
 def tested(halves):
     """Measured networks that a half has not seen, with their costs, for each half."""
     pairs = []
-    for half in halves:
-        model = half.model("paleo")
-        measured = model.networks("test")
-        pairs.append((measured, model.costs(NetworkTable.of_profile(half.profile, measured))))
+    for half, other in (halves, halves[::-1]):
+        measured = other.profile.networks
+        pairs.append((measured, half.model("paleo").costs(NetworkTable.of_profile(half.profile, measured))))
     return pairs
 
 
@@ -58,7 +51,7 @@ def test_bounds_and_intervals_cover_within_three_points(tested, metric, confiden
         low, high = costs.interval(metric, confidence)
         below += list(values <= costs.upper(metric, confidence))
         within += list((low <= values) & (values <= high))
-    assert len(below) == N_NETWORKS - 20
+    assert len(below) == N_NETWORKS
     assert np.mean(below) == pytest.approx(confidence, abs=0.03)
     assert np.mean(within) == pytest.approx(confidence, abs=0.03)
 
@@ -120,7 +113,7 @@ def test_power_and_energy_widen_by_what_power_varies(device):
     model = device.model("paleo")
     rows = layer_rows(30, np.random.default_rng(3), has_power=True).assign(kind="gelu")
     table = NetworkTable(rows, np.zeros(30, dtype=np.intp), np.ones(1), 1)
-    deviations = model._deviations(table, model.predict_layers(rows))
+    deviations = model._deviations(model.method.prepare(table))
     layers = device.profile.measured_layers
     assert deviations["power_w"][0] == pytest.approx(np.std(np.log(layers["power_w"])))
     assert deviations["energy_j"][0] == pytest.approx(

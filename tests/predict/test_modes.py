@@ -22,7 +22,7 @@ def device(tmp_path_factory):
 
 
 def test_the_time_of_a_hosts_call_is_found(device):
-    eager, graph = (device.model("paleo", mode).network_model for mode in ("eager", "graph"))
+    eager, graph = (device.model("paleo", mode).full for mode in ("eager", "graph"))
     assert eager.host_s == pytest.approx(HOST_S, rel=0.1) and eager.idle_w == 20.0
     assert graph.host_s == 0.0 and graph.matrix_scale == eager.matrix_scale
 
@@ -31,14 +31,14 @@ def test_the_time_of_a_hosts_call_is_found(device):
 @pytest.mark.parametrize("metric", ["time_s", "power_w", "energy_j"])
 def test_held_out_networks_are_predicted_in_both_modes(device, mode, metric):
     table = device.model("hybrid", mode).validation()
-    row = table[(table["metric"] == metric) & (table["split"] == "test")].iloc[0]
-    assert row["mape"] < 0.08 and row["n"] == 10
+    row = table[(table["metric"] == metric) & (table["fold_kind"] == "out_of_group")].iloc[0]
+    assert row["mape"] < 0.08 and row["n"] == row["n_groups"] == 60
 
 
 def test_a_model_that_knows_no_host_errs_on_eager_networks(device, monkeypatch):
-    monkeypatch.setattr("hwopt.predict.device_model.with_host", lambda model, *rest: model)
-    table = DeviceModel(device.profile, "hybrid", device.model("hybrid").layer_model).validation()
-    row = table[(table["metric"] == "time_s") & (table["split"] == "test")].iloc[0]
+    monkeypatch.setattr("hwopt.predict.methods.with_host", lambda model, *rest: model)
+    table = DeviceModel(device.profile, "hybrid", "eager", device.model("hybrid", "graph")).validation()
+    row = table[(table["metric"] == "time_s") & (table["fold_kind"] == "out_of_group")].iloc[0]
     assert row["mape"] > 0.15
 
 
@@ -67,5 +67,5 @@ def test_a_mode_that_was_not_measured_is_refused(tmp_path):
 
 
 def test_both_modes_share_one_fitted_layer_model(device):
-    assert device.model("hybrid", "eager").layer_model is device.model("hybrid", "graph").layer_model
+    assert device.model("hybrid", "eager").method is device.model("hybrid", "graph").method
     assert np.isfinite(device.model("hybrid", "graph").residuals["time_s"]).all()

@@ -106,7 +106,7 @@ def test_kinds_of_few_rows_and_constant_columns_are_validated_like_others():
 def test_the_oracle_is_what_adding_up_loses(folder):
     profile = load_device(folder).profile
     errors = oracle_errors(profile).set_index("metric")
-    assert set(errors["method"]) == {"oracle"} and set(errors["split"]) == {"test"}
+    assert set(errors["method"]) == {"oracle"} and set(errors["fold_kind"]) == {"test"}
     assert errors.loc[["time_s", "energy_j"], "bias"].tolist() == pytest.approx([1 / 0.9 - 1] * 2, rel=1e-3)
     assert errors.loc["power_w", "mape"] == pytest.approx(0, abs=1e-3)
     assert set(errors["n"]) == {5}
@@ -118,21 +118,23 @@ def test_a_profile_is_validated_by_layers_and_by_networks(folder):
     assert set(networks["method"]) == {"paleo", "hybrid", "oracle"}
     assert set(networks["metric"]) == {"time_s", "power_w", "energy_j", "memory_bytes"}
     own = networks[(networks["method"] == "hybrid") & (networks["metric"] == "time_s")]
-    assert own["split"].tolist() == ["fit", "calibrate", "test"]
+    assert own["fold_kind"].tolist() == ["in_sample", "out_of_group"]
     assert len(oracle_errors(load_device(write_profile(folder.parent / "none", 20, 3)).profile)) == 0
 
 
-def test_each_held_out_network_is_shown_with_what_was_measured_predicted_and_summed(folder):
+def test_each_network_is_shown_with_what_was_measured_predicted_out_of_group_and_summed(folder):
     device = load_device(folder)
     table = network_predictions(device, ("paleo", "hybrid"))
-    held_out = device.profile.networks.query("split == 'test'").set_index("network")
-    assert set(table["network"]) == set(held_out.index)
+    networks = device.profile.networks.set_index("network")
+    assert set(table["network"]) == set(networks.index)
     times = table[table["metric"] == "time_s"].set_index("network")
-    assert (times["measured"] == held_out.loc[times.index, "time_s"]).all()
-    assert (times["oracle"] / times["measured"]).to_numpy() == pytest.approx(1 / 0.9, rel=1e-3)
+    assert (times["measured"] == networks.loc[times.index, "time_s"]).all()
+    tested = times[networks.loc[times.index, "split"] == "test"]
+    assert (tested["oracle"] / tested["measured"]).to_numpy() == pytest.approx(1 / 0.9, rel=1e-3)
+    assert times.drop(tested.index)["oracle"].isna().all()
     assert ((times["low"] < times["hybrid"]) & (times["hybrid"] < times["high"])).all()
     error = np.abs(times["paleo"] / times["measured"] - 1).mean()
-    figures = device.model("paleo").validation().query("metric == 'time_s' and split == 'test'")
+    figures = device.model("paleo").validation().query("metric == 'time_s' and fold_kind == 'out_of_group'")
     assert error == pytest.approx(figures["mape"].iloc[0])
     without = network_predictions(load_device(write_profile(folder.parent / "bare", 20, 3)), ("paleo",))
     assert without["oracle"].isna().all()
@@ -145,7 +147,8 @@ def test_the_command_prints_the_table_and_writes_it(run, file, folder, tmp_path)
     written = pd.read_csv(tmp_path / "out" / "layers.csv")
     assert {"rmspe", "kendall_tau", "bias", "within_5pct"} <= set(written.columns)
     code, out, _ = run("--device", folder, "--method", "paleo", "--out", tmp_path / "out")
-    assert code == 0 and "networks of law: energy" in out and "oracle" in out and "held out" in out
+    assert code == 0 and "networks of law, eager: energy" in out and "oracle" in out
+    assert "out of group" in out and "held out" in out
     assert set(pd.read_csv(tmp_path / "out" / "networks.csv")["method"]) == {"paleo", "oracle"}
     assert {"measured", "paleo", "oracle"} <= set(pd.read_csv(tmp_path / "out" / "predictions.csv").columns)
 

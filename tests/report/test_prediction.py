@@ -69,7 +69,7 @@ def test_lines_state_the_bound_and_the_interval_of_every_total(predictions):
     prediction = predictions[0].prediction
     lines = prediction_lines(prediction)
     for line, metric in zip(lines, ("time_s", "power_w", "energy_j", "memory_bytes"), strict=False):
-        assert line.startswith(metric) and "with 95% confidence at most" in line and "90% interval" in line
+        assert line.startswith(metric) and "with 90% confidence at most" in line and "80% interval" in line
     assert any("fallback" in line and "gelu" in line for line in lines)
     assert any("extrapolation" in line and "conv2d" in line for line in lines)
 
@@ -93,12 +93,15 @@ def test_a_bound_that_is_not_there_is_null_and_said(tmp_path):
     prediction = device.predict(trace(NETWORK, (16, 24, 24)), "paleo")
     content = json.loads(prediction_json([Predicted("chain", "few", 1, (16, 24, 24), prediction)]))
     assert content["upper_95"]["time_s"] is None
-    assert "with 95% confidence at most none: 3 calibration networks" in prediction_lines(prediction)[0]
+    assert (
+        "with 90% confidence at most none: 6 calibration networks allow at most 85.7%"
+        in prediction_lines(prediction)[0]
+    )
 
 
 def test_comparisons_have_a_row_each_and_costs_of_an_item(predictions):
     lines = printed(comparison_table(predictions))
-    assert len(lines) == 5 and "energy/item" in lines[1] and "time, 95%" in lines[1]
+    assert len(lines) == 5 and "energy/item" in lines[1] and "time, 90%" in lines[1]
     rows = layer_rows(predictions)
     assert [row["batch_size"] for row in rows] == [2] * 4 + [8] * 4
     assert rows[3]["most_of"].split()[0] == "time_s" and rows[0]["position"] == 0

@@ -46,7 +46,7 @@ def test_the_experiments_that_ship_are_valid(path):
 def test_limits_and_quantiles_become_budgets(tmp_path):
     experiment = load_experiment(write(tmp_path))
     budgets = experiment.resolve_budgets(make_space(), costs)
-    assert [(b.metric, b.confidence) for b in budgets] == [("time_s", 0.95), ("memory_bytes", 0.9)]
+    assert [(b.metric, b.confidence) for b in budgets] == [("time_s", 0.9), ("memory_bytes", 0.9)]
     assert budgets[0].limit == pytest.approx(5e-4)
     sample = Costs(costs(make_space().sample(4000, np.random.default_rng(1))))
     assert budgets[1].holds(sample).mean() == pytest.approx(0.3, abs=0.04)

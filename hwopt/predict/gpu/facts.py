@@ -1,0 +1,79 @@
+"""What a GPU's device.json says of the chip, as far as the base model needs it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hwopt.device.profile import DeviceProfile
+
+_ASSUMED_CAP = 1.0  # of the largest power measured, where device.json has no power limit
+_BF16 = ("bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFacts:
+    """A chip and how it was set while it was measured.
+
+    Attributes:
+        n_multiprocessors: how many blocks of a kernel run side by side, one each.
+        bytes_per_s: copy bandwidth.
+        convolution_flops_per_s: ceiling of convolutions by dtype (TF32 where the profile's settings have it).
+        matrix_flops_per_s: ceiling of matrix products by dtype.
+        idle_w: power without work; None where its sensor was not characterised.
+        cap_w: power limit; None where it is not known.
+        is_channels_last: whether tensors were in that layout, so that no kernel copies them into it.
+    """
+
+    n_multiprocessors: int
+    bytes_per_s: float
+    convolution_flops_per_s: dict[str, float]
+    matrix_flops_per_s: dict[str, float]
+    idle_w: float | None
+    cap_w: float | None
+    is_channels_last: bool
+
+    @classmethod
+    def of(cls, profile: DeviceProfile) -> "GpuFacts | None":
+        """Return the facts of a profile; None where it is not a GPU's or says nothing of multiprocessors."""
+        hardware, settings = (_mapping(profile, key) for key in ("hardware", "settings"))
+        n = hardware.get("n_multiprocessors")
+        if profile.info.get("kind") != "gpu" or n is None or not _is_positive(n):
+            return None
+        ceilings = _mapping(profile, "ceilings")
+        plain = profile.ceilings.flops_per_s
+        default, ieee, half = (
+            float(ceilings[f"flops_per_s_{name}"])
+            if _is_positive(ceilings.get(f"flops_per_s_{name}"))
+            else plain
+            for name in ("default", "ieee", "bfloat16")
+        )
+        halves = dict.fromkeys(_BF16, half)
+        convolution = default if settings.get("tf32_cudnn", True) else ieee
+        matrix = default if settings.get("tf32_matmul", False) else ieee
+        return cls(
+            n_multiprocessors=int(n),
+            bytes_per_s=profile.ceilings.bytes_per_s,
+            convolution_flops_per_s={"float32": convolution, **halves},
+            matrix_flops_per_s={"float32": matrix, **halves},
+            idle_w=idle_w(profile),
+            cap_w=_number(_mapping(profile, "limits").get("power_limit_w")),
+            is_channels_last=settings.get("channels_last") is True,
+        )
+
+
+def idle_w(profile: DeviceProfile) -> float | None:
+    """Return the power that a device draws without work, in watts, where its sensor was characterised."""
+    sensor = _mapping(profile, "sensor")
+    return _number(sensor.get("idle_after_load_w")) or _number(sensor.get("idle_context_w"))
+
+
+def _mapping(profile: DeviceProfile, key: str) -> dict[str, Any]:
+    found = profile.info.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _number(value: object) -> float | None:
+    return float(value) if _is_positive(value) else None  # type: ignore[arg-type]
+
+
+def _is_positive(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and 0 < value < float("inf")

@@ -1,0 +1,183 @@
+"""A GPU's networks by the base model: one vector of parameters for operators, graphs and eager networks.
+
+kernels of operators  --+                         +--> device time --+-- mode "graph" ------------> time_s
+kernels of networks   --+--> fit --> parameters --+                  +-- host beside it, "eager" --> time_s
+                                                  +--> rates --> power of kernels --> power of the network
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwopt.device.profile import DeviceProfile
+from hwopt.predict.gpu import times
+from hwopt.predict.gpu.copies import best_rule, never_copied
+from hwopt.predict.gpu.facts import GpuFacts
+from hwopt.predict.gpu.kernels import Kernels
+from hwopt.predict.gpu.memory import peak_bytes
+from hwopt.predict.gpu.parameters import PLACE
+from hwopt.predict.gpu.powers import KernelPower, NetworkPower
+from hwopt.predict.measured import Mask, MeasuredNetworks
+from hwopt.predict.tables import Array, NetworkTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LEAST_BUSY = 0.8  # of an eager network whose power says something of the device's
+_MIN_POWERS = 3  # rows with power, for there to be a power at all
+
+
+@dataclass(frozen=True)
+class GpuLayers:
+    """The layers of m networks with their kernels, [n]."""
+
+    table: NetworkTable
+    kernels: Kernels
+
+    @property
+    def n_operators(self) -> Array:
+        """Number of operators of each network, [m]."""
+        return self.table.sum(np.ones(len(self.table.segment)))
+
+
+@dataclass(frozen=True)
+class GpuFit:
+    """The base model, fitted to operators and some networks.
+
+    Attributes:
+        theta: parameters of the times, [p].
+        mode: "graph" or "eager".
+        kernel_power: of kernels; None where no row has power.
+        network_power: its correction for networks.
+        idle_w: power while the device waits for its host.
+    """
+
+    theta: Array
+    mode: str
+    kernel_power: KernelPower | None = None
+    network_power: NetworkPower | None = None
+    idle_w: float = 0.0
+
+    def alone(self, layers: GpuLayers) -> dict[str, Array]:
+        """Return time and power of each layer measured alone, [n]."""
+        values = {"time_s": times.kernel_s(self.theta, layers.kernels)}
+        if self.kernel_power is not None:
+            values["power_w"] = self.kernel_power.predict(layers.kernels, values["time_s"])
+        return values
+
+    @property
+    def node_s(self) -> float:
+        """Seconds that a kernel takes more within a network."""
+        return float(np.exp(self.theta[PLACE["c_node"]]))
+
+    def busy(self, layers: GpuLayers) -> Array:
+        """Return the share of its time in which the device works on each network, [m]; 1 as a graph."""
+        device_s = layers.table.sum(times.kernel_s(self.theta, layers.kernels) + self.node_s)
+        return self._busy(layers, device_s)
+
+    def _busy(self, layers: GpuLayers, device_s: Array) -> Array:
+        if self.mode == "graph":
+            return np.ones_like(device_s)
+        calls_s = layers.n_operators * np.exp(self.theta[PLACE["host"]])
+        return device_s / times.eager_s(device_s, calls_s)
+
+    def totals(self, layers: GpuLayers) -> dict[str, Array]:
+        """Return the metrics of each network, [m]."""
+        alone, table = self.alone(layers), layers.table
+        device_s = table.sum(alone["time_s"] + self.node_s)
+        busy = self._busy(layers, device_s)
+        totals = {"time_s": device_s / busy}
+        if self.network_power is not None:
+            mean_w = table.sum(alone["power_w"] * (alone["time_s"] + self.node_s)) / device_s
+            busy_w = self.network_power.predict(mean_w, device_s / layers.n_operators)
+            totals["power_w"] = busy_w * busy + self.idle_w * (1 - busy)
+            totals["energy_j"] = totals["power_w"] * totals["time_s"]
+        totals["memory_bytes"] = peak_bytes(table, layers.kernels.copy_bytes)
+        return totals
+
+    def layers(self, layers: GpuLayers) -> dict[str, Array]:
+        """Return what each layer adds to its network's time, and its mean power in it, [n]."""
+        alone, table, totals = self.alone(layers), layers.table, self.totals(layers)
+        parts_s = alone["time_s"] + self.node_s
+        added = {"time_s": parts_s * (totals["time_s"] / table.sum(parts_s))[table.segment]}
+        if self.network_power is not None:
+            mean_w = table.sum(alone["power_w"] * parts_s) / table.sum(parts_s)
+            added["power_w"] = alone["power_w"] * (totals["power_w"] / mean_w)[table.segment]
+        return added
+
+
+class GpuMethod:
+    """Fits the base model of a GPU's profile to any part of its networks.
+
+    Attributes:
+        notes: what a reader of the predictions must know.
+    """
+
+    def __init__(self, profile: DeviceProfile, facts: GpuFacts, networks: MeasuredNetworks) -> None:
+        self._facts, self._networks = facts, networks
+        self.notes: list[str] = []
+        rows = profile.measured_layers
+        self._rule = never_copied if facts.is_channels_last else best_rule(rows)
+        self._rows, self._row_s = self._kernels(rows), rows["time_s"].to_numpy(dtype=float)
+        self._layers = self.prepare(networks.table)
+        self._kinds = [*set(rows["kind"]), *set(networks.table.layers["kind"])]
+        self._power = self._fit_kernel_power(rows["power_w"].to_numpy(dtype=float))
+        self._known: dict[bytes, Array] = {}
+        self._start = times.fit(self._data(np.zeros(len(networks), dtype=bool)))  # has seen no network
+
+    def _kernels(self, rows: "pd.DataFrame") -> Kernels:
+        return Kernels.of(rows, self._facts, self._rule)
+
+    def prepare(self, table: NetworkTable) -> GpuLayers:
+        """Return networks with the kernels of their layers."""
+        return GpuLayers(table, self._kernels(table.layers))
+
+    def is_fallback(self, layers: GpuLayers) -> Mask:
+        """Return which layers, [n], are of a kind that was measured nowhere: predicted by bytes or FLOPs."""
+        return ~np.isin(layers.table.layers["kind"].to_numpy(dtype=str), self._kinds)
+
+    def fit(self, kept: Mask, mode: str) -> tuple[GpuFit, list[str]]:
+        """Fit to all operators and the networks that are kept, [m]."""
+        fit = GpuFit(self._theta(kept), mode, self._power, idle_w=self._facts.idle_w or 0.0)
+        if self._power is not None:
+            fit = replace(fit, network_power=self._fit_network_power(fit, kept))
+        notes = [] if kept.any() else ["no measured networks to fit on: from operators and priors alone"]
+        return fit, notes
+
+    def _theta(self, kept: Mask) -> Array:
+        """Return the parameters; both modes share them."""
+        key = kept.tobytes()
+        if key not in self._known:
+            self._known[key] = times.fit(self._data(kept), self._start) if kept.any() else self._start
+        return self._known[key]
+
+    def _data(self, kept: Mask) -> times.Data:
+        network_s = {
+            mode: np.where(kept, own["time_s"], np.nan) for mode, own in self._networks.figures.items()
+        }
+        segment = self._networks.table.segment
+        return times.Data(self._rows, self._row_s, self._layers.kernels, segment, len(kept), network_s)
+
+    def _fit_kernel_power(self, power_w: Array) -> KernelPower | None:
+        known = np.isfinite(power_w)
+        if known.sum() < _MIN_POWERS:
+            return None
+        return KernelPower.fit(
+            self._rows.take(np.flatnonzero(known)), self._row_s[known], power_w[known], self._facts
+        )
+
+    def _fit_network_power(self, fit: GpuFit, kept: Mask) -> NetworkPower:
+        """Fit on graphs, and on eager networks that were not measured as graphs and keep the device busy."""
+        assert self._power is not None
+        table, alone = self._networks.table, fit.alone(self._layers)
+        parts_s = alone["time_s"] + fit.node_s
+        device_s = table.sum(parts_s)
+        busy = replace(fit, mode="eager")._busy(self._layers, device_s)
+        eager_w = (self._networks.measured("eager", "power_w") - fit.idle_w * (1 - busy)) / busy
+        measured_w = self._networks.measured("graph", "power_w")
+        measured_w = np.where(np.isnan(measured_w) & (busy > _LEAST_BUSY), eager_w, measured_w)
+        known = kept & np.isfinite(measured_w)
+        mean_w = (table.sum(alone["power_w"] * parts_s) / device_s)[known]
+        kernel_s = (device_s / self._layers.n_operators)[known]
+        return NetworkPower.fit(self._power.scale, mean_w, kernel_s, measured_w[known])

@@ -1,0 +1,169 @@
+"""The time of kernels on a GPU, and the fit of its parameters on operators and networks together.
+
+    t = c + c_linear [linear, M > 16] + [copies] (c_copy + copy_s / e_copy)
+        + smax(smax(work_s / u, steps * tau), moved_s / e)                   smax(a, b) = (a^3 + b^3)^(1/3)
+    network, as a graph    D = sum of (t + c_node)
+    network, eager         (D^8 + H^8)^(1/8),   H = n * host + start
+
+The fit is the mode of the posterior with robust errors (soft_l1), s being how far a model of so few
+parameters is from a single kernel, and from a network (0.05 as a graph, 0.5 eager):
+
+    sum over rows rho(ln(t / measured) / 0.35) + sum over networks rho(ln(T / measured) / s) + the priors
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwopt.predict.gpu.kernels import Array, Index, Kernels
+from hwopt.predict.gpu.parameters import MEAN, PLACE, SPREAD
+
+_ROW_SPREAD = 0.35
+_NETWORK_SPREAD = {"graph": 0.05, "eager": 0.5}  # a host repeats to a factor, a graph to a thousandth
+_SHARPNESS = 8.0  # of the power mean of device and host
+START_S = 20e-6  # of an eager pass, until its first operator is called
+
+
+def kernel_s(theta: Array, kernels: Kernels) -> Array:
+    """Return the seconds of n kernels, each alone, [n]."""
+    return terms(theta, kernels)[0]
+
+
+def terms(theta: Array, kernels: Kernels) -> tuple[Array, list[tuple[Index | int, Array]]]:
+    """Return the seconds of n kernels, [n], and derivatives: places of a parameter, dt / d theta [n]."""
+    p = np.exp(theta)
+    constant = p[kernels.constant]
+    extra = p[PLACE["c_linear"]] * kernels.has_extra
+    copy_call = p[PLACE["c_copy"]] * kernels.is_copied
+    copy = kernels.copy_s / p[PLACE["e_copy"]]
+    work = kernels.work_s / p[kernels.rate]
+    wait = kernels.steps * p[kernels.latency]
+    moved = kernels.moved_s / p[kernels.bandwidth]
+    total = np.cbrt(work**3 + wait**3 + moved**3)
+    square = np.maximum(total, 1e-300) ** 2
+    slopes: list[tuple[Index | int, Array]] = [
+        (kernels.constant, constant),
+        (PLACE["c_linear"], extra),
+        (PLACE["c_copy"], copy_call),
+        (PLACE["e_copy"], -copy),
+        (kernels.rate, -(work**3) / square),
+        (kernels.latency, wait**3 / square),
+        (kernels.bandwidth, -(moved**3) / square),
+    ]
+    return constant + extra + copy_call + copy + total, slopes
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the parameters are fitted on.
+
+    Attributes:
+        rows: kernels of measured operators, [n].
+        row_s: their times, [n].
+        layers: kernels of networks, [l].
+        segment: network of each, [l].
+        n_networks: m.
+        network_s: mode -> measured time of the m networks, NaN where they have none, [m].
+    """
+
+    rows: Kernels
+    row_s: Array
+    layers: Kernels
+    segment: Index
+    n_networks: int
+    network_s: dict[str, Array]
+
+    @property
+    def n_operators(self) -> Array:
+        """Number of operators of each network, [m]."""
+        return np.bincount(self.segment, minlength=self.n_networks).astype(float)
+
+
+def fit(data: Data, start: Array | None = None) -> Array:
+    """Return the parameters, [p], from those of a similar fit or from the priors' means."""
+    from scipy.optimize import least_squares
+
+    problem = _Problem(data)
+    theta = MEAN.copy() if start is None else start.copy()
+    found = least_squares(
+        lambda own: problem.residuals(own)[0],
+        theta[problem.active],
+        lambda own: problem.residuals(own)[1],
+        loss="soft_l1",
+        x_scale=SPREAD[problem.active],
+        xtol=1e-5,
+        ftol=1e-6,
+    )
+    return problem.whole(np.asarray(found.x, dtype=float))
+
+
+class _Problem:
+    """Residuals of the fit and their derivatives, for the parameters that the data touches."""
+
+    def __init__(self, data: Data) -> None:
+        self._data, self._n_operators = data, data.n_operators
+        self._known = {mode: np.flatnonzero(np.isfinite(own)) for mode, own in data.network_s.items()}
+        moves = np.abs(self._slopes(MEAN)).sum(axis=0) > 0
+        self.active = np.flatnonzero(moves)
+        self._last: tuple[bytes, tuple[Array, Array]] | None = None
+
+    def whole(self, own: Array) -> Array:
+        """Return all parameters from the active ones."""
+        theta = MEAN.copy()
+        theta[self.active] = own
+        return theta
+
+    def residuals(self, own: Array) -> tuple[Array, Array]:
+        """Return residuals, [k], and derivatives, [k, p]; k counts parameters, rows and measured times."""
+        if self._last is None or self._last[0] != own.tobytes():
+            theta = self.whole(own)
+            parts = [self._rows(theta), *self._networks(theta)]
+            away = ((own - MEAN[self.active]) / SPREAD[self.active], np.diag(1 / SPREAD[self.active]))
+            r = np.concatenate([away[0], *(r for r, _ in parts)])
+            self._last = own.tobytes(), (r, np.vstack([away[1], *(J[:, self.active] for _, J in parts)]))
+        return self._last[1]
+
+    def _slopes(self, theta: Array) -> Array:
+        return np.vstack([J for _, J in (self._rows(theta), *self._networks(theta))])
+
+    def _rows(self, theta: Array) -> tuple[Array, Array]:
+        time_s, slopes = terms(theta, self._data.rows)
+        n = len(time_s)
+        J = _dense(slopes, np.arange(n), n, len(theta)) / time_s[:, None]
+        return np.log(time_s / self._data.row_s) / _ROW_SPREAD, J / _ROW_SPREAD
+
+    def _networks(self, theta: Array) -> Iterator[tuple[Array, Array]]:
+        m, node, host = len(self._n_operators), PLACE["c_node"], PLACE["host"]
+        time_s, slopes = terms(theta, self._data.layers)
+        slopes.append((node, np.full(len(time_s), np.exp(theta[node]))))
+        device_s = np.bincount(self._data.segment, time_s + np.exp(theta[node]), m).astype(float)
+        J = _dense(slopes, self._data.segment, m, len(theta)) / np.maximum(device_s, 1e-300)[:, None]
+        for mode, known in self._known.items():
+            spread, measured = _NETWORK_SPREAD[mode], self._data.network_s[mode][known]
+            own_s: Array = device_s[known]
+            slope = J[known]
+            if mode == "eager":
+                calls_s = self._n_operators[known] * np.exp(theta[host])
+                own_s = eager_s(own_s, calls_s)
+                share = (device_s[known] / own_s) ** _SHARPNESS  # d ln T / d ln D
+                slope = share[:, None] * slope
+                slope[:, host] = (1 - share) * calls_s / (calls_s + START_S)
+            yield np.log(own_s / measured) / spread, slope / spread
+
+
+def _dense(slopes: list[tuple[Index | int, Array]], row: Index, n: int, p: int) -> Array:
+    """Return sums of the derivatives by row and parameter, [n, p]."""
+    J = np.zeros(n * p)
+    for place, values in slopes:
+        J += np.bincount(row * p + place, values, n * p)
+    return J.reshape(n, p)
+
+
+def eager_s(device_s: Array, calls_s: Array) -> Array:
+    """Return the time of networks whose operators a host calls in `calls_s` beside the device, [m].
+
+    Where the two are alike each waits for the other now and then: a power mean, not a maximum.
+    """
+    host_s = calls_s + START_S
+    return np.asarray((device_s**_SHARPNESS + host_s**_SHARPNESS) ** (1 / _SHARPNESS))

@@ -1,0 +1,114 @@
+"""Methods as `hwopt.predict.device_model` uses them: what can be fitted to a device and any of its networks.
+
+method          layers alone                       network
+hybrid, a GPU   `hwopt.predict.gpu`: one vector of parameters for both
+others          a layer model, fitted once on      sums with a few coefficients, fitted on networks
+                operators, which are no network's  (`hwopt.predict.network_model`)
+"""
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from hwopt.device.profile import DeviceProfile
+from hwopt.predict.gpu.facts import GpuFacts, idle_w
+from hwopt.predict.measured import Mask, MeasuredNetworks
+from hwopt.predict.models import LayerModel, LayerPrediction, make_model
+from hwopt.predict.network_model import (
+    MIN_NETWORKS,
+    NetworkModel,
+    SummedLayers,
+    fit_network_model,
+    with_host,
+)
+from hwopt.predict.tables import Array, NetworkTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Fit(Protocol):
+    """A method, fitted to operators and some networks; `layers` is what its method's `prepare` returned."""
+
+    def alone(self, layers: Any) -> dict[str, Array]:
+        """Return time and power of each layer measured alone, [n]."""
+        ...
+
+    def layers(self, layers: Any) -> dict[str, Array]:
+        """Return what each layer adds to its network's time, and its mean power in it, [n]."""
+        ...
+
+    def busy(self, layers: Any) -> Array:
+        """Return the share of its time in which the device works on each network, [m]."""
+        ...
+
+    def totals(self, layers: Any) -> dict[str, Array]:
+        """Return the metrics of each network, [m]."""
+        ...
+
+
+class Method(Protocol):
+    """A method for one device, fitted to its operators."""
+
+    notes: list[str]
+
+    def prepare(self, table: NetworkTable) -> Any:
+        """Return of m networks what every fit needs and none changes."""
+        ...
+
+    def is_fallback(self, layers: Any) -> Mask:
+        """Return which layers have too few measured rows of their kind, [n]."""
+        ...
+
+    def fit(self, kept: Mask, mode: str) -> tuple[Fit, list[str]]:
+        """Return the fit to the measured networks that are kept, [m], and notes on what it lacked."""
+        ...
+
+
+def make_method(profile: DeviceProfile, name: str, networks: MeasuredNetworks) -> Method:
+    """Return a method for a device.
+
+    Raises:
+        UnknownName: for an unknown method.
+    """
+    facts = GpuFacts.of(profile) if name == "hybrid" else None
+    if facts is None:
+        return Summed(profile, make_model(name), networks)
+    from hwopt.predict.gpu.model import GpuMethod
+
+    return GpuMethod(profile, facts, networks)
+
+
+class Summed:
+    """A layer model fitted once on a profile's operators, and sums of its layers fitted on networks."""
+
+    def __init__(self, profile: DeviceProfile, layer_model: LayerModel, networks: MeasuredNetworks) -> None:
+        self._profile, self._networks = profile, networks
+        self._model = layer_model.fit(profile.measured_layers, profile.ceilings)
+        self.notes = list(self._model.notes)
+        self._layers = self.prepare(networks.table)
+
+    def prepare(self, table: NetworkTable) -> SummedLayers:
+        """Return the layers of networks, each predicted alone."""
+        return SummedLayers(table, self.predict(table.layers))
+
+    def predict(self, rows: "pd.DataFrame") -> LayerPrediction:
+        """Predict layer rows, [n], each measured alone."""
+        if not len(rows):
+            return LayerPrediction({"time_s": np.empty(0)}, np.empty(0, dtype=bool))
+        return self._model.predict(rows)
+
+    def is_fallback(self, layers: SummedLayers) -> Mask:
+        """Return which layers have too few measured rows of their kind, [n]."""
+        return layers.predicted.is_fallback
+
+    def fit(self, kept: Mask, mode: str) -> tuple[NetworkModel, list[str]]:
+        """Fit on networks as graphs where there are such, then on eager ones what the host adds."""
+        graphs, eager = (self._networks.only(kept, name) for name in ("graph", "eager"))
+        launch_s = self._profile.ceilings.launch_s
+        if np.isfinite(graphs["time_s"]).sum() < MIN_NETWORKS:
+            return fit_network_model(self._layers, graphs if mode == "graph" else eager, launch_s)
+        model, notes = fit_network_model(self._layers, graphs, launch_s)
+        if mode == "eager":
+            model = with_host(model, self._layers, eager, idle_w(self._profile))
+        return model, notes
