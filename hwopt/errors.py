@@ -38,6 +38,10 @@ class OutOfMemory(TrainingFailed):
     """One training that needed more memory than its machine had."""
 
 
+class UnreadHyperparameter(UserWarning):
+    """A hyperparameter that is searched, while no one reads it."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception, of Python's or of torch's, says that memory has run out."""
     if isinstance(error, OutOfMemory | MemoryError):

@@ -54,6 +54,10 @@ class RecordedConfig(dict[str, Any]):
         self.reads: dict[str, Any] = {} if reads is None else reads
         self.unknown: set[str] = set() if unknown is None else unknown
 
+    def unread(self) -> dict[str, Any]:
+        """Return the config as it was given, without reading it."""
+        return dict(self._original)
+
     def read_all(self) -> None:
         """Count every hyperparameter as read."""
         for name in self.names:

@@ -142,9 +142,10 @@ def run_recorded(space: SearchSpace, config: Mapping[str, Any], run: Callable[[n
     """Build a config's network, run something on it, and record which hyperparameters were read.
 
     Where that fails on a config that records, `build` is given a plain dict, of which everything counts as
-    read.
+    read. A config that records already goes on to.
     """
-    recorded = RecordedConfig(config, space.names)
+    recorded = config if isinstance(config, RecordedConfig) else RecordedConfig(config, space.names)
+    config = recorded.unread()
     result, reason = _tried(lambda: _run(space, config, recorded.copy, run))
     if result is None:
         failed = reason

@@ -51,6 +51,18 @@ def check_structural(space: "SearchSpace") -> "SpaceCheck | None":
     return found
 
 
+def key_names(space: "SearchSpace") -> tuple[str, ...]:
+    """Return the hyperparameters that tell networks apart whether `build` is seen to read them or not.
+
+    Raises:
+        InvalidInput: as of `check_structural`.
+    """
+    check = check_structural(space)
+    if check is not None and not check.is_recorded:
+        return space.names
+    return space.structural if space.is_listed else ()
+
+
 class CostModel:
     """Prices configs of a space: a callable from configs to `Costs`.
 
@@ -65,10 +77,7 @@ class CostModel:
     def __init__(self, model: DeviceModel, space: "SearchSpace", batch_size: int, dtype: str) -> None:
         self.model, self.space = model, space
         self.batch_size, self.dtype = batch_size, dtype
-        check = check_structural(space)
-        self._key_names = space.structural if space.is_listed else ()
-        if check is not None and not check.is_recorded:
-            self._key_names = space.names
+        self._key_names = key_names(space)
         self._known: ReadTree[_Price] = ReadTree()
         self._by_list: dict[Key, Config] = {}
         self._n_compared = 0

@@ -183,6 +183,7 @@ class Driver:
                 active.checkpoint,
                 n_epochs,
                 self._options.catch,
+                study.records_reads,
             )
         on_epoch: Any = None
         if isinstance(self._executor, InProcess):
@@ -190,7 +191,13 @@ class Driver:
         elif study.stopping is not None:
             on_epoch = ShippedRule(study.stopping, active.curve(), study.other_curves(trial.number))
         return self._executor.submit(
-            run_objective, study.objective, trial.config, trial.seed, on_epoch, self._options.catch
+            run_objective,
+            study.objective,
+            trial.config,
+            trial.seed,
+            on_epoch,
+            self._options.catch,
+            study.records_reads,
         )
 
     def _heard(self, active: Active, epoch: int, error: float, elapsed_s: float) -> Verdict | None:
@@ -205,6 +212,7 @@ class Driver:
             self._retry(active, error)
             return
         result = future.result()
+        self._study.note_reads(active.trial, getattr(result, "reads", None))
         if isinstance(result, SliceResult):
             self._take_slice(active, result)
         elif isinstance(result, Outcome):

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.costs import CostFunction, Costs, price
-from hwopt.errors import HwoptError, OutOfMemory
+from hwopt.errors import OutOfMemory
+from hwopt.predict.cost_model import key_names
+from hwopt.recorded import ABSENT, ReadTree, RecordedConfig
 from hwopt.space import SearchSpace
 from hwopt.study.store import Trial
 from hwopt.train.settings import TrainingSettings
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from hwopt.study.study import Study
 
 TRAINING_MEMORY = "training_memory_bytes"
@@ -63,13 +67,14 @@ class TrainingMemory:
     """
 
     def __init__(self, costs: CostFunction, space: SearchSpace, settings: TrainingSettings) -> None:
-        self._costs, self._space, self._settings = costs, space, settings
-        self._known: dict[Any, float] = {}
+        self.costs, self._space, self._settings = costs, space, settings
+        self._known: dict[tuple[int, str], ReadTree[float]] = {}
+        self._key_names = key_names(space)
         self.usable_bytes = np.inf
 
     def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
         """Price configs."""
-        priced = price(self._costs, configs)
+        priced = price(self.costs, configs)
         estimates = np.array([self.estimate(config) for config in configs])
         is_too_large = estimates >= self.usable_bytes
         reason = f"a training of {self.usable_bytes:.4g} bytes ran out of memory"
@@ -82,10 +87,14 @@ class TrainingMemory:
     def estimate(self, config: Mapping[str, Any]) -> float:
         """Return the bytes that a training step of a config takes at least; NaN where it cannot be told."""
         settings = self._settings.with_config(config)
-        key = (self._space.structural_key(config), settings.batch_size, settings.optimizer)
-        if key not in self._known:
-            self._known[key] = self._estimated(config, settings)
-        return self._known[key]
+        known = self._known.setdefault((settings.batch_size, settings.optimizer), ReadTree())
+        estimate = known.find(config)
+        if estimate is None:
+            recorded = RecordedConfig(config, self._space.names)
+            estimate = self._estimated(recorded, settings)
+            listed = {name: config.get(name, ABSENT) for name in self._key_names}
+            known.add(config, {**listed, **recorded.reads}, estimate)
+        return estimate
 
     def learn(self, config: Mapping[str, Any]) -> None:
         """Take note that a training of this config ran out of memory."""
@@ -94,21 +103,19 @@ class TrainingMemory:
             self.usable_bytes = min(self.usable_bytes, estimate)
 
     def _estimated(self, config: Mapping[str, Any], settings: TrainingSettings) -> float:
-        from hwopt.network import trace_config, training_memory_bytes
+        """Return the estimate of a network, built on the meta device."""
+        from hwopt.network import run_recorded, training_memory_bytes
 
-        build, shape = self._space.build, self._space.input_shape
-        if build is None or shape is None:
+        shape, n_states = self._space.input_shape, _STATES[settings.optimizer]
+        if self._space.build is None or shape is None:
             return float("nan")
-        try:
-            trace_config(
-                self._space, config
-            )  # says what is wrong with a network before it is trained on meta
-            module = build(dict(config))
-            step = training_memory_bytes(module, shape, settings.batch_size)
-        except HwoptError:
-            return float("nan")
-        weights = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
-        return float(step + _STATES[settings.optimizer] * weights)
+
+        def taken(network: "nn.Module") -> float:
+            weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
+            return float(training_memory_bytes(network, shape, settings.batch_size) + n_states * weights)
+
+        estimate = run_recorded(self._space, config, taken).result
+        return float("nan") if estimate is None else estimate
 
 
 class Feedback:

@@ -17,6 +17,7 @@ from hwopt.space import Config
 from hwopt.study.failure import Catch, Failure, failure_of
 from hwopt.study.objective_check import takes_seed
 from hwopt.study.store import EpochRow
+from hwopt.study.unread import Reads
 from hwopt.train.slice import ResumableObjective, SliceResult
 from hwopt.train.stopping import Curve, StoppingRule, Verdict
 
@@ -30,7 +31,7 @@ class Outcome:
     """How a training ended: status, values ("error" and others), its epochs.
 
     `reason` says why it failed or was stopped, of a complete one which values were left out; `verdict` is
-    that on a stopped one.
+    that on a stopped one; `reads` is what the objective read of its config, where that was recorded.
     """
 
     status: str
@@ -40,6 +41,7 @@ class Outcome:
     reason: str | None = None
     verdict: Verdict | None = None
     failure: Failure | None = None
+    reads: Reads | None = None
 
     @property
     def curve(self) -> tuple[float, ...]:
@@ -102,6 +104,7 @@ def run_objective(
     seed: int,
     on_epoch: EpochListener | None = None,
     catch: Catch = (Exception,),
+    records: bool = False,
 ) -> Outcome:
     """Train one config; what the objective raises makes a failed trial with a reason, not an exception.
 
@@ -112,10 +115,16 @@ def run_objective(
         on_epoch: called after every epoch; a verdict with a reason stops the training. What it raises passes
             through.
         catch: exceptions that are failures of one training; another is in `failure.uncaught`.
+        records: whether the objective is given a config that records what is read of it.
     """
     report = _Reporter(on_epoch)
     keywords = {"seed": seed} if takes_seed(objective) else {}
-    found, failure = _tried(lambda: _values(objective(dict(config), report, **keywords)), catch)
+
+    def trained(given: Config) -> tuple[dict[str, float], str | None]:
+        return _values(objective(given, report, **keywords))
+
+    reads = Reads()
+    found, failure = _tried(lambda: reads.call(trained, config, records), catch)
     if report.broken is not None:
         raise report.broken
     epochs, train_s = tuple(report.epochs), report.elapsed_s
@@ -124,8 +133,8 @@ def run_objective(
         return Outcome("failed", {}, epochs, train_s, reason, failure=failure)
     values, left_out = found
     if report.is_stopped and report.verdict is not None:
-        return Outcome("stopped", values, epochs, train_s, report.verdict.reason, report.verdict)
-    return Outcome("complete", values, epochs, train_s, left_out)
+        return Outcome("stopped", values, epochs, train_s, report.verdict.reason, report.verdict, reads=reads)
+    return Outcome("complete", values, epochs, train_s, left_out, reads=reads)
 
 
 def run_slice(
@@ -135,11 +144,16 @@ def run_slice(
     checkpoint: bytes | None,
     n_epochs: int,
     catch: Catch = (Exception,),
+    records: bool = False,
 ) -> SliceResult | Failure:
     """Train some epochs; where that fails, return why."""
+    reads = Reads()
+
+    def trained(given: Config) -> SliceResult:
+        return objective.run_slice(given, seed, checkpoint, n_epochs)
 
     def checked() -> SliceResult:
-        result = objective.run_slice(dict(config), seed, checkpoint, n_epochs)
+        result = replace(reads.call(trained, config, records), reads=reads)
         errors = tuple(_error(error, "run_slice: errors") for error in result.errors)
         if result.final is None and not errors:
             raise TrainingFailed("a slice without an epoch has not ended either; it would go on for ever")

@@ -5,7 +5,6 @@
 Nothing here prints; a `Progress` is told what is done, out of how much.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.costs import Budget, CostFunction
-from hwopt.errors import HwoptError, InvalidInput, UnknownName
-from hwopt.network import check_space, never_read, trace_config
+from hwopt.errors import HwoptError, InvalidInput
+from hwopt.network import trace_config
 from hwopt.predict.device import Device, load_device
 from hwopt.search.steps import OnPriced
 from hwopt.space import Config, SearchSpace
@@ -29,17 +28,16 @@ from hwopt.study.run import run_objective
 from hwopt.study.seeds import fresh_seed
 from hwopt.study.store import Trial
 from hwopt.study.study import Study
+from hwopt.study.unread import check_unread
 from hwopt.train.data import Dataset
 from hwopt.train.energy import energy_used_j
 from hwopt.train.objective import TrainingObjective
 from hwopt.train.placement import check_device
-from hwopt.train.settings import HYPERPARAMETERS, check_batch_size, check_read
+from hwopt.train.settings import HYPERPARAMETERS
 
 if TYPE_CHECKING:
     from hwopt.device.local_device import LocalDevice
     from hwopt.device.networks import Candidate
-
-_LOG = logging.getLogger("hwopt")
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
 
@@ -80,7 +78,7 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
     enqueued = _check_enqueued(experiment, space)
     dataset = experiment.dataset().load()
     _check_shapes(space, dataset)
-    _check_hyperparameters(space, is_new=not (out / "study.db").exists())
+    check_unread(space, HYPERPARAMETERS, is_new=not (out / "study.db").exists())
     device = _open_device(experiment, space, out, progress)
     model, budgets, costs, feedback = _price(experiment, space, device, progress)
     _check_outputs(space, dataset)
@@ -274,19 +272,6 @@ def _check_enqueued(experiment: Experiment, space: SearchSpace) -> list[Config]:
         except HwoptError as error:
             raise InvalidInput(f"enqueue[{position}]: {error}") from None
     return checked
-
-
-def _check_hyperparameters(space: SearchSpace, is_new: bool) -> None:
-    """Refuse hyperparameters that no one reads; a study that was begun with them goes on, with a warning."""
-    check_batch_size(space.names)
-    check = check_space(space)
-    unread = never_read(space, check, frozenset(HYPERPARAMETERS))
-    try:
-        check_read(unread, check.unknown)
-    except UnknownName as error:
-        if is_new:
-            raise
-        _LOG.warning("%s", error)
 
 
 def _check_outputs(space: SearchSpace, dataset: Dataset) -> None:

@@ -37,6 +37,7 @@ from hwopt.study.run import Objective
 from hwopt.study.seeds import trial_seed as trial_seed
 from hwopt.study.stop import Stop
 from hwopt.study.store import Store, Trial
+from hwopt.study.unread import Reads, check_unread, warn_of_unread
 from hwopt.train.slice import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict
 
@@ -106,6 +107,7 @@ class Study:
         self._catch = check_catch(catch)
         self.stopping: StoppingRule | None = None  # made when the study runs
         self.is_resumable = isinstance(objective, ResumableObjective)
+        self.records_reads = False  # of its next call
         load_strategy(strategy)
         self.optimizer = Optimizer(
             space, costs, budgets, objectives, strategy, aware, reference, seed, outcome_budgets, repeats
@@ -242,6 +244,7 @@ class Study:
         if keep_weights not in KEEP_WEIGHTS:
             raise InvalidInput(f"keep_weights = {keep_weights!r}; wanted one of {', '.join(KEEP_WEIGHTS)}")
         options = RunOptions(n_trials, jobs, stop or Stop(), retries, slice_epochs, keep_weights, caught)
+        self._check_hyperparameters()
         self.survey()
         self._mark_rejected()
         self.stopping = self._make_rule()
@@ -253,6 +256,12 @@ class Study:
         return reason
 
     # -- what the driver asks and tells
+
+    def note_reads(self, trial: Trial, reads: Reads | None) -> None:
+        """Warn, once, of hyperparameters that no one reads, after the first call that gives an error."""
+        if self.records_reads and reads is not None:
+            self.records_reads = False
+            warn_of_unread(self.optimizer.space, self.optimizer.costs, trial.config, reads)
 
     def judge(self, trial: Trial) -> Verdict | None:
         """Return what the stopping rule says of a running trial; None where there is no rule."""
@@ -290,6 +299,13 @@ class Study:
             self._on_told(self, trial)
 
     # -- opening
+
+    def _check_hyperparameters(self) -> None:
+        """Refuse what no one reads, where the objective says what it reads; else record its first call."""
+        names = getattr(self.objective, "hyperparameters", None)
+        if names is not None:
+            check_unread(self.optimizer.space, names, not self.n_begun, self.optimizer.costs)
+        self.records_reads = names is None
 
     def _make_rule(self) -> StoppingRule | None:
         given = self._given_stopping

@@ -9,7 +9,7 @@ from hwopt.errors import InvalidInput, TrainingFailed
 from hwopt.space import Config, SearchSpace
 from hwopt.train.data import Dataset, DatasetSpec
 from hwopt.train.placement import seeded
-from hwopt.train.settings import TrainingSettings
+from hwopt.train.settings import HYPERPARAMETERS, TrainingSettings
 from hwopt.train.slice import SliceResult
 from hwopt.train.trainer import Epoch, Report, Training, train
 
@@ -43,6 +43,8 @@ class TrainingObjective:
     process died. It pickles without its images and without a loaded space: a worker process loads both when
     it first needs them, and an equal data set only once however many objectives arrive.
     """
+
+    hyperparameters = frozenset(HYPERPARAMETERS)  # that it reads, beside those of the network
 
     def __init__(
         self,

@@ -107,11 +107,16 @@ def check_read(unread: Sequence[str], asked: Collection[str] = ()) -> None:
         raise UnknownName("\n".join(f"{_unread(name, asked)}" for name in unread))
 
 
+def standard_name(name: str) -> str | None:
+    """Return what the trainer calls a hyperparameter that other programs call by this name, or None."""
+    word = name.lower().replace("-", "_")
+    return word if word in HYPERPARAMETERS else _STANDARD.get(word)
+
+
 def _unread(name: str, asked: Collection[str]) -> str:
     known = list(dict.fromkeys([*HYPERPARAMETERS, *sorted(asked)]))
-    word = name.lower().replace("-", "_")
-    standard = _STANDARD.get(word)
-    hint = f"; did you mean {standard}?" if standard else did_you_mean(word, known)
+    standard = standard_name(name)
+    hint = f"; did you mean {standard}?" if standard else did_you_mean(name.lower(), known)
     return f"`{name}` is read neither by build nor by the trainer{hint}"
 
 

@@ -21,6 +21,7 @@ class SliceResult:
         final: "error" and other values of a training that has ended; None where epochs are left.
         energies_j: joules of each of these epochs; empty where none was measured.
         left_out: values of a training that has ended which are not numbers; filled in by the study.
+        reads: what was read of the config, where that was recorded; filled in by the study.
     """
 
     errors: tuple[float, ...]
@@ -29,6 +30,7 @@ class SliceResult:
     final: Mapping[str, float] | None = None
     energies_j: tuple[float, ...] = ()
     left_out: str | None = None
+    reads: Any = None
 
 
 @runtime_checkable

@@ -127,3 +127,19 @@ def test_what_ran_out_of_memory_is_failed_and_nothing_as_large_is_trained_again(
         assert again.usable_bytes == smallest
         refused = again([failed[0].config])
     assert np.isnan(refused[TRAINING_MEMORY][0]) and "ran out of memory" in refused.reasons[0]
+
+
+def test_training_memory_follows_what_build_reads_and_never_makes_weights():
+    devices = []
+
+    def build(config):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, config["units"]), nn.Linear(config["units"], 10))
+        devices.append(network[1].weight.device.type)
+        return network
+
+    space = SearchSpace([Integer("units", 4, 64), Integer("seed", 0, 9)], build, (1, 8, 8))
+    memory = TrainingMemory(constant, space, TrainingSettings(batch_size=8))
+    few, many = (memory.estimate({"units": n, "lr": 0.1}) for n in (4, 64))
+    assert few < many and set(devices) == {"meta"}
+    n_built = len(devices)
+    assert memory.estimate({"units": 4, "seed": 7}) == few and len(devices) == n_built

@@ -1,13 +1,19 @@
 """Hyperparameters that no one reads, and configs that cannot be priced: never without a word."""
 
+import json
 import logging
 import re
 
 import pytest
+from skopt.space import Categorical, Integer, Real
+from torch import nn
 
-from hwopt import InvalidInput, Study
+from hwopt import InvalidInput, SearchSpace, Study, UnknownName
+from hwopt.errors import UnreadHyperparameter
 from hwopt.search.optimizer import Optimizer
 from hwopt.study.store import Store
+from hwopt.train import SliceResult
+from hwopt.train.objective import TrainingObjective
 from hwopt.train.settings import TrainingSettings, check_read
 from tests.device.profiles import write_profile
 from tests.search.problem import costs, error_of, make_space
@@ -112,6 +118,109 @@ def test_part_of_a_space_that_cannot_be_built_is_told_on_screen_and_in_the_repor
     with Store(folder / "out" / "study.db", read_only=True) as store:
         (one,) = store.meta()["region"]["unpriced"]
     assert one["n"] == n and "no such width" in one["reason"] and one["config"]["width"] > 20
+
+
+def run_study(tmp_path, objective, space=None, n=2, cost=costs, **options):
+    with Study(tmp_path / "study.db", space or make_space(), cost, objective) as study:
+        study.run(n, **options)
+        return study.trials()
+
+
+def with_lr(build=None):
+    shape = (1, 8, 8) if build else None
+    return SearchSpace([Integer(2, 9, name="width"), Real(0.1, 1.0, name="lr")], build, shape)
+
+
+def free(configs):
+    return {"time_s": [1.0] * len(configs)}
+
+
+class Sliced:
+    def run_slice(self, config, seed, checkpoint, n_epochs):
+        return SliceResult((0.1 / config["width"],), (0.1,), b"", {"error": 0.1 / config["width"]})
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("objective", [lambda config, report: 0.1 / config["width"], Sliced()])
+def test_what_no_objective_reads_is_warned_of_once_after_its_first_call(tmp_path, objective, jobs, caplog):
+    with pytest.warns(UnreadHyperparameter, match="`lr` is read neither by build nor by the objec") as warned:
+        trials = run_study(tmp_path, objective, with_lr(), 3, free, jobs=jobs)
+    assert len(warned) == 1 and all(trial.status == "complete" for trial in trials)
+    assert caplog.text.count("`lr` is read neither") == 1
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        lambda config, report: 0.1 * config["lr"],  # the costs read the width
+        lambda config, report: 0.1 * config.get("lr", 1),
+        lambda config, report: 0.1 * dict(**config)["lr"],
+        lambda config, report: 0.1 * len(json.dumps(config)) / 1000,
+    ],
+)
+def test_what_costs_or_the_objective_read_in_any_way_is_not_warned_of(tmp_path, objective):
+    def by_width(configs):
+        return {"time_s": [config["width"] for config in configs]}
+
+    run_study(tmp_path, objective, with_lr(), 2, by_width)
+
+
+def test_what_build_or_a_condition_reads_is_not_warned_of(tmp_path):
+    def build(config):
+        return nn.Sequential(nn.Conv2d(1, config["width"], 3), nn.Dropout(config["lr"] / 2))
+
+    run_study(tmp_path, lambda config, report: 0.1, with_lr(build), 2, free)
+    space = SearchSpace(
+        [Categorical(["a", "b"], name="kind"), Integer(1, 9, name="n")],
+        active={"n": lambda c: c["kind"] == "a"},
+    )
+    run_study(tmp_path / "two", lambda config, report: 0.1 / config.get("n", 20), space, 2, free)
+
+
+def test_a_name_that_the_objective_asks_for_in_vain_is_what_is_meant(tmp_path):
+    def objective(config, report):
+        return 0.1 / config["width"] * config.get("learning_rate", 0.5)
+
+    with pytest.warns(UnreadHyperparameter, match="`lr`.*asks for 'learning_rate': is that what is meant"):
+        run_study(tmp_path, objective, with_lr(), 1, free)
+
+
+def test_an_objective_that_wants_a_plain_dict_is_given_one(tmp_path):
+    def objective(config, report):
+        if type(config) is not dict:
+            raise TypeError(f"expected a dict, got {type(config).__name__}")
+        return 0.1
+
+    assert [trial.status for trial in run_study(tmp_path, objective)] == ["complete"] * 2
+
+
+def test_after_its_first_call_an_objective_is_given_plain_dicts_that_it_may_change(tmp_path):
+    kinds = []
+
+    def objective(config, report):
+        kinds.append(type(config))
+        return error_of({"width": config.pop("width"), **config})
+
+    trials = run_study(tmp_path, objective, n=3)
+    assert all("width" in trial.config for trial in trials) and kinds[1:] == [dict, dict]
+
+
+def test_a_training_of_ours_in_python_is_refused_before_it_begins_and_goes_on_where_it_was_begun(tmp_path):
+    def build(config):
+        return nn.Sequential(
+            nn.Conv2d(1, config["width"], 3), nn.Flatten(), nn.Linear(36 * config["width"], 10)
+        )
+
+    trainer = TrainingObjective(with_lr(build), "digits", TrainingSettings(epochs=1))
+    with pytest.raises(UnknownName, match="`lr` is read neither.*did you mean learning_rate"):
+        run_study(tmp_path, trainer, with_lr(build), 1, free)
+    with Study(tmp_path / "study.db", with_lr(build), free, trainer) as study:
+        assert not study.trials()
+
+    def reads_lr(configs):
+        return {"time_s": [config["lr"] for config in configs]}
+
+    run_study(tmp_path / "two", trainer, with_lr(build), 1, reads_lr)
 
 
 def costly(configs):
