@@ -7,7 +7,7 @@ A replay is as many passes as take a few milliseconds, captured as one graph whe
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hwopt.device.meters.meter import Clock
@@ -36,6 +36,7 @@ class Job:
         inputs: shapes of the tensors that a pass takes anew, the batch included.
         weights: shapes of further operands, where the callable is no module with weights of its own.
         is_warm: whether every pass takes the same operands, which the caches then hold; else they rotate.
+        is_built: `build` returns at once what has been built already.
     """
 
     key: str
@@ -44,6 +45,14 @@ class Job:
     inputs: tuple[tuple[int, ...], ...]
     weights: tuple[tuple[int, ...], ...] = ()
     is_warm: bool = False
+    is_built: bool = False
+
+    def built(self) -> "Job":
+        """Return the job with its callable made, so that preparing it for several modes makes it once."""
+        if self.is_built:
+            return self
+        call = self.build()
+        return replace(self, build=lambda: call, is_built=True)
 
 
 class Loop(Protocol):
@@ -86,6 +95,8 @@ class Loop(Protocol):
 class Accelerator(Protocol):
     """A device that runs work asynchronously.
 
+    A job is built on the host, then prepared on the device, once for each mode.
+
     Attributes:
         name: model, for example "NVIDIA H200".
         cache_bytes: size of the last-level cache.
@@ -103,6 +114,15 @@ class Accelerator(Protocol):
 
     def wake(self) -> None:
         """Have this process appear on the device; nothing happens the second time."""
+
+    def build(self, job: Job) -> Job:
+        """Return a job whose callable is made, on the host, which takes a network a second.
+
+        It may run beside a measurement (`Clock.start`); a job that is built already is returned as it is.
+
+        Raises:
+            Unrunnable: with the reason, where it cannot be made.
+        """
 
     def prepare(self, job: Job, mode: str = "graph") -> Loop:
         """Return a loop over a piece of work, warmed up; mode "eager" calls it operator by operator.

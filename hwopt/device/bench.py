@@ -1,34 +1,50 @@
 """One measurement on a GPU: time, energy and memory of one job, with all that was around it.
 
-    state | energy window, GPU busy | replays until the median is known, device hot | eager passes | state
-      |                                                                                                |
-      +--- clocks, temperature, throttling, other processes: what a reader needs to trust the row -----+
+    energy window, GPU busy | replays until the median is known, device hot | eager passes | state, GPU busy
+                                                                                             |
+          clocks, temperature, throttling, other processes: what a reader needs to trust the row
 
-Timing comes right after the window, so that time and power are of the same hot, loaded device.
+Timing comes right after the window, so that time and power are of the same hot, loaded device. The state
+after a row is the state before the next one. A job is built once, and measured in every mode asked for.
+
+**Eager is two things.** Where an eager pass takes as long as the graph's, the device sets the pace, and the
+row is as good as a graph's. Where it takes longer the host does, whose pace changes from one moment to the
+next: the passes that were timed are not those of the window. Time and power of such a row are of one and the
+same window, joules over the passes counted there, and the spread of the pace is their uncertainty.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from hwopt.device.accelerator import Accelerator, DeviceLost, Job, Loop, Unrunnable
-from hwopt.device.energy import HARMFUL, EnergyReading, SensorPlan, measure_energy
+from hwopt.device.energy import EnergyReading, SensorPlan, measure_energy
+from hwopt.device.meters.disturbance import disturbance
+from hwopt.device.meters.grid import Grid
 from hwopt.device.meters.meter import DeviceState, Meter, SensorError
-from hwopt.device.statistics import steady_median
+from hwopt.device.meters.poll import ask_beside
+from hwopt.device.statistics import SteadyMedian, steady_median
 
 Row = dict[str, Any]
-_THROTTLED_SHARE = 0.01  # of a row's time
+_EAGER_S = 0.12  # for which eager passes are timed at most
+_FRESH_S = 2.0  # for which a state counts as that before the next row
+_HOST_BOUND = 1.1  # times the graph's time, from which on the host sets the pace of eager passes
+_ONLY_UNCERTAIN = ("aliased", "too_short", "windows_disagree")  # doubts that the uncertainty tells of
+_UNBOUND_PASSES = 6  # of a graph, that tell what bounds an eager row
 
 
 @dataclass(frozen=True, slots=True)
 class Precautions:
     """How one job is measured, beside what the sensor's plan says."""
 
-    second_window_share: float = 0.1
+    second_window_share: float = 0.05
     half_width: float = 0.01  # of a median's confidence interval, relative: timing goes on until then
     agreement: float = 0.03  # beyond which there is no number
     window_agreement: float = 0.05  # that a pass in the window must have with one timed after it
+    timing_preroll_s: float = 0.1  # at most, where no energy is read
 
 
 @dataclass
@@ -52,20 +68,54 @@ class Bench:
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng([self.seed, 3])
+        self._grid = Grid(self.plan.period_s)
+        self._last: tuple[DeviceState, float] | None = None  # the last state, and when it was asked
 
-    def measure(self, job: Job, mode: str, wants_energy: bool, window_s: float) -> Row:
-        """Return the measured columns of one job; what has no figure has its reason."""
+    def visit(self, job: Job, wants_energy: bool, window_s: Mapping[str, float]) -> dict[str, Row]:
+        """Measure a job in several modes, built once; as a graph first, by which eager rows are judged.
+
+        Args:
+            job: the operator or network.
+            wants_energy: whether energy is read as well as time.
+            window_s: mode -> shortest window, seconds.
+
+        Returns:
+            Mode -> the measured columns, as `measure` gives them.
+        """
         try:
+            job = self.accelerator.build(job)
+        except Unrunnable as reason:
+            return {mode: _without_figures(str(reason), mode) for mode in window_s}
+        rows: dict[str, Row] = {}
+        for mode in sorted(window_s, reverse=True):  # graph before eager
+            graph = rows.get("graph", {})
+            graph_s = graph.get("time_s") if graph.get("mode") == "graph" else None
+            rows[mode] = self.measure(job, mode, wants_energy, window_s[mode], graph_s)
+        return rows
+
+    def measure(
+        self, job: Job, mode: str, wants_energy: bool, window_s: float, graph_s: float | None = None
+    ) -> Row:
+        """Return the measured columns of one job; what has no figure has its reason.
+
+        Args:
+            job: the operator or network.
+            mode: graph or eager.
+            wants_energy: whether energy is read as well as time.
+            window_s: shortest window, seconds.
+            graph_s: of an eager row, what a pass takes as a graph; None has it timed for that.
+        """
+        try:
+            job = self.accelerator.build(job)
+            if mode == "eager" and graph_s is None:
+                graph_s = self._graph_s(job)
             loop = self.accelerator.prepare(job, mode)
         except Unrunnable as reason:
             return _without_figures(str(reason), mode)
         try:
-            before, begin_s = self._state(), self.accelerator.clock.now()
-            is_steady = len(job.graph.layers) == 1
-            reading = self._energy(loop, wants_energy, window_s, is_steady)
-            row = self._timed(loop)
-            row |= _energy_columns(self._checked(reading, row["time_s"]))
-            return row | self._surroundings(before, self._state(), self.accelerator.clock.now() - begin_s)
+            before, begin_s = self._before(), self.accelerator.clock.now()
+            row = self._figures(loop, wants_energy, window_s, len(job.graph.layers) == 1, graph_s, before)
+            return row | self._surroundings(before, self._after(loop), begin_s)
         except Unrunnable as reason:
             return _without_figures(str(reason), mode)
         finally:
@@ -84,20 +134,72 @@ class Bench:
         finally:
             loop.close()
 
-    def _energy(self, loop: Loop, wants_energy: bool, window_s: float, is_steady: bool) -> EnergyReading:
+    # -- figures ---------------------------------------------------------------------------------------------
+
+    def _figures(
+        self,
+        loop: Loop,
+        wants_energy: bool,
+        window_s: float,
+        is_operator: bool,
+        graph_s: float | None,
+        before: DeviceState,
+    ) -> Row:
+        if loop.mode == "graph":
+            reading = self._energy(loop, wants_energy, window_s, is_operator, before)
+            row = self._timed(loop)
+            row |= {"eager_time_s": (eager_s := self._eager(loop).median)}
+            row["bound"] = _bound(eager_s, row["time_s"])
+            return row | _energy_columns(self._checked(reading, row["time_s"]))
+        self._preroll(loop)
+        eager = self._eager(loop)
+        bound = _bound(eager.median, graph_s)
+        if bound == "host" or (not bound and eager.half_width > self.precautions.agreement):
+            reading = self._energy(loop, wants_energy, window_s, is_operator, before, is_paced_by_host=True)
+            return _host_bound_row(loop, eager, reading)
+        reading = self._energy(loop, wants_energy, window_s, is_operator, before)
+        row = self._timed(loop) | {"eager_time_s": eager.median, "bound": bound}
+        return row | _energy_columns(self._checked(reading, row["time_s"]))
+
+    def _graph_s(self, job: Job) -> float | None:
+        """Return what a pass takes as a graph, roughly; None where it cannot be captured."""
+        loop = self.accelerator.prepare(job, "graph")
+        try:
+            return float(np.median(loop.time_replays(_UNBOUND_PASSES))) if loop.mode == "graph" else None
+        finally:
+            loop.close()
+
+    def _energy(
+        self,
+        loop: Loop,
+        wants_energy: bool,
+        window_s: float,
+        is_operator: bool,
+        before: DeviceState,
+        is_paced_by_host: bool = False,
+    ) -> EnergyReading:
         if self.meter is None or not wants_energy:
             self._preroll(loop)
             code = "not_planned" if self.meter is not None else "no_sensor"
             return EnergyReading.refused(code, self.no_energy)
-        n_windows = 2 if self._rng.random() < self.precautions.second_window_share else 1
+        is_repeated = not is_paced_by_host and self._rng.random() < self.precautions.second_window_share
         return measure_energy(
-            loop, self.meter, self.accelerator.clock, self.plan, window_s, n_windows, is_steady
+            loop,
+            self.meter,
+            self.accelerator.clock,
+            self.plan,
+            window_s,
+            2 if is_repeated else 1,
+            is_operator,
+            self._grid,
+            before,
         )
 
     def _preroll(self, loop: Loop) -> None:
-        """Load the device as a window does, so that all rows are timed in the same state."""
-        end_s = self.accelerator.clock.now() + self.plan.preroll_s
-        while self.accelerator.clock.now() < end_s:
+        """Load the device, so that all rows are timed in the same state."""
+        clock = self.accelerator.clock
+        end_s = clock.now() + min(self.plan.preroll_s, self.precautions.timing_preroll_s)
+        while clock.now() < end_s:
             loop.replay()
         loop.synchronize()
 
@@ -111,45 +213,49 @@ class Bench:
         detail = f"a pass took {ratio:.3f} of its time"
         return replace(reading, status="suspect", reason="unsteady", detail=detail)
 
+    def _eager(self, loop: Loop) -> SteadyMedian:
+        return steady_median(
+            loop.time_eager, self.precautions.half_width, self.accelerator.clock, max_s=_EAGER_S
+        )
+
     def _timed(self, loop: Loop) -> Row:
         """Return the columns of time and memory."""
         timing = steady_median(loop.time_replays, self.precautions.half_width, self.accelerator.clock)
-        eager = steady_median(loop.time_eager, self.precautions.half_width, self.accelerator.clock, max_s=0.3)
-        row: Row = {
-            "time_s": timing.median,
-            "status": "ok",
-            "time_reason": loop.mode_reason,
-            "spread": timing.half_width,
-            "n_blocks": timing.n,
-            "n_passes": loop.n_passes,
-            "mode": loop.mode,
-            "eager_time_s": eager.median,
-            "memory_bytes": loop.memory_bytes,
-            "memory_reason": "" if loop.memory_bytes else "the device does not tell",
-        }
+        row = _time_columns(loop, timing)
         if timing.half_width > self.precautions.agreement:
             reason = f"the median is known to {timing.half_width:.1%} only after {timing.n} replays"
             return row | {"time_s": None, "status": "contended", "time_reason": reason}
         return row
 
-    def _surroundings(self, before: DeviceState, after: DeviceState, seconds: float) -> Row:
+    # -- surroundings ----------------------------------------------------------------------------------------
+
+    def _before(self) -> DeviceState:
+        """Return the state after the last row, or a new one where that is old."""
+        clock = self.accelerator.clock
+        if self._last is None or clock.now() - self._last[1] > _FRESH_S:
+            self._last = (self._state(), clock.now())
+        return self._last[0]
+
+    def _after(self, loop: Loop) -> DeviceState:
+        """Return the state of the busy device."""
+        if self.meter is not None:
+            after = ask_beside(self.accelerator.clock, self._state, loop.replay)
+            self._last = (after, self.accelerator.clock.now())
+            loop.synchronize()
+            return after
+        return DeviceState()
+
+    def _surroundings(self, before: DeviceState, after: DeviceState, begin_s: float) -> Row:
         """Return clocks, heat and throttling; heat and other processes take the figures away."""
-        earlier = before.throttled_s
-        throttled = [cause for cause, held_s in after.throttled_s.items() if held_s > earlier.get(cause, 0.0)]
+        throttled = [cause for cause, held_s in after.throttled_since(before).items() if held_s > 0]
         row: Row = {
             "core_clock_hz": after.core_clock_hz,
             "temperature_c": after.temperature_c,
             "throttled": " ".join(throttled),
         }
-        grown_s = {cause: after.throttled_s.get(cause, 0.0) - earlier.get(cause, 0.0) for cause in HARMFUL}
-        hot = [cause for cause, grown in grown_s.items() if grown > _THROTTLED_SHARE * seconds]
-        n_others = max(before.n_other_processes or 0, after.n_other_processes or 0)
-        if n_others:
-            reason = f"{n_others} other processes computed on the device"
-            return row | _taken_away("other_process", reason)
-        if hot:
-            return row | _taken_away("throttled", f"{' and '.join(hot)} held the clocks down")
-        return row
+        seconds = self.accelerator.clock.now() - begin_s
+        code, reason = disturbance(before, after, seconds, seconds + _FRESH_S)
+        return row | _taken_away(code, reason) if code else row
 
     def _state(self) -> DeviceState:
         if self.meter is None:
@@ -158,6 +264,43 @@ class Bench:
             return self.meter.state()
         except SensorError as error:
             raise DeviceLost(str(error)) from error
+
+
+def _bound(eager_s: float, graph_s: float | None) -> str:
+    """Return what sets the pace of eager passes: host, device, or nothing where that is not known."""
+    if graph_s is None:
+        return ""
+    return "host" if eager_s > _HOST_BOUND * graph_s else "device"
+
+
+def _time_columns(loop: Loop, timing: SteadyMedian) -> Row:
+    return {
+        "time_s": timing.median,
+        "status": "ok",
+        "time_reason": loop.mode_reason,
+        "spread": timing.half_width,
+        "n_blocks": timing.n,
+        "n_passes": loop.n_passes,
+        "mode": loop.mode,
+        "memory_bytes": loop.memory_bytes,
+        "memory_reason": "" if loop.memory_bytes else "the device does not tell",
+    }
+
+
+def _host_bound_row(loop: Loop, eager: SteadyMedian, reading: EnergyReading) -> Row:
+    """Return the columns of a row whose pace the host sets: time and power of one and the same window.
+
+    Its spread is that of the pace within the window, or of the two figures of time where they differ by more.
+    """
+    row = _time_columns(loop, eager) | {"eager_time_s": eager.median, "bound": "host"}
+    if reading.loop_time_s is None or reading.power_w is None:
+        return row | _energy_columns(reading)
+    between = abs(eager.median / reading.loop_time_s - 1) / math.sqrt(2)
+    spread = max(between, reading.pace_spread or 0.0)
+    row |= {"time_s": reading.loop_time_s, "spread": spread}
+    uncertainty = math.hypot(reading.uncertainty or 0.0, spread)
+    status = "ok" if reading.reason in _ONLY_UNCERTAIN else reading.status
+    return row | _energy_columns(replace(reading, uncertainty=uncertainty, status=status))
 
 
 def _taken_away(code: str, reason: str) -> Row:

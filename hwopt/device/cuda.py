@@ -23,13 +23,12 @@ from hwopt.device.operators import OperandPool, Recipe
 from hwopt.device.precision import Precision
 from hwopt.errors import InvalidInput
 
-# Of one replay, where a pass is shorter. Eager ones are longer: reading a meter in between holds up the host.
-_REPLAY_S = {"graph": 3.5e-3, "eager": 10e-3}
+_REPLAY_S = 3.5e-3  # of one replay, where a pass is shorter
 _MAX_PASSES = 2000  # of a graph
 _MAX_GRAPHS = 4
 _MAX_SETS = 2048
 _CAPTURES_UNDERWAY = "captures_underway"  # what older torch says ever after a capture that failed
-_IN_FLIGHT = 4  # replays that the device has queued while a meter is read
+_IN_FLIGHT = 4  # replays that the device has queued, so that it never waits for the host
 _PAUSE_S = 2e-4
 _N_WARMUP = 3
 _CACHES = 3  # operands span so many times the last-level cache, as far as the sets reach
@@ -90,6 +89,17 @@ class CudaAccelerator:
         with _reasons():
             torch.cuda.set_device(self._device)
             torch.ones(1, device=self._device)
+
+    def build(self, job: Job) -> Job:
+        """Return the job with its callable made, a module with its weights on the host.
+
+        Raises:
+            Unrunnable: with the reason, where it cannot be made.
+        """
+        try:
+            return job.built()
+        except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            raise Unrunnable(f"{type(error).__name__}: {_first_line(error)}") from error
 
     def prepare(self, job: Job, mode: str = "graph") -> "CudaLoop":
         """Return a loop over a job, warmed up.
@@ -159,14 +169,14 @@ class CudaLoop:
         pass_s = min(self._time(self._pass, _N_WARMUP))
         self._n_launched, self._n_done = 0, 0
         self._graphs: list[torch.cuda.CUDAGraph] = []
-        self.n_passes = _n_passes(self.mode, pass_s)
+        self.n_passes = _n_passes(pass_s)
         if mode == "graph":
             self._graphs = self._capture(1)
             if self._graphs:  # a graph's passes follow each other faster than those that the host calls
-                self.n_passes = _n_passes(mode, min(self.time_replays(_N_WARMUP)))
+                self.n_passes = _n_passes(min(self.time_replays(_N_WARMUP)))
                 self._graphs = self._capture(_MAX_GRAPHS)
             else:
-                self.n_passes = _n_passes(self.mode, pass_s)
+                self.n_passes = _n_passes(pass_s)
         self._in_flight: deque[Any] = deque()
 
     def _pass(self) -> None:
@@ -276,9 +286,9 @@ class CudaLoop:
         self._in_flight.clear()
 
 
-def _n_passes(mode: str, pass_s: float) -> int:
+def _n_passes(pass_s: float) -> int:
     """Return how many passes make a replay."""
-    return min(max(1, round(_REPLAY_S[mode] / pass_s)), _MAX_PASSES)
+    return min(max(1, round(_REPLAY_S / pass_s)), _MAX_PASSES)
 
 
 def _nothing(*operands: Any) -> None:

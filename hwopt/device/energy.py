@@ -4,8 +4,10 @@
                                                 ^ begin                        ^ end: at a step
 
 Between two steps the counter's energy and time belong together exactly, so a window is as good as its steps
-are timed; read-run-read errs by up to a period at either end. Power is energy over time, the time of a pass
-is counted in the same window, and energy is their product: gross, with the idle power in it.
+are timed, and those of an exact period are timed by the line that they lie on (`hwopt.device.meters.grid`);
+read-run-read errs by up to a period at either end. Power is energy over time, the time of a pass is counted
+in the same window, and energy is their product: gross, with the idle power in it. The device's state is asked
+before the first window and after the last one, while the device is still busy, never in between.
 
 **A sensor that looks at a part of every period** (`sampling_share` below 1) is right about work of constant
 power, and about passes much shorter than that part. Else it depends on how passes and periods fall together
@@ -24,13 +26,14 @@ import numpy as np
 
 from hwopt.device.accelerator import Loop
 from hwopt.device.meters.aliasing import cautious_alias_error
+from hwopt.device.meters.disturbance import disturbance
+from hwopt.device.meters.grid import Grid
 from hwopt.device.meters.meter import REASONS, Clock, DeviceState, Meter, SensorError
 from hwopt.device.meters.plan import SensorPlan
+from hwopt.device.meters.poll import ask_beside
 from hwopt.device.meters.window import MIN_UPDATES, Window, WindowTaker
 
-__all__ = ["HARMFUL", "EnergyReading", "SensorPlan", "measure_energy"]
-HARMFUL = ("thermal", "hardware_thermal", "power_brake")  # a power limit is part of the device, heat is not
-_THROTTLED_SHARE = 0.01  # of the time
+__all__ = ["EnergyReading", "SensorPlan", "measure_energy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +51,16 @@ class EnergyReading:
         uncertainty: relative standard uncertainty of the energy by timing, resolution, phase and repetition;
             the calibration of the sensor itself is not in it.
         spread: largest relative difference between windows or phases; None with one window.
+        pace_spread: relative standard deviation of the time of a pass from step to step of the counter.
         window_s: mean length of the windows.
         n_windows: how many there are.
         n_phases: at how many phases of the sensor they began; 1 where the phase was left to chance.
         n_updates: steps of the counter in all windows.
         n_passes: passes in all windows.
         window_powers_w: mean power in each window, shape [n_windows].
-        throttled_s: cause -> seconds that it held the clocks down in the windows.
-        before: the device during the first pre-roll.
-        after: the device at the end of the last window.
+        throttled_s: cause -> seconds that it held the clocks down from the first pre-roll to the last window.
+        before: the device before the first pre-roll.
+        after: the device at the end of the last window, busy.
     """
 
     status: str
@@ -68,6 +72,7 @@ class EnergyReading:
     loop_time_s: float | None = None
     uncertainty: float | None = None
     spread: float | None = None
+    pace_spread: float | None = None
     window_s: float | None = None
     n_windows: int = 0
     n_phases: int = 0
@@ -92,6 +97,8 @@ def measure_energy(
     window_s: float | None = None,
     n_windows: int = 1,
     is_steady: bool = False,
+    grid: Grid | None = None,
+    before: DeviceState | None = None,
 ) -> EnergyReading:
     """Measure the mean power and the energy of a pass while the device runs nothing else.
 
@@ -103,23 +110,28 @@ def measure_energy(
         window_s: shortest window; None is the plan's for layers.
         n_windows: at least so many windows.
         is_steady: the power does not change within a pass, as in a single operator: no phase matters.
+        grid: the line of the counter's steps, where earlier measurements know it.
+        before: the device's state, where it has just been asked.
 
     Returns:
         Figures with their uncertainty, or the reason for having none; no failure of the sensor is raised.
     """
-    taker = WindowTaker(loop, meter, clock, plan, window_s or plan.window_s, is_steady)
+    grid = grid or Grid(plan.period_s)
+    taker = WindowTaker(loop, meter, clock, plan, window_s or plan.window_s, grid, is_steady)
     pass_s = float(np.median(loop.time_replays(3)))
     n_phases = _n_phases(plan, taker.foreseen_alias(pass_s))
     try:
+        before = before or meter.state()
         if n_phases == 1:
             windows = [taker.window() for _ in range(max(1, n_windows))]
             n_phases = _n_phases(plan, _alias(windows, plan, is_steady))
         if n_phases > 1:
             windows = taker.phases(pass_s, n_phases)
+        after = ask_beside(clock, meter.state, loop.replay)
         loop.synchronize()
     except SensorError as error:
         return EnergyReading.refused(error.code, str(error))
-    return _judge(windows, n_phases, plan, meter.resolution_j, is_steady)
+    return _judge(windows, n_phases, plan, meter.resolution_j, is_steady, (before, after))
 
 
 def _n_phases(plan: SensorPlan, alias: float) -> int:
@@ -133,17 +145,22 @@ def _alias(windows: Sequence[Window], plan: SensorPlan, is_steady: bool) -> floa
 
 
 def _judge(
-    windows: Sequence[Window], n_phases: int, plan: SensorPlan, resolution_j: float, is_steady: bool
+    windows: Sequence[Window],
+    n_phases: int,
+    plan: SensorPlan,
+    resolution_j: float,
+    is_steady: bool,
+    states: tuple[DeviceState, DeviceState],
 ) -> EnergyReading:
     """Turn windows into figures, and say what casts doubt on them."""
     powers = np.array([window.power_w for window in windows])  # [n_windows]
     power_w, pass_s = float(powers.mean()), float(np.mean([window.pass_s for window in windows]))
     spread = float((powers.max() - powers.min()) / power_w) if len(windows) > 1 else None
     alias = _alias(windows, plan, is_steady)
-    throttled = {
-        cause: sum(w.throttled_s.get(cause, 0.0) for w in windows) for cause in windows[0].throttled_s
-    }
-    reason, detail = _doubt(windows, n_phases, plan, spread, alias, throttled)
+    before, after = states
+    throttled = after.throttled_since(before)
+    paces = np.concatenate([window.paces for window in windows])
+    reason, detail = _doubt(windows, n_phases, plan, spread, alias, states)
     if reason == "other_process":
         return EnergyReading.refused(reason, detail)
     return EnergyReading(
@@ -156,6 +173,7 @@ def _judge(
         loop_time_s=pass_s,
         uncertainty=_uncertainty(windows, plan, resolution_j, alias, n_phases),
         spread=spread,
+        pace_spread=float(paces.std(ddof=1) / paces.mean()) if len(paces) > 1 else None,
         window_s=float(np.mean([window.seconds for window in windows])),
         n_windows=len(windows),
         n_phases=n_phases,
@@ -163,8 +181,8 @@ def _judge(
         n_passes=sum(window.seconds / window.pass_s for window in windows),
         window_powers_w=tuple(float(power) for power in powers),
         throttled_s=throttled,
-        before=windows[0].before,
-        after=windows[-1].after,
+        before=before,
+        after=after,
     )
 
 
@@ -174,21 +192,13 @@ def _doubt(
     plan: SensorPlan,
     spread: float | None,
     alias: float,
-    throttled_s: Mapping[str, float],
+    states: tuple[DeviceState, DeviceState],
 ) -> tuple[str, str]:
     """Return the code and the words of what is wrong with the windows; empty for nothing."""
-    states = [state for window in windows for state in (window.before, window.after)]
-    n_others = max(state.n_other_processes or 0 for state in states)
-    if n_others:
-        return "other_process", f"{n_others} other processes computed on the device"
     seconds = sum(window.seconds for window in windows)
-    possible_s = 2 * (seconds + len(windows) * plan.preroll_s)  # a counter that grew by more is another one
-    for cause in HARMFUL:
-        if _THROTTLED_SHARE * seconds < throttled_s.get(cause, 0.0) <= possible_s:
-            return (
-                "throttled",
-                f"{cause} held the clocks down for {throttled_s[cause]:.3g} of {seconds:.3g} s",
-            )
+    reason, detail = disturbance(*states, seconds, seconds + len(windows) * plan.preroll_s)
+    if reason:
+        return reason, detail
     if any(len(window.ticks) <= MIN_UPDATES for window in windows):
         return "too_short", f"fewer than {MIN_UPDATES} steps of the counter in a window"
     if n_phases > 1 and spread is not None and spread > plan.agreement:
@@ -207,14 +217,13 @@ def _uncertainty(
     """Return the relative standard uncertainty of the energy of a pass (GUM: type B, and A by repetition).
 
     A moment known to lie between two readings is uniform there, so its variance is width^2 / 12; likewise the
-    counter's resolution at both ends of a window.
+    ends of replays, and the counter's resolution, at both ends of a window.
     """
     variances = []
     for window in windows:
         ends = (window.ticks[0], window.ticks[-1])
         timing = sum(tick.width_s**2 / 12 + plan.scatter_s**2 for tick in ends) / window.seconds**2
-        first, last = window.pace
-        pace = (first.width_s**2 + last.width_s**2) / 12 / (last.time_s - first.time_s) ** 2
+        pace = window.pace_width_s**2 / 6 / window.seconds**2
         counted = resolution_j**2 / 6 / (window.power_w * window.seconds) ** 2
         variances.append(timing + pace + counted)
     powers = np.array([window.power_w for window in windows])

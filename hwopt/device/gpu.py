@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from hwopt.device.precision import Precision
 from hwopt.device.sampling import GPU_PLAN, Operator, sample_operators
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import METRICS
+
+if TYPE_CHECKING:
+    from hwopt.device.meters.simulated import Latencies
 
 N_OPERATORS = 850
 _ADAPTIVE_SHARE = 0.15  # of the operators, picked where an ensemble of predictors disagrees
@@ -71,17 +74,20 @@ def parse_device(device: str) -> int | None:
 
 
 @contextmanager
-def open_gpu(device: str, precision: Precision, seed: int = 0) -> Iterator[Opened]:
+def open_gpu(
+    device: str, precision: Precision, seed: int = 0, latencies: "Latencies | None" = None
+) -> Iterator[Opened]:
     """Open a GPU for measuring, with its meter.
 
     Args:
         device: "cuda", "cuda:1", or "simulated".
         precision: what it computes in.
         seed: of the simulated device's noise.
+        latencies: how long the simulated device's driver and host take to answer; None is as an H200's do.
     """
     index = parse_device(device)
     if index is None:
-        with _open_simulated(precision, seed) as opened:
+        with _open_simulated(precision, seed, latencies) as opened:
             yield opened
         return
     from hwopt.device.cuda import CudaAccelerator
@@ -97,11 +103,11 @@ def open_gpu(device: str, precision: Precision, seed: int = 0) -> Iterator[Opene
 
 
 @contextmanager
-def _open_simulated(precision: Precision, seed: int) -> Iterator[Opened]:
-    from hwopt.device.meters.simulated import SimulatedGpu, SimulatedNvml, VirtualClock
+def _open_simulated(precision: Precision, seed: int, latencies: "Latencies | None") -> Iterator[Opened]:
+    from hwopt.device.meters.simulated import H200_LATENCIES, SimulatedGpu, SimulatedNvml, VirtualClock
     from hwopt.device.simulated import IDLE_W, SimulatedAccelerator
 
-    gpu = SimulatedGpu(VirtualClock(), idle_w=IDLE_W)
+    gpu = SimulatedGpu(VirtualClock(), idle_w=IDLE_W, latencies=latencies or H200_LATENCIES)
     meter = NvmlMeter(nvml=SimulatedNvml(gpu, seed=seed))
     with SimulatedAccelerator(gpu, precision, seed=seed) as accelerator:
         yield Opened(accelerator, meter, "", is_simulated=True)

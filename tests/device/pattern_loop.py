@@ -44,6 +44,9 @@ class PatternLoop:
     def close(self):
         self.is_closed = True
 
+    def time_eager(self, n):
+        return self.time_replays(n)
+
     def time_replays(self, n):
         for _ in range(n * self.n_passes):
             for piece in self.pattern:
@@ -63,8 +66,8 @@ def alternating(gpu, pass_s, high_w=500.0, low_w=200.0, duty=0.5):
     )
 
 
-def new_gpu(idle_w=80.0, start_s=0.0, thermal=None):
+def new_gpu(idle_w=80.0, start_s=0.0, thermal=None, latencies=None):
     """Return a GPU that has been idle for a while, so that nothing begins on a step of the counter."""
-    gpu = SimulatedGpu(VirtualClock(), idle_w=idle_w, thermal=thermal)
+    gpu = SimulatedGpu(VirtualClock(), idle_w, thermal, latencies)
     gpu.clock.sleep(start_s)
     return gpu

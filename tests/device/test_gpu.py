@@ -11,6 +11,7 @@ from hwopt.device.gpu import measure_gpu_networks, open_gpu, parse_device, profi
 from hwopt.device.gpu_campaign import CampaignStopped, Policy
 from hwopt.device.local_device import LocalDevice
 from hwopt.device.measure import measure_networks, profile_device
+from hwopt.device.meters.simulated import H200_LATENCIES
 from hwopt.device.networks import Candidate
 from hwopt.device.precision import Precision
 from hwopt.device.profile import DeviceProfile
@@ -113,7 +114,8 @@ def test_networks_are_measured_outside_any_profile(monkeypatch):
     from hwopt.device.campaign import trace_candidate
 
     times, _ = job_law(trace_candidate(one).layers, PRECISION)
-    assert row["time_s"] == pytest.approx(eager_time_s(times), rel=0.01)
+    host_s = eager_time_s(times, H200_LATENCIES.operator_s)  # whose pace comes and goes
+    assert 1 / H200_LATENCIES.spread < row["time_s"] / host_s < H200_LATENCIES.spread
     assert row["energy_j"] > 0 and row["memory_bytes"] > 0 and row["time_reason"] == ""
     assert measure_gpu_networks(LocalDevice("simulated"), [], lambda *m: None) == []
 

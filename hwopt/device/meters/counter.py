@@ -3,12 +3,15 @@
 count  250  254  [256 = 0]  3        joules since the first reading  0  4  9   (unit 1 J, wraps at 256)
 """
 
+from collections.abc import Callable
+from threading import Lock
+
 from hwopt.device.meters.meter import SensorError
 from hwopt.errors import InvalidInput
 
 
 class Counter:
-    """Unwraps a cumulative counter.
+    """Unwraps a cumulative counter, for as many threads as read it.
 
     Args:
         unit_j: joules of one count.
@@ -25,6 +28,15 @@ class Counter:
         self.wraps_at = wraps_at
         self._last: int | None = None
         self._total = 0
+        self._lock = Lock()
+
+    def read(self, count: Callable[[], int]) -> float:
+        """Read the hardware and return the joules since the first reading.
+
+        Reading and unwrapping are one act: a count that another thread's has overtaken would be a reset.
+        """
+        with self._lock:
+            return self.advance(count())
 
     def advance(self, count: int) -> float:
         """Take one reading and return the joules since the first.

@@ -5,8 +5,9 @@ same protocol, so that all that is built on it runs in tests without hardware.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Protocol
 
 from hwopt.errors import HwoptError
@@ -63,15 +64,25 @@ class DeviceState:
     n_other_processes: int | None = None
     throttled_s: Mapping[str, float] = field(default_factory=dict)
 
+    def throttled_since(self, earlier: "DeviceState") -> dict[str, float]:
+        """Return cause -> seconds that it held the clocks down since an earlier state of the device."""
+        before = earlier.throttled_s
+        return {
+            cause: held_s - before[cause] for cause, held_s in self.throttled_s.items() if cause in before
+        }
+
 
 class Clock(Protocol):
-    """Seconds that only go forward, and a way to let them pass."""
+    """Seconds that only go forward, a way to let them pass, and a way to do two things at once in them."""
 
     def now(self) -> float:
         """Return seconds since some moment."""
 
     def sleep(self, seconds: float) -> None:
-        """Let seconds pass."""
+        """Let seconds pass; none where the moment to sleep until has passed already (seconds below 0)."""
+
+    def start(self, run: Callable[[], None]) -> Callable[[], None]:
+        """Run something beside the caller, in the same time; the returned function waits for its end."""
 
 
 class SystemClock:
@@ -82,8 +93,14 @@ class SystemClock:
         return time.perf_counter()
 
     def sleep(self, seconds: float) -> None:
-        """Let seconds pass."""
-        time.sleep(seconds)
+        """Let seconds pass; none where they are below 0."""
+        time.sleep(max(0.0, seconds))
+
+    def start(self, run: Callable[[], None]) -> Callable[[], None]:
+        """Run something in a thread; the returned function waits for its end."""
+        thread = Thread(target=run, daemon=True)
+        thread.start()
+        return thread.join
 
 
 class Meter(Protocol):

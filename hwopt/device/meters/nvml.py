@@ -81,7 +81,7 @@ class NvmlMeter:
     def energy_j(self) -> float:
         """Return the joules used since the first reading."""
         read = self._nvml.nvmlDeviceGetTotalEnergyConsumption
-        return self._counter.advance(self._call("energy", read, self._handle))
+        return self._counter.read(lambda: self._call("energy", read, self._handle))
 
     def power_w(self) -> float:
         """Return the instantaneous power in watts (field 186)."""

@@ -6,7 +6,9 @@ Packages are summed; each is unwrapped on its own. Zones below a package (cores,
 of it, and `psys` is the whole platform, packages included: neither is added.
 """
 
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from hwopt.device.meters.counter import Counter
 from hwopt.device.meters.meter import DeviceState, SensorError
@@ -43,13 +45,17 @@ class RaplMeter:
             raise SensorError("no_sensor", f"{folder} shows no RAPL package: no driver, or a virtual machine")
         self.name = "rapl:" + "+".join(zone.name for zone in self._zones)
         self.resolution_j = 1e-6
+        self._lock = Lock()
         self._counters = [Counter(self.resolution_j, _range_uj(zone)) for zone in self._zones]
         self.energy_j()
 
     def energy_j(self) -> float:
         """Return the joules of all packages since the meter was opened."""
-        counts = [_read_uj(zone / "energy_uj") for zone in self._zones]
-        return sum(counter.advance(count) for counter, count in zip(self._counters, counts, strict=True))
+        with self._lock:  # so that all packages are of one moment
+            return sum(
+                counter.read(partial(_read_uj, zone / "energy_uj"))
+                for counter, zone in zip(self._counters, self._zones, strict=True)
+            )
 
     def power_w(self) -> float:
         """Raise: there is no instantaneous power."""

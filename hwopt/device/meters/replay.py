@@ -141,11 +141,14 @@ class ReplayedMeter:
 
     def energy_j(self) -> float:
         """Return the joules since the first reading."""
+        return self._counter.read(self._count)
+
+    def _count(self) -> int:
         i = self._position()
         count = self._recording.counts[i]
         if count is None:
             raise SensorError(self._recording.errors[i], f"recorded in {self.name}")
-        return self._counter.advance(count)
+        return count
 
     def power_w(self) -> float:
         """Return the recorded power in watts."""

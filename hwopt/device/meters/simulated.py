@@ -5,6 +5,7 @@
     counter steps         |       |       |       |      at the end of a period: mean sampled power x period
 
 A100 and H100 sample a quarter of a period of 100 ms ("Part-time Power Measurements", arXiv 2312.02741).
+How long the driver and the host take to answer is `Latencies`: nothing, or as one H200's machine showed it.
 """
 
 import os
@@ -19,22 +20,48 @@ from typing import Any
 import numpy as np
 
 from hwopt.device.meters.nvml import THROTTLE_FIELDS
+from hwopt.device.meters.virtual_clock import VirtualClock
 from hwopt.errors import InvalidInput
 
+__all__ = [
+    "FAULTS", "H200_LATENCIES", "Fault", "Latencies", "SimulatedGpu", "SimulatedNvml", "Thermal",
+    "VirtualClock",
+]  # fmt: skip
 
-class VirtualClock:
-    """Time that passes only when someone sleeps."""
 
-    def __init__(self) -> None:
-        self._now = 0.0
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """How long the machine around a GPU takes to answer. By default nothing, which no real machine does.
 
-    def now(self) -> float:
-        """Return seconds since the clock was made."""
-        return self._now
+    Attributes:
+        read_s: shortest and longest time of one reading of the energy counter; its count is of the middle.
+        state_s: of all calls that tell a device's state together.
+        operator_s: of the host, to call one operator eagerly.
+        spread: largest over smallest pace of that host, which changes every `pace_s` seconds.
+        pace_s: for how long the host keeps a pace.
+        build_s: to build a network on the host.
+    """
 
-    def sleep(self, seconds: float) -> None:
-        """Let seconds pass."""
-        self._now += max(0.0, seconds)
+    read_s: tuple[float, float] = (0.0, 0.0)
+    state_s: float = 0.0
+    operator_s: float = 6e-6
+    spread: float = 1.0
+    pace_s: float = 0.2
+    build_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.read_s[0] <= self.read_s[1]:
+            raise InvalidInput(f"read_s = {self.read_s}: wanted the shortest time, then the longest, from 0")
+        for name in ("state_s", "operator_s", "build_s"):
+            if getattr(self, name) < 0:
+                raise InvalidInput(f"{name} = {getattr(self, name)}: it must be at least 0 seconds")
+        if self.spread < 1 or self.pace_s <= 0:
+            raise InvalidInput(f"spread = {self.spread}, pace_s = {self.pace_s}: wanted from 1, and above 0")
+
+
+# A virtual machine with 16 cores and one H200, driver 580.159.04.
+H200_LATENCIES = Latencies((4e-3, 10e-3), 30e-3, operator_s=30e-6, spread=1.8, build_s=1.0)
+_STATE_CALLS = 7  # that one state takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +90,20 @@ class SimulatedGpu:
         clock: the time it lives in.
         idle_w: power without work, watts.
         thermal: heat; without, the temperature and so power and speed stay as they are.
+        latencies: how long the machine around it takes to answer.
     """
 
     name = "Simulated GPU"
 
-    def __init__(self, clock: VirtualClock, idle_w: float = 75.0, thermal: Thermal | None = None) -> None:
+    def __init__(
+        self,
+        clock: VirtualClock,
+        idle_w: float = 75.0,
+        thermal: Thermal | None = None,
+        latencies: Latencies | None = None,
+    ) -> None:
         self.clock, self.idle_w = clock, idle_w
+        self.latencies = latencies or Latencies()
         self.thermal = thermal or Thermal(c_per_w=0.0)
         self.memory_used_bytes = 600 * 2**20
         self.has_context = False
@@ -170,7 +205,7 @@ class SimulatedNvml:
         jitter: how far a step may be from its place, as a share of the period.
         faults: what goes wrong, and when.
         own_pid: id under which it lists this process; None where it lists no process at all.
-        seed: of the jitter.
+        seed: of the jitter and of the times of readings.
     """
 
     def __init__(
@@ -188,6 +223,7 @@ class SimulatedNvml:
         self.gpu, self.period_s, self.sampling_share = gpu, period_s, sampling_share
         self.faults, self.jitter, self.own_pid = tuple(faults), jitter, own_pid
         self._rng = np.random.default_rng(seed)
+        self._read_rng = np.random.default_rng([seed, 1])
         self._steps_s, self._sums_j, self._power_w = [0.0], [0.0], gpu.idle_w
         self._next_s = self._plan_step(1)
 
@@ -221,6 +257,13 @@ class SimulatedNvml:
         return self.gpu.name
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:  # noqa: D102
+        half_s = float(self._read_rng.uniform(*self.gpu.latencies.read_s)) / 2
+        self.gpu.clock.sleep(half_s)
+        count = self._count()
+        self.gpu.clock.sleep(half_s)
+        return count
+
+    def _count(self) -> int:
         self._check("device_lost", "not_supported", "no_permission")
         now = self.gpu.clock.now()
         stalls = [fault.at_s for fault in self._active("stall")]
@@ -229,15 +272,15 @@ class SimulatedNvml:
         return int((counted_j - self._counted_j(max(resets, default=0.0))) * 1e3 + 1e-6)
 
     def nvmlDeviceGetFieldValues(self, handle: int, fields: Sequence[int]) -> list[Any]:  # noqa: D102
-        self._check("device_lost")
+        self._answer()
         return [self._field(number) for number in fields]
 
     def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:  # noqa: D102
-        self._check("device_lost")
+        self._answer()
         return round(self.gpu.temperature_c())
 
     def nvmlDeviceGetClockInfo(self, handle: int, kind: int) -> int:  # noqa: D102
-        self._check("device_lost")
+        self._answer()
         return 1980 if kind == self.NVML_CLOCK_SM else 3201
 
     def nvmlSystemGetDriverVersion(self) -> str:  # noqa: D102
@@ -256,15 +299,20 @@ class SimulatedNvml:
         raise self.NVMLError(self.NVML_ERROR_NOT_SUPPORTED)
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:  # noqa: D102
-        self._check("device_lost")
+        self._answer()
         return SimpleNamespace(used=self.gpu.memory_used_bytes)
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[Any]:  # noqa: D102
-        self._check("device_lost")
+        self._answer()
         if self.own_pid is None:
             return []
         own = [self.own_pid] if self.gpu.has_context else []
         return [SimpleNamespace(pid=pid) for pid in (*own, *(10**7 for _ in self._active("other_process")))]
+
+    def _answer(self) -> None:
+        """Take the time of one call, and fail where the device is gone."""
+        self.gpu.clock.sleep(self.gpu.latencies.state_s / _STATE_CALLS)
+        self._check("device_lost")
 
     def _find(self, is_there: bool) -> int:
         if not is_there:

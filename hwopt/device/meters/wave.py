@@ -19,6 +19,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from hwopt.device.accelerator import Loop
+from hwopt.device.meters.grid import Grid
 from hwopt.device.meters.meter import Clock, Meter
 from hwopt.device.meters.poll import Poller, Step
 
@@ -107,6 +108,7 @@ class WaveMaker:
         clock: in whose time both are read.
         stall_s: seconds without a step after which the counter counts as stalled.
         tail_s: seconds that the device goes on after its last replay was asked for.
+        grid: the line of the counter's steps.
     """
 
     loop: Loop
@@ -114,23 +116,33 @@ class WaveMaker:
     clock: Clock
     stall_s: float
     tail_s: float
+    grid: Grid
 
     def wave(self, period_s: float, seconds: float, shift_s: float = 0.0) -> Wave:
         """Make a wave that begins `shift_s` after a step of the counter; read it for so many seconds."""
         self.loop.synchronize()
-        tick = Poller(self.meter, self.clock, None, self.stall_s).next_tick()
-        begin_s = tick.time_s + shift_s
+        begin_s = self._next_tick_s() + shift_s
         self.clock.sleep(begin_s - self.clock.now())
         pulsed = PulsedLoop(self.loop, self.clock, period_s, self.tail_s, begin_s)
-        poller = Poller(self.meter, self.clock, pulsed, self.stall_s)
-        poller.poll_for(period_s)
-        first = poller.next_tick()
-        poller.poll_for(first.time_s + seconds - self.clock.now())
-        poller.next_tick()
-        seen = [one for one in poller.ticks if one.time_s >= first.time_s]
-        poller.poll_for(period_s)  # so that the last pulse has ended, and counts
+        with Poller(self.meter, self.clock, pulsed, self.stall_s, self.grid.quiet_s) as poller:
+            poller.poll_for(period_s)
+            first = poller.next_tick()
+            poller.poll_for(first.time_s + seconds - self.clock.now())
+            poller.next_tick()
+            n = len(poller.ticks)
+            poller.poll_for(period_s)  # so that the last pulse has ended, and counts
+            placed = self.grid.place(poller.ticks)[:n]
+        seen = [one for one in placed if one.latest_s >= first.earliest_s]
         ticks = _whole_periods(seen, period_s)
         return Wave(ticks, pulsed.duty(ticks[0].time_s, ticks[-1].time_s))
+
+    def _next_tick_s(self) -> float:
+        """Return when the counter steps, or has just stepped."""
+        due_s = self.grid.next_after(self.clock.now())
+        if due_s is None:
+            with Poller(self.meter, self.clock, None, self.stall_s) as poller:
+                due_s = poller.next_tick().time_s
+        return due_s
 
 
 def _whole_periods(ticks: Sequence[Step], period_s: float) -> Sequence[Step]:

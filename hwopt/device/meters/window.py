@@ -1,9 +1,10 @@
 """Take windows of one loop, from step to step of the energy counter, at chosen phases of the sensor.
 
-    ~~~ rest ~~~|- pre-roll, device busy -| wait for a step |=== window, busy all along ===|
+    ~~~ rest ~~~|- pre-roll, device busy -| wait for a step |=== window, busy all along ===| passes end
     step ^ shift ^ work begins                              ^ begin                        ^ end: at a step
 
-What a window means and when phases are needed is in `hwopt.device.energy`.
+Nothing but the counter is read in it, beside the thread that launches. What a window means and when phases
+are needed is in `hwopt.device.energy`.
 """
 
 import math
@@ -12,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwopt.device.accelerator import Loop
 from hwopt.device.meters.aliasing import alias_error, cautious_alias_error
-from hwopt.device.meters.meter import Clock, DeviceState, Meter, SensorError
+from hwopt.device.meters.grid import Grid
+from hwopt.device.meters.meter import Clock, Meter, SensorError
 from hwopt.device.meters.plan import SensorPlan
 from hwopt.device.meters.poll import Poller, Step
 
@@ -24,6 +27,8 @@ _MIN_PASSES = 2
 _STRETCH = 1.5  # how much longer a window may become for whole passes to fit
 _LEAST_PASSES = 3.2  # in a window at one phase, so that _MIN_PASSES of them begin and end in it
 _LONGEST = 4  # windows that a few updates or passes are waited for
+_TIME_AND_VALUE = ("time_s", "value")
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +38,14 @@ class Window:
     Attributes:
         began_s: when its work began, before the pre-roll.
         ticks: steps of the energy counter, at least two.
-        pace: the first and the last step of the number of finished replays.
+        progress: steps of the number of finished replays, from before the first tick to behind the last.
         n_passes: passes in a replay.
-        before: the device in the middle of the pre-roll.
-        after: the device at the end.
     """
 
     began_s: float
     ticks: Sequence[Step]
-    pace: tuple[Step, Step]
+    progress: Sequence[Step]
     n_passes: int
-    before: DeviceState
-    after: DeviceState
 
     @property
     def seconds(self) -> float:
@@ -62,20 +63,37 @@ class Window:
         return self.energy_j / self.seconds
 
     @property
+    def passes(self) -> Array:
+        """Passes that had ended at each tick, interpolated, shape [n_ticks].
+
+        Before the first replay that was seen to end, and behind the last, the mean pace goes on.
+        """
+        times, counts = (np.array([getattr(one, name) for one in self.progress]) for name in _TIME_AND_VALUE)
+        moments = np.array([tick.time_s for tick in self.ticks])
+        outside_s = np.minimum(moments - times[0], 0) + np.maximum(moments - times[-1], 0)
+        pace = (counts[-1] - counts[0]) / (times[-1] - times[0])
+        return np.asarray((np.interp(moments, times, counts) + outside_s * pace) * self.n_passes)
+
+    @property
     def pass_s(self) -> float:
-        """Seconds of a pass."""
-        return _pass_s(self.pace, self.n_passes)
+        """Seconds of a pass, from tick to tick."""
+        passes = self.passes
+        return self.seconds / float(passes[-1] - passes[0])
+
+    @property
+    def paces(self) -> Array:
+        """Passes a second from each tick to the next, shape [n_ticks - 1]."""
+        return np.asarray(np.diff(self.passes) / np.diff([tick.time_s for tick in self.ticks]))
+
+    @property
+    def pace_width_s(self) -> float:
+        """Seconds to which the end of a replay is known."""
+        return float(np.median([one.width_s for one in self.progress]))
 
     @property
     def cycles(self) -> list[float]:
         """Passes since the work began at each tick, shape [n_ticks]."""
         return [(tick.time_s - self.began_s) / self.pass_s for tick in self.ticks]
-
-    @property
-    def throttled_s(self) -> dict[str, float]:
-        """Cause -> seconds that it held the clocks down."""
-        before, after = self.before.throttled_s, self.after.throttled_s
-        return {cause: after[cause] - before[cause] for cause in after if cause in before}
 
 
 @dataclass
@@ -88,6 +106,7 @@ class WindowTaker:
         clock: in whose time both are read.
         plan: of the sensor.
         window_s: shortest window.
+        grid: the line of the counter's steps.
         is_steady: the power does not change within a pass, so it does not matter where a window ends.
     """
 
@@ -96,6 +115,7 @@ class WindowTaker:
     clock: Clock
     plan: SensorPlan
     window_s: float
+    grid: Grid
     is_steady: bool = False
 
     def window(self, shift_s: float | None = None, n_updates: int | None = None) -> Window:
@@ -111,22 +131,23 @@ class WindowTaker:
         if shift_s is not None:
             self._rest_until(shift_s)
         began_s = self.clock.now()
-        poller = Poller(self.meter, self.clock, self.loop, self.plan.stall_s)
-        poller.poll_for(self.plan.preroll_s / 2)
-        before = self.meter.state()  # it takes milliseconds, so the other half comes after
-        poller.poll_for(self.plan.preroll_s / 2)
-        poller.next_tick()
-        first = len(poller.ticks) - 1
-        while not self._is_enough(poller.ticks[first:], poller.progress, n_updates):
+        with Poller(self.meter, self.clock, self.loop, self.plan.stall_s, self.grid.quiet_s) as poller:
+            poller.poll_for(self.plan.preroll_s)
             poller.next_tick()
-        after = self.meter.state()
-        ticks: Sequence[Step] = poller.ticks[first:]
-        pace = _pace(poller.progress, ticks[0].time_s)
+            first = len(poller.ticks) - 1
+            while not self._is_enough(poller.ticks[first:], poller.progress, n_updates):
+                poller.next_tick()
+            last_s = poller.ticks[-1].latest_s
+            while poller.progress and poller.progress[-1].earliest_s < last_s:
+                poller.poll()
+            ticks: Sequence[Step] = self.grid.place(poller.ticks)[first:]
+            progress = poller.progress
+        pace = _pace(progress, ticks[0].time_s)
         if pace is None:
             raise SensorError("too_short", f"fewer than {_MIN_PASSES} passes in {self.window_s:g} s")
         if n_updates is None:
             ticks = self._up_to_whole_passes(ticks, pace)
-        return Window(began_s, ticks, pace, self.loop.n_passes, before, after)
+        return Window(began_s, ticks, progress, self.loop.n_passes)
 
     def phases(self, pass_s: float, n: int) -> list[Window]:
         """Take n windows of equally many steps, each begun a further n-th of a period after a step.
@@ -163,8 +184,11 @@ class WindowTaker:
     def _rest_until(self, shift_s: float) -> None:
         """Empty the device and wait for a moment after a step of the counter."""
         self.loop.synchronize()
-        tick = Poller(self.meter, self.clock, None, self.plan.stall_s).next_tick()
-        self.clock.sleep(tick.time_s + shift_s - self.clock.now())
+        due_s = self.grid.next_after(self.clock.now() - shift_s)
+        if due_s is None:
+            with Poller(self.meter, self.clock, None, self.plan.stall_s) as poller:
+                due_s = poller.next_tick().time_s
+        self.clock.sleep(due_s + shift_s - self.clock.now())
 
     def _is_enough(self, ticks: Sequence[Step], progress: Sequence[Step], n_updates: int | None) -> bool:
         """Whether a window may end here: long enough, with whole passes, or as long as it may become."""
