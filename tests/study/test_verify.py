@@ -71,5 +71,5 @@ def test_a_simulated_gpu_is_measured_in_the_mode_of_the_experiment(monkeypatch):
         for mode in ("eager", "graph")
     }
     assert {mode: row["mode"] for mode, row in rows.items()} == {"eager": "eager", "graph": "graph"}
-    assert rows["graph"]["time_s"] <= rows["eager"]["time_s"]
+    assert rows["graph"]["time_s"] < 1.02 * rows["eager"]["time_s"]
     assert 0 < rows["graph"]["warm_time_s"] <= 1.05 * rows["graph"]["time_s"]
