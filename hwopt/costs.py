@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwopt.conformal import CalibrationErrors
 from hwopt.errors import Infeasible, InvalidInput, UnknownName, nearest
+from hwopt.numbers import as_number
 
 Array = NDArray[np.float64]
 CostFunction = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, ArrayLike]]
@@ -38,7 +39,8 @@ CONFIDENCE = 0.9  # of a budget, where nothing else is asked for
 class Costs(Mapping[str, Array]):
     """Predicted costs of n configs: a mapping from metric to values [n], with a predictive distribution.
 
-    NaN means that the config cannot be priced; `reasons` says why.
+    NaN means that the config cannot be priced, infinity that it cannot be had; `reasons` says why. Without
+    any metric nothing is known before a training.
 
     Args:
         values: point predictions, metric -> shape [n], in SI units.
@@ -67,7 +69,7 @@ class Costs(Mapping[str, Array]):
             raise InvalidInput(
                 f"costs must be one array [n] for each metric, all of one length; got {shapes}"
             )
-        self.n = next(iter(shapes.values()))[0] if shapes else 0
+        self.n = next(iter(shapes.values()))[0] if shapes else len(reasons or ())
         self.residuals = {m: np.asarray(r, dtype=np.float64) for m, r in (residuals or {}).items()}
         self.weights = {
             m: np.asarray((weights or {}).get(m, np.ones(r.shape[-1])), dtype=np.float64)
@@ -207,11 +209,24 @@ class Budget:
 
 
 def feasible(budgets: Sequence[Budget], costs: Costs) -> NDArray[np.bool_]:
-    """Return which of the n configs can be priced and keep every budget, [n]."""
-    mask = np.all([~np.isnan(costs[metric]) for metric in costs], axis=0) if costs else np.ones(0, dtype=bool)
+    """Return which of the n configs have finite costs and keep every budget, [n]."""
+    mask = np.ones(costs.n, dtype=bool)
+    for values in costs.values():
+        mask &= np.isfinite(values)
     for budget in budgets:
-        mask = mask & budget.holds(costs)
-    return np.asarray(mask, dtype=bool)
+        mask &= budget.holds(costs)
+    return mask
+
+
+def why_unpriced(costs: Costs, index: int) -> str | None:
+    """Return why a config cannot be priced, None where it can be."""
+    lacking = [f"{metric} = {v[index]:g}" for metric, v in costs.items() if not np.isfinite(v[index])]
+    return (costs.reasons[index] or f"costs returned {', '.join(lacking)}") if lacking else None
+
+
+def no_costs(configs: Sequence[Mapping[str, Any]]) -> dict[str, ArrayLike]:
+    """Return no cost of any config: the cost function of a search in which none is known."""
+    return {}
 
 
 def violation(budgets: Sequence[Budget], costs: Costs) -> Array:
@@ -225,7 +240,7 @@ def violation(budgets: Sequence[Budget], costs: Costs) -> Array:
 def check_priced(costs: Costs) -> None:
     """Raise Infeasible, with a reason, where not one of the n configs can be priced."""
     if not feasible([], costs).any():
-        reason = next((reason for reason in costs.reasons if reason), "the costs are NaN")
+        reason = next((reason for reason in costs.reasons if reason), why_unpriced(costs, 0))
         raise Infeasible(f"no configuration of {costs.n} could be priced: {reason}")
 
 
@@ -246,6 +261,8 @@ def check_confidence(budget: Budget, costs: Costs) -> None:
 def price(function: CostFunction, configs: Sequence[Mapping[str, Any]]) -> Costs:
     """Call a cost function and check what it returns: a mapping from metric to n values from 0, or NaN.
 
+    An empty mapping says that no cost is known before a training.
+
     Raises:
         InvalidInput: where it returns something else, or arrays of another length than the configs.
     """
@@ -256,7 +273,8 @@ def price(function: CostFunction, configs: Sequence[Mapping[str, Any]]) -> Costs
     costs = function(configs)
     if not isinstance(costs, Mapping):
         raise InvalidInput(f"costs must return a dict from metric to array; got {type(costs).__name__}")
-    costs = costs if isinstance(costs, Costs) else Costs(costs)
+    if not isinstance(costs, Costs):
+        costs = Costs(costs, reasons=None if costs else [None] * len(configs))
     if costs.n != len(configs):
         raise InvalidInput(f"costs returned {costs.n} values for {len(configs)} configs")
     for metric, values in costs.items():
@@ -286,11 +304,12 @@ def parse_quantity(metric: str, quantity: float | str) -> float:
     """
     if isinstance(quantity, str):
         quantity = _parse_text(metric, quantity)
-    if isinstance(quantity, bool) or not isinstance(quantity, int | float | np.number):
+    number = as_number(quantity)
+    if number is None:
         raise InvalidInput(f"budget {metric}: {quantity!r} is no number; write 250 or '250 W'")
-    if not math.isfinite(quantity) or quantity <= 0:
+    if not math.isfinite(number) or number <= 0:
         raise InvalidInput(f"budget {metric}: {quantity} is no limit; it must be a positive, finite number")
-    return float(quantity)
+    return number
 
 
 def _parse_text(metric: str, text: str) -> float:
@@ -321,9 +340,10 @@ def _numbers(metric: str, values: ArrayLike) -> Array:
 
 
 def _check_confidence(metric: str, confidence: float) -> float:
-    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
+    number = as_number(confidence)
+    if number is None or not 0 < number < 1:
         raise InvalidInput(f"{metric}: confidence {confidence!r} must lie between 0 and 1, such as 0.9")
-    return float(confidence)
+    return number
 
 
 def _check_residuals(residuals: Mapping[str, Array], weights: Mapping[str, Array], n: int) -> None:

@@ -30,6 +30,14 @@ class StudyError(HwoptError):
     """A study file that cannot be opened, written or continued."""
 
 
+class StrategyError(HwoptError, RuntimeError):
+    """A strategy that proposed what it must not: a config that breaks a budget or cannot be priced."""
+
+
+class SuspiciousValue(UserWarning):
+    """A value that is taken as it is, and is probably meant to be something else, such as an accuracy."""
+
+
 class TrainingFailed(HwoptError):
     """One training that cannot give an error: diverged or raised. Only where all do does the study end."""
 

@@ -12,9 +12,9 @@ import numpy as np
 from hwopt.costs import Array, feasible, price
 from hwopt.dimensions import Value
 from hwopt.errors import Infeasible
-from hwopt.search.pool import drawer, from_region, redraw
+from hwopt.search.pool import drawer, explain_none, from_region, redraw, untaken
 from hwopt.search.region import mutate
-from hwopt.search.strategies import Choice, Rejection, Situation
+from hwopt.search.strategies import Choice, Rejection, Situation, draw_feasible
 from hwopt.space import Config, Key, SearchSpace
 
 N_ASKED = 100  # proposals of a library in one ask after which a config is drawn instead
@@ -31,7 +31,7 @@ def outcomes(situation: Situation) -> Array:
     Other libraries forget failed trainings and propose them again, so one counts as the worst error seen, and
     a cost that cannot be priced as the reference point's.
     """
-    worst = max([float(situation.reference[0]), *[o.error for o in situation.told if o.error is not None]])
+    worst = situation.worst_error
     rows = [
         [worst if o.error is None else o.error, *[o.costs[name] for name in situation.objectives[1:]]]
         for o in situation.told
@@ -81,11 +81,12 @@ def maximise(
         Infeasible: where nothing that is left keeps the budgets.
     """
     if situation.candidates is not None:
-        pool, n_priced = _allowed(situation, situation.candidates)
+        offered: Sequence[Config] = situation.candidates
     else:
-        pool, n_priced = _allowed(situation, _drawn_pool(situation, rng))
+        offered = _drawn_pool(situation, rng)
+    pool, n_priced = _allowed(situation, offered)
     if not pool:
-        raise Infeasible(f"none of the {n_priced} candidates left keeps the budgets; raise a limit or stop")
+        raise Infeasible(explain_none(situation, untaken(situation, offered)))
     values = value(pool)
     if situation.candidates is None:
         best = [pool[i] for i in np.argsort(-values, kind="stable")[:N_BEST]]
@@ -119,8 +120,7 @@ def first_that_fits(
         costs = price(situation.costs, [config])
         if feasible(situation.budgets, costs)[0]:
             return _choice(situation, config, n_asked, rejections)
-        broken = tuple(budget.metric for budget in situation.budgets if not budget.holds(costs)[0])
-        rejections.append(Rejection(config, costs.at(0), broken))
+        rejections.append(Rejection.of(config, costs, situation.budgets))
         refuse(config)
     return _choice(situation, _drawn(situation, rng), n_asks, rejections)
 
@@ -135,8 +135,7 @@ def _drawn_pool(situation: Situation, rng: np.random.Generator) -> list[Config]:
 
 def _allowed(situation: Situation, pool: Sequence[Config]) -> tuple[list[Config], int]:
     """Return what of a pool may be chosen and keeps the budgets, each once, and how many were priced."""
-    keyed = {situation.space.key(config): config for config in pool}
-    left = [config for key, config in keyed.items() if key not in situation.taken]
+    left = untaken(situation, pool)
     if not left:
         return [], 0
     keep = feasible(situation.budgets, price(situation.costs, left))
@@ -171,11 +170,7 @@ class _Rows:
 def _drawn(situation: Situation, rng: np.random.Generator) -> Config:
     """Return a random config that may be chosen and keeps the budgets."""
     if situation.candidates is not None or not situation.budgets:
-        draw = drawer(situation, rng)
-        for config in iter(draw, None):
-            if feasible(situation.budgets, price(situation.costs, [config]))[0]:
-                return config
-        raise Infeasible("none of the candidates left keeps the budgets; raise a limit or stop")
+        return draw_feasible(situation, drawer(situation, rng), rng).config
     return from_region(situation, rng.permutation(len(situation.region().configs)), rng)
 
 

@@ -134,8 +134,12 @@ def summary_lines(store: Store, summary: Summary) -> list[str]:
         lines.append(f"training used {format_quantity('energy_j', summary.energy_j)}, where it was measured")
     lines += _outcome_lines(store)
     lines += [f"failed {n} times: {reason}" for reason, n in summary.failures.items()]
-    if summary.hypervolume is not None:
-        lines.append(f"front {len(summary.front)} networks, hypervolume {summary.hypervolume:.4f}")
+    if summary.hypervolume is not None and summary.reference is not None:
+        worst = [f"{name} {format_quantity(name, value)}" for name, value in summary.reference.items()]
+        lines.append(
+            f"front {len(summary.front)} networks, hypervolume {summary.hypervolume:.4f} down from "
+            f"{', '.join(worst)}"
+        )
     return lines + _violation_lines(store)
 
 

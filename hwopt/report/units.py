@@ -16,11 +16,14 @@ _NAMES = {"_s": "time", "_w": "power", "_j": "energy", "_bytes": "memory"}
 
 
 def format_quantity(metric: str, value: float | None) -> str:
-    """Return a value with three digits and its unit: ("time_s", 0.00231) -> "2.31 ms"; "-" where absent."""
+    """Return a value with three digits and its unit: ("time_s", 0.00231) -> "2.31 ms"; "-" where absent.
+
+    An error up to 1 is a share, in percent; one above is a loss.
+    """
     if value is None or math.isnan(value):
         return "-"
     if metric == "error" or metric.endswith("_error"):
-        return f"{value:.2%}"
+        return f"{value:.2%}" if value <= 1 else f"{value:.4g}"
     factor, unit = unit_for(metric, value)
     return (
         f"{value / factor:.3g} {unit}".strip() if value < 999.5 * factor else f"{value / factor:.0f} {unit}"

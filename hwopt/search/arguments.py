@@ -7,27 +7,31 @@ import numpy as np
 
 from hwopt.costs import Budget, check_metric
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.numbers import as_number
 
 
 def check_switch(argument: str, value: object) -> bool:
     """Return True or False; raise InvalidInput for all else, of which much would count as True."""
-    if not isinstance(value, bool):
+    if not isinstance(value, bool | np.bool_):
         raise InvalidInput(f"{argument} = {value!r} must be True or False")
-    return value
-
-
-def check_seed(seed: object) -> int:
-    """Return the seed; raise InvalidInput where it is no whole number from 0."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InvalidInput(f"seed = {seed!r} must be a whole number from 0")
-    return seed
+    return bool(value)
 
 
 def check_budgets(argument: str, budgets: object) -> tuple[Budget, ...]:
-    """Return the budgets, at most one for each metric; raise InvalidInput for anything else."""
+    """Return the budgets, at most one for each metric; raise InvalidInput for anything else.
+
+    Args:
+        argument: what they are called.
+        budgets: a Budget, several, or a dict from metric to limit as in an experiment file, such as
+            {"time_s": "5 ms"} or {"time_s": {"limit": "5 ms", "confidence": 0.9}}.
+    """
     if isinstance(budgets, str) or not isinstance(budgets, Budget | Iterable):
         raise InvalidInput(f'{argument} = {budgets!r} must be a list such as [Budget("power_w", 250)]')
-    listed = (budgets,) if isinstance(budgets, Budget) else tuple(budgets)
+    listed: tuple[Any, ...] = (budgets,) if isinstance(budgets, Budget) else ()
+    if isinstance(budgets, Mapping):
+        listed = tuple(_budget_of(argument, metric, limit) for metric, limit in budgets.items())
+    elif not listed:
+        listed = tuple(budgets)  # type: ignore[arg-type]
     for budget in listed:
         if not isinstance(budget, Budget):
             raise InvalidInput(f'{argument}: {budget!r} is no Budget; write Budget("power_w", 250)')
@@ -38,6 +42,19 @@ def check_budgets(argument: str, budgets: object) -> tuple[Budget, ...]:
                 f"{argument}: {metrics.count(budget.metric)} limits on {budget.metric}; keep one"
             )
     return listed
+
+
+def _budget_of(argument: str, metric: Any, limit: Any) -> Budget:
+    """Return the budget of an entry of a dict."""
+    if not isinstance(limit, Mapping):
+        return Budget(metric, limit)
+    wrong = [key for key in limit if key not in ("limit", "confidence")]
+    if wrong or "limit" not in limit:
+        raise InvalidInput(
+            f'{argument}: {metric} = {dict(limit)!r}; write 250, "250 W" or {{"limit": "250 W", '
+            '"confidence": 0.9}'
+        )
+    return Budget(metric, **limit)
 
 
 def check_outcome_budgets(budgets: object, metrics: Sequence[str]) -> tuple[Budget, ...]:
@@ -65,9 +82,12 @@ def check_reference(reference: object, objectives: Sequence[str]) -> dict[str, f
     """Return the worst values that count, by objective; the objectives may have none."""
     if not isinstance(reference, Mapping):
         raise InvalidInput(f"reference = {reference!r} must be a dict such as {{'error': 0.5}}")
+    checked = {}
     for name, value in reference.items():
         if name not in objectives:
             raise UnknownName(f"reference: {name!r} is no objective{did_you_mean(str(name), objectives)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
+        number = as_number(value)
+        if number is None or not 0 < number < np.inf:
             raise InvalidInput(f"reference: {name} = {value!r} must be a positive, finite number")
-    return {name: float(value) for name, value in reference.items()}
+        checked[name] = number
+    return checked

@@ -5,7 +5,9 @@ pending, and on nothing else, so a study goes on after a crash without replaying
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import reprlib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, overload
@@ -13,26 +15,40 @@ from typing import Any, overload
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from hwopt.costs import Array, Budget, CostFunction, Costs, check_metric, feasible, price
-from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.costs import (
+    Array,
+    Budget,
+    CostFunction,
+    Costs,
+    check_metric,
+    feasible,
+    no_costs,
+    price,
+    why_unpriced,
+)
+from hwopt.errors import Infeasible, InvalidInput, StrategyError, SuspiciousValue, UnknownName, did_you_mean
+from hwopt.numbers import as_number, whole_number
 from hwopt.search.arguments import (
     check_budgets,
     check_objectives,
     check_outcome_budgets,
     check_reference,
-    check_seed,
     check_switch,
 )
 from hwopt.search.pareto import hypervolume
+from hwopt.search.reference import N_ERRORS, cost_reference, error_reference
 from hwopt.search.region import Region, survey
 from hwopt.search.situation import Observation, Rejection, Situation, log_axis
 from hwopt.search.steps import OnPriced
 from hwopt.search.strategies import find_strategy
+from hwopt.search.suspicion import Suspicion
 from hwopt.space import Config, SearchSpace
 
 _LOG = logging.getLogger("hwopt")
 LARGEST_ERROR = 1e6  # a share of wrong answers, or any loss of a sensible size
 STATUSES = ("complete", "stopped", "failed")
+Budgets = Sequence[Budget] | Mapping[str, Any]  # a dict from metric to limit, as in an experiment file
+_SAME = 1e-6  # relative difference within which two costs of a config are the same
 
 
 @dataclass(frozen=True)
@@ -64,13 +80,16 @@ class Optimizer:
 
     Args:
         space: the search space.
-        costs: maps configs to a dict of arrays [n], one for each metric: a cost model or any formula.
-        budgets: limits that no proposal breaks, each at its confidence.
+        costs: maps configs to a dict of arrays [n], one for each metric: a cost model or any formula that
+            gives a config the same costs each time. None, or an empty dict: no cost is known.
+        budgets: limits that no proposal breaks, each at its confidence; a dict such as {"time_s": "5 ms"}
+            will do.
         objectives: "error" and any of the cost metrics; all are minimised.
-        strategy: name of a registered strategy, such as "ehvi" or "random".
+        strategy: name of a strategy, such as "ehvi", "random" or "optuna:tpe".
         aware: if False, proposals ignore the budgets, and violations show in what is told.
         reference: worst values that count, by objective, SI units; where absent, of a cost its budget,
-            else the 99% quantile of the feasible region, and 1.0 of the error.
+            else the 99% quantile of the feasible region, and of the error 1.0, or 1.1 times the worst of the
+            first that are told where these are no shares: see `hwopt.search.reference`.
         seed: of everything random.
         outcome_budgets: limits on metrics that only a training reveals and `tell` is told; learned from the
             outcomes, so no promise before a training, but the front keeps them.
@@ -84,26 +103,29 @@ class Optimizer:
     def __init__(
         self,
         space: SearchSpace,
-        costs: CostFunction,
-        budgets: Sequence[Budget] = (),
+        costs: CostFunction | None = None,
+        budgets: Budgets = (),
         objectives: Sequence[str] = ("error",),
         strategy: str = "ehvi",
         aware: bool = True,
         reference: Mapping[str, float] | None = None,
         seed: int = 0,
-        outcome_budgets: Sequence[Budget] = (),
+        outcome_budgets: Budgets = (),
         repeats: bool = False,
     ) -> None:
-        self._strategy = find_strategy(strategy)
-        self.space, self.costs, self.budgets = space, costs, check_budgets("budgets", budgets)
-        self.strategy, self.aware, self.seed = strategy, check_switch("aware", aware), check_seed(seed)
-        self.metrics = tuple(price(costs, space.sample(1, np.random.default_rng([seed, 2]))))
+        find_strategy(strategy)
+        self.space, self.costs = space, no_costs if costs is None else costs
+        self.budgets, self.aware = check_budgets("budgets", budgets), check_switch("aware", aware)
+        self.strategy, self.seed = strategy, whole_number("seed", seed)
+        self.metrics = tuple(self._price_twice(space.sample(1, np.random.default_rng([self.seed, 2]))[0]))
         for budget in self.budgets:
             check_metric(budget.metric, self.metrics)
         self.objectives = check_objectives(objectives, self.metrics)
         self.outcome_budgets = check_outcome_budgets(outcome_budgets, self.metrics)
         self.repeats = check_switch("repeats", repeats)
-        self._given_reference = check_reference({} if reference is None else reference, self.objectives)
+        self._reference = check_reference({} if reference is None else reference, self.objectives)
+        self._inferred_costs: dict[str, float] = {}
+        self._suspicion = Suspicion()
         self.on_priced: OnPriced | None = None  # told how far the survey of the space is
         self._told: list[Observation] = []
         self._pending: list[Config] = []
@@ -121,19 +143,48 @@ class Optimizer:
             _LOG.warning("%s", note)
         return region
 
-    @cached_property
+    @property
     def reference(self) -> dict[str, float]:
-        """Worst values that count for the hypervolume, by objective, SI units."""
-        limits = {budget.metric: budget.limit for budget in self.budgets}
-        reference = {}
-        for name in self.objectives:
-            if name in self._given_reference:
-                reference[name] = self._given_reference[name]
-            elif name == "error":
-                reference[name] = 1.0
-            else:
-                reference[name] = limits.get(name) or float(np.quantile(self.region.costs[name], 0.99))
-        return reference
+        """Worst values that count for the hypervolume, by objective, SI units.
+
+        One of the error that was not given follows the first N_ERRORS errors told, and stays from then on.
+        """
+        return {name: self._reference.get(name) or self._inferred(name) for name in self.objectives}
+
+    @property
+    def is_reference_set(self) -> bool:
+        """Whether the reference stays as it is, whatever is told."""
+        return "error" in self._reference or len(self._first_errors) == N_ERRORS
+
+    def keep_reference(self, reference: Mapping[str, float]) -> None:
+        """Take worst values that another process of this search inferred; what was given here stands."""
+        usable = {n: v for n, v in reference.items() if v is not None and np.isfinite(v) and v > 0}
+        self._reference = {**check_reference(usable, self.objectives), **self._reference}
+
+    @property
+    def _first_errors(self) -> list[float]:
+        """The first N_ERRORS errors told."""
+        found: list[float] = []
+        for observation in self._told:
+            if len(found) == N_ERRORS:
+                break
+            if observation.error is not None:
+                found.append(observation.error)
+        return found
+
+    def _inferred(self, name: str) -> float:
+        """Return the worst value that counts of an objective of which none was given."""
+        if name == "error":
+            return error_reference(self._first_errors)
+        if name not in self._inferred_costs:
+            limit = next((budget.limit for budget in self.budgets if budget.metric == name), None)
+            try:
+                self._inferred_costs[name] = cost_reference(self.region.costs[name], limit)
+            except Infeasible:  # nothing can be proposed, but what is told has a front
+                if limit is None:
+                    raise
+                return limit
+        return self._inferred_costs[name]
 
     @overload
     def ask(self, n: None = None, candidates: Sequence[Mapping[str, Any]] | None = None) -> Proposal: ...
@@ -156,9 +207,7 @@ class Optimizer:
         allowed = None if candidates is None else tuple(self.space.validate(c) for c in candidates)
         if n is None:
             return self._propose(allowed)
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise InvalidInput(f"ask({n!r}): n must be a positive whole number")
-        return [self._propose(allowed) for _ in range(n)]
+        return [self._propose(allowed) for _ in range(whole_number("ask: n", n, lowest=1))]
 
     def tell(
         self,
@@ -186,14 +235,14 @@ class Optimizer:
             InvalidInput: for what is no finite number, a missing error or a config outside the space.
             UnknownName: for an unknown hyperparameter or status.
         """
-        config = self.space.validate(config)
+        config, errors = self.space.validate(config), _check_curve(curve)
         if values is not None and not isinstance(values, Mapping):
             raise InvalidInput(f"tell: values = {values!r}; write error={values!r}, or a dict with 'error'")
         given = {**(values or {}), **metrics}
         if status not in STATUSES:
             raise UnknownName(f"tell: no status {status!r}{did_you_mean(status, STATUSES)}")
-        if status == "stopped" and "error" not in given and len(curve):
-            given["error"] = curve[-1]
+        if status == "stopped" and "error" not in given and errors:
+            given["error"] = errors[-1]
         checked = _check_values(given, status, self.metrics)
         self._check_outcomes(checked, status)
         error = checked.pop("error", None)
@@ -202,6 +251,9 @@ class Optimizer:
         std = _check_std(error_std)
         self._told.append(Observation(config, error, costs.at(0), status, is_feasible, checked, std))
         self._pending = _without(self._pending, config)
+        if error is not None:
+            for text in self._suspicion.about(error, errors, self._reference.get("error")):
+                warnings.warn(text, SuspiciousValue, stacklevel=2)
 
     def mark_pending(self, config: Mapping[str, Any]) -> None:
         """Say that a config is in training, so that it is not proposed again; for resuming a study."""
@@ -210,9 +262,7 @@ class Optimizer:
     def mark_rejected(self, config: Mapping[str, Any]) -> None:
         """Say that a strategy selected a config and a budget refused it; for resuming a study."""
         config = self.space.validate(config)
-        costs = self._price_one([config])
-        broken = tuple(budget.metric for budget in self.budgets if not budget.holds(costs)[0])
-        self._rejected.append(Rejection(config, costs.at(0), broken))
+        self._rejected.append(Rejection.of(config, self._price_one([config]), self.budgets))
 
     def costs_changed(self) -> None:
         """Survey the feasible region anew when it is next needed: the cost function has learned something."""
@@ -247,10 +297,13 @@ class Optimizer:
         situation = self._situation(candidates, () if not self.aware else self.budgets)
         rng = np.random.default_rng([self.seed, 3, situation.n_known])
         with _blas().limit(limits=1):  # the matrices are small: more threads only wait for each other
-            choice = self._strategy(situation, rng)
+            choice = find_strategy(self.strategy)(situation, rng)
         costs = self._price_one([choice.config])
         if not feasible(situation.budgets, costs)[0]:
-            raise RuntimeError(f"strategy {self.strategy!r} proposed a config that breaks a budget: {choice}")
+            self._price_twice(choice.config)
+            fault = why_unpriced(costs, 0)
+            fault = "breaks a budget" if fault is None else f"cannot be priced ({fault})"
+            raise StrategyError(f"strategy {self.strategy!r} proposed a config that {fault}: {choice.config}")
         self._pending.append(choice.config)
         self._rejected += choice.rejections
         return Proposal(
@@ -291,6 +344,20 @@ class Optimizer:
                 f"tell: {missing[0]} has a budget, so a complete training needs it; told: {sorted(values)}"
             )
 
+    def _price_twice(self, config: Config) -> Costs:
+        """Price a config, and check that it is given the same costs again: all is built on that."""
+        first, again = (price(self.costs, [config]) for _ in range(2))
+        for metric in {**first, **again}:
+            if metric not in first or metric not in again:
+                raise InvalidInput(f"costs gave {metric} of {config} in one call, and none in another")
+            one, other = float(first[metric][0]), float(again[metric][0])
+            if not np.isclose(one, other, rtol=_SAME, atol=0.0, equal_nan=True):
+                raise InvalidInput(
+                    f"costs differ from call to call: {metric} of {config} is {one:.6g}, then {other:.6g}; "
+                    "they must depend on the config alone (remember what is measured or drawn)"
+                )
+        return first
+
     def _price_one(self, configs: Sequence[Config]) -> Costs:
         """Price what is proposed or told: what is an objective must have a logarithm."""
         costs = price(self.costs, configs)
@@ -305,12 +372,22 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
+def _check_curve(curve: Sequence[float]) -> list[float]:
+    """Return the errors of a curve as floats."""
+    numbers = [as_number(error) for error in curve] if isinstance(curve, Iterable) else [None]
+    errors = [number for number in numbers if number is not None]
+    if len(errors) < len(numbers):
+        raise InvalidInput(f"tell: curve = {reprlib.repr(curve)} must be a list of errors, one an epoch")
+    return errors
+
+
 def _check_std(std: float | None) -> float:
     if std is None:
         return 0.0
-    if isinstance(std, bool) or not isinstance(std, int | float | np.number) or not 0 <= std < np.inf:
+    number = as_number(std)
+    if number is None or not 0 <= number < np.inf:
         raise InvalidInput(f"tell: error_std = {std!r} must be a finite number from 0")
-    return float(std)
+    return number
 
 
 def _check_values(values: Mapping[str, Any], status: str, predicted: Sequence[str]) -> dict[str, float]:
@@ -321,15 +398,12 @@ def _check_values(values: Mapping[str, Any], status: str, predicted: Sequence[st
             raise InvalidInput(f"tell: {name} = {value!r} is no metric; write status={name!r}")
         if name in predicted:
             raise InvalidInput(f"tell: {name} is predicted before training; tell only what training reveals")
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float | np.number)
-            or not np.isfinite(value)
-        ):
+        number = as_number(value)
+        if number is None or not np.isfinite(number):
             raise InvalidInput(f"tell: {name} = {value!r} is no {_instead_of(name, value)}")
-        if name == "error" and not 0 <= value <= LARGEST_ERROR:
-            raise InvalidInput(f"tell: error = {value:g} must lie between 0 and {LARGEST_ERROR:g}")
-        checked[name] = float(value)
+        if name == "error" and not 0 <= number <= LARGEST_ERROR:
+            raise InvalidInput(f"tell: error = {number:g} must lie between 0 and {LARGEST_ERROR:g}")
+        checked[name] = number
     if status == "failed" and checked:
         raise InvalidInput(f"tell: a failed training has no values; got {sorted(checked)}")
     if status != "failed" and "error" not in checked:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwopt.costs import Costs, feasible, price
+from hwopt.costs import Costs, feasible, price, why_unpriced
 from hwopt.errors import Infeasible
 from hwopt.search.region import count_broken, mutate
 from hwopt.search.situation import Choice, Situation
@@ -63,11 +63,20 @@ def candidate_pool(situation: Situation, parents: Sequence[Config], rng: np.rand
     else:
         pool = _global(situation, rng) + _local(situation, parents, rng)
         if situation.repeats:
-            pool += [o.config for o in situation.front()]
+            pool += [o.config for o in situation.front() if situation.space.is_possible(o.config)]
     left = untaken(situation, pool)
     if not left:
         raise Infeasible("every candidate has been told or is pending; stop here, or give more candidates")
     return left
+
+
+def explain_none(situation: Situation, pool: Sequence[Config]) -> str:
+    """Return why none of a pool may be chosen: no cost is known, or every config breaks a budget."""
+    costs = price(situation.costs, pool)
+    reason = why_unpriced(costs, 0) if len(pool) and not feasible([], costs).any() else None
+    if reason is not None:
+        return f"none of the {len(pool)} candidates left can be priced: {reason}"
+    return f"none of the {len(pool)} candidates left keeps the budgets; raise a limit or stop"
 
 
 def around(situation: Situation, configs: Sequence[Config], rng: np.random.Generator) -> list[Config]:

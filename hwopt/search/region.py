@@ -173,8 +173,12 @@ def _filled(
 
 
 def count_broken(budgets: Sequence[Budget], costs: Costs) -> dict[str, int]:
-    """Return by metric how many of the n configs break its budget; one config can break several."""
-    return {budget.metric: int(np.sum(~budget.holds(costs))) for budget in budgets}
+    """Return by metric how many of the n configs break its budget; one config can break several.
+
+    A config that cannot be priced breaks none.
+    """
+    is_priced = feasible([], costs)
+    return {budget.metric: int(np.sum(is_priced & ~budget.holds(costs))) for budget in budgets}
 
 
 def _distinct(

@@ -10,10 +10,11 @@ from the generator that is passed in, and from nothing else.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 
 import numpy as np
 
-from hwopt.costs import Array, Budget, CostFunction, Costs
+from hwopt.costs import Array, Budget, CostFunction, Costs, why_unpriced
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
 from hwopt.search.pareto import nondominated
 from hwopt.search.region import Region
@@ -43,11 +44,19 @@ class Observation:
 
 @dataclass(frozen=True)
 class Rejection:
-    """A config that a strategy selected and a budget refused, with its predicted costs."""
+    """A config that a strategy selected and that was refused, with its predicted costs."""
 
     config: Config
     costs: dict[str, float]
-    broken: tuple[str, ...]  # metrics of the budgets that it breaks; empty where it could not be priced
+    broken: tuple[str, ...]  # metrics of the budgets that it breaks; empty where it cannot be priced
+    reason: str | None = None  # why it cannot be priced
+
+    @classmethod
+    def of(cls, config: Config, costs: Costs, budgets: Sequence[Budget]) -> "Rejection":
+        """Return the rejection of a config of these costs, [1]."""
+        reason = why_unpriced(costs, 0)
+        broken = [budget.metric for budget in budgets if reason is None and not budget.holds(costs)[0]]
+        return cls(config, costs.at(0), tuple(broken), reason)
 
 
 @dataclass(frozen=True)
@@ -112,19 +121,35 @@ class Situation:
         """Number of configs that are told or pending."""
         return len(self.told) + len(self.pending)
 
+    @property
+    def worst_error(self) -> float:
+        """The largest error seen, which a failed training counts as; the reference where none was seen."""
+        seen = [o.error for o in self.told if o.error is not None]
+        return max(seen, default=float(self.reference[0]))
+
     def complete(self) -> list[Observation]:
         """Return the complete, feasible, priced observations; repeats of a config as one, with mean error."""
+        return list(self._complete)
+
+    def front(self) -> list[Observation]:
+        """Return the complete, feasible told configs that no other one dominates."""
+        return list(self._front)
+
+    @cached_property
+    def _complete(self) -> list[Observation]:
         groups: dict[Key, list[Observation]] = {}
         for o in self.told:
             if o.status == "complete" and o.is_feasible and o.is_priced:
                 groups.setdefault(self.space.key(o.config), []).append(o)
-        return [replace(g[0], error=float(np.mean([o.error for o in g]))) for g in groups.values()]
+        return [
+            g[0] if len(g) == 1 else replace(g[0], error=float(np.mean([o.error for o in g])))
+            for g in groups.values()
+        ]
 
-    def front(self) -> list[Observation]:
-        """Return the complete, feasible told configs that no other one dominates."""
-        complete = self.complete()
-        keep = nondominated(self.outcomes(complete))
-        return [observation for observation, is_kept in zip(complete, keep, strict=True) if is_kept]
+    @cached_property
+    def _front(self) -> list[Observation]:
+        keep = nondominated(self.outcomes(self._complete))
+        return [observation for observation, is_kept in zip(self._complete, keep, strict=True) if is_kept]
 
     def outcomes(self, observations: Sequence[Observation]) -> Array:
         """Return error and log costs of complete observations, shape [n, m]."""
@@ -148,6 +173,7 @@ def log_axis(name: str, values: Array) -> Array:
 Strategy = Callable[[Situation, np.random.Generator], Choice]
 
 STRATEGIES: dict[str, Strategy] = {}
+_OTHERS = "hwopt.integrations"  # loads strategies of other libraries by name; later in the order of imports
 
 
 def register_strategy(name: str, strategy: Strategy) -> None:
@@ -158,17 +184,23 @@ def register_strategy(name: str, strategy: Strategy) -> None:
 
 
 def find_strategy(name: str) -> Strategy:
-    """Return the strategy of this name.
+    """Return the strategy of this name; one of another library, such as "optuna:tpe", is loaded.
 
     Raises:
-        InvalidInput: where it is no text.
+        InvalidInput: where it is no text, or the library is not installed.
         UnknownName: where there is none, with the nearest.
     """
     if not isinstance(name, str):
         raise InvalidInput(f"strategy = {name!r} must be the name of one: {', '.join(STRATEGIES)}")
+    if name in STRATEGIES:
+        return STRATEGIES[name]
+    bare = name.removesuffix(":unaware")  # how comparisons call a strategy without the budgets
+    others = import_module(_OTHERS)
+    if bare not in STRATEGIES and ":" in bare:
+        others.load(bare)
     if name not in STRATEGIES:
-        bare = name.removesuffix(":unaware")  # how comparisons call a strategy without the budgets
+        known = [*STRATEGIES, *(peer for peer in others.PEERS if peer not in STRATEGIES)]
         is_suffixed = bare != name and bare in STRATEGIES
         hint = f"; write {bare!r}: aware=False is what leaves the budgets out" if is_suffixed else ""
-        raise UnknownName(f"no strategy {name!r}{hint or did_you_mean(bare, STRATEGIES)}")
+        raise UnknownName(f"no strategy {name!r}{hint or did_you_mean(bare, known)}")
     return STRATEGIES[name]

@@ -16,6 +16,7 @@ chosen:
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,7 +27,8 @@ from hwopt.search.acquisition import (
     log_expected_improvement,
     log_integrated_improvement,
 )
-from hwopt.search.pool import Offer, around, candidate_pool, drawer, from_region
+from hwopt.search.pool import Offer, around, candidate_pool, drawer, explain_none, from_region
+from hwopt.search.reference import SHARE
 from hwopt.search.region import walk
 from hwopt.search.situation import (
     STRATEGIES,
@@ -55,6 +57,7 @@ __all__ = [
     "Situation",
     "Strategy",
     "cwei",
+    "draw_feasible",
     "ehvi",
     "ei",
     "epr",
@@ -79,7 +82,7 @@ Acquisition = Callable[[Situation, Belief, Sequence[Config], Costs, np.random.Ge
 
 def random(situation: Situation, rng: np.random.Generator) -> Choice:
     """Draw uniformly; with budgets, reject before training."""
-    return _first_that_fits(situation, drawer(situation, rng), rng)
+    return draw_feasible(situation, drawer(situation, rng), rng)
 
 
 def random_walk(situation: Situation, rng: np.random.Generator) -> Choice:
@@ -93,7 +96,7 @@ def random_walk(situation: Situation, rng: np.random.Generator) -> Choice:
         tries = (walk(situation.space, centre, rng, WALK)[0] for _ in range(1000))
         return next((c for c in tries if situation.space.key(c) not in situation.taken), None)
 
-    return _first_that_fits(situation, step, rng)
+    return draw_feasible(situation, step, rng)
 
 
 def _ehvi(
@@ -139,29 +142,40 @@ def _ieci(
     return gain if np.isfinite(gain).any() else _ei(situation, belief, configs, costs, rng)
 
 
-def _linear_in_the_error(slope: Callable[[Situation, Costs], Array], offset: float) -> Acquisition:
-    """Return the expected improvement of slope(costs) * (error + offset), smaller is better.
+@dataclass(frozen=True)
+class LinearInTheError:
+    """Expected improvement of slope(costs) * (error - origin), smaller is better, as an acquisition function.
 
-    With known costs it is slope * EI of the error below best / slope - offset: exact.
+    With known costs it is slope * EI of the error below best / slope + origin: exact.
+
+    Args:
+        slope: of the situation and n costs, [n].
+        is_accuracy: whether it is what is missing from the worst error that is rewarded, origin 1 for shares;
+            else the origin is 0.
     """
 
-    def acquisition(
+    slope: Callable[[Situation, Costs], Array]
+    is_accuracy: bool = False
+
+    def __call__(
+        self,
         situation: Situation,
         belief: Belief,
         configs: Sequence[Config],
         costs: Costs,
         rng: np.random.Generator,
     ) -> Array:
-        slopes, complete = slope(situation, costs), situation.complete()
+        """Return its logarithm, [n]."""
+        slopes, complete = self.slope(situation, costs), situation.complete()
         if not complete:
             return -np.log(slopes)
+        origin = max(SHARE, float(situation.reference[0])) if self.is_accuracy else 0.0
         theirs = {name: np.array([o.costs[name] for o in complete]) for name in complete[0].costs}
+        told = Costs(theirs, reasons=[None] * len(complete))
         errors = np.array([o.error for o in complete], dtype=float)
-        best = float(np.min(slope(situation, Costs(theirs)) * (errors + offset)))
+        best = float(np.min(self.slope(situation, told) * (errors - origin)))
         mean, std = belief.process.posterior(situation.space.encode(configs))
-        return np.log(slopes) + log_expected_improvement(mean, std, best / slopes - offset, belief.shift)
-
-    return acquisition
+        return np.log(slopes) + log_expected_improvement(mean, std, best / slopes + origin, belief.shift)
 
 
 def _mnasnet_slope(situation: Situation, costs: Costs) -> Array:
@@ -174,36 +188,43 @@ def _epr_slope(situation: Situation, costs: Costs) -> Array:
     return np.asarray(np.exp(situation.log_costs(costs).sum(axis=1)))
 
 
-def _model_based(acquisition: Acquisition, name: str, summary: str) -> Strategy:
-    """Return the strategy that maximises an acquisition function over feasible candidates."""
+@dataclass(frozen=True)
+class ModelBased:
+    """A strategy that maximises an acquisition function over feasible candidates."""
 
-    def strategy(situation: Situation, rng: np.random.Generator) -> Choice:
+    acquisition: Acquisition
+
+    def __call__(self, situation: Situation, rng: np.random.Generator) -> Choice:
+        """Choose a config."""
         is_started = _is_started(situation)
         if not is_started and situation.candidates is None:
             order = np.roll(np.arange(len(situation.region().configs)), -situation.n_known)
             return Choice(from_region(situation, order, rng), 1)
-        offer = Offer.of(situation, candidate_pool(situation, [o.config for o in situation.front()], rng))
+        pool = candidate_pool(situation, [o.config for o in situation.front()], rng)
+        offer = Offer.of(situation, pool)
         if not offer.configs:
-            raise Infeasible(
-                f"none of the {offer.n_priced} candidates left keeps the budgets; raise a limit or stop"
-            )
+            raise Infeasible(explain_none(situation, pool))
         if not is_started:
             return offer.choice(0)
         belief = believe(situation)
-        worth = _worth(situation, belief, acquisition, offer, rng)
+        worth = _worth(situation, belief, self.acquisition, offer, rng)
         if not np.isfinite(worth).any():  # all cost more than the reference point: the lowest error, then
             return offer.choice(int(np.argmin(belief.expected(situation.space.encode(offer.configs)))))
         if situation.candidates is None:
-            best = [offer.configs[i] for i in np.argsort(-worth, kind="stable")[:N_BEST]]
-            near = around(situation, best, rng)
-            if near:
-                more = Offer.of(situation, near)
-                worth = np.concatenate([worth, _worth(situation, belief, acquisition, more, rng)])
-                offer = offer.with_more(more)
+            offer, worth = self._look_again(situation, belief, offer, worth, rng)
         return offer.choice(int(np.argmax(worth)))
 
-    strategy.__name__, strategy.__doc__ = name, summary
-    return strategy
+    def _look_again(
+        self, situation: Situation, belief: Belief, offer: Offer, worth: Array, rng: np.random.Generator
+    ) -> tuple[Offer, Array]:
+        """Add mutations of the N_BEST candidates, and what these are worth."""
+        best = [offer.configs[i] for i in np.argsort(-worth, kind="stable")[:N_BEST]]
+        near = around(situation, best, rng)
+        if not near:
+            return offer, worth
+        more = Offer.of(situation, near)
+        more_worth = _worth(situation, belief, self.acquisition, more, rng)
+        return offer.with_more(more), np.concatenate([worth, more_worth])
 
 
 def _worth(
@@ -220,19 +241,19 @@ def _worth(
     return worth
 
 
-ehvi = _model_based(_ehvi, "ehvi", "Expected hypervolume improvement where costs are known: exact.")
-ei = _model_based(_ei, "ei", "Expected improvement of the error among feasible configs: HW-IECI.")
-cwei = _model_based(_cwei, "cwei", "Expected improvement times the probability that budgets hold: HW-CWEI.")
-ieci = _model_based(_ieci, "ieci", "Integrated expected conditional improvement.")
-scalarized = _model_based(
-    _linear_in_the_error(_mnasnet_slope, -1.0), "scalarized", "Expected improvement of MnasNet's reward."
-)
-epr = _model_based(
-    _linear_in_the_error(_epr_slope, 0.0), "epr", "Expected improvement of the energy-precision ratio."
-)
+ehvi = ModelBased(_ehvi)
+ei = ModelBased(_ei)
+cwei = ModelBased(_cwei)
+ieci = ModelBased(_ieci)
+scalarized = ModelBased(LinearInTheError(_mnasnet_slope, is_accuracy=True))
+epr = ModelBased(LinearInTheError(_epr_slope))
 
-for _strategy in (ehvi, ei, cwei, ieci, random, random_walk, scalarized, epr):
-    register_strategy(_strategy.__name__, _strategy)
+_OWN: dict[str, Strategy] = {
+    "ehvi": ehvi, "ei": ei, "cwei": cwei, "ieci": ieci, "random": random, "random_walk": random_walk,
+    "scalarized": scalarized, "epr": epr,
+}  # fmt: skip
+for _name, _strategy in _OWN.items():
+    register_strategy(_name, _strategy)
 
 
 def _is_started(situation: Situation) -> bool:
@@ -241,26 +262,34 @@ def _is_started(situation: Situation) -> bool:
     return situation.n_known >= n_initial and any(o.error is not None for o in situation.told)
 
 
-def _first_that_fits(
+def draw_feasible(
     situation: Situation, draw: Callable[[], Config | None], rng: np.random.Generator
 ) -> Choice:
-    """Draw until a config keeps the budgets; in a thin region take a known point of it after all."""
+    """Draw until a config can be priced and keeps the budgets; in a thin region take a known point of it.
+
+    Raises:
+        Infeasible: where nothing is left that does.
+    """
     rejections: list[Rejection] = []
-    is_thin = situation.candidates is None and situation.budgets and situation.region().share < SMALLEST_SHARE
-    while len(rejections) < N_REJECTED and not is_thin:
+    while len(rejections) < N_REJECTED and not _is_thin(situation, len(rejections)):
         config = draw()
         if config is None:
             break
-        if not situation.budgets:
-            return Choice(config)
         costs = price(situation.costs, [config])
         if feasible(situation.budgets, costs)[0]:
             return _after_rejections(situation, config, 1, rejections)
-        rejections.append(_rejection(situation, config, costs))
+        rejections.append(Rejection.of(config, costs, situation.budgets))
     if situation.candidates is not None:
-        raise Infeasible(f"none of the {len(rejections)} candidates left keeps the budgets; raise a limit")
+        raise Infeasible(explain_none(situation, [rejection.config for rejection in rejections]))
     order = rng.permutation(len(situation.region().configs))
     return _after_rejections(situation, from_region(situation, order, rng), 0, rejections)
+
+
+def _is_thin(situation: Situation, n_rejected: int) -> bool:
+    """Return whether drawing is no use, as far as there is a reason to ask: a budget or a rejection."""
+    if situation.candidates is not None or not (situation.budgets or n_rejected):
+        return False
+    return situation.region().share < SMALLEST_SHARE
 
 
 def _after_rejections(
@@ -269,8 +298,3 @@ def _after_rejections(
     broken = {b.metric: sum(b.metric in r.broken for r in rejections) for b in situation.budgets}
     n = len(rejections)
     return Choice(config, n + n_kept, n, broken, tuple(rejections))
-
-
-def _rejection(situation: Situation, config: Config, costs: Costs) -> Rejection:
-    broken = tuple(budget.metric for budget in situation.budgets if not budget.holds(costs)[0])
-    return Rejection(config, costs.at(0), broken)

@@ -19,6 +19,7 @@ from hwopt.search.situation import Observation, Situation
 from hwopt.space import Config
 
 _LEAST_SHIFT = 1e-3  # of the worst error, so that an error of 0 has a logarithm
+_TINY = 1e-300  # worst errors below count as 0
 _MIN_OBSERVED = 4  # outcomes of a metric before its constraint is modelled
 
 
@@ -44,11 +45,12 @@ class Belief:
 def believe(situation: Situation) -> Belief:
     """Fit the surrogate to the told errors, and let the pending configs stand at their predicted mean."""
     told = situation.told
-    worst = max([float(situation.reference[0]), *[o.error for o in told if o.error is not None]])
+    worst = situation.worst_error
     y = np.array([worst if o.error is None else o.error for o in told])
     X = situation.space.encode([o.config for o in told])
     std = np.array([o.error_std for o in told])
-    shift = max(float(np.quantile(y, 0.25)), _LEAST_SHIFT * worst)
+    least = _LEAST_SHIFT * (worst if worst > _TINY else float(situation.reference[0]))
+    shift = max(float(np.quantile(y, 0.25)), least)
     process = GaussianProcess.fit(X, np.log(y + shift), groups=situation.space.groups, std=std / (y + shift))
     front = situation.outcomes(situation.front())
     belief = Belief(process, shift, front)

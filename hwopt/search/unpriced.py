@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hwopt.costs import Costs, feasible
+from hwopt.costs import Costs, feasible, why_unpriced
 
 _N_SHOWN = 4  # reasons that are told apart
 _EXAMPLE = re.compile(r" \(config \{.*\}\)$", flags=re.DOTALL)  # ends the reasons of a cost model
@@ -30,7 +30,7 @@ def count_unpriced(configs: Sequence[Mapping[str, Any]], costs: Costs) -> tuple[
     """
     found: dict[str, Unpriced] = {}
     for i in np.flatnonzero(~feasible([], costs)).tolist():
-        reason = _EXAMPLE.sub("", costs.reasons[i] or _missing(costs, i))
+        reason = _EXAMPLE.sub("", why_unpriced(costs, i) or "")
         alike = _NUMBER.sub("#", reason)
         first = found.get(alike, Unpriced(reason, 0, dict(configs[i])))
         found[alike] = Unpriced(first.reason, first.n + 1, first.config)
@@ -54,8 +54,3 @@ def describe_unpriced(unpriced: Sequence[Unpriced], n_priced: int) -> list[str]:
         n = sum(one.n for one in others)
         lines.append(f"{n / n_priced:.1%} cannot be priced for {len(others)} other reasons ({n:,})")
     return lines
-
-
-def _missing(costs: Costs, i: int) -> str:
-    names = [metric for metric in costs if not np.isfinite(costs[metric][i])]
-    return f"costs returned {', '.join(f'{metric} = {costs[metric][i]}' for metric in names)}"

@@ -36,9 +36,14 @@ class Active:
     """A trial in training, as the driver knows it."""
 
     def __init__(
-        self, trial: Trial, epochs: Sequence[EpochRow] = (), checkpoint: bytes | None = None
+        self,
+        trial: Trial,
+        epochs: Sequence[EpochRow] = (),
+        checkpoint: bytes | None = None,
+        n_judged: int = 0,
     ) -> None:
         self.trial, self.checkpoint = trial, checkpoint
+        self.n_judged = n_judged  # epochs that a stopping rule has judged
         self.errors: list[float] = []  # after each epoch
         self.elapsed_s = 0.0  # seconds of training so far
         self.energy_j: float | None = None  # of the epochs, where it was measured

@@ -24,7 +24,7 @@ from hwopt.study.failure import Failure, failure_of_transfer, first_line
 from hwopt.study.failure_watch import FailureWatch, log_end
 from hwopt.study.objective_check import check_in_worker
 from hwopt.study.results import energy_of
-from hwopt.study.run import Outcome, ShippedRule, run_objective, run_slice
+from hwopt.study.run import STOPPED_AT, Outcome, ShippedRule, run_objective, run_slice
 from hwopt.study.seeds import trial_seed
 from hwopt.study.stop import Progress
 from hwopt.study.store import EpochRow, Rejected, Trial
@@ -128,7 +128,8 @@ class Driver:
             n_epochs = 0
         study.files.drop_checkpoints(trial.number, keep=n_epochs)
         self._tell_listener("start", trial)
-        return Active(trial, study.store.epochs(trial.number), checkpoint)
+        n_judged = max(0, n_epochs - self._options.slice_epochs)  # the last may not have been judged
+        return Active(trial, study.store.epochs(trial.number), checkpoint, n_judged)
 
     def _begin(self) -> Trial:
         """Take the next config from the queue or the optimizer and write it down as a running trial."""
@@ -203,7 +204,7 @@ class Driver:
     def _heard(self, active: Active, epoch: int, error: float, elapsed_s: float) -> Verdict | None:
         """Write down an epoch of a training in this process, and answer whether it goes on."""
         self._write(active, [EpochRow(error, elapsed_s)])
-        return None if self._study.stopping is None else self._study.judge(active.now())
+        return self._judged(active)
 
     def _take(self, active: Active, future: Future[Any]) -> None:
         """Take what came back: a slice, a whole training, or the death of a worker."""
@@ -225,15 +226,32 @@ class Driver:
         self._save(active, result)
         self._write(active, _rows(active.elapsed_s, result))
         self._study.files.drop_checkpoints(active.number, keep=len(active.errors))
-        if result.final is not None:
+        verdict = self._judged(active, is_over=result.final is not None)
+        if verdict is not None and verdict.reason is not None:
+            self._end(active, self._stopped(active, verdict))
+        elif result.final is not None:
             self._end(active, self._outcome(active, "complete", dict(result.final), result.left_out))
-            return
-        verdict = self._study.judge(active.now())
-        if verdict is None or verdict.reason is None:
+        else:
             self._ready.append(active)
-            return
-        values = {"error": active.errors[-1]}
-        self._end(active, self._outcome(active, "stopped", values, verdict.reason, verdict))
+
+    def _judged(self, active: Active, is_over: bool = False) -> Verdict | None:
+        """Return what the stopping rule says of the epochs that have come since it was last asked.
+
+        Of a training that is over the last one is not judged: there is nothing left to stop.
+        """
+        if self._study.stopping is None:
+            return None
+        trial, n_judged = active.now(), active.n_judged
+        active.n_judged = len(active.errors)
+        return self._study.judge(replace(trial, curve=trial.curve[:-1]) if is_over else trial, n_judged)
+
+    def _stopped(self, active: Active, verdict: Verdict) -> Outcome:
+        """Return how a stopped training ended: at the epoch of the verdict, where its slice has more."""
+        n_epochs = verdict.epoch or len(active.errors)
+        values = {"error": active.errors[n_epochs - 1]}
+        if n_epochs < len(active.errors):
+            values[STOPPED_AT] = float(n_epochs)
+        return self._outcome(active, "stopped", values, verdict.reason, verdict)
 
     def _save(self, active: Active, result: SliceResult) -> None:
         """Write the checkpoint of a training that goes on; keep in mind the weights of one that has ended."""
@@ -340,6 +358,7 @@ class Driver:
         )
         log_end(ended)
         study.tell(ended)
+        study.keep_reference()
         study.files.drop_checkpoints(active.number)
         if self._options.keep_weights == "front":
             study.files.keep_weights(study.front_now.numbers)

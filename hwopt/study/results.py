@@ -46,6 +46,7 @@ class Summary:
     share: float | None  # of the space that is feasible
     front: list[FrontPoint]
     hypervolume: float | None
+    reference: dict[str, float] | None  # worst values that count for the hypervolume, by objective
     train_s: float
     ask_s: float
     energy_j: float | None  # of the trainings, where it was measured
@@ -84,6 +85,7 @@ def summarise(store: Store) -> Summary:
         share=region.get("share"),
         front=front_of(trials, meta["identity"]["objectives"]),
         hypervolume=hypervolume_of(trials, reference) if reference else None,
+        reference=reference,
         train_s=sum(trial.train_s or 0.0 for trial in trials),
         ask_s=sum(trial.ask_s for trial in trials),
         energy_j=energy_of(trials),

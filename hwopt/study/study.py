@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from hwopt.costs import Budget, CostFunction
+from hwopt.costs import CostFunction
 from hwopt.errors import InvalidInput, StudyError
-from hwopt.integrations import load as load_strategy
 from hwopt.numbers import whole_number
-from hwopt.search.optimizer import LARGEST_ERROR, Optimizer
+from hwopt.search.optimizer import LARGEST_ERROR, Budgets, Optimizer
 from hwopt.search.region import Region
 from hwopt.search.steps import OnPriced
 from hwopt.space import SearchSpace
@@ -33,13 +32,13 @@ from hwopt.study.files import KEEP_WEIGHTS, StudyFiles
 from hwopt.study.identity import compare, versions
 from hwopt.study.objective_check import check_objective
 from hwopt.study.results import FrontPoint, FrontTracker, front_of
-from hwopt.study.run import Objective
+from hwopt.study.run import STOPPED_AT, Objective
 from hwopt.study.seeds import trial_seed as trial_seed
 from hwopt.study.stop import Stop
 from hwopt.study.store import Store, Trial
 from hwopt.study.unread import Reads, check_unread, warn_of_unread
 from hwopt.train.slice import ResumableObjective
-from hwopt.train.stopping import Curve, StoppingRule, Verdict
+from hwopt.train.stopping import Curve, StoppingRule, Verdict, judge_epochs
 
 LARGEST_STUDY = 1_000_000  # trials
 _LARGEST_JOBS = 10_000
@@ -54,16 +53,17 @@ class Study:
         path: of the study's SQLite file; a file that exists is continued. Checkpoints and weights are in
             folders beside it.
         space: the search space.
-        costs: maps configs to a dict of arrays [n], one for each metric.
+        costs: maps configs to a dict of arrays [n], one for each metric; None where no cost is known.
         objective: `objective(config, report)` or `objective(config, report, seed)`; it trains and returns
             the error, or a dict with "error" and other metrics. `report(epoch, error)` tells an epoch's
             error, epochs counted from 1, and answers whether to go on. One that can be resumed has
             `run_slice` as well (`hwopt.train.ResumableObjective`).
-        budgets: limits that no proposal breaks.
+        budgets: limits that no proposal breaks; a dict such as {"time_s": "5 ms"} will do.
         objectives: "error" and cost metrics, all minimised.
         strategy: name of a strategy.
         aware: if False, the budgets are ignored until after the training.
-        reference: worst values that count, by objective.
+        reference: worst values that count, by objective; what is not given is inferred, see `Optimizer`, and
+            kept.
         seed: of everything random; a trial's own seed follows from it and the trial's number.
         description: further JSON-safe facts that make the study what it is, such as an experiment file's
             content.
@@ -88,9 +88,9 @@ class Study:
         self,
         path: str | Path,
         space: SearchSpace,
-        costs: CostFunction,
+        costs: CostFunction | None,
         objective: Objective,
-        budgets: Sequence[Budget] = (),
+        budgets: Budgets = (),
         objectives: Sequence[str] = ("error",),
         strategy: str = "ehvi",
         aware: bool = True,
@@ -99,7 +99,7 @@ class Study:
         description: Mapping[str, Any] | None = None,
         stopping: StoppingRule | RuleMaker | None = None,
         on_told: Callable[["Study", Trial], None] | None = None,
-        outcome_budgets: Sequence[Budget] = (),
+        outcome_budgets: Budgets = (),
         repeats: bool = False,
         catch: type[Exception] | Iterable[type[Exception]] = (Exception,),
     ) -> None:
@@ -108,28 +108,30 @@ class Study:
         self.stopping: StoppingRule | None = None  # made when the study runs
         self.is_resumable = isinstance(objective, ResumableObjective)
         self.records_reads = False  # of its next call
-        load_strategy(strategy)
         self.optimizer = Optimizer(
             space, costs, budgets, objectives, strategy, aware, reference, seed, outcome_budgets, repeats
         )
+        given_reference = {name: float(value) for name, value in (reference or {}).items()}
         self._identity = {
             "space": space.describe(),
             "budgets": [asdict(budget) for budget in self.optimizer.budgets],
             "objectives": list(self.optimizer.objectives),
             "strategy": strategy,
-            "aware": aware,
-            "reference": dict(reference or {}),
-            "seed": seed,
+            "aware": self.optimizer.aware,
+            "reference": given_reference,
+            "seed": self.optimizer.seed,
             "description": dict(description or {}),
         }
-        if outcome_budgets:  # what studies of earlier versions do not have stays out of those without it
+        if (
+            self.optimizer.outcome_budgets
+        ):  # what studies of earlier versions do not have stays out of those without it
             self._identity["outcome_budgets"] = [asdict(b) for b in self.optimizer.outcome_budgets]
-        if repeats:
+        if self.optimizer.repeats:
             self._identity["repeats"] = True
         self.front_now = FrontTracker(self.optimizer.objectives)
         self.ended: dict[int, Trial] = {}
         self._curves: dict[int, Curve] = {}
-        self._knows_rejected = False
+        self._knows_rejected = self._is_reference_kept = False
         self.store = Store(path)
         self.files = StudyFiles(self.store.path)
         try:
@@ -187,8 +189,7 @@ class Study:
             facts = ("share", "share_low", "share_high", "n_priced", "broken", "n_unpriced", "refused")
             unpriced = [asdict(one) for one in region.unpriced]
             self.store.set_meta(region={f: getattr(region, f) for f in facts} | {"unpriced": unpriced})
-        if "reference" not in self.store.meta():
-            self.store.set_meta(reference=self.optimizer.reference)
+        self.keep_reference()
         return region
 
     # -- running
@@ -220,8 +221,9 @@ class Study:
                 `hwopt.integrations`. It stays open.
             stop: further limits of the search; whichever is reached first ends it.
             retries: how often a trial is tried again whose worker process died.
-            slice_epochs: epochs after which a training that can be resumed is put into a checkpoint and
-                judged.
+            slice_epochs: epochs after which a training that can be resumed is put into a checkpoint. A
+                stopping rule judges each of them, also of a slice that ends the training, so that what stops
+                does not depend on it.
             keep_weights: of which trials the trained weights are kept: "front", "all" or "none".
             catch: exceptions of the objective that fail one training, instead of the study's own.
 
@@ -263,11 +265,11 @@ class Study:
             self.records_reads = False
             warn_of_unread(self.optimizer.space, self.optimizer.costs, trial.config, reads)
 
-    def judge(self, trial: Trial) -> Verdict | None:
-        """Return what the stopping rule says of a running trial; None where there is no rule."""
+    def judge(self, trial: Trial, n_judged: int) -> Verdict | None:
+        """Return what the stopping rule says of epochs after the first `n_judged`; None without a rule."""
         if self.stopping is None:
             return None
-        return self.stopping.judge(curve_of(trial), self.other_curves(trial.number))
+        return judge_epochs(self.stopping, curve_of(trial), self.other_curves(trial.number), n_judged)
 
     def other_curves(self, number: int) -> list[Curve]:
         """Return what is known of the trainings of all other trials."""
@@ -297,6 +299,17 @@ class Study:
         self.ended[trial.number] = trial
         if self._on_told is not None:
             self._on_told(self, trial)
+
+    def keep_reference(self) -> None:
+        """Write down the reference point until it is set: that of the error may follow what is told."""
+        if self._is_reference_kept:
+            return
+        reference, is_set = self.optimizer.reference, self.optimizer.is_reference_set
+        meta = self.store.meta()
+        if meta.get("reference") != reference or meta.get("is_reference_set") != is_set:
+            self.store.set_meta(reference=reference, is_reference_set=is_set)
+            self.stopping = self._make_rule() if self.stopping is not None else None
+        self._is_reference_kept = is_set
 
     # -- opening
 
@@ -331,7 +344,9 @@ class Study:
                 versions=versions(),
             )
         if "reference" in meta:  # what was learned of costs since would change it
-            self.optimizer.reference = meta["reference"]
+            is_set = meta.get("is_reference_set", False)  # before that, the error's follows what is told
+            kept = {n: value for n, value in meta["reference"].items() if is_set or n != "error"}
+            self.optimizer.keep_reference(kept)
         self.n_begun = len(trials)
         self.measured = {number: found[0] for number, found in self.store.checks("measured").items()}
         self._check_costs(trials)
@@ -358,5 +373,6 @@ class Study:
 
 
 def curve_of(trial: Trial) -> Curve:
-    """Return what a stopping rule sees of a trial."""
-    return Curve(trial.curve, trial.status, trial.costs, trial.is_feasible)
+    """Return what a stopping rule sees of a trial: of a stopped one the epochs up to the stop."""
+    n_epochs = int(trial.metrics.get(STOPPED_AT, len(trial.curve)))
+    return Curve(trial.curve[:n_epochs], trial.status, trial.costs, trial.is_feasible)

