@@ -6,6 +6,7 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/hwopt search experiments/digits_cpu.toml --out results/demo
+	$(BIN)/hwopt search experiments/digits_h200.toml --out results/demo_energy
 
 test: .venv/installed-dev
 	$(BIN)/pytest
@@ -33,4 +34,4 @@ format: .venv/installed-dev
 	@touch $@ .venv/installed
 
 clean:
-	rm -rf .venv build *.egg-info results/demo
+	rm -rf .venv build *.egg-info results/demo results/demo_energy

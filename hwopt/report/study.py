@@ -7,7 +7,14 @@ from rich.table import Table
 
 from hwopt.errors import InvalidInput
 from hwopt.report.figures import draw_front, front_figure
-from hwopt.report.tables import front_rows, front_table, summary_lines, trial_rows, write_csv
+from hwopt.report.tables import (
+    costs_source,
+    front_rows,
+    front_table,
+    summary_lines,
+    trial_rows,
+    write_csv,
+)
 from hwopt.study.results import summarise
 from hwopt.study.store import Store
 
@@ -18,12 +25,13 @@ def write_report(store: Store, folder: Path) -> Iterator[Table | str]:
     Raises:
         InvalidInput: where the folder cannot be written.
     """
-    identity = store.meta()["identity"]
+    meta = store.meta()
+    identity = meta["identity"]
     costs = [name for name in identity["objectives"] if name != "error"]
     summary, rows = summarise(store), front_rows(store)
     limited = [budget["metric"] for budget in identity.get("outcome_budgets", [])]
     metrics = [*(list(summary.front[0].values)[1:] if summary.front else costs), *limited]
-    yield front_table(rows, metrics)
+    yield front_table(rows, metrics, costs_source(meta))
     yield from summary_lines(store, summary)
     written = []
     try:

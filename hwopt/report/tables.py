@@ -89,9 +89,27 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def front_table(rows: Sequence[Row], metrics: Sequence[str]) -> Table:
-    """Return the front for the terminal: errors, and costs predicted (and measured) with their units."""
-    table = Table(title=f"front: {len(rows)} networks", title_justify="left")
+def costs_source(meta: Mapping[str, Any]) -> str:
+    """Return what the costs of a study are of: pass, device and mode; "" if no experiment made it."""
+    experiment = meta.get("experiment")
+    if experiment is None:
+        return ""
+    device = experiment["content"]["device"]
+    where = device["profile"] or f"this {device['measure']}"
+    mode = ", as a CUDA graph" if device["mode"] == "graph" else ""
+    return f"costs predicted for one pass of {device['batch_size']:,} on {where}{mode}"
+
+
+def front_table(rows: Sequence[Row], metrics: Sequence[str], source: str = "") -> Table:
+    """Return the front for the terminal: errors, and costs predicted (and measured) with their units.
+
+    Args:
+        rows: of `front_rows`.
+        metrics: columns to show.
+        source: of the costs, see `costs_source`.
+    """
+    title = f"front: {len(rows)} networks" + (f"; {source}" if source else "")
+    table = Table(title=title, title_justify="left")
     has_test = any("test_error" in row for row in rows)
     is_repeated = any(row.get("n_trainings", 1) > 1 for row in rows)
     headings = ["trial", *(["trainings"] if is_repeated else []), "validation error"]

@@ -62,6 +62,11 @@ def change(folder, *pairs):
     (folder / "x.toml").write_text(text)
 
 
+def test_the_front_says_what_its_costs_are_of(study, command_line):
+    code, out, _ = command_line("report", study)
+    assert code == 0 and "costs predicted for one pass of 16 on device" in " ".join(out.split())
+
+
 def test_only_the_weights_of_the_front_are_kept_and_no_checkpoint(study):
     kept = {path.name for path in study.with_name("study.weights").iterdir()}
     assert kept == {f"trial-{number}.pt" for number in front_of(study)}
