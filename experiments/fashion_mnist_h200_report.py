@@ -174,7 +174,7 @@ def draw(tables: dict[str, pd.DataFrame], front: pd.DataFrame, path: Path, title
     errors = pd.concat(list(tables.values()))["error"]
     axes.set_xscale("log")
     axes.set_ylim(100 * errors.min() * 0.9, min(100 * errors.max() * 1.05, 3.5 * 100 * errors.min()))
-    axes.set_xlabel("predicted energy of one pass of 1,024 images on an H200 (mJ)")
+    axes.set_xlabel("predicted energy of one pass of 256 images on an H200 (mJ)")
     axes.set_ylabel("validation error (%)")
     axes.set_title(title, loc="left", fontsize=10)
     axes.grid(which="major", color="#e6e6e6", linewidth=0.6)
