@@ -4,7 +4,7 @@
 "simulated"  SimulatedAccelerator + NvmlMeter over SimulatedNvml, in virtual time: a dry run of the same code
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,9 +17,7 @@ from hwopt.device.accelerator import Accelerator, DeviceLost, Job
 from hwopt.device.adaptive import adaptive_picks
 from hwopt.device.bench import Bench
 from hwopt.device.campaign import Deadline, Progress, trace_candidate
-from hwopt.device.characterise import characterise
 from hwopt.device.device_file import PROTOCOL_VERSION, write_info
-from hwopt.device.energy import SensorPlan
 from hwopt.device.folder import Asked, open_folder
 from hwopt.device.gpu_campaign import CampaignStopped, GpuCampaign, Policy, operator_job, sentinels
 from hwopt.device.local_device import LocalDevice
@@ -30,6 +28,7 @@ from hwopt.device.meters.probe import probe_sensors
 from hwopt.device.networks import Candidate
 from hwopt.device.precision import Precision
 from hwopt.device.sampling import GPU_PLAN, Operator, sample_operators
+from hwopt.device.sensor import CHARACTERISE_S, describe_sensor, plan_of
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import METRICS
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 N_OPERATORS = 850
 _ADAPTIVE_SHARE = 0.15  # of the operators, picked where an ensemble of predictors disagrees
 _POOL = 4  # candidates for each pick
-_SENSOR_S, _SENSOR_SHARE = 90.0, 0.2  # what characterising may take, and of a run's budget
+_SENSOR_SHARE = 0.2  # of a run's budget that characterising may take
 _SIMULATED = "simulated"
 
 
@@ -154,8 +153,8 @@ def profile_gpu(
             Asked(accelerator.name, precision.name, name, seed),
         )
         opened.open_context()
-        info = _with_waves(folder, info, opened, precision, _SENSOR_SHARE * budget_s)
-        bench = Bench(accelerator, opened.meter, _plan_of(info), opened.no_energy, seed=seed)
+        info = _with_waves(folder, info, opened, precision, _SENSOR_SHARE * budget_s, progress)
+        bench = Bench(accelerator, opened.meter, plan_of(info), opened.no_energy, seed=seed)
         campaign = GpuCampaign(folder, info, bench, deadline, progress, policy or Policy())
         base, more = choose_operators(n_operators, seed, networks, precision.dtype)
         campaign.measure_operators(base, more)
@@ -189,8 +188,7 @@ def describe_gpu(
 ) -> dict[str, Any]:
     """Characterise the sensor, measure the ceilings, and return what device.json holds."""
     accelerator = opened.accelerator
-    progress("sensor", 0, 2, "characterising the energy counter")
-    sensor = _characterise(opened, precision, min(_SENSOR_S, budget_s))
+    sensor = _describe_sensor(opened, precision, budget_s, progress)
     progress("sensor", 1, 2, "ceilings")
     opened.open_context()
     ceilings = accelerator.ceilings()
@@ -211,43 +209,37 @@ def describe_gpu(
     return {**info, "is_simulated": True} if opened.is_simulated else info
 
 
-def _characterise(opened: Opened, precision: Precision, budget_s: float) -> dict[str, Any]:
+def _describe_sensor(
+    opened: Opened, precision: Precision, budget_s: float, progress: Progress
+) -> dict[str, Any]:
     """Return what is known of the sensor, or the reason for knowing nothing."""
     accelerator, meter = opened.accelerator, opened.meter
     if meter is None:
         return {"reason": opened.no_energy}
     job = operator_job(sentinels(precision.dtype)[0])
-    try:
-        report = characterise(
-            lambda: accelerator.prepare(job), meter, accelerator.clock, opened.open_context, budget_s
-        )
-    except SensorError as error:
-        if error.code == "device_lost":
-            raise DeviceLost(str(error)) from error
-        if error.code == "other_process":
-            raise
-        return {"reason": str(error)}
-    return report.as_dict()
+    return describe_sensor(
+        accelerator,
+        meter,
+        lambda: accelerator.prepare(job),
+        opened.open_context,
+        budget_s,
+        lambda message: progress("sensor", 0, 2, message),
+    )
 
 
 def _with_waves(
-    folder: Path, info: dict[str, Any], opened: Opened, precision: Precision, budget_s: float
+    folder: Path, info: dict[str, Any], opened: Opened, precision: Precision, budget_s: float, say: Progress
 ) -> dict[str, Any]:
     """Characterise the sensor again where a first, short run had no time for square waves."""
     sensor = info.get("sensor", {})
-    if opened.meter is None or sensor.get("waves") or budget_s < _SENSOR_S / 2:
+    is_done = sensor.get("known") or sensor.get("waves")
+    if opened.meter is None or is_done or budget_s < CHARACTERISE_S / 2:
         return info
     before_w = sensor.get("idle_before_context_w")
-    again = {**_characterise(opened, precision, budget_s), "idle_before_context_w": before_w}
+    again = {**_describe_sensor(opened, precision, budget_s, say), "idle_before_context_w": before_w}
     info = {**info, "sensor": again}
     write_info(folder, info)
     return info
-
-
-def _plan_of(info: Mapping[str, Any]) -> SensorPlan:
-    """Return the plan of a device.json; the default one, which expects the worst, where it has none."""
-    plan = info.get("sensor", {}).get("plan")
-    return SensorPlan.from_mapping(plan) if plan else SensorPlan()
 
 
 def measure_gpu_networks(
@@ -265,7 +257,7 @@ def measure_gpu_networks(
     columns = [f"{figure}_reason" for figure in ("time", "energy", "memory")]
     with open_gpu(local.device, pinned) as opened:
         opened.open_context()
-        bench = Bench(opened.accelerator, opened.meter, _plan_of({"sensor": local.sensor}), opened.no_energy)
+        bench = Bench(opened.accelerator, opened.meter, plan_of({"sensor": local.sensor}), opened.no_energy)
         for i, candidate in enumerate(candidates):
             progress("measuring", i, len(candidates), candidate.name)
             graph = trace_candidate(candidate, pinned.dtype)

@@ -165,13 +165,13 @@ class Steps:
                 return None
             return rate([first, poller.next_tick()]) / float(np.mean(powers))
 
-    def share(self, maker: WaveMaker, busy: Busy) -> float | None:
-        """Return which share of its period the sensor looks at, by a wave a little out of step with it."""
+    def share(self, maker: WaveMaker, busy: Busy, n_steps: int = _SWEEP_STEPS) -> float | None:
+        """Return which share of its period the sensor looks at, by a wave 1 / n_steps out of step with it."""
         period_s = busy.period_s * math.ceil(max(1.0, 4 * maker.tail_s / busy.period_s))
-        period_s *= 1 + 1 / _SWEEP_STEPS
+        period_s *= 1 + 1 / n_steps
         if period_s > 1.0:
             return None
-        wave = maker.wave(period_s, 1.5 * _SWEEP_STEPS * period_s)
+        wave = maker.wave(period_s, 1.5 * n_steps * period_s)
         return sampled_share(wave, period_s, busy.period_s, busy.power_w)
 
     def waves(

@@ -215,9 +215,11 @@ def _sensor(sensor: object) -> list[str]:
         [format_quantity("time_s", wave["period_s"]), f"{wave['error']:.2%}", f"{wave['bias']:.2%}"]
         for wave in sensor.get("waves", ())
     ]
+    lines += ["", f"What follows from it: {plan}."]
+    if not waves:
+        return lines
     heads = ["period", "largest error of a phase", "error of the mean over phases"]
-    return [*lines, "", f"What follows from it: {plan}.", "", "Square waves at half duty:", "",
-            *_table(heads, waves)]  # fmt: skip
+    return [*lines, "", "Square waves at half duty:", "", *_table(heads, waves)]
 
 
 def _figure(value: object) -> str:

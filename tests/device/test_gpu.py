@@ -58,8 +58,7 @@ def test_a_profile_holds_the_sensor_its_plan_and_the_ceilings(folder):
     assert info["is_simulated"] and info["kind"] == "gpu" and info["name"] == "simulated-gpu"
     sensor = info["sensor"]
     assert sensor["period_s"] == pytest.approx(0.1, rel=0.02)
-    assert sensor["idle_before_context_w"] == pytest.approx(IDLE_W, rel=0.02)
-    assert sensor["sampling_share"] == pytest.approx(1.0, abs=0.1)
+    assert sensor["known"] == "Simulated GPU, driver simulated" and sensor["sampling_share"] == 1.0
     assert sensor["plan"]["idle_w"] == pytest.approx(IDLE_W, rel=0.02)
     assert info["ceilings"]["launch_s"] == LAUNCH_S and "flops_per_s_bfloat16" in info["ceilings"]
     assert info["settings"]["precision"] == "default" and info["settings"]["cudnn_benchmark"] is False
@@ -74,7 +73,7 @@ def test_every_part_was_measured_and_a_model_fits(folder):
     device = load_device(folder)
     table = device.model("paleo").validation()
     assert {"time_s", "power_w", "energy_j", "memory_bytes"} == set(table["metric"])
-    assert "Square waves at half duty" in profile_report(profile)
+    assert "- known: Simulated GPU, driver simulated" in profile_report(profile)
 
 
 def test_a_profile_goes_on_where_it_was_and_never_twice(folder, tmp_path):
@@ -188,7 +187,8 @@ def test_what_is_simulated_says_so_wherever_it_is_used(folder):
     assert any(note.startswith("simulated: ") for note in DeviceProfile.load(folder).notes)
 
 
-def test_a_first_run_too_short_for_the_sensor_is_made_up_for(tmp_path):
+def test_a_first_run_too_short_for_an_unknown_sensor_is_made_up_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("hwopt.device.sensor.known_sensor", lambda model, driver: None)
     profiled(tmp_path / "gpu", budget_s=40.0)
     assert not json.loads((tmp_path / "gpu" / "device.json").read_text())["sensor"]["waves"]
     profiled(tmp_path / "gpu", budget_s=400.0)

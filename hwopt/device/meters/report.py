@@ -1,10 +1,11 @@
 """What was found out about a sensor, and the plan of measuring that follows from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from hwopt.device.meters.plan import SensorPlan
+from hwopt.errors import InvalidInput
 
 ON_LINE_S = 1e-3  # to which the step of a counter of exact period is known at least
 _EDGE_ERROR = 0.003  # relative, that the ends of a window may add
@@ -90,6 +91,20 @@ class SensorReport:
     def as_dict(self) -> dict[str, Any]:
         """Return the report as device.json keeps it, with the plan that follows from it."""
         return {**asdict(self), "plan": self.plan().as_dict()}
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "SensorReport":
+        """Read a report from what `as_dict` gave, of this version or an older one.
+
+        Raises:
+            InvalidInput: where a figure is missing.
+        """
+        known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
+        known["waves"] = tuple(WaveResponse(**wave) for wave in values.get("waves", ()))
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise InvalidInput(f"a sensor's report: {error}; measure the device into a new folder") from None
 
     def plan(self) -> SensorPlan:
         """Return how to measure with this sensor.
