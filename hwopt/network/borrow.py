@@ -25,6 +25,7 @@ from hwopt.network.outputs import tensors_in
 from hwopt.network.saved_state import SavedState
 
 _ONE_AT_A_TIME = RLock()  # two threads may borrow the same network, or two that share a module
+_TAKES_VALUES = frozenset(("aten._pack_padded_sequence",))  # its lengths are on the host, whatever the device
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -84,9 +85,9 @@ class Borrowed:
         return copy
 
     def on_one_device(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]:
-        """Return an operator's arguments on meta where several devices meet, and the tensors among them."""
+        """Return an operator's arguments on meta where devices meet, and the tensors among them."""
         operands = list(tensors_in(args))
         if kwargs:
             operands += tensors_in(kwargs)
@@ -95,7 +96,7 @@ class Borrowed:
         for tensor in on_host:
             if not self.memory.is_counted(tensor):
                 self._before.add(tensor.untyped_storage()._cdata)
-        if has_meta and on_host:
+        if has_meta and on_host and name not in _TAKES_VALUES:
             # A number that a module keeps in a tensor may stay: PyTorch mixes those with any device.
             args, kwargs = self._moved(args), self._moved(kwargs)
             operands = [*tensors_in(args), *tensors_in(kwargs)]

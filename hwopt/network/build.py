@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -98,15 +98,19 @@ def _built(
 
 
 def trace_config(
-    space: SearchSpace, config: Mapping[str, Any], batch_size: int = 1, dtype: str = "float32"
+    space: SearchSpace,
+    config: Mapping[str, Any],
+    batch_size: int = 1,
+    dtype: str = "float32",
+    unknown: Literal["error", "count"] = "count",
 ) -> LayerGraph:
     """Return the layers of a config's network at a batch size; nothing is allocated.
 
     Raises:
         InvalidInput: where the network cannot be built, or does not run on the space's `input_shape`.
-        UnknownOperator: where it uses an operator without a cost rule.
+        UnknownOperator: where it uses an operator without a cost rule and `unknown` is "error".
     """
-    return _run(space, config, lambda: dict(config), _tracer(space, batch_size, dtype))
+    return _run(space, config, lambda: dict(config), _tracer(space, batch_size, dtype, unknown))
 
 
 @dataclass(frozen=True)
@@ -155,11 +159,13 @@ def run_recorded(space: SearchSpace, config: Mapping[str, Any], run: Callable[[n
     return Recorded(result, reason, recorded.reads, frozenset(recorded.unknown))
 
 
-def _tracer(space: SearchSpace, batch_size: int, dtype: str) -> Callable[[nn.Module], LayerGraph]:
+def _tracer(
+    space: SearchSpace, batch_size: int, dtype: str, unknown: Literal["error", "count"] = "count"
+) -> Callable[[nn.Module], LayerGraph]:
     if space.input_shape is None:
         raise InvalidInput("the search space has no input_shape=; give the shape of one input, (1, 28, 28)")
     shape = space.input_shape
-    return lambda network: trace_once(network, shape, batch_size, dtype)
+    return lambda network: trace_once(network, shape, batch_size, dtype, unknown)
 
 
 def _run(

@@ -14,13 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hwopt.network.rules import FREE, RULES, Rule
+from hwopt.network.rules import FREE, RULES, Rule, elementwise, reduction
 from hwopt.network.shortcuts import SHORTCUTS
 
 _MAX_REMEMBERED = 20_000  # descriptions, under a kilobyte each
 _PLAIN = (Tensor, torch.nn.Parameter)
 _HARMLESS = {"alpha", "approximate"}  # arguments that do not change what is returned
 _SELF = "self"  # an operator that returns its first argument, which it changed in place
+
+
+_MARKED: dict[Any, Rule] = {
+    getattr(torch.Tag, word): rule
+    for word, rule in (("pointwise", elementwise("pointwise")), ("reduction", reduction("reduction")))
+    if hasattr(torch.Tag, word)
+}
 
 
 class Operator:
@@ -34,7 +41,17 @@ class Operator:
         shortcut: knows what it returns in plain cases, where there is one.
     """
 
-    __slots__ = ("function", "is_functional", "is_in_place", "name", "shortcut", "writes", "_base")
+    __slots__ = (
+        "function",
+        "is_functional",
+        "is_in_place",
+        "name",
+        "shortcut",
+        "writes",
+        "_base",
+        "_is_view",
+        "_marked",
+    )
 
     def __init__(self, function: Any) -> None:
         self.function = function
@@ -42,23 +59,29 @@ class Operator:
         self.name = schema.name.replace("::", ".") if schema else str(function)
         self._base = self.name[:-1] if self.name.endswith("_") else self.name
         self.shortcut = SHORTCUTS.get(self.name)
+        tags = getattr(function, "tags", ())
+        self._marked = next((rule for tag, rule in _MARKED.items() if tag in tags), None)
         returns, arguments = (schema.returns, schema.arguments) if schema else ([], [])
         returns_tensors = bool(returns) and all(str(r.type) == "Tensor" for r in returns)
         writes = [a for a in arguments if a.alias_info is not None and a.alias_info.is_write]
         self.writes = bool(writes)
         aliases = [r for r in returns if r.alias_info is not None]
+        self._is_view = bool(aliases) and not writes
         self.is_functional = returns_tensors and not writes and not aliases
         self.is_in_place = returns_tensors and len(writes) == len(returns) == 1 and writes[0].name == _SELF
 
     @property
     def is_free(self) -> bool:
         """Whether it moves no data and does no work."""
-        return self.name in FREE or self._base in FREE
+        return self.name in FREE or self._base in FREE or (self._is_view and self.rule is None)
 
     @property
     def rule(self) -> Rule | None:
-        """Its cost rule; an in-place operator without one of its own has that of the plain operator."""
-        return RULES.get(self.name) or RULES.get(self._base)
+        """Its cost rule; an in-place operator without one of its own has that of the plain operator.
+
+        What PyTorch marks as pointwise or as a reduction has the rule of those.
+        """
+        return RULES.get(self.name) or RULES.get(self._base) or self._marked
 
 
 _operators: dict[Any, Operator] = {}

@@ -23,6 +23,7 @@ flop counter. `elementwise_ops`, all others:
     other normalisation            5 for each element: mean, variance, subtract, scale, shift
     softmax                        5 for each element: maximum, subtract, exponential, sum, divide
     matrix-vector product          2 for each multiply-add (PyTorch's flop counter does not count it)
+    recurrent layer                13, 11 or 2 for each number of the state and step of an LSTM, GRU or RNN
     moving data                    0: cat, copy, pad, index, embedding, fill
 
 Columns. Shapes [N, C, H, W] and [N, C] are taken as they are; [N, L, C] is L tokens of C channels: channels C, height L,
@@ -33,6 +34,10 @@ width 1. With more than four dimensions the inner ones fold into the height. Kin
     linear                          batch = rows (all leading dimensions multiplied), height and width 1
     matmul [B, M, K] x [B, K, N]    batch B, in_channels K, out_channels N, in_h = out_h = M
     attention [B, heads, L, E]      batch B, groups = heads, in_channels = heads * E, in_h = out_h = L, kernel_h = number of keys
+    lstm, gru, rnn [N, L, C]        one row a layer, both directions: groups = directions, in_h = out_h = L, kernel_h = size of
+                                    the state, out_channels = directions * size of the result
+    pointwise, reduction            what PyTorch marks so and has no kind of its own
+    unknown                         an operator without a rule: bytes of its operands and results, one operation a result
     layer_norm                      channels = the normalised size, height = all between batch and channels
     adaptive pooling, mean over H, W  the effective kernel and stride, in / out; the mean is an adaptive_avg_pool2d to 1 x 1
 """  # noqa: E501
@@ -42,6 +47,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any
+
+from hwopt.network.work import POINTWISE, REDUCTIONS, WORK
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,6 +101,7 @@ class Operation:
 
 
 Rule = Callable[[Operation], Fields]
+UNKNOWN = "unknown"  # kind of an operator without a rule: its operands are known, what it does is not
 
 
 def elementwise(kind: str, ops: int = 1) -> Rule:
@@ -169,15 +177,19 @@ def _window(n_spatial: int, kernel: Any, stride: Any, padding: Any = 0, dilation
 def _convolution(operation: Operation) -> Fields:
     x, weight, _, stride, padding, dilation, transposed, _, groups = operation.args
     n_spatial = weight.dim() - 2
-    # Each weight is used once at every place of the output, or of the input where it is transposed.
-    places = prod((x if transposed else operation.out).shape[2:]) * x.shape[0]
-    return {
-        "kind": f"conv_transpose{n_spatial}d" if transposed else f"conv{n_spatial}d",
-        "flops": 2 * places * weight.numel(),
-        "groups": groups,
+    return _with_flops(
+        f"conv_transpose{n_spatial}d" if transposed else f"conv{n_spatial}d",
+        groups=groups,
         **_shape_fields(planes(x.shape, n_spatial), planes(operation.out.shape, n_spatial)),
         **_window(n_spatial, weight.shape[2:], stride, padding, dilation),
-    }
+    )
+
+
+def _with_flops(kind: str, **fields: Any) -> Fields:
+    """Return the fields of a layer with the FLOPs that its kind has for them."""
+    flops = WORK[kind].flops
+    assert flops is not None, kind
+    return {"kind": kind, "flops": flops(fields), **fields}
 
 
 def _matrix_product(operation: Operation, first: int) -> Fields:
@@ -186,35 +198,66 @@ def _matrix_product(operation: Operation, first: int) -> Fields:
     (rows, inner), n = a.shape, b.shape[1]
     is_linear = operation.is_weight(b)
     batch, h = (rows, 1) if is_linear else (1, rows)
-    return {
-        "kind": "linear" if is_linear else "matmul",
-        "flops": 2 * rows * inner * n,
-        **_shape_fields((batch, inner, h, 1), (batch, n, h, 1)),
-    }
+    shapes = _shape_fields((batch, inner, h, 1), (batch, n, h, 1))
+    return _with_flops("linear" if is_linear else "matmul", groups=1, **shapes)
 
 
 def _batched_matrix_product(operation: Operation, first: int) -> Fields:
     a, b = operation.args[first : first + 2]
     (batch, rows, inner), n = a.shape, b.shape[2]
-    return {
-        "kind": "matmul",
-        "flops": 2 * batch * rows * inner * n,
-        **_shape_fields((batch, inner, rows, 1), (batch, n, rows, 1)),
-    }
+    return _with_flops("matmul", **_shape_fields((batch, inner, rows, 1), (batch, n, rows, 1)))
+
+
+def _convolution_of_lines(operation: Operation) -> Fields:
+    """Price a convolution of [T, B, C] with weights [K, C, out]."""
+    (length, batch, c_in), (kernel, _, c_out) = operation.x.shape, operation.args[1].shape
+    out = (batch, c_out, 1, operation.out.shape[0])
+    window = {"kernel_h": 1, "kernel_w": kernel, "padding_w": operation.argument(3, 0)}
+    return _with_flops("conv1d", groups=1, **_shape_fields((batch, c_in, 1, length), out), **window)
+
+
+def _trilinear(operation: Operation) -> Fields:
+    """Price a sum of products of three tensors; the third to fifth arguments are where they are expanded."""
+    shapes = []
+    for tensor, expanded in zip(operation.args[:3], operation.args[3:6], strict=True):
+        shape = list(tensor.shape)
+        for dim in sorted(expanded):
+            shape.insert(dim, 1)
+        shapes.append(shape)
+    n_products = prod(max(sizes) for sizes in zip(*shapes, strict=True))
+    return {"kind": "bilinear", "elementwise_ops": 3 * n_products}
+
+
+def _distances(operation: Operation) -> Fields:
+    """Price the distances of rows [.., P, M] from rows [.., R, M]: subtract, power, add."""
+    return {"kind": "cdist", "elementwise_ops": 3 * operation.x.shape[-1] * operation.out.numel()}
+
+
+def recurrent(kind: str) -> Rule:
+    """Return the rule of a recurrent layer on [N, L, C], whose weights are among its operands.
+
+    Positional arguments: the input, directions, size of the state, size of the result in each direction.
+    """
+
+    def rule(operation: Operation) -> Fields:
+        x, directions, state, size = operation.args[:4]
+        batch, length, channels = x.shape
+        shapes = _shape_fields((batch, channels, length, 1), (batch, directions * size, length, 1))
+        fields = _with_flops(kind, groups=directions, kernel_h=state, **shapes)
+        operations = WORK[kind].operations
+        assert operations is not None, kind
+        return {**fields, "elementwise_ops": operations(fields)}
+
+    return rule
 
 
 def _attention(operation: Operation) -> Fields:
     query, key, value = operation.args[:3]
     batch, heads, length, features = query.shape
     keys, out_features = key.shape[2], value.shape[3]
-    return {
-        "kind": "attention",
-        "flops": 2 * batch * heads * length * keys * (features + out_features),
-        "elementwise_ops": 5 * batch * heads * length * keys,  # the softmax
-        "groups": heads,
-        "kernel_h": keys,
-        **_shape_fields((batch, heads * features, length, 1), (batch, heads * out_features, length, 1)),
-    }
+    shapes = _shape_fields((batch, heads * features, length, 1), (batch, heads * out_features, length, 1))
+    softmax = 5 * batch * heads * length * keys
+    return _with_flops("attention", elementwise_ops=softmax, groups=heads, kernel_h=keys, **shapes)
 
 
 def _pool(kind: str, n_spatial: int) -> Rule:
@@ -251,6 +294,19 @@ def _effective_window(shapes: Fields) -> Fields:
         "stride_h": max(1, h[0] // h[1]),
         "stride_w": max(1, w[0] // w[1]),
     }
+
+
+def _antialiased(radius: int) -> Rule:
+    """Return the rule of an interpolation whose kernel, of this radius, widens as the image shrinks."""
+
+    def rule(operation: Operation) -> Fields:
+        shapes = _shape_fields(planes(operation.x.shape, 2), planes(operation.out.shape, 2))
+        taps = [2 * radius * max(1, -(-shapes[f"in_{side}"] // shapes[f"out_{side}"])) for side in ("h", "w")]
+        # One pass along the width, then one along the height.
+        ops = sum(taps) * operation.out.numel()
+        return {"kind": "upsample_antialiased", "elementwise_ops": ops, **shapes}
+
+    return rule
 
 
 def _mean(operation: Operation) -> Fields:
@@ -291,6 +347,13 @@ def _layer_norm(operation: Operation) -> Fields:
     return {"kind": "layer_norm", "elementwise_ops": 5 * operation.out.numel(), **_shape_fields(shape, shape)}
 
 
+def _fractional_pool(operation: Operation) -> Fields:
+    shapes = _shape_fields(planes(operation.x.shape, 2), planes(operation.out.shape, 2))
+    kernel = dict(zip(("kernel_h", "kernel_w"), operation.args[1], strict=True))
+    ops = prod(kernel.values()) * operation.out.numel()
+    return {"kind": "fractional_max_pool2d", "elementwise_ops": ops, **shapes, **kernel}
+
+
 def _matrix_vector(operation: Operation) -> Fields:
     return {"kind": "matrix_vector", "elementwise_ops": 2 * max(x.numel() for x in operation.operands)}
 
@@ -303,33 +366,28 @@ def _interpolation(kind: str, taps: int, n_spatial: int) -> Rule:
     return rule
 
 
-# Pointwise functions: the operator "aten.<word>" has the kind <word>.
-_POINTWISE = """
-    relu hardtanh silu gelu sigmoid hardsigmoid hardswish tanh elu leaky_relu log_sigmoid_forward mish
-    softplus softshrink hardshrink threshold celu selu prelu rrelu add sub mul div pow sqrt rsqrt exp exp2
-    expm1 log log2 log1p abs neg sign reciprocal square floor ceil round trunc frac clamp clamp_min clamp_max
-    maximum minimum fmod remainder sin cos tan atan atan2 sinh cosh erf lerp addcmul addcdiv where masked_fill
-    eq ne lt le gt ge logical_not logical_and logical_or logical_xor bitwise_not bitwise_and bitwise_or
-    bitwise_xor isnan isinf isfinite tril triu floor_divide nan_to_num
-""".split()
-# Reductions: likewise.
-_REDUCTIONS = """
-    sum amax amin max min prod var std var_mean std_mean argmax argmin any all norm linalg_vector_norm
-    logsumexp cumsum cumprod sort topk
-""".split()
 # Operators that move or create elements, by kind.
 _MOVES = {
-    "cat": "cat stack",
+    "cat": "cat stack block_diag",
     "copy": "clone copy contiguous _to_copy repeat roll flip rot90 view_copy repeat_interleave",
     "pad": "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
     "replication_pad2d replication_pad3d",
-    "index": "index index_select gather take index_put scatter scatter_add index_add masked_select nonzero",
+    "index": "index index_select gather take index_put index_add index_copy index_fill index_reduce nonzero "
+    "scatter scatter_add scatter_reduce slice_scatter select_scatter diagonal_scatter masked_select "
+    "masked_scatter max_unpool2d max_unpool3d bucketize searchsorted _pack_padded_sequence",
     "embedding": "embedding",
+    "embedding_bag": "_embedding_bag _embedding_bag_forward_only",
     "shuffle": "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col col2im",
     "fill": "zeros ones full arange linspace eye scalar_tensor zeros_like ones_like full_like rand randn "
     "rand_like randn_like new_zeros new_ones new_full fill zero bernoulli normal uniform randint randperm "
-    "tril_indices triu_indices logspace",
+    "tril_indices triu_indices logspace exponential geometric cauchy log_normal random diag_embed "
+    "hann_window hamming_window blackman_window bartlett_window kaiser_window",
 }
+
+# Reductions and scans that are rare in networks; those that PyTorch marks as reductions need no mention.
+_OTHER_REDUCTIONS = """
+    cummax cummin logcumsumexp median nanmedian mode kthvalue histc renorm dist multinomial
+""".split()
 
 RULES: dict[str, Rule] = {
     "aten.convolution": _convolution,
@@ -340,6 +398,12 @@ RULES: dict[str, Rule] = {
     "aten.mv": _matrix_vector,
     "aten.addmv": _matrix_vector,
     "aten.dot": _matrix_vector,
+    "aten.vdot": _matrix_vector,
+    "aten.addbmm": lambda operation: _batched_matrix_product(operation, 1),
+    "aten.conv_tbc": _convolution_of_lines,
+    "aten._trilinear": _trilinear,
+    "aten._cdist_forward": _distances,
+    **{f"aten.{name}": recurrent(name[:4].rstrip("_")) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
     "aten.scaled_dot_product_attention": _attention,
     "aten._scaled_dot_product_flash_attention": _attention,
     "aten._scaled_dot_product_flash_attention_for_cpu": _attention,
@@ -370,29 +434,31 @@ RULES: dict[str, Rule] = {
     "aten.upsample_nearest1d": _interpolation("upsample_nearest", 1, 1),
     "aten.upsample_nearest2d": _interpolation("upsample_nearest", 1, 2),
     "aten.upsample_nearest3d": _interpolation("upsample_nearest", 1, 3),
-    "aten._upsample_nearest_exact2d": _interpolation("upsample_nearest", 1, 2),
+    **{f"aten._upsample_nearest_exact{n}d": _interpolation("upsample_nearest", 1, n) for n in (1, 2, 3)},
+    "aten._upsample_bilinear2d_aa": _antialiased(1),
+    "aten._upsample_bicubic2d_aa": _antialiased(2),
     "aten.upsample_linear1d": _interpolation("upsample_linear", 2, 1),
     "aten.upsample_bilinear2d": _interpolation("upsample_bilinear", 4, 2),
     "aten.upsample_trilinear3d": _interpolation("upsample_trilinear", 8, 3),
     "aten.upsample_bicubic2d": _interpolation("upsample_bicubic", 16, 2),
     "aten.grid_sampler_2d": _interpolation("grid_sampler", 4, 2),
-    **{f"aten.{word}": elementwise(word) for word in _POINTWISE},
-    **{f"aten.{word}": reduction(word) for word in _REDUCTIONS},
+    "aten.grid_sampler_3d": _interpolation("grid_sampler_3d", 8, 3),
+    "aten.affine_grid_generator": elementwise("affine_grid", ops=6),
+    "aten.fractional_max_pool2d": _fractional_pool,
+    "aten.complex": elementwise("pointwise"),
+    "aten.polar": elementwise("pointwise", ops=2),
+    "aten.linalg_cross": elementwise("pointwise", ops=5),
+    **{f"aten.{word}": reduction("reduction") for word in _OTHER_REDUCTIONS},
+    **{f"aten.{word}": elementwise(word) for word in POINTWISE},
+    **{f"aten.{word}": reduction(word) for word in REDUCTIONS},
     **{f"aten.{word}": elementwise(kind, ops=0) for kind, words in _MOVES.items() for word in words.split()},
 }
 
 # The kinds that these rules give, for readers of rows that have no operator at hand.
-_OTHERS = """
-    linear matmul matrix_vector attention mean batch_norm layer_norm group_norm rms_norm weight_norm softmax
-    log_softmax glu upsample_nearest upsample_linear upsample_bilinear upsample_trilinear upsample_bicubic
-    grid_sampler
-""".split()
-_SPATIAL = "conv conv_transpose max_pool avg_pool adaptive_max_pool adaptive_avg_pool".split()
-KINDS = frozenset(
-    (*_POINTWISE, *_REDUCTIONS, *_MOVES, *_OTHERS, *(f"{word}{n}d" for word in _SPATIAL for n in (1, 2, 3)))
-)
+KINDS = frozenset((*WORK, UNKNOWN))
 
 # Views, and operators that reserve memory or read one number without touching the rest: they make no layer.
+# What PyTorch marks as a view and has no rule is free as well.
 FREE: set[str] = {
     f"aten.{word}"
     for word in """
@@ -401,6 +467,6 @@ FREE: set[str] = {
     as_strided diagonal unfold narrow movedim view_as real imag view_as_real view_as_complex conj _conj
     resolve_conj resolve_neg empty empty_like empty_strided new_empty new_empty_strided _local_scalar_dense
     is_same_size sym_size sym_numel sym_stride _assert_async _assert_scalar numpy_T mT mH positive
-    requires_grad
+    requires_grad _linalg_check_errors
 """.split()
 } | {f"profiler._record_function_{word}" for word in ("enter", "enter_new", "exit")}

@@ -15,22 +15,24 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hwopt.errors import HwoptError, InvalidInput, did_you_mean
 from hwopt.network.borrow import Borrowed, borrow
+from hwopt.network.fused import FusedLayers
 from hwopt.network.layer import Layer, LayerGraph
-from hwopt.network.operators import Operator, operator_of, run_on_meta
+from hwopt.network.operators import operator_of, run_on_meta
 from hwopt.network.outputs import output_tensors, tensors_in
 from hwopt.network.repeatability import notes_on, traced_repeatedly
-from hwopt.network.rules import RULES, Operation, columns
+from hwopt.network.rules import RULES, UNKNOWN, Operation, Rule, columns, elementwise
 
 _DTYPE_NAMES = {
     value: str(value).removeprefix("torch.")
     for value in vars(torch).values()
     if isinstance(value, torch.dtype)
 }
+_STATE_OPERATOR = "aten.zeros"
+_UNKNOWN_RULE = elementwise(UNKNOWN)
 _DTYPES = {name: value for value, name in _DTYPE_NAMES.items()}
 
 
@@ -45,7 +47,7 @@ def trace(
     input_shape: Sequence[int],
     batch_size: int = 1,
     dtype: str = "float32",
-    unknown: Literal["error", "count"] = "error",
+    unknown: Literal["error", "count"] = "count",
     n_traces: int = 1,
 ) -> LayerGraph:
     """Return the layers of a network, in the order in which they run in inference, and its memory.
@@ -58,7 +60,8 @@ def trace(
         input_shape: shape of one item, without the batch, for example (3, 224, 224).
         batch_size: items in a pass; all work and all bytes are of the whole batch.
         dtype: of the input, for example "float16"; an integer type leaves the parameters as they are.
-        unknown: what an operator without a cost rule is: an error, or counted in `unknown_operators`.
+        unknown: what an operator without a cost rule is: an "error"; or a layer of kind "unknown" with the
+            bytes of its operands and results, and "count"ed in `unknown_operators`.
         n_traces: how often it is traced at least, to see whether it is the same each time; a difference is
             in `notes`. A forward that draws random numbers on the host is traced seven times.
 
@@ -74,7 +77,7 @@ def trace_once(
     input_shape: Sequence[int],
     batch_size: int = 1,
     dtype: str = "float32",
-    unknown: Literal["error", "count"] = "error",
+    unknown: Literal["error", "count"] = "count",
 ) -> LayerGraph:
     """Return what `trace` returns, without a look at whether forward is random."""
     torch_dtype = _check_arguments(module, input_shape, batch_size, dtype, unknown)
@@ -87,7 +90,7 @@ def trace_once(
         recorder = _Recorder(borrowed, unknown == "count")
         recorder.memory.hold([x])
         try:
-            with recorder, _WholeAttention():
+            with recorder, FusedLayers(recorder.record):
                 out = module(x)
         except HwoptError:
             raise
@@ -129,8 +132,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operator = operator_of(func)
         is_free, rule = operator.is_free, operator.rule
         if rule is None and not is_free:
-            self._meet_unknown(operator)
-        args, kwargs, operands = self._borrowed.on_one_device(args, kwargs or {})
+            rule = self._meet_unknown(operator.name)
+        args, kwargs, operands = self._borrowed.on_one_device(operator.name, args, kwargs or {})
         if operator.writes:
             self._borrowed.keep_written(operands)
         if is_free:
@@ -140,14 +143,39 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = [out] if isinstance(out, Tensor) else list(tensors_in(out))
         self.memory.hold(results)
         if rule is not None and not is_free and results:
-            operation = Operation(operator.name, args, kwargs, operands, results, self._borrowed.weights)
-            self.layers.append(self._layer(operation, rule(operation)))
+            self._write(rule, operator.name, args, kwargs, operands, results)
         return out
 
-    def _meet_unknown(self, operator: Operator) -> None:
+    def record(self, name: str, args: tuple[Any, ...], operands: list[Tensor], results: list[Tensor]) -> None:
+        """Write down a layer that runs as one although PyTorch takes it apart.
+
+        States of zeros that its module has just made are a part of a recurrent layer.
+        """
+        path = self._borrowed.path[-1] if self._borrowed.path else ""
+        while self.layers and (self.layers[-1].operator, self.layers[-1].name) == (_STATE_OPERATOR, path):
+            self.layers.pop()
+        rule = RULES.get(name)
+        if rule is None:
+            rule = self._meet_unknown(name)
+        self._write(rule, name, args, {}, operands, results)
+
+    def _write(
+        self,
+        rule: Rule,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        operands: list[Tensor],
+        results: list[Tensor],
+    ) -> None:
+        operation = Operation(name, args, kwargs, operands, results, self._borrowed.weights)
+        self.layers.append(self._layer(operation, rule(operation)))
+
+    def _meet_unknown(self, name: str) -> Rule:
         if not self._tolerates_unknown:
-            raise UnknownOperator(_unknown_operator_message(operator.name, self._borrowed.path))
-        self.unknown[operator.name] = self.unknown.get(operator.name, 0) + 1
+            raise UnknownOperator(_unknown_operator_message(name, self._borrowed.path))
+        self.unknown[name] = self.unknown.get(name, 0) + 1
+        return _UNKNOWN_RULE
 
     def _layer(self, operation: Operation, fields: dict[str, Any]) -> Layer:
         weights, input_bytes, weight_bytes = self._borrowed.weights, 0, 0
@@ -173,42 +201,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             live_bytes=self.memory.now_bytes,
             **fields,
         )
-
-
-class _WholeAttention(TorchFunctionMode):
-    """Keeps scaled dot-product attention whole, as devices run it.
-
-    On the meta device PyTorch would take it apart into products and a softmax whose scores no device writes
-    to memory.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is nn.functional.scaled_dot_product_attention:
-            return _attention(*args, **kwargs)
-        return func(*args, **kwargs)
-
-
-def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    is_fusible = query.dim() == 4 and query.shape[:2] == key.shape[:2] and query.shape[3] == value.shape[3]
-    if not is_fusible or key.shape[3] != query.shape[3] or not query.is_meta:
-        return nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
-    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
-    out, _ = fused(query, key, value, 0.0, is_causal, attn_mask=attn_mask, scale=scale)
-    return out  # type: ignore[no-any-return]
 
 
 def _place(path: str) -> str:

@@ -29,8 +29,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        args, kwargs, operands = self._borrowed.on_one_device(args, kwargs or {})
-        if operator_of(func).writes:
+        operator = operator_of(func)
+        args, kwargs, operands = self._borrowed.on_one_device(operator.name, args, kwargs or {})
+        if operator.writes:
             self._borrowed.keep_written(operands)
         out = func(*args, **kwargs)
         self._borrowed.memory.hold(tensors_in(out))

@@ -28,7 +28,9 @@ def _places(x, *shape):
 
 _TWO = "add sub mul div maximum minimum fmod remainder atan2 floor_divide pow clamp_min clamp_max".split()
 _COMPARE = "eq ne lt le gt ge logical_and logical_or logical_xor".split()
-_OVER_ONE = "prod argmax argmin any all cumsum cumprod sort max min".split()
+_OVER_ONE = (
+    "prod argmax argmin any all cumsum cumprod sort max min cummax cummin logcumsumexp median nanmedian mode"
+).split()
 _OVER_SOME = "sum amax amin var std var_mean std_mean logsumexp norm".split()
 
 SPECIAL = {
@@ -37,6 +39,15 @@ SPECIAL = {
     "mm": (nn.Linear(8, 10, bias=False), TOKENS),
     "bmm": (Run(lambda x: torch.bmm(x, x.transpose(1, 2))), TOKENS),
     "baddbmm": (Run(lambda x: torch.baddbmm(x.new_empty(2, 5, 5), x, x.transpose(1, 2))), TOKENS),
+    "addbmm": (Run(lambda x: torch.addbmm(x.new_empty(5, 5), x, x.transpose(1, 2))), TOKENS),
+    "conv_tbc": (Run(lambda x, w, b: torch.conv_tbc(x, w, b, 1), (3, 8, 4), (4,)), (5, 2, 8)),
+    "lstm": (nn.LSTM(8, 6, batch_first=True, proj_size=4), TOKENS),
+    "gru": (nn.GRU(8, 6, batch_first=True, bidirectional=True), TOKENS),
+    "rnn_tanh": (nn.RNN(8, 6, bias=False), TOKENS),
+    "rnn_relu": (nn.RNN(8, 6, nonlinearity="relu", batch_first=True), TOKENS),
+    "_trilinear": (Run(lambda x, w: F.bilinear(x, x, w), (3, 8, 8)), (2, 8)),
+    "_cdist_forward": (Run(lambda x: torch.cdist(x, x + 1, 1.0)), TOKENS),
+    "vdot": (Run(lambda x: torch.vdot(x, x)), (9,)),
     "mv": (Run(lambda x, w: torch.mv(x, w), (8,)), (4, 8)),
     "addmv": (Run(lambda x, w, b: torch.addmv(b, x, w), (8,), (4,)), (4, 8)),
     "dot": (Run(lambda x: torch.dot(x, x)), (9,)),
@@ -88,6 +99,38 @@ SPECIAL = {
     ),
     "upsample_bicubic2d": Run(lambda x: F.interpolate(x, scale_factor=2, mode="bicubic")),
     "grid_sampler_2d": Run(lambda x: F.grid_sample(x, x.new_empty(2, 5, 4, 2), align_corners=False)),
+    **{
+        f"_upsample_nearest_exact{n}d": (
+            Run(lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact")),
+            (2, 4, 3, 6, 6)[: n + 2],
+        )
+        for n in (1, 3)
+    },
+    **{
+        f"_upsample_{mode}2d_aa": Run(
+            lambda x, mode=mode: F.interpolate(x, scale_factor=0.5, mode=mode, antialias=True)
+        )
+        for mode in ("bilinear", "bicubic")
+    },
+    "grid_sampler_3d": (
+        Run(lambda x: F.grid_sample(x, x.new_empty(2, 2, 3, 4, 3), align_corners=False)),
+        (2, 4, 3, 6, 6),
+    ),
+    "affine_grid_generator": (Run(lambda x: F.affine_grid(x, (2, 3, 6, 6), align_corners=False)), (2, 2, 3)),
+    "fractional_max_pool2d": Run(lambda x: F.fractional_max_pool2d(x, 2, output_size=3)),
+    "max_unpool2d": Run(lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2)),
+    "max_unpool3d": (
+        Run(lambda x: F.max_unpool3d(*F.max_pool3d(x, 2, return_indices=True), 2)),
+        (2, 4, 4, 6, 6),
+    ),
+    "complex": Run(lambda x: torch.complex(x, x)),
+    "polar": Run(lambda x: torch.polar(x, x)),
+    "linalg_cross": (Run(lambda x: torch.linalg.cross(x, x + 1)), (2, 3)),
+    "multinomial": (Run(lambda x: torch.multinomial(x, 2)), (2, 10)),
+    "renorm": Run(lambda x: torch.renorm(x, 2, 1, 1.0)),
+    "dist": Run(lambda x: torch.dist(x, x + 1)),
+    "histc": Run(lambda x: torch.histc(x, 10)),
+    "kthvalue": (Run(lambda x: torch.kthvalue(x, 3)), (2, 10)),
     "log_sigmoid_forward": Run(F.logsigmoid),
     "threshold": Run(lambda x: F.threshold(x, 0.1, 0.0)),
     "hardtanh": Run(F.relu6),
@@ -128,6 +171,35 @@ SPECIAL = {
     "index_put": Run(lambda x: x.index_put((_places(x, 3),), x[0])),
     "scatter": Run(lambda x: x.scatter(1, _places(x, 2, 8, 6, 6), x)),
     "scatter_add": Run(lambda x: x.scatter_add(1, _places(x, 2, 8, 6, 6), x)),
+    "scatter_reduce": Run(lambda x: x.scatter_reduce(1, _places(x, 2, 8, 6, 6), x, "amax")),
+    "index_copy": Run(lambda x: x.index_copy(1, _places(x, 8), x)),
+    "index_fill": Run(lambda x: x.index_fill(1, _places(x, 2), 0.0)),
+    "index_reduce": Run(lambda x: x.index_reduce(1, _places(x, 8), x, "mean")),
+    "masked_scatter": Run(lambda x: x.masked_scatter(x > 0, x)),
+    "slice_scatter": Run(lambda x: torch.slice_scatter(x, x[:, :2], 1, 0, 2)),
+    "select_scatter": Run(lambda x: torch.select_scatter(x, x[:, 0], 1, 0)),
+    "diagonal_scatter": Run(lambda x: torch.diagonal_scatter(x, x[..., 0], 0, 2, 3)),
+    "_pack_padded_sequence": (
+        Run(lambda x: torch._pack_padded_sequence(x, torch.tensor([5, 3]), True)),
+        TOKENS,
+    ),
+    "bucketize": Run(lambda x: torch.bucketize(x, x.new_empty(4))),
+    "searchsorted": (Run(lambda x: torch.searchsorted(x, x + 1)), (2, 10)),
+    "_embedding_bag": (
+        Run(lambda x, t: torch.embedding_bag(t, _places(x, 9), _places(x, 3)), (50, 16)),
+        (3, 7),
+    ),
+    "_embedding_bag_forward_only": (Run(lambda x, t: F.embedding_bag(_places(x, 3, 7), t), (50, 16)), (3, 7)),
+    "block_diag": (Run(lambda x: torch.block_diag(x, x)), (2, 6)),
+    **{
+        word: Run(lambda x, word=word: getattr(x + 1, f"{word}_")())
+        for word in ("exponential", "cauchy", "log_normal", "random")
+    },
+    "geometric": Run(lambda x: (x + 1).geometric_(0.5)),
+    **{
+        f"{word}_window": Run(lambda x, word=word: getattr(torch, f"{word}_window")(8, device=x.device))
+        for word in ("hann", "hamming", "blackman", "bartlett", "kaiser")
+    },
     "index_add": Run(lambda x: x.index_add(1, _places(x, 8), x)),
     "embedding": (Run(lambda x, table: F.embedding(_places(x, 3, 7), table), (50, 16)), (3, 7)),
     "pixel_shuffle": Run(lambda x: F.pixel_shuffle(x, 2)),

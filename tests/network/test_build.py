@@ -97,7 +97,9 @@ def test_an_unknown_operator_is_an_error_with_the_config():
             return torch.fft.rfft(x)
 
     with pytest.raises(UnknownOperator, match=r"aten._fft_r2c.*\(config {'width': 6}\)$"):
-        trace_config(space_of(lambda config: Spectrum()), CONFIG)
+        trace_config(space_of(lambda config: Spectrum()), CONFIG, unknown="error")
+    graph = trace_config(space_of(lambda config: Spectrum()), CONFIG)
+    assert graph.unknown_operators == (("aten._fft_r2c", 1),)
 
 
 def test_a_network_of_torchvision_is_made_without_its_weights():

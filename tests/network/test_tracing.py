@@ -217,17 +217,21 @@ def spectral_network():
 
 def test_an_operator_without_a_rule_is_an_error_that_says_where_it_is_and_what_to_do():
     with pytest.raises(UnknownOperator) as caught:
-        trace(spectral_network(), (8,))
+        trace(spectral_network(), (8,), unknown="error")
     text = str(caught.value)
     assert text.startswith("no cost rule for operator 'aten._fft_r2c' (in 'mixer.0'); known: conv2d, ")
     assert text.endswith("Add one to hwopt.network.RULES")
     assert isinstance(caught.value, KeyError)
 
 
-def test_an_operator_without_a_rule_is_counted_where_that_is_asked_for():
-    graph = trace(nn.Sequential(Spectrum(), nn.Linear(5, 8), Spectrum()), (8,), unknown="count")
+def test_an_operator_without_a_rule_is_counted_with_the_bytes_of_its_operands():
+    graph = trace(nn.Sequential(Spectrum(), nn.Linear(5, 8), Spectrum()), (8,), batch_size=2)
     assert graph.unknown_operators == (("aten._fft_r2c", 2),)
-    assert [layer.kind for layer in graph.layers] == ["abs", "linear", "abs"]
+    assert [layer.kind for layer in graph.layers] == ["unknown", "abs", "linear", "unknown", "abs"]
+    unknown = graph.layers[0]
+    assert (unknown.operator, unknown.name) == ("aten._fft_r2c", "0")
+    assert (unknown.input_bytes, unknown.output_bytes) == (4 * 2 * 8, 8 * 2 * 5)  # complex: eight bytes each
+    assert unknown.elementwise_ops == 2 * 5 and unknown.flops == 0
 
 
 def test_a_rule_of_the_users_own_prices_an_operator(rules):

@@ -1,6 +1,6 @@
 """How each kind of operator is run alone: recipes by kind, and the kinds that have none, with the reason."""
 
-from hwopt.device.recipes import matrix, moving, norms, pointwise, reductions, windows
+from hwopt.device.recipes import matrix, moving, norms, pointwise, recurrent, reductions, windows
 from hwopt.device.recipes.recipe import RecipeOf
 
 RECIPES: dict[str, RecipeOf] = {
@@ -9,11 +9,13 @@ RECIPES: dict[str, RecipeOf] = {
     **norms.RECIPES,
     **pointwise.RECIPES,
     **reductions.RECIPES,
+    **recurrent.RECIPES,
     **moving.RECIPES,
 }
 
 _OF_TRUTHS = "the row's dtype is that of its result, truths; the operands' is not in the columns"
 _OF_PLACES = "the row's dtype is that of its result, places; the operands' is not in the columns"
+_RARE = "it is rare, and its operands do not follow from the columns"
 _ELSEWHERE = {
     "avg_pool1d": "avg_pool2d", "isfinite": "abs, ne, eq, mul", "norm": "linalg_vector_norm",
     "rms_norm": "pow, mean, add, rsqrt, mul, mul", "selu": "elu", "square": "pow",
@@ -28,6 +30,9 @@ WITHOUT_RECIPE: dict[str, str] = {
         ("bitwise_not", "bitwise_and", "bitwise_or", "bitwise_xor"),
         "on whole numbers or truths only, and operands are made as floating-point numbers",
     ),
+    **dict.fromkeys(("pointwise", "reduction", "unknown"), "which operator it is is not in the columns"),
+    **dict.fromkeys(("affine_grid", "bilinear", "cdist", "embedding_bag"), _RARE),
+    **dict.fromkeys(("fractional_max_pool2d", "grid_sampler_3d", "upsample_antialiased"), _RARE),
     "index": "which elements are read or written, and where, is not in the columns",
     "fill": "which numbers are made is not in the columns: zeros, a range or random ones cost differently",
 }
