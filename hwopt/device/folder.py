@@ -20,6 +20,10 @@ from hwopt.device.profile import (
     NETWORK_LAYER_FILE,
     ORACLE_FILE,
     REPEAT_FILE,
+    read_layers,
+    read_network_layers,
+    read_networks,
+    read_repeats,
 )
 from hwopt.device.rows import drop_cut_line, write_cells
 from hwopt.device.textfile import Cells, read_cells, shown
@@ -71,6 +75,26 @@ def open_folder(folder: Path, describe: Callable[[], dict[str, Any]], asked: Ask
     info = describe()
     write_info(folder, info)
     return info
+
+
+def check_rows(folder: Path) -> None:
+    """Refuse to go on with rows that cannot be read, before a second is spent; they stay as they are.
+
+    Raises:
+        InvalidInput: with file, line, what came and what was wanted.
+    """
+    readers = {
+        LAYER_FILE: read_layers,
+        ORACLE_FILE: read_layers,
+        NETWORK_FILE: read_networks,
+        NETWORK_LAYER_FILE: read_network_layers,
+        REPEAT_FILE: read_repeats,
+    }
+    for name, read in readers.items():
+        path = folder / name
+        if path.exists():
+            drop_cut_line(path)
+            read(path)
 
 
 def _drop_empty_files(folder: Path) -> None:

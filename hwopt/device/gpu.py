@@ -4,40 +4,46 @@
 "simulated"  SimulatedAccelerator + NvmlMeter over SimulatedNvml, in virtual time: a dry run of the same code
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwopt.device.accelerator import Accelerator, DeviceLost, Job
-from hwopt.device.adaptive import adaptive_picks
+from hwopt.device.accelerator import Accelerator, DeviceLost
 from hwopt.device.bench import Bench
+from hwopt.device.beside import Beside
 from hwopt.device.campaign import Deadline, Progress, trace_candidate
+from hwopt.device.ceilings import Ceilings
 from hwopt.device.device_file import PROTOCOL_VERSION, write_info
-from hwopt.device.folder import Asked, open_folder
-from hwopt.device.gpu_campaign import CampaignStopped, GpuCampaign, Policy, operator_job, sentinels
+from hwopt.device.folder import Asked, check_rows, open_folder
+from hwopt.device.gpu_campaign import CampaignStopped, GpuCampaign
+from hwopt.device.gpu_session import Policy, Session, Shares
+from hwopt.device.jobs import network_job, operator_job, sentinels
 from hwopt.device.local_device import LocalDevice
 from hwopt.device.machine import describe_software
 from hwopt.device.meters.meter import SensorError
 from hwopt.device.meters.nvml import NvmlMeter
 from hwopt.device.meters.probe import probe_sensors
 from hwopt.device.networks import Candidate
+from hwopt.device.operator_choice import N_ODD, OperatorChoice
 from hwopt.device.precision import Precision
-from hwopt.device.sampling import GPU_PLAN, Operator, sample_operators
+from hwopt.device.sampling import GPU_PLAN, sample_operators
 from hwopt.device.sensor import CHARACTERISE_S, describe_sensor, plan_of
+from hwopt.device.spread import Limits
+from hwopt.device.workload import Workload
 from hwopt.errors import InvalidInput
-from hwopt.network.layer import METRICS
+from hwopt.network.layer import METRICS, LayerGraph
 
 if TYPE_CHECKING:
     from hwopt.device.meters.simulated import Latencies
 
 N_OPERATORS = 850
-_ADAPTIVE_SHARE = 0.15  # of the operators, picked where an ensemble of predictors disagrees
-_POOL = 4  # candidates for each pick
+_BYTES_AN_ELEMENT = 16  # of memory that an operand may be of: in several sets, and copied by kernels
 _SENSOR_SHARE = 0.2  # of a run's budget that characterising may take
 _SIMULATED = "simulated"
 
@@ -132,35 +138,57 @@ def profile_gpu(
     budget_s: float,
     precision: Precision,
     networks: Sequence[Candidate],
+    sources: Sequence[Candidate],
     progress: Progress,
     name: str | None = None,
     seed: int = 0,
     n_operators: int = N_OPERATORS,
     policy: Policy | None = None,
+    shares: Shares | None = None,
 ) -> None:
     """Measure a GPU into a folder, or go on with one, for `budget_s` seconds of its clock.
 
+    Args:
+        folder: of the profile.
+        opened: the GPU.
+        budget_s: seconds.
+        precision: what it computes in.
+        networks: to measure whole, those that matter most first.
+        sources: networks that operators are drawn from.
+        progress: called with stage, done, planned, message.
+        name: of the device.
+        seed: of the choice of operators.
+        n_operators: rows beyond which none is chosen.
+        policy: which rows are measured how.
+        shares: which share of the time each part has.
+
     Raises:
         CampaignStopped: the device was lost; what was measured is kept.
-        InvalidInput: the folder holds another device's measurements.
+        InvalidInput: the folder holds another device's measurements, or rows that are none.
     """
     accelerator = opened.accelerator
     deadline = Deadline(budget_s, accelerator.clock.now)
+    graphs = Beside(accelerator.clock, lambda: [trace_candidate(one, precision.dtype) for one in sources])
+
+    def describe() -> dict[str, Any]:
+        graphs.start()  # beside the sensor's characterisation
+        return describe_gpu(opened, precision, name, seed, progress, _SENSOR_SHARE * budget_s)
+
     try:
         info = open_folder(
             folder,
-            lambda: describe_gpu(opened, precision, name, seed, progress, _SENSOR_SHARE * budget_s),
+            describe,
             Asked(accelerator.name, precision.name, name, seed),
         )
+        check_rows(folder)
+        graphs.start()
         opened.open_context()
         info = _with_waves(folder, info, opened, precision, _SENSOR_SHARE * budget_s, progress)
         bench = Bench(accelerator, opened.meter, plan_of(info), opened.no_energy, seed=seed)
-        campaign = GpuCampaign(folder, info, bench, deadline, progress, policy or Policy())
-        base, more = choose_operators(n_operators, seed, networks, precision.dtype)
-        campaign.measure_operators(base, more)
-        known_first = sorted(networks, key=lambda candidate: candidate.source != "neuralpower")
-        campaign.measure_networks(known_first)
-        campaign.measure_oracle(known_first)
+        limits = limits_of(info)
+        session = Session(folder, info, bench, deadline, policy or Policy(), shares or Shares(), limits)
+        choice = choose_operators(graphs.result(), info, n_operators, limits)
+        GpuCampaign(session, choice, networks, progress).run()
     except DeviceLost as lost:
         raise CampaignStopped(
             f"{accelerator.name} was lost: {lost}. The rows so far are in {folder}; the same command goes on"
@@ -168,19 +196,21 @@ def profile_gpu(
 
 
 def choose_operators(
-    n: int, seed: int, networks: Sequence[Candidate], dtype: str
-) -> tuple[list[Operator], Callable[[list[dict[str, Any]]], list[Operator]]]:
-    """Return the operators to measure, and a function that picks more from the rows measured by then."""
+    graphs: Sequence[LayerGraph], info: Mapping[str, Any], n: int, limits: Limits
+) -> OperatorChoice:
+    """Return what chooses the operators of a profile: from traced networks, and some odd ones beside."""
+    settings, ceilings = info["settings"], Ceilings.from_mapping(info["ceilings"])
+    seed, plan = int(settings.get("seed", 0)), replace(GPU_PLAN, limits=limits)
     rng = np.random.default_rng([seed, 1])
-    graphs = [trace_candidate(c, dtype) for c in networks if c.split == "fit"]
-    n_picked = round(_ADAPTIVE_SHARE * n)
-    sample = sample_operators(n - n_picked + _POOL * n_picked, rng, graphs, dtype, GPU_PLAN).operators
+    odd = sample_operators(min(N_ODD, n), rng, dtype=settings["dtype"], plan=plan).operators
+    return OperatorChoice(Workload.of(graphs, ceilings, limits), odd, ceilings, limits, seed, n)
 
-    def pick(rows: list[dict[str, Any]]) -> list[Operator]:
-        n_there = sum(row["source"] == "adaptive" for row in rows)  # picked by earlier runs
-        return adaptive_picks(sample[n - n_picked :], rows, max(0, n_picked - n_there), rng)
 
-    return sample[: n - n_picked], pick
+def limits_of(info: Mapping[str, Any]) -> Limits:
+    """Return the limits on an operator's work: two sets of its operands take a part of the memory."""
+    memory_bytes = info.get("hardware", {}).get("memory_bytes", math.inf)
+    n_elements = min(GPU_PLAN.limits.n_elements, memory_bytes / _BYTES_AN_ELEMENT)
+    return replace(GPU_PLAN.limits, n_elements=n_elements)
 
 
 def describe_gpu(
@@ -261,7 +291,7 @@ def measure_gpu_networks(
         for i, candidate in enumerate(candidates):
             progress("measuring", i, len(candidates), candidate.name)
             graph = trace_candidate(candidate, pinned.dtype)
-            job = Job(candidate.name, graph, candidate.build, (candidate.input_shape,))
+            job = network_job(candidate, graph)
             row = bench.measure(job, mode, True, bench.plan.network_window_s)
             if with_warm:
                 row["warm_time_s"] = bench.warm_time_s(job, mode)

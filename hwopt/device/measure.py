@@ -21,10 +21,11 @@ from hwopt.device.cpu import Protocol, Work, keep_freed_memory, one_thread_witho
 from hwopt.device.cpu_campaign import OPERATOR_SHARE, CpuCampaign, memory_of
 from hwopt.device.device_file import DEVICE_FILE, check_device_name
 from hwopt.device.folder import Asked, describe_cpu_device, improve_ceilings, open_folder
+from hwopt.device.gpu_networks import BATCH_SIZES, choose_gpu_networks, operator_sources
 from hwopt.device.local_device import LocalDevice
 from hwopt.device.machine import describe_cpu
 from hwopt.device.memory import MemoryMeter
-from hwopt.device.networks import Candidate, choose_gpu_networks, choose_networks
+from hwopt.device.networks import Candidate, choose_networks
 from hwopt.device.operators import OperandPool, Recipe
 from hwopt.device.precision import Precision
 from hwopt.device.profile import DeviceProfile
@@ -83,12 +84,17 @@ def profile_device(
     rng = np.random.default_rng([seed, 0])
     if device != "cpu":
         from hwopt.device.gpu import open_gpu, profile_gpu
+        from hwopt.device.gpu_session import AROUND_A_SPACE, Shares
 
         networks = (
             choose_networks(80, rng, space, (batch_size or 1,)) if space else _gpu_networks(rng, batch_size)
         )
+        sources = operator_sources(np.random.default_rng([seed, 1]), space, batch_size)
+        shares = AROUND_A_SPACE if space else Shares()
         with open_gpu(device, pinned, seed) as opened:
-            profile_gpu(Path(out_dir), opened, budget_s, pinned, networks, report, name, seed)
+            profile_gpu(
+                Path(out_dir), opened, budget_s, pinned, networks, sources, report, name, seed, shares=shares
+            )
         return DeviceProfile.load(out_dir)
     if precision != "default":
         raise InvalidInput(f"precision {precision!r}: a CPU is measured in float32, precision 'default'")
@@ -131,7 +137,7 @@ def _check_arguments(budget_s: float, batch_size: int | None, seed: int, on_busy
 
 
 def _gpu_networks(rng: np.random.Generator, batch_size: int | None) -> list[Candidate]:
-    return choose_gpu_networks(rng, batch_sizes=(batch_size,) if batch_size else (1, 8, 32, 128))
+    return choose_gpu_networks(rng, batch_sizes=(batch_size,) if batch_size else BATCH_SIZES)
 
 
 def measure_networks(

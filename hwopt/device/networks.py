@@ -1,7 +1,7 @@
 """Which whole networks a profile measures: torchvision's, random small ones, or configs of a search space.
 
     campaign   on a CPU         7 of torchvision, random small CNNs
-               on a GPU         11 of torchvision, random small CNNs, NeuralPower's five, blocks
+               on a GPU         see `hwopt.device.gpu_networks`
                of a space       its configs, and where it has few, random networks of the same input
 
 Networks of the split `fit` fit the network-level coefficients, those of `calibrate` give the predictive
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
-from hwopt.device.architectures.blocks import FORMS
 from hwopt.device.architectures.described import Architecture
 from hwopt.device.architectures.small import random_block
 from hwopt.errors import InvalidInput
@@ -49,20 +48,6 @@ _TORCHVISION_CPU = {
     "mobilenet_v2": "test",
     "alexnet": "test",
 }
-# Those for a GPU; families that the fit has not seen, such as MobileNetV2's, are among those of the test.
-_TORCHVISION_GPU = {
-    "resnet18": "fit",
-    "vgg11": "fit",
-    "densenet121": "fit",
-    "mobilenet_v3_small": "fit",
-    "squeezenet1_1": "calibrate",
-    "mnasnet1_0": "calibrate",
-    "googlenet": "calibrate",
-    "resnet50": "test",
-    "mobilenet_v2": "test",
-    "shufflenet_v2_x1_0": "test",
-    "efficientnet_b0": "test",
-}
 _NEURALPOWER = {  # batch and side of its table; architecture
     "vgg16": (64, 224, Architecture.of("torchvision", model="vgg16")),
     "alexnet": (128, 224, Architecture.of("torchvision", model="alexnet")),
@@ -70,8 +55,7 @@ _NEURALPOWER = {  # batch and side of its table; architecture
     "overfeat": (128, 231, Architecture.of("overfeat")),
     "cifar10_6conv": (128, 32, Architecture.of("cifar10_6conv")),
 }
-_CPU_SIDES, _GPU_SIDES = (28, 32, 48, 64), (28, 32, 48, 64, 96, 128)
-_BLOCK_ELEMENTS = 2**26  # most that a block's input has
+_SIDES = (28, 32, 48, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,41 +93,18 @@ def choose_networks(
         batch_sizes: items a pass; random networks draw one, torchvision's take all.
     """
     if space is not None:
-        return _from_space(n, rng, space, batch_sizes[0])
+        return networks_of_space(n, rng, space, batch_sizes[0])
     random = [_random(i, rng, int(rng.choice(batch_sizes))) for i in range(n)]
-    known = [
-        _torchvision(name, batch, _TORCHVISION_CPU) for name in _TORCHVISION_CPU for batch in batch_sizes
-    ]
+    known = [_torchvision(name, batch) for name in _TORCHVISION_CPU for batch in batch_sizes]
     return _shuffled(random + known, rng)
-
-
-def choose_gpu_networks(
-    rng: np.random.Generator,
-    n_random: int = 56,
-    n_blocks: int = 30,
-    batch_sizes: Sequence[int] = (1, 8, 32, 128),
-) -> list[Candidate]:
-    """Return networks in the order in which to measure them on a GPU.
-
-    Args:
-        rng: source of all randomness.
-        n_random: random small CNNs, each at one of the batch sizes.
-        n_blocks: fused blocks, likewise; they are in the split `fit`.
-        batch_sizes: items a pass; torchvision's networks take all, NeuralPower's those of its table.
-    """
-    known = [
-        _torchvision(name, batch, _TORCHVISION_GPU) for name in _TORCHVISION_GPU for batch in batch_sizes
-    ]
-    random = [_random(i, rng, int(rng.choice(batch_sizes)), _GPU_SIDES, widest=512) for i in range(n_random)]
-    fused = [_block(i, rng, int(rng.choice(batch_sizes))) for i in range(n_blocks)]
-    return _shuffled([*known, *random, *fused, *neuralpower_networks()], rng)
 
 
 def _shuffled(candidates: Sequence[Candidate], rng: np.random.Generator) -> list[Candidate]:
     return [candidates[i] for i in rng.permutation(len(candidates))]
 
 
-def _from_space(n: int, rng: np.random.Generator, space: "SearchSpace", batch: int) -> list[Candidate]:
+def networks_of_space(n: int, rng: np.random.Generator, space: "SearchSpace", batch: int) -> list[Candidate]:
+    """Return n networks of a space, filled up with random ones where it has few distinct ones."""
     if space.build is None or space.input_shape is None:
         raise InvalidInput(
             "the space has no build or no input_shape; a profile measures networks built from it"
@@ -154,7 +115,7 @@ def _from_space(n: int, rng: np.random.Generator, space: "SearchSpace", batch: i
         Candidate(
             f"config-{i}-b{batch}",
             "space",
-            _split(i),
+            split_of(i),
             shape,
             partial(space.build, config),
             json.dumps(config),
@@ -164,19 +125,21 @@ def _from_space(n: int, rng: np.random.Generator, space: "SearchSpace", batch: i
     return own + [_random_like(i, rng, shape) for i in range(len(own), min(n, LEAST_NETWORKS))]
 
 
-def _split(i: int) -> str:
+def split_of(i: int) -> str:
+    """Return the split of the i-th of many networks."""
     return _CYCLE[i % len(_CYCLE)]
 
 
-def _described(
+def described(
     name: str, source: str, split: str, input_shape: tuple[int, ...], architecture: Architecture
 ) -> Candidate:
+    """Return a candidate whose config is the description of its architecture."""
     return Candidate(name, source, split, input_shape, architecture, architecture.description)
 
 
-def _torchvision(name: str, batch: int, splits: dict[str, str]) -> Candidate:
-    architecture = Architecture.of("torchvision", model=name)
-    return _described(f"{name}-b{batch}", "torchvision", splits[name], (batch, 3, 224, 224), architecture)
+def _torchvision(name: str, batch: int) -> Candidate:
+    architecture, split = Architecture.of("torchvision", model=name), _TORCHVISION_CPU[name]
+    return described(f"{name}-b{batch}", "torchvision", split, (batch, 3, 224, 224), architecture)
 
 
 def neuralpower_networks() -> list[Candidate]:
@@ -186,19 +149,17 @@ def neuralpower_networks() -> list[Candidate]:
 
 def _neuralpower(name: str) -> Candidate:
     batch, side, architecture = _NEURALPOWER[name]
-    return _described(f"{name}-b{batch}", "neuralpower", "test", (batch, 3, side, side), architecture)
+    return described(f"{name}-b{batch}", "neuralpower", "test", (batch, 3, side, side), architecture)
 
 
-def _random(
-    i: int, rng: np.random.Generator, batch: int, sides: Sequence[int] = _CPU_SIDES, widest: int = 128
-) -> Candidate:
-    side = int(rng.choice(sides))
-    stages = tuple(random_block(rng, widest) for _ in range(int(rng.integers(2, 7))))
+def _random(i: int, rng: np.random.Generator, batch: int) -> Candidate:
+    side = int(rng.choice(_SIDES))
+    stages = tuple(random_block(rng) for _ in range(int(rng.integers(2, 7))))
     hidden = tuple(int(h) for h in rng.integers(32, 512, size=int(rng.integers(0, 3))))
     channels = int(rng.choice([1, 3]))
     shape = (channels, side, side)
     architecture = Architecture.of("small_cnn", input_shape=shape, blocks=stages, hidden=hidden)
-    return _described(f"small-{i}-b{batch}", "random", _split(i), (batch, *shape), architecture)
+    return described(f"small-{i}-b{batch}", "random", split_of(i), (batch, *shape), architecture)
 
 
 def _random_like(i: int, rng: np.random.Generator, shape: tuple[int, ...]) -> Candidate:
@@ -209,16 +170,4 @@ def _random_like(i: int, rng: np.random.Generator, shape: tuple[int, ...]) -> Ca
         architecture = Architecture.of("small_cnn", input_shape=shape[1:], blocks=stages, hidden=hidden)
     else:
         architecture = Architecture.of("small_mlp", input_shape=shape[1:], hidden=hidden)
-    return _described(f"small-{i}-b{shape[0]}", "random", _split(i), shape, architecture)
-
-
-def _block(i: int, rng: np.random.Generator, batch: int) -> Candidate:
-    """Return one of the fused blocks in turn; channels are log-uniform, sides as the memory allows."""
-    form = list(FORMS)[i % len(FORMS)]
-    channels = int(np.exp(rng.uniform(np.log(16), np.log(512))))
-    sides = [side for side in (7, 14, 28, 56, 112) if batch * channels * side**2 <= _BLOCK_ELEMENTS]
-    side, kernel = int(rng.choice(sides)), int(rng.choice([1, 3, 3, 5]))
-    shape = (batch, channels, side, side)
-    return _described(
-        f"{form}-{i}-b{batch}", "block", "fit", shape, Architecture.of(form, channels=channels, kernel=kernel)
-    )
+    return described(f"small-{i}-b{shape[0]}", "random", split_of(i), shape, architecture)

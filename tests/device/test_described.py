@@ -10,7 +10,8 @@ import hwopt
 from hwopt.device.architectures.described import Architecture
 from hwopt.device.architectures.small import Block
 from hwopt.device.campaign import rows_of_graph, trace_candidate
-from hwopt.device.networks import Candidate, choose_gpu_networks, choose_networks
+from hwopt.device.gpu_networks import choose_gpu_networks, operator_sources
+from hwopt.device.networks import Candidate, choose_networks
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import SHAPE_COLUMNS, WORK_COLUMNS
 
@@ -33,6 +34,7 @@ def test_every_network_of_a_shipped_gpu_profile_is_built_again_from_its_config()
 def test_every_candidate_of_a_campaign_says_how_to_build_it_again():
     for candidate in [
         *choose_gpu_networks(np.random.default_rng(0), 8, 8),
+        *operator_sources(np.random.default_rng(0)),
         *choose_networks(8, np.random.default_rng(0)),
     ]:
         assert Architecture(candidate.config) == candidate.build

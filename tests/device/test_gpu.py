@@ -8,7 +8,8 @@ import pytest
 
 from hwopt.device.architectures.small import Block, SmallCNN
 from hwopt.device.gpu import measure_gpu_networks, open_gpu, parse_device, profile_gpu
-from hwopt.device.gpu_campaign import CampaignStopped, Policy
+from hwopt.device.gpu_campaign import CampaignStopped
+from hwopt.device.gpu_session import Policy
 from hwopt.device.local_device import LocalDevice
 from hwopt.device.measure import measure_networks, profile_device
 from hwopt.device.meters.simulated import H200_LATENCIES
@@ -40,8 +41,8 @@ def profiled(folder, budget_s=400.0, opened=None, precision=PRECISION):
     messages = []
     with open_gpu("simulated", precision) as fresh:
         profile_gpu(
-            folder, opened or fresh, budget_s, precision, NETWORKS, lambda *m: messages.append(m),
-            n_operators=60, policy=Policy(energy_share=0.3),
+            folder, opened or fresh, budget_s, precision, NETWORKS, NETWORKS, lambda *m: messages.append(m),
+            n_operators=60, policy=Policy(energy_share=0.3, eager_share=1.0),
         )  # fmt: skip
     return messages
 
@@ -66,7 +67,7 @@ def test_a_profile_holds_the_sensor_its_plan_and_the_ceilings(folder):
 
 def test_every_part_was_measured_and_a_model_fits(folder):
     profile = DeviceProfile.load(folder)
-    assert len(profile.layers) == 60 and set(profile.layers["source"]) >= {"adaptive", "perturbed", "sobol"}
+    assert len(profile.layers) == 60 and set(profile.layers["source"]) == {"network", "sobol"}
     assert set(profile.networks["mode"]) == {"eager", "graph"} and len(profile.networks) == 30
     assert len(profile.oracle) and set(profile.repeats["role"]) == {"sentinel", "repeat"}
     assert profile.layers["power_w"].dropna().between(IDLE_W, CAP_W).all()

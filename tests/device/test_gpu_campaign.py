@@ -11,14 +11,16 @@ from hwopt.device.accelerator import DeviceLost, Job
 from hwopt.device.architectures.small import Block, SmallCNN
 from hwopt.device.bench import Bench
 from hwopt.device.campaign import Deadline, trace_candidate
-from hwopt.device.gpu_campaign import GpuCampaign, Policy, operator_job, sentinels
+from hwopt.device.gpu_campaign import GpuCampaign
+from hwopt.device.gpu_session import Policy, Session, Shares
+from hwopt.device.jobs import operator_job, sentinels
 from hwopt.device.meters.nvml import NvmlMeter
 from hwopt.device.meters.plan import SensorPlan
 from hwopt.device.meters.simulated import Fault, Latencies, SimulatedGpu, SimulatedNvml, VirtualClock
 from hwopt.device.networks import Candidate
 from hwopt.device.precision import Precision
 from hwopt.device.profile import read_layers, read_network_layers, read_networks, read_repeats
-from hwopt.device.sampling import GPU_PLAN, key_of, sample_operators
+from hwopt.device.sampling import GPU_PLAN, key_of, key_of_row, sample_operators
 from hwopt.device.simulated import (
     IDLE_W,
     SimulatedAccelerator,
@@ -50,6 +52,20 @@ OPERATORS = sample_operators(
 ).operators
 
 
+SHARES = Shares(sentinels=0.1)
+
+
+class Fixed:
+    """Chooses operators of a list in its order."""
+
+    def __init__(self, operators):
+        self.operators = operators
+
+    def pick(self, rows, pending, n):
+        known = {key_of_row(row) for row in rows} | {one.key for one in pending}
+        return [one for one in self.operators if one.key not in known][:n]
+
+
 class Setting:
     """A simulated GPU and how its campaigns are run."""
 
@@ -62,29 +78,34 @@ class Setting:
         self.meter = NvmlMeter(nvml=nvml) if has_meter else None
         self.accelerator = SimulatedAccelerator(gpu, PRECISION, lost_at_s=lost_at_s)
 
-    def campaign(self, budget_s=1e6, **policy):
-        bench = Bench(self.accelerator, self.meter, self.plan, "" if self.meter else "no driver")
-        return GpuCampaign(
+    def bench(self):
+        return Bench(self.accelerator, self.meter, self.plan, "" if self.meter else "no driver")
+
+    def run(self, operators=OPERATORS, networks=NETWORKS, budget_s=1e6, shares=SHARES, **policy):
+        everything = {"energy_share": 1.0, "eager_share": 1.0, "repeat_share": 0.5, "n_oracle_energy": 5}
+        session = Session(
             self.folder,
             {"name": "simulated", "settings": {"dtype": "float32"}},
-            bench,
+            self.bench(),
             Deadline(budget_s, self.accelerator.clock.now),
-            lambda *message: self.messages.append(message),
-            Policy(**{"energy_share": 1.0, "repeat_share": 0.5, "sentinel_every": 5, **policy}),
+            Policy(**{**everything, **policy}),
+            shares,
         )
-
-    def run(self, operators=OPERATORS, networks=NETWORKS, **options):
-        campaign = self.campaign(**options)
-        campaign.measure_operators(operators, lambda rows: [])
-        campaign.measure_networks(networks)
-        campaign.measure_oracle(networks)
+        choice = Fixed(operators)
+        GpuCampaign(session, choice, networks, lambda *message: self.messages.append(message)).run()
         return self
+
+    def read_layers(self):
+        return read_layers(self.folder / "layers.csv")
+
+    def read_networks(self):
+        return read_networks(self.folder / "networks.csv")
 
     def read(self):
         return (
             read_layers(self.folder / "layers.csv"),
             read_networks(self.folder / "networks.csv"),
-            read_layers(self.folder / "oracle.csv"),
+            read_layers(self.folder / "oracle.csv") if (self.folder / "oracle.csv").exists() else [],
             read_repeats(self.folder / "repeats.csv"),
         )
 
@@ -164,28 +185,99 @@ def test_energy_of_the_oracle_is_of_the_first_networks_only(tmp_path):
 
 def test_sentinels_come_throughout_and_a_share_of_rows_again(measured):
     *_, repeats = measured.read()
-    counts = repeats["role"].value_counts()
-    assert counts["sentinel"] == 3 * len(range(0, len(OPERATORS) + n_oracle(), 5))
+    counts, sentinel = repeats["role"].value_counts(), repeats[repeats["role"] == "sentinel"]
+    assert counts["sentinel"] >= 6 and sentinel["elapsed_s"].min() < 5
+    assert sentinel["power_w"].notna().sum() == counts["sentinel"] / 3
     assert 2 <= counts["repeat"] <= 10
     assert repeats["ratio"].between(0.98, 1.02).all()
     assert repeats["elapsed_s"].is_monotonic_increasing
-    assert repeats.loc[repeats["role"] == "sentinel", "key"].nunique() == len(sentinels("float32")) == 3
+    assert sentinel["key"].nunique() == len(sentinels("float32")) == 3
 
 
 def n_oracle():
     return len({key_of(layer) for layer in trace_candidate(NETWORKS[1]).layers})
 
 
+@pytest.mark.parametrize("budget_s", [20.0, 45.0])
+def test_a_run_of_any_length_has_its_share_of_every_part(tmp_path, budget_s):
+    setting = Setting(tmp_path / "gpu").run(many_operators(), many_networks(), budget_s, energy_share=0.2)
+    layers, networks, oracle, repeats = setting.read()
+    ends = {"layers": layers, "networks": networks, "repeats": repeats}
+    for name, rows in ends.items():  # interleaved: each part goes on to the end
+        assert rows["elapsed_s"].max() > 0.7 * budget_s, name
+        assert rows["elapsed_s"].min() < 0.5 * budget_s, name
+    assert len(oracle) and len(networks) > 4 and len(layers) > 2 * len(networks)
+    assert setting.messages[-1][0] == "measuring" and setting.messages[-1][3].startswith("time is up")
+
+
+def test_operators_with_energy_keep_their_share_at_any_moment(tmp_path):
+    setting = Setting(tmp_path / "gpu").run(many_operators(), [], 30.0, energy_share=0.25)
+    has_energy = setting.read_layers()["energy_j"].notna().to_numpy()
+    assert len(has_energy) > 20
+    for n in range(8, len(has_energy)):
+        assert abs(has_energy[:n].mean() - 0.25) < 1.5 / n
+
+
+def test_all_architectures_come_before_a_second_batch_size_also_in_a_folder_that_goes_on(tmp_path):
+    batches = [candidate(f"{name}-b{batch}", "fit", 16 + 8 * i, batch)
+               for batch in (8, 2) for i, name in enumerate("abcd")]  # fmt: skip
+    setting = Setting(tmp_path / "gpu")
+    setting.run([], [batches[0], batches[5]])  # a-b8 and b-b2
+    setting.run([], batches)
+    graphs = setting.read_networks().query("mode == 'graph'")["network"].tolist()
+    assert graphs[:2] == ["a-b8", "b-b2"] and set(graphs[2:4]) == {"c-b8", "d-b8"}
+    assert len(graphs) == len(set(graphs)) == 8
+
+
+def test_eager_rows_are_of_the_same_visit_of_neuralpower_first_and_of_a_share_of_others(tmp_path):
+    table = [replace(one, source="neuralpower") for one in many_networks()[:2]]
+    setting = Setting(tmp_path / "gpu").run([], [*many_networks()[2:], *table], 12.0, eager_share=0.2)
+    networks = setting.read_networks()
+    eager = networks[networks["mode"] == "eager"]["network"].tolist()
+    assert 0.1 < len(eager) / (networks["mode"] == "graph").sum() < 0.45
+    setting = Setting(tmp_path / "table").run([], table, eager_share=0.0)
+    assert setting.read_networks()["mode"].tolist() == ["graph", "eager"] * 2
+
+
+def test_a_network_is_built_while_others_are_measured(tmp_path):
+    latencies = Latencies(build_s=1.0)
+    setting = Setting(tmp_path / "gpu", latencies=latencies).run(many_operators(), many_networks(), 20.0)
+    networks = setting.read_networks()
+    shown = networks[networks["mode"] == "graph"]["elapsed_s"].diff().dropna()
+    quick = Setting(tmp_path / "quick").run(many_operators(), many_networks(), 20.0)
+    assert len(networks) >= 0.8 * len(quick.read_networks()) and shown.median() > 1.0
+
+
+def test_a_network_whose_code_fails_is_a_row_with_the_reason_and_the_others_go_on(tmp_path):
+    def broken():
+        raise KeyError("no such width")
+
+    bad = Candidate("bad-b8", "space", "fit", (8, 3, 32, 32), broken, "{}")
+    networks = Setting(tmp_path / "gpu").run([], [bad, NETWORKS[0]]).read_networks().set_index("network")
+    assert (networks.loc["bad-b8", "status"] == "failed").all()
+    assert networks.loc["bad-b8", "time_reason"].str.contains("KeyError: 'no such width'").all()
+    assert networks.loc["one", "time_s"].notna().all()
+
+
+def many_operators():
+    return sample_operators(150, np.random.default_rng(1), plan=GPU_PLAN).operators
+
+
+def many_networks():
+    splits = ("test", "fit", "calibrate")
+    return [candidate(f"net{i}-b8", splits[i % 3], 8 + 8 * i) for i in range(30)]
+
+
 def test_a_campaign_in_many_short_runs_has_every_row_once(tmp_path, measured):
     setting = Setting(tmp_path / "gpu")
     for n_runs in range(1, 60):
-        setting.run(budget_s=1.5)
-        if n_runs == 2:  # killed while a row was written
+        setting.run(budget_s=7.0)
+        if n_runs == 1:  # killed while a row was written
             with (setting.folder / "layers.csv").open("a") as file:
                 file.write("simulated,conv2d,1,3,22")
-        if (setting.folder / "oracle.csv").exists() and len(setting.read()[2]) == n_oracle():
+        if setting.messages[-1][3] == "all is measured":
             break
-    assert n_runs > 4
+    assert n_runs > 2 and len(setting.read()[2]) == n_oracle()
     for found, whole in zip(setting.read()[:3], measured.read()[:3], strict=True):
         assert len(found) == len(whole) and found["time_s"].notna().sum() == whole["time_s"].notna().sum()
     assert setting.read()[3]["elapsed_s"].is_monotonic_increasing
@@ -194,14 +286,14 @@ def test_a_campaign_in_many_short_runs_has_every_row_once(tmp_path, measured):
 
 def test_rows_beside_another_process_are_refused_and_measured_again_later(tmp_path):
     setting = Setting(tmp_path / "gpu", faults=[Fault("other_process", until_s=3.0)])
-    setting.campaign(budget_s=3.0, sentinel_every=1000).measure_operators(OPERATORS, lambda rows: [])
+    setting.run(networks=[], budget_s=3.0)
     first = read_layers(setting.folder / "layers.csv")
     assert (first["status"] == "contended").all() and first["time_s"].isna().all()
     wanted = "1 other process computed on the device; wanted none; end them and measure again"
     assert (first["time_reason"] == wanted).all()
     assert first["energy_reason"].str.startswith("other_process: ").all()
     setting.accelerator.clock.sleep(3)
-    setting.campaign(sentinel_every=1000).measure_operators(OPERATORS, lambda rows: [])
+    setting.run(networks=[])
     after = read_layers(setting.folder / "layers.csv")
     assert len(after) == len(OPERATORS) and (after["status"] != "contended").all()
 
@@ -254,7 +346,7 @@ def test_an_operator_that_cannot_be_captured_is_timed_eagerly_and_says_so(tmp_pa
 def test_readings_of_ten_milliseconds_and_slow_states_do_not_keep_the_device_waiting(tmp_path):
     latencies = Latencies(read_s=(4e-3, 10e-3), state_s=0.03)
     setting = Setting(tmp_path / "gpu", latencies=latencies, period_s=0.1)
-    row = setting.campaign().bench.measure(operator_job(OPERATORS[0]), "graph", True, 0.49)
+    row = setting.bench().measure(operator_job(OPERATORS[0]), "graph", True, 0.49)
     time_s, energy_j = law([OPERATORS[0].layer])
     assert row["energy_status"] == "ok", row["energy_reason"]
     assert row["loop_time_s"] == pytest.approx(time_s, rel=0.003)
@@ -265,7 +357,7 @@ def test_readings_of_ten_milliseconds_and_slow_states_do_not_keep_the_device_wai
 def test_energy_of_other_passes_than_those_that_were_timed_is_refused(tmp_path, monkeypatch):
     setting = Setting(tmp_path / "gpu")
     monkeypatch.setattr(SimulatedLoop, "n_replayed", lambda loop: int(loop._n_run / loop.n_passes / 1.2))
-    row = setting.campaign().bench.measure(operator_job(OPERATORS[0]), "graph", True, 0.3)
+    row = setting.bench().measure(operator_job(OPERATORS[0]), "graph", True, 0.3)
     assert row["time_s"] is not None and "energy_j" not in row
     assert row["energy_reason"].startswith("unsteady: a pass took 1.2") and row["energy_status"] == "suspect"
 
@@ -286,7 +378,7 @@ def test_time_and_power_of_a_host_bound_row_are_of_one_window_with_the_spread_of
     setting, job = host_bound(tmp_path)
     times, powers = job_law(job.graph.layers, PRECISION)
     for _ in range(3):
-        row = setting.campaign().bench.measure(job, "eager", True, 1.0)
+        row = setting.bench().measure(job, "eager", True, 1.0)
         assert (row["bound"], row["status"], row["energy_status"]) == ("host", "ok", "ok"), row
         assert row["time_s"] == row["loop_time_s"]
         assert row["energy_j"] == pytest.approx(row["power_w"] * row["time_s"])
@@ -300,13 +392,13 @@ def test_time_and_power_of_a_host_bound_row_are_of_one_window_with_the_spread_of
 def test_a_host_bound_row_is_kept_without_a_counter_too(tmp_path):
     setting, job = host_bound(tmp_path)
     setting.meter = None
-    row = setting.campaign().bench.measure(job, "eager", True, 1.0)
+    row = setting.bench().measure(job, "eager", True, 1.0)
     assert row["bound"] == "host" and row["time_s"] > 0 and row["energy_reason"].startswith("no_sensor")
 
 
 def test_where_the_device_sets_the_pace_eager_rows_are_as_good_as_graphs(tmp_path):
     setting, job = host_bound(tmp_path, operator_s=1e-6)
-    rows = setting.campaign().bench.visit(job, True, {"eager": 1.0, "graph": 0.49})
+    rows = setting.bench().visit(job, True, {"eager": 1.0, "graph": 0.49})
     assert set(rows) == {"graph", "eager"} and rows["eager"]["bound"] == rows["graph"]["bound"] == "device"
     for row in rows.values():
         assert (row["status"], row["energy_status"]) == ("ok", "ok"), row
@@ -320,7 +412,7 @@ def test_a_visit_builds_a_network_once_for_both_modes(tmp_path):
     for build_s in (0.0, 1.0):
         setting, job = host_bound(tmp_path, build_s=build_s)
         begin_s = setting.accelerator.clock.now()
-        setting.campaign().bench.visit(job, True, {"eager": 1.0, "graph": 0.49})
+        setting.bench().visit(job, True, {"eager": 1.0, "graph": 0.49})
         seconds[build_s] = setting.accelerator.clock.now() - begin_s
     assert seconds[1.0] - seconds[0.0] == pytest.approx(1.0, abs=0.4)
 
@@ -328,7 +420,7 @@ def test_a_visit_builds_a_network_once_for_both_modes(tmp_path):
 def test_a_job_that_cannot_be_built_has_its_reason_in_every_mode(tmp_path):
     setting, job = host_bound(tmp_path)
     huge = Job("huge", trace_candidate(NETWORKS[2]), NETWORKS[2].build, (NETWORKS[2].input_shape,))
-    rows = setting.campaign().bench.visit(huge, True, {"eager": 1.0, "graph": 0.49})
+    rows = setting.bench().visit(huge, True, {"eager": 1.0, "graph": 0.49})
     assert {mode: row["time_reason"] for mode, row in rows.items()} == {
         "graph": "out of memory on the GPU", "eager": "out of memory on the GPU",
     }  # fmt: skip
@@ -336,7 +428,7 @@ def test_a_job_that_cannot_be_built_has_its_reason_in_every_mode(tmp_path):
 
 def test_rows_that_heat_slowed_have_no_figures(tmp_path):
     setting = Setting(tmp_path / "gpu", faults=[Fault("throttle", cause="hardware_thermal")])
-    row = setting.campaign().bench.measure(operator_job(OPERATORS[0]), "graph", True, 0.3)
+    row = setting.bench().measure(operator_job(OPERATORS[0]), "graph", True, 0.3)
     assert (row["time_s"], row["energy_j"], row["status"]) == (None, None, "contended")
     assert row["time_reason"].startswith("hardware_thermal held the clocks down for 0.")
     assert "wanted full clocks; cool the device" in row["time_reason"]
@@ -344,12 +436,12 @@ def test_rows_that_heat_slowed_have_no_figures(tmp_path):
 
 def test_a_power_limit_belongs_to_the_device_and_takes_nothing_away(tmp_path):
     setting = Setting(tmp_path / "gpu", faults=[Fault("throttle", cause="power_cap")])
-    row = setting.campaign().bench.measure(operator_job(OPERATORS[0]), "graph", True, 0.3)
+    row = setting.bench().measure(operator_job(OPERATORS[0]), "graph", True, 0.3)
     assert row["time_s"] and row["energy_j"] and row["throttled"] == "power_cap"
 
 
 def test_rows_without_energy_are_timed_on_a_device_that_is_as_warm(tmp_path):
     setting = Setting(tmp_path / "gpu")
     begin = setting.accelerator.clock.now()
-    setting.campaign().bench.measure(operator_job(OPERATORS[0]), "graph", False, 0.3)
+    setting.bench().measure(operator_job(OPERATORS[0]), "graph", False, 0.3)
     assert setting.accelerator.clock.now() - begin > PLAN.preroll_s

@@ -1,6 +1,6 @@
 """The networks that are measured: the same for a seed, each in one split, and enough to calibrate on."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import nn
 
 import hwopt
 from hwopt.device.architectures import blocks, neuralpower
-from hwopt.device.networks import choose_gpu_networks, choose_networks
+from hwopt.device.networks import choose_networks
 from hwopt.network import trace
 from hwopt.network.build import EmptyOnMeta
 from hwopt.space import SearchSpace
@@ -41,55 +41,6 @@ def test_the_networks_of_a_shipped_cpu_profile_are_still_those_that_would_be_cho
     assert set(columns.itertuples(index=False, name=None)) == {
         (name, source, split, "x".join(map(str, shape))) for name, source, split, shape in described(chosen)
     }
-
-
-@pytest.fixture(scope="module")
-def gpu_networks():
-    return choose_gpu_networks(np.random.default_rng(0))
-
-
-def test_a_gpu_campaign_has_torchvision_random_blocks_and_the_table_of_neuralpower(gpu_networks):
-    assert Counter(c.source for c in gpu_networks) == {
-        "torchvision": 44, "random": 56, "neuralpower": 5, "block": 30,
-    }  # fmt: skip
-    assert len({c.name for c in gpu_networks}) == len(gpu_networks)
-    assert described(gpu_networks) == described(choose_gpu_networks(np.random.default_rng(0)))
-    table = {c.name: c.input_shape for c in gpu_networks if c.source == "neuralpower"}
-    assert table == {
-        "vgg16-b64": (64, 3, 224, 224),
-        "alexnet-b128": (128, 3, 224, 224),
-        "nin-b128": (128, 3, 224, 224),
-        "overfeat-b128": (128, 3, 231, 231),
-        "cifar10_6conv-b128": (128, 3, 32, 32),
-    }
-
-
-def test_a_network_is_in_one_split_at_all_batch_sizes(gpu_networks):
-    splits = defaultdict(set)
-    for candidate in gpu_networks:
-        splits[candidate.name.rsplit("-b", 1)[0]].add(candidate.split)
-    assert all(len(found) == 1 for found in splits.values())
-    by_source = defaultdict(set)
-    for candidate in gpu_networks:
-        by_source[candidate.source].add(candidate.split)
-    assert by_source["block"] == {"fit"} and by_source["neuralpower"] == {"test"}
-    assert by_source["torchvision"] == by_source["random"] == {"fit", "calibrate", "test"}
-
-
-def test_a_gpu_campaign_has_enough_networks_for_a_bound_at_95_percent(gpu_networks):
-    assert sum(c.split == "calibrate" for c in gpu_networks) >= 19
-
-
-def test_every_network_of_a_gpu_campaign_can_be_traced(gpu_networks):
-    smallest = {}
-    for candidate in sorted(gpu_networks, key=lambda c: c.input_shape[0]):
-        if candidate.source != "random":
-            smallest.setdefault(candidate.name.rsplit("-b", 1)[0], candidate)
-    for candidate in smallest.values():
-        with EmptyOnMeta():
-            network = candidate.build()
-        batch, *shape = candidate.input_shape
-        assert trace(network, tuple(shape), batch).flops > 0, candidate.name
 
 
 @pytest.mark.parametrize(

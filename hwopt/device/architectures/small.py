@@ -20,16 +20,21 @@ class Block:
     pool: str  # none, max, avg or stride
 
 
-def random_block(rng: np.random.Generator, widest: int = 128) -> Block:
-    """Draw a block; channels are log-uniform from 8 to the widest."""
+def random_block(rng: np.random.Generator, widest: int = 128, multiple: int = 1) -> Block:
+    """Draw a block; channels are log-uniform from 8 to the widest, and a multiple of a number."""
     return Block(
         form=str(rng.choice(["plain", "plain", "separable", "residual"])),
-        channels=int(np.exp(rng.uniform(np.log(8), np.log(widest)))),
+        channels=_multiple(int(np.exp(rng.uniform(np.log(8), np.log(widest)))), multiple),
         kernel=int(rng.choice([1, 2, 3, 3, 3, 4, 5])),
         has_norm=bool(rng.random() < 0.5),
         activation=str(rng.choice(["ReLU", "ReLU", "SiLU", "Hardswish", "GELU"])),
         pool=str(rng.choice(["none", "max", "avg", "stride"])),
     )
+
+
+def _multiple(value: int, of: int) -> int:
+    """Return the nearest multiple of a number, at least that."""
+    return max(1, round(value / of)) * of
 
 
 class SmallCNN(nn.Module):
