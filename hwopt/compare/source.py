@@ -110,7 +110,7 @@ def open_problem(experiment: str, out: Path, progress: Progress) -> tuple[Callab
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InvalidInput(f"no experiment file {path}; give a TOML file or the name of a problem") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,6 @@
 """The tables of a comparison, as rows: what each contender reached, and what it needs to catch a peer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,10 @@ Row = dict[str, Any]
 
 CHECKPOINTS = (20, 40, 60)  # trainings
 N_AT_ASK = 50  # trainings known to the asks whose seconds are shown
+_FIXED = frozenset(
+    "strategy seed number config error is_feasible is_start train_s ask_s ask_cpu_s n_rejected "
+    "failure".split()
+)
 _ASKS_AROUND = 5  # as many before it and after it are taken as well: a single one varies
 
 
@@ -105,8 +109,8 @@ def _trial_row(run: Run, trial: Trial) -> Row:
         "seed": run.seed,
         "number": trial.number,
         "config": trial.config,
-        **trial.costs,
-        **trial.metrics,
+        **_apart("cost.", trial.costs),
+        **_apart("metric.", {k: v for k, v in trial.metrics.items() if k not in trial.costs}),
         "error": trial.error,
         "is_feasible": trial.is_feasible,
         "is_start": trial.is_start,
@@ -116,6 +120,11 @@ def _trial_row(run: Run, trial: Trial) -> Row:
         "n_rejected": len(trial.rejected),
         "failure": trial.failure,
     }
+
+
+def _apart(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
+    """Return values by column, with a prefix where a column of every training has that name."""
+    return {f"{prefix}{name}" if name in _FIXED else name: value for name, value in values.items()}
 
 
 def _axis_rows(name: str, label: str, axis: str, at: Array, n: Array, values: Array) -> Iterator[Row]:

@@ -2,19 +2,22 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
+from hwopt.report.columns import ConfigColumns
 from hwopt.report.units import format_quantity, quantity_name
 from hwopt.search.unpriced import Unpriced, describe_unpriced
-from hwopt.study.results import Summary, front_of
+from hwopt.study.results import Summary, failure_groups, front_of
 from hwopt.study.store import Store, Trial
 
 Row = dict[str, Any]
+
+_TRACEBACK_LINES = 12  # of each kind of failure, the last ones
 
 
 def front_rows(store: Store) -> list[Row]:
@@ -22,11 +25,13 @@ def front_rows(store: Store) -> list[Row]:
 
     `test_error` is the mean over trainings on fresh seeds, `n_retrained` of them; `measured_*` are there
     where the network was measured afterwards. Of a config that was trained repeatedly, `trial` is the first,
-    and error and outcomes are means of `n_trainings`. SI units, errors as shares.
+    and error and outcomes are means of `n_trainings`. SI units, errors as shares. A hyperparameter
+    that is called like a column is `config.NAME`.
     """
     trials = {trial.number: trial for trial in store.trials()}
     retrained, measured = store.checks("retrained"), store.checks("measured")
     identity, rows = store.meta()["identity"], []
+    columns = _config_columns(trials.values())
     for point in front_of(list(trials.values()), identity["objectives"]):
         trial = trials[point.number]
         row: Row = {"trial": trial.number, "n_trainings": len(point.numbers), **point.values}
@@ -41,7 +46,7 @@ def front_rows(store: Store) -> list[Row]:
             row["n_retrained"] = len(again)
         for found in measured.get(trial.number, []):
             row |= {f"measured_{metric}": found.get(metric) for metric in trial.costs}
-        rows.append(row | trial.config)
+        rows.append(row | columns.of(trial.config))
     return rows
 
 
@@ -50,7 +55,14 @@ def trial_rows(store: Store) -> list[Row]:
     identity, trials = store.meta()["identity"], store.trials()
     numbers = {number for p in front_of(trials, identity["objectives"]) for number in p.numbers}
     limited = _limited(identity)
-    return [_trial_row(trial, trial.number in numbers, limited) for trial in trials]
+    columns = _config_columns(trials)
+    return [
+        _trial_row(trial, trial.number in numbers, limited) | columns.of(trial.config) for trial in trials
+    ]
+
+
+def _config_columns(trials: Iterable[Trial]) -> ConfigColumns:
+    return ConfigColumns({metric for trial in trials for metric in (*trial.costs, *trial.metrics)})
 
 
 def _limited(identity: Mapping[str, Any]) -> list[str]:
@@ -76,7 +88,6 @@ def _trial_row(trial: Trial, is_on_front: bool, limited: Sequence[str]) -> Row:
         "n_infeasible": trial.n_infeasible,
         "reason": trial.reason,
         "curve": json.dumps(trial.curve),
-        **trial.config,
     }
 
 
@@ -151,7 +162,7 @@ def summary_lines(store: Store, summary: Summary) -> list[str]:
     if summary.energy_j is not None:
         lines.append(f"training used {format_quantity('energy_j', summary.energy_j)}, where it was measured")
     lines += _outcome_lines(store)
-    lines += [f"failed {n} times: {reason}" for reason, n in summary.failures.items()]
+    lines += _failure_lines(store, summary)
     if summary.hypervolume is not None and summary.reference is not None:
         worst = [f"{name} {format_quantity(name, value)}" for name, value in summary.reference.items()]
         lines.append(
@@ -166,6 +177,17 @@ def _unpriced_lines(store: Store) -> list[str]:
     region = store.meta().get("region", {})
     unpriced = [Unpriced(**one) for one in region.get("unpriced", [])]
     return describe_unpriced(unpriced, region.get("n_priced", 1))
+
+
+def _failure_lines(store: Store, summary: Summary) -> list[str]:
+    """Say why trainings failed, those alike together, and where in the code the first of each did."""
+    lines = []
+    for failure in failure_groups(store.trials()):
+        times = "once" if failure.n == 1 else f"{failure.n} times"
+        lines.append(f"failed {times}: {failure.reason} (trial {failure.number})")
+        if failure.traceback is not None:
+            lines += [f"    {line}" for line in failure.traceback.rstrip().splitlines()[-_TRACEBACK_LINES:]]
+    return lines + [f"in {n} trainings {note}" for note, n in summary.left_out.items()]
 
 
 def _outcome_lines(store: Store) -> list[str]:

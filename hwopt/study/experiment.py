@@ -53,6 +53,7 @@ from hwopt.study.sections import (
     StopSection,
     VerifySection,
 )
+from hwopt.study.stop import LARGEST_JOBS, LARGEST_STUDY
 from hwopt.train.data import DatasetSpec
 from hwopt.train.outcomes import OUTCOMES
 from hwopt.train.settings import TrainingSettings
@@ -66,12 +67,14 @@ class Experiment(Section):
 
     space: str
     objectives: list[str]
-    n_trials: int = Field(gt=0)
+    n_trials: int = Field(gt=0, le=LARGEST_STUDY)
     strategy: str = "ehvi"
     aware: bool = True
     repeats: bool = False  # train a config again, with another seed, where averaging its noise pays
     seed: int = Field(0, ge=0)
-    jobs: int | None = Field(None, gt=0)  # trainings at a time; 1, or as many as a cluster has workers
+    jobs: int | None = Field(
+        None, gt=0, le=LARGEST_JOBS
+    )  # trainings at a time; 1, or as many as a cluster has workers
     executor: Literal["local", "dask", "ray"] = "local"
     address: str | None = None  # of the cluster
     retries: int = Field(1, ge=0)  # of a trial whose worker died
@@ -202,7 +205,7 @@ def load_experiment(path: str | Path) -> Experiment:
     """
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InvalidInput(f"no experiment file {path}; give the path of a TOML file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -11,6 +11,7 @@ import numpy as np
 
 from hwopt.search.pareto import hypervolume
 from hwopt.space import Config
+from hwopt.study.failure import grouped
 from hwopt.study.store import Store, Trial
 
 
@@ -28,6 +29,16 @@ class FrontPoint:
 
 
 @dataclass(frozen=True)
+class FailureGroup:
+    """Trainings that failed alike: how many, and the first of them."""
+
+    n: int
+    number: int
+    reason: str
+    traceback: str | None
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a search took and gave.
 
@@ -41,7 +52,8 @@ class Summary:
     n_rejected: int
     broken: dict[str, int]
     n_trained: dict[str, int]  # trials by status
-    failures: dict[str, int]  # reasons
+    failures: dict[str, int]  # reasons; those that differ in numbers only count as the first of them
+    left_out: dict[str, int]  # values of complete trainings that are not numbers
     n_infeasible_trials: int
     share: float | None  # of the space that is feasible
     front: list[FrontPoint]
@@ -80,7 +92,8 @@ def summarise(store: Store) -> Summary:
         n_rejected=len(store.rejections()),
         broken=dict(broken),
         n_trained=dict(Counter(trial.status for trial in trials)),
-        failures=dict(Counter(trial.reason or "" for trial in trials if trial.status == "failed")),
+        failures={group.reason: group.n for group in failure_groups(trials)},
+        left_out=dict(Counter(grouped(t.reason) for t in trials if t.status == "complete" and t.reason)),
         n_infeasible_trials=sum(not trial.is_feasible for trial in trials),
         share=region.get("share"),
         front=front_of(trials, meta["identity"]["objectives"]),
@@ -91,6 +104,18 @@ def summarise(store: Store) -> Summary:
         energy_j=energy_of(trials),
         ended=meta.get("ended"),
     )
+
+
+def failure_groups(trials: Iterable[Trial]) -> list[FailureGroup]:
+    """Return the failed trials by their reasons, which are alike where only numbers differ."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.status == "failed":
+            groups.setdefault(grouped(trial.reason or ""), []).append(trial)
+    return [
+        FailureGroup(len(alike), alike[0].number, alike[0].reason or "", alike[0].traceback)
+        for alike in sorted(groups.values(), key=len, reverse=True)
+    ]
 
 
 def energy_of(trials: Iterable[Trial]) -> float | None:

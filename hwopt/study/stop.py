@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from hwopt.errors import InvalidInput
 
+LARGEST_STUDY = 1_000_000  # trials
+LARGEST_JOBS = 10_000  # trainings at a time
+
 
 @dataclass(frozen=True)
 class Progress:

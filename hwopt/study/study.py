@@ -34,14 +34,11 @@ from hwopt.study.objective_check import check_objective
 from hwopt.study.results import FrontPoint, FrontTracker, front_of
 from hwopt.study.run import STOPPED_AT, Objective
 from hwopt.study.seeds import trial_seed as trial_seed
-from hwopt.study.stop import Stop
+from hwopt.study.stop import LARGEST_JOBS, LARGEST_STUDY, Stop
 from hwopt.study.store import Store, Trial
 from hwopt.study.unread import Reads, check_unread, warn_of_unread
 from hwopt.train.slice import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, judge_epochs
-
-LARGEST_STUDY = 1_000_000  # trials
-_LARGEST_JOBS = 10_000
 
 RuleMaker = Callable[..., StoppingRule]  # called with reference=, as a study knows it only when it runs
 
@@ -239,7 +236,7 @@ class Study:
         check_objective(self.objective)
         jobs = jobs if jobs is not None else getattr(executor, "n_workers", 1)
         n_trials = whole_number("n_trials", n_trials, lowest=1, highest=LARGEST_STUDY)
-        jobs = whole_number("jobs", jobs, lowest=1, highest=_LARGEST_JOBS)
+        jobs = whole_number("jobs", jobs, lowest=1, highest=LARGEST_JOBS)
         slice_epochs = whole_number("slice_epochs", slice_epochs, lowest=1)
         retries = whole_number("retries", retries)
         caught = self._catch if catch is None else check_catch(catch)

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 from rich.table import Table
+from skopt.space import Real
 
-from hwopt import InvalidInput
+from hwopt import InvalidInput, SearchSpace, Study
 from hwopt.report.figures import front_figure
 from hwopt.report.study import write_report
-from hwopt.report.tables import front_rows, trial_rows, write_csv
+from hwopt.report.tables import front_rows, summary_lines, trial_rows, write_csv
 from hwopt.study.results import summarise
 from hwopt.study.store import Store
 from tests.report.studies import finish
+from tests.search.problem import costs, make_space
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +120,42 @@ def test_a_folder_that_cannot_be_written_is_explained(store, tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(InvalidInput, match="cannot write the report"):
         list(write_report(store, tmp_path / "taken"))
+
+
+CLASHING = ["error", "trial", "seed", "status", "time_s", "flips", "measured_time_s", "config.error", "plain"]
+
+
+def test_hyperparameters_called_like_columns_are_set_apart_in_every_table(tmp_path):
+    space = SearchSpace([Real(0.5, 1, name=name) for name in CLASHING])
+
+    def objective(config, report):
+        return {"error": 0.25, "flips": 3}
+
+    def two(configs):
+        return {"time_s": [2.0] * len(configs)}
+
+    with Study(tmp_path / "study.db", space, two, objective, objectives=("error", "time_s"), seed=1) as study:
+        study.run(3)
+        for rows in (front_rows(study.store), trial_rows(study.store)):
+            row = rows[0]
+            trial = study.trials()[row["trial"]]
+            assert (row["error"], row["time_s"]) == (0.25, 2.0)
+            names = [f"config.{name}" for name in CLASHING[:-1]]
+            assert [row[name] for name in (*names, "plain")] == list(trial.config.values())
+        assert [row["seed"] for row in rows] == [trial.seed for trial in study.trials()]
+        assert [row["status"] for row in rows] == ["complete"] * 3
+
+
+def test_failures_that_differ_in_numbers_are_one_line_with_the_first_traceback(tmp_path):
+    def objective(config, report):
+        if len(study.trials()) > 1:
+            raise ValueError(f"width {config['width']} does not fit")
+        return {"error": 0.2, "note": "good"}
+
+    with Study(tmp_path / "study.db", make_space(), costs, objective, seed=1) as study:
+        study.run(6)
+        text = printed(summary_lines(study.store, summarise(study.store)))
+    failed = [line for line in text.splitlines() if line.startswith("failed")]
+    assert len(failed) == 1 and failed[0].startswith("failed 5 times: ValueError: width ")
+    assert failed[0].endswith("does not fit (trial 1)") and "raise ValueError(" in text
+    assert "in 1 trainings left out, not a finite number: note = 'good'" in text

@@ -68,7 +68,10 @@ def read_table(folder: str | Path, space: SearchSpace) -> TrainingTable:
     """
     folder = Path(folder)
     n_epochs, n_validation = _read_plan(folder / "plan.json")
-    configs = _read(folder / "configs.csv", ("config", *space.names))
+    path = folder / "configs.csv"
+    configs = _read(path, ("config",))
+    columns = {name: f"config.{name}" if f"config.{name}" in configs else name for name in space.names}
+    _check_columns(path, configs, list(columns.values()))
     if not set(METRICS) <= set(configs):
         configs = _with_costs(folder, configs)
     recorded = _recorded(folder, n_epochs)
@@ -79,7 +82,7 @@ def read_table(folder: str | Path, space: SearchSpace) -> TrainingTable:
         raise InvalidInput(f"{folder}: no config has both costs and a training; finish the table first")
     return TrainingTable(
         space=space,
-        configs=tuple(_config(folder / "configs.csv", space, row) for row in rows),
+        configs=tuple(_config(path, space, columns, row) for row in rows),
         costs={metric: np.array([row[metric] for row in rows], dtype=float) for metric in METRICS},
         recorded=tuple(recorded[row["config"]] for row in rows),
         n_epochs=n_epochs,
@@ -96,17 +99,21 @@ def _read(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
         table = pd.read_csv(path)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path}: no table: {error}") from None
+    _check_columns(path, table, columns)
+    return table
+
+
+def _check_columns(path: Path, table: "pd.DataFrame", columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in table]
     if missing:
         raise InvalidInput(f"{path}: lacks the columns {', '.join(missing)}")
-    return table
 
 
 def _read_plan(path: Path) -> tuple[int, int]:
     if not path.is_file():
         raise InvalidInput(f"no file {path}; it says how many epochs a whole training has")
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))["plan"]
+        plan = json.loads(path.read_text(encoding="utf-8-sig"))["plan"]
         n_epochs, n_validation = int(plan["epochs"]), int(plan["n_validation"])
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(
@@ -167,9 +174,10 @@ def _training(
     )
 
 
-def _config(path: Path, space: SearchSpace, row: Mapping[Any, Any]) -> Config:
+def _config(path: Path, space: SearchSpace, columns: Mapping[str, str], row: Mapping[Any, Any]) -> Config:
     """Return the config of a row as pandas reads it: NaN for what is inactive, and 16.0 for 16."""
-    given = {dim.name: row[dim.name] for dim in space.dimensions if row[dim.name] == row[dim.name]}
+    cells = {name: row[column] for name, column in columns.items()}
+    given = {name: cell for name, cell in cells.items() if cell == cell}
     for dimension in space.dimensions:
         if isinstance(dimension, Integer) and isinstance(given.get(dimension.name), float):
             given[dimension.name] = int(given[dimension.name])

@@ -1,0 +1,31 @@
+"""Columns of a study's tables: a hyperparameter that is called like another column is prefixed."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_PREFIX = "config."
+_FIXED = frozenset(
+    "trial status error is_feasible is_on_front source seed n_epochs train_s ask_s n_priced n_infeasible "
+    "reason curve n_trainings test_error error_retrained n_retrained rank epr energy_per_item_j".split()
+)
+
+
+class ConfigColumns:
+    """Names of the columns of hyperparameters, the same in every table of a study.
+
+    Args:
+        metrics: names of all costs and of all metrics that trainings gave.
+    """
+
+    def __init__(self, metrics: Iterable[str]) -> None:
+        named = set(metrics)
+        self._taken = _FIXED | named | {f"measured_{metric}" for metric in named}
+
+    def name(self, hyperparameter: str) -> str:
+        """Return the column of a hyperparameter: its name, or `config.NAME` where another has that."""
+        is_taken = hyperparameter in self._taken or hyperparameter.startswith(_PREFIX)
+        return f"{_PREFIX}{hyperparameter}" if is_taken else hyperparameter
+
+    def of(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a config as cells of a row."""
+        return {self.name(name): value for name, value in config.items()}
