@@ -6,6 +6,7 @@ A config is a dict with a plain Python value for every *active* hyperparameter, 
 dimensions; inactive ones are absent, and equality and hashing use this reduced dict.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -24,6 +25,7 @@ Config = dict[str, Value]
 Key = tuple[Any, ...]
 
 _INACTIVE = "<inactive>"
+_N_TRIED = 256  # points at which conditions are tried to tell two spaces apart
 
 
 class SearchSpace:
@@ -181,7 +183,15 @@ class SearchSpace:
             "structural": list(self._listed),
             "conditional": sorted(self.active),
             "input_shape": list(self.input_shape) if self.input_shape else None,
+            **({"conditions": self._pattern_of_conditions} if self.active else {}),
         }
+
+    @cached_property
+    def _pattern_of_conditions(self) -> str:
+        """Fingerprint of which hyperparameters are active at some points of the space, always the same."""
+        configs = self.from_unit(np.random.default_rng(0).random((_N_TRIED, len(self))))
+        pattern = "".join("01"[name in config] for config in configs for name in self.names)
+        return hashlib.sha256(pattern.encode()).hexdigest()[:16]
 
     def _check_names(self, argument: str, names: Iterable[str]) -> tuple[str, ...]:
         if isinstance(names, str) or not isinstance(names, Iterable):

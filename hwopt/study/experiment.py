@@ -27,22 +27,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
 from hwopt.costs import (
     Budget,
     CostFunction,
-    check_confidence,
-    check_metric,
-    check_priced,
-    feasible,
     parse_quantity,
-    price,
 )
 from hwopt.errors import HwoptError, InvalidInput, did_you_mean
-from hwopt.search.steps import InSteps, OnPriced
+from hwopt.search.steps import OnPriced
 from hwopt.space import SearchSpace
+from hwopt.study.budgets import resolve_budgets
+from hwopt.study.code_identity import file_fingerprint
 from hwopt.study.sections import (
     BudgetSection,
     DataSection,
@@ -57,9 +53,6 @@ from hwopt.study.stop import LARGEST_JOBS, LARGEST_STUDY
 from hwopt.train.data import DatasetSpec
 from hwopt.train.outcomes import OUTCOMES
 from hwopt.train.settings import TrainingSettings
-
-N_QUANTILE = 1024  # configs priced to turn a quantile into a limit
-N_TRIED = 32  # configs priced to see whether any can be
 
 
 class Experiment(Section):
@@ -126,24 +119,7 @@ class Experiment(Section):
 
         `on_priced` is called while a sample of the space is priced, with how many are and how many will be.
         """
-        configs = space.sample(N_QUANTILE, np.random.default_rng(0))
-        needs_all = any(section.quantile for section in self.budgets.values())
-        used = InSteps(costs, on_priced, N_QUANTILE) if on_priced is not None and needs_all else costs
-        sample = price(used, configs if needs_all else configs[:N_TRIED])
-        if not feasible([], sample).any():  # of few; there may be others
-            sample = price(used, configs)
-        check_priced(sample)
-        budgets = []
-        for metric, section in self.budgets.items():
-            check_metric(metric, list(sample))
-            limit = section.limit
-            if section.quantile is not None:
-                check_confidence(Budget(metric, 1.0, section.confidence), sample)
-                upper = sample.upper(metric, section.confidence)
-                limit = float(f"{np.nanquantile(upper, section.quantile):.3g}")
-            assert limit is not None
-            budgets.append(Budget(metric, limit, section.confidence))
-        return budgets
+        return resolve_budgets(self.budgets, space, costs, on_priced)
 
     def outcome_limits(self) -> list[Budget]:
         """Return the limits on what only a training reveals.
@@ -167,6 +143,14 @@ class Experiment(Section):
         if self.stopping.rule != "none":
             identity["stopping"] = self.stopping.model_dump()
         return identity
+
+    def space_path(self) -> Path:
+        """Return the path of the search space's file."""
+        return (self.folder / self.space).resolve()
+
+    def space_fingerprint(self) -> str | None:
+        """Return what tells whether the code of the search space's file has changed."""
+        return file_fingerprint(self.space_path())
 
     def stored(self) -> dict[str, Any]:
         """Return the experiment as a study keeps it; `Experiment.restored` is the way back."""

@@ -13,12 +13,27 @@ import re
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from hwopt.errors import StudyError
+from hwopt.errors import InvalidInput, StudyError
 
 KEEP_WEIGHTS = ("front", "all", "none")
 
 _NUMBER = re.compile(r"trial-(\d+)(-epoch-\d+)?\.pt")
+
+
+def check_path(path: Any) -> Path:
+    """Return the path of a study; raise InvalidInput for what cannot be one."""
+    wanted = "give the path of a file, such as results/mine/study.db"
+    if isinstance(path, str) and (":memory:" in path or not path.strip()):
+        raise InvalidInput(
+            f"a study is kept in a file, which {path!r} is not: {wanted}; tempfile.mkdtemp() makes a folder"
+        )
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+        raise InvalidInput(f"path of a study = {path!r}; {wanted}")
+    if Path(path).is_dir():
+        raise InvalidInput(f"{path} is a folder; {wanted}")
+    return Path(path)
 
 
 class StudyFiles:

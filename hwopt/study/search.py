@@ -102,6 +102,7 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
         on_told=feedback,
         outcome_budgets=experiment.outcome_limits(),
         repeats=experiment.repeats,
+        space_code=experiment.space_fingerprint(),
     )
     local_device, not_measured = _local_device(experiment, device)
     search = Search(experiment, space, device, model, budgets, study, feedback, local_device, not_measured)

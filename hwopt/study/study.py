@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hwopt.costs import CostFunction
+from hwopt.costs import CostFunction, no_costs
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.numbers import whole_number
 from hwopt.search.optimizer import LARGEST_ERROR, Budgets, Optimizer
@@ -25,22 +25,22 @@ from hwopt.search.region import Region
 from hwopt.search.steps import OnPriced
 from hwopt.space import SearchSpace
 from hwopt.study.active import RunOptions
+from hwopt.study.budgets import budgets_from, outcome_budgets_from
 from hwopt.study.driver import Driver, Listener
 from hwopt.study.executors import InProcess, LocalWorkers
 from hwopt.study.failure import check_catch
-from hwopt.study.files import KEEP_WEIGHTS, StudyFiles
-from hwopt.study.identity import compare, versions
+from hwopt.study.files import KEEP_WEIGHTS, StudyFiles, check_path
+from hwopt.study.identity import code_of, compare, versions
 from hwopt.study.objective_check import check_objective
 from hwopt.study.results import FrontPoint, FrontTracker, front_of
 from hwopt.study.run import STOPPED_AT, Objective
 from hwopt.study.seeds import trial_seed as trial_seed
 from hwopt.study.stop import LARGEST_JOBS, LARGEST_STUDY, Stop
+from hwopt.study.stopping_names import RuleMaker, stopping_from
 from hwopt.study.store import Store, Trial
 from hwopt.study.unread import Reads, check_unread, warn_of_unread
 from hwopt.train.slice import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, judge_epochs
-
-RuleMaker = Callable[..., StoppingRule]  # called with reference=, as a study knows it only when it runs
 
 
 class Study:
@@ -48,14 +48,15 @@ class Study:
 
     Args:
         path: of the study's SQLite file; a file that exists is continued. Checkpoints and weights are in
-            folders beside it.
+            folders beside it. There is no study in memory: take a temporary folder.
         space: the search space.
         costs: maps configs to a dict of arrays [n], one for each metric; None where no cost is known.
         objective: `objective(config, report)` or `objective(config, report, seed)`; it trains and returns
             the error, or a dict with "error" and other metrics. `report(epoch, error)` tells an epoch's
             error, epochs counted from 1, and answers whether to go on. One that can be resumed has
             `run_slice` as well (`hwopt.train.ResumableObjective`).
-        budgets: limits that no proposal breaks; a dict such as {"time_s": "5 ms"} will do.
+        budgets: limits that no proposal breaks: a list of `Budget`, or a dict as in an experiment file, such
+            as {"time_s": "5 ms", "memory_bytes": {"quantile": 0.4}}.
         objectives: "error" and cost metrics, all minimised.
         strategy: name of a strategy.
         aware: if False, the budgets are ignored until after the training.
@@ -64,13 +65,14 @@ class Study:
         seed: of everything random; a trial's own seed follows from it and the trial's number.
         description: further JSON-safe facts that make the study what it is, such as an experiment file's
             content.
-        stopping: a rule that ends trainings early, or a function that makes it from `reference=`; None lets
-            all of them finish.
+        stopping: a rule that ends trainings early by its name ("median") or as a dict with its options; a
+            rule, or a function that makes it from `reference=`; None lets all of them finish.
         outcome_budgets: limits on metrics that only a training reveals; the objective returns them beside
             the error, and a complete trial that lacks one has failed. No promise before a training: they are
             learned, and what breaks one is kept off the front.
         repeats: whether a config may be trained again, with the seed of another trial, where averaging its
             noise pays; its error is then the mean.
+        space_code: fingerprint of the file that makes the space; see `hwopt.study.code_identity`.
         catch: exceptions of the objective that fail one training while the search goes on; another ends the
             run. All by default; `catch=()` ends it at the first. A training that returns no finite error has
             failed in any case.
@@ -94,20 +96,29 @@ class Study:
         reference: Mapping[str, float] | None = None,
         seed: int = 0,
         description: Mapping[str, Any] | None = None,
-        stopping: StoppingRule | RuleMaker | None = None,
+        stopping: StoppingRule | RuleMaker | str | Mapping[str, Any] | None = None,
         on_told: Callable[["Study", Trial], None] | None = None,
         outcome_budgets: Budgets = (),
         repeats: bool = False,
         catch: type[Exception] | Iterable[type[Exception]] = (Exception,),
+        space_code: str | None = None,
     ) -> None:
-        self.objective, self._given_stopping, self._on_told = objective, stopping, on_told
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "path")}
+        self._arguments = arguments
+        path, seed = check_path(path), whole_number("seed", seed)
+        self.objective, self._on_told = objective, on_told
         self._catch = check_catch(catch)
         self.stopping: StoppingRule | None = None  # made when the study runs
         self.is_resumable = isinstance(objective, ResumableObjective)
         self.records_reads = False  # of its next call
+        priced: CostFunction = no_costs if costs is None else costs
+        limits, outcome_limits = budgets_from(budgets, space, priced), outcome_budgets_from(outcome_budgets)
         self.optimizer = Optimizer(
-            space, costs, budgets, objectives, strategy, aware, reference, seed, outcome_budgets, repeats
+            space, priced, limits, objectives, strategy, aware, reference, seed, outcome_limits, repeats
         )
+        if "error" in self.optimizer.metrics:
+            raise InvalidInput("costs returned a metric called error, as trainings do; call it otherwise")
+        self._given_stopping = stopping_from(stopping, objective, self.optimizer.objectives)
         given_reference = {name: float(value) for name, value in (reference or {}).items()}
         self._identity = {
             "space": space.describe(),
@@ -118,10 +129,11 @@ class Study:
             "reference": given_reference,
             "seed": self.optimizer.seed,
             "description": dict(description or {}),
+            "code": code_of(space, space_code),
         }
-        if (
-            self.optimizer.outcome_budgets
-        ):  # what studies of earlier versions do not have stays out of those without it
+        if isinstance(stopping, str | Mapping):
+            self._identity["stopping"] = stopping if isinstance(stopping, str) else dict(stopping)
+        if self.optimizer.outcome_budgets:  # what studies of earlier versions do not have is left out
             self._identity["outcome_budgets"] = [asdict(b) for b in self.optimizer.outcome_budgets]
         if self.optimizer.repeats:
             self._identity["repeats"] = True
@@ -319,9 +331,9 @@ class Study:
 
     def _make_rule(self) -> StoppingRule | None:
         given = self._given_stopping
-        if given is None or hasattr(given, "judge"):
-            return given
-        return given(reference=self.optimizer.reference)
+        is_rule = given is None or hasattr(given, "judge")
+        rule: StoppingRule | None = given if is_rule else given(reference=self.optimizer.reference)
+        return rule
 
     def _mark_rejected(self) -> None:
         """Tell the optimizer, once, of the rejections of earlier processes: only proposals need them."""
@@ -365,7 +377,8 @@ class Study:
                 if not np.isclose(then, now, rtol=1e-6, equal_nan=True):
                     raise StudyError(
                         f"{self.store.path}: {metric} of trial {trial.number} was predicted as {then:.4g}, "
-                        f"now {now:.4g}: the cost model has changed; use its old profile, or a new study"
+                        f"now {now:.4g}: the cost model has changed, or a module that the space imports; use "
+                        "the profile and the code that it began with, or a new study"
                     )
 
 

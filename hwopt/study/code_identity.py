@@ -1,0 +1,112 @@
+"""Fingerprints of code: a study is continued with the search space that it began with.
+
+a file         its tokens, so that comments, blank lines and line ends do not matter
+a function     its byte code, constants, defaults, what it closes over, and the functions and classes of
+               its module that it uses; told apart on one version of Python only
+"""
+
+import functools
+import hashlib
+import io
+import sys
+import tokenize
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+_PYTHON = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
+_IGNORED = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+def file_fingerprint(path: str | Path) -> str | None:
+    """Return the fingerprint of a Python file; None where it cannot be read."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError:
+        return None
+    try:
+        tokens = [t for t in tokenize.tokenize(io.BytesIO(content).readline) if t.type not in _IGNORED]
+        text = "".join(_MARKS.get(token.type, token.string) for token in tokens)
+    except (tokenize.TokenError, SyntaxError, UnicodeDecodeError):
+        return _digest(content)
+    return _digest(text.encode())
+
+
+def function_fingerprint(function: Callable[..., Any] | None) -> str | None:
+    """Return the fingerprint of a function, such as "cpython-3.11:1f0c..."; None where it has no code."""
+    parts = list(_parts(function, set()))
+    return f"{_PYTHON}:{_digest(repr(parts).encode())}" if parts else None
+
+
+def is_same(then: str | None, now: str | None) -> bool:
+    """Return whether two fingerprints are of the same code, or cannot be compared."""
+    if then is None or now is None:
+        return True
+    return then == now or then.partition(":")[0] != now.partition(":")[0]
+
+
+_MARKS = {tokenize.NEWLINE: "\n", tokenize.INDENT: "\t>", tokenize.DEDENT: "\t<"}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _parts(function: Any, seen: set[int]) -> Iterator[Any]:
+    """Yield what makes a function what it is, as plain values; each function once."""
+    while isinstance(function, functools.partial):
+        yield [_plain(value) for value in (*function.args, *sorted(function.keywords.items()))]
+        function = function.func
+    function = getattr(function, "__func__", function)
+    if not isinstance(getattr(function, "__code__", None), CodeType):
+        function = vars(type(function)).get("__call__")
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType) or id(code) in seen:
+        return
+    seen.add(id(code))
+    yield _of_code(code)
+    yield [_plain(value) for value in getattr(function, "__defaults__", None) or ()]
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            content = cell.cell_contents
+        except ValueError:  # a name that is assigned later
+            continue
+        yield _plain(content)
+        yield from _parts(content, seen) if callable(content) else ()
+    for used in _used(function, code):
+        yield from _parts(used, seen)
+
+
+def _used(function: Any, code: CodeType) -> Iterator[Any]:
+    """Yield the functions of the same module that a function names, methods of its classes included."""
+    known = getattr(function, "__globals__", {})
+    for name in _names(code):
+        value = known.get(name)
+        if getattr(value, "__module__", None) != function.__module__:
+            continue
+        methods = vars(value).values() if isinstance(value, type) else (value,)
+        yield from (method for method in methods if hasattr(method, "__code__"))
+
+
+def _names(code: CodeType) -> list[str]:
+    nested = [name for one in code.co_consts if isinstance(one, CodeType) for name in _names(one)]
+    return [*code.co_names, *nested]
+
+
+def _of_code(code: CodeType) -> list[Any]:
+    constants = [_of_code(one) if isinstance(one, CodeType) else _plain(one) for one in code.co_consts]
+    return [code.co_code.hex(), constants, list(code.co_names)]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that is written alike in every process; of another its type alone."""
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    if isinstance(value, frozenset):
+        return sorted(repr(_plain(one)) for one in value)
+    code = getattr(value, "__code__", None)
+    return _of_code(code) if isinstance(code, CodeType) else type(value).__name__
