@@ -125,6 +125,7 @@ def test_a_folder_that_cannot_be_written_is_explained(store, tmp_path):
 CLASHING = ["error", "trial", "seed", "status", "time_s", "flips", "measured_time_s", "config.error", "plain"]
 
 
+@pytest.mark.filterwarnings("ignore::hwopt.errors.UnreadHyperparameter")
 def test_hyperparameters_called_like_columns_are_set_apart_in_every_table(tmp_path):
     space = SearchSpace([Real(0.5, 1, name=name) for name in CLASHING])
 
@@ -146,6 +147,7 @@ def test_hyperparameters_called_like_columns_are_set_apart_in_every_table(tmp_pa
         assert [row["status"] for row in rows] == ["complete"] * 3
 
 
+@pytest.mark.filterwarnings("ignore::hwopt.errors.UnreadHyperparameter")
 def test_failures_that_differ_in_numbers_are_one_line_with_the_first_traceback(tmp_path):
     def objective(config, report):
         if len(study.trials()) > 1:

@@ -10,6 +10,9 @@ from hwopt import Budget, InvalidInput, SearchSpace, Study, StudyError, UnknownN
 from hwopt.study.code_identity import file_fingerprint, function_fingerprint
 from tests.search.problem import costs, error_of, make_space
 
+# some objectives here read nothing of their config
+pytestmark = pytest.mark.filterwarnings("ignore::hwopt.errors.UnreadHyperparameter")
+
 
 def objective(config, report, seed=0):
     for epoch in range(1, 5):
