@@ -14,7 +14,8 @@ like the measured ones; a single profile of n families may keep less, by some sq
 proven floor, whatever the method, is 1 - 2 alpha with folds of one family, with K folds of several families
 1 - 2 alpha - min(2 (1 - 1/K) / (n/K + 1), (1 - K/n) / (K + 1)); interpolation takes 1 / (n + 1) from it.
 
-What lies beyond the measured rows widens the distribution: `hwopt.predict.unknown`.
+Networks unlike the measured ones, and layers beyond the measured rows, widen the distribution: see
+`hwopt.predict.shift` and `hwopt.predict.unknown`.
 """
 
 from functools import cached_property
@@ -27,9 +28,11 @@ from hwopt.device.profile import DeviceProfile
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import METRICS
 from hwopt.predict.accuracy import error_figures
+from hwopt.predict.left_out import LeftOut
 from hwopt.predict.measured import MeasuredNetworks, group_weights
-from hwopt.predict.methods import Fit, Method, make_method
-from hwopt.predict.models import LayerPrediction
+from hwopt.predict.methods import Method, make_method
+from hwopt.predict.models import LayerModel, LayerPrediction
+from hwopt.predict.shift import Growth, Likeness
 from hwopt.predict.tables import Array, NetworkTable
 from hwopt.predict.unknown import Unknown, widening
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_FOLDS = 20  # refits; up to so many families each is a fold of its own
+MIN_FAMILIES = 4  # with fewer nothing is known of how errors grow away from them
 _LEVEL = 0.9  # of the upper bound whose coverage is reported
 
 
@@ -48,6 +52,7 @@ class DeviceModel:
         method: name of a method, such as "hybrid".
         mode: "eager", or "graph" for networks replayed as CUDA graphs.
         other: the model of the same profile and method in the other mode, whose layers are used again.
+        layer_model: one that is fitted to the profile's layers already; None fits one.
 
     Attributes:
         networks: the measured networks.
@@ -66,45 +71,65 @@ class DeviceModel:
         method: str = "hybrid",
         mode: str = "eager",
         other: "DeviceModel | None" = None,
+        layer_model: LayerModel | None = None,
     ) -> None:
         self.profile, self.name, self.mode = profile, method, mode
         rows = profile.measured_layers
         if not len(rows):
             raise InvalidInput(f"profile {profile.name!r} has no measured layer; measure the device again")
         self.networks: MeasuredNetworks = other.networks if other else MeasuredNetworks.of(profile)
-        self.method: Method = other.method if other else make_method(profile, method, self.networks)
+        self.method: Method = (
+            other.method if other else make_method(profile, method, self.networks, layer_model)
+        )
         everything = np.ones(len(self.networks), dtype=bool)
         self.full, notes = self.method.fit(everything, mode)
         self.notes = [*profile.notes, *self.method.notes, *notes]
         self.unknown = Unknown.of(rows, profile.ceilings)
-        self._fit_folds()
+        self._layers = self.method.prepare(self.networks.table)
+        self._leave_families_out()
+        self._learn_growth()
 
-    def _fit_folds(self) -> None:
-        """Refit without each fold; keep the fits, and their predictions of what they have not seen."""
-        self._fold = self.networks.folds(MOST_FOLDS, self.mode)
-        has_mode = self.networks.has_mode(self.mode)
-        self._fits: list[Fit] = []
-        self._prepared = self.method.prepare(self.networks.table)
-        self._left_out = {metric: np.full(len(self.networks), np.nan) for metric in self.metrics}
-        for k in np.unique(self._fold[has_mode]):
-            fit, _ = self.method.fit(self._fold != k, self.mode)
-            self._fits.append(fit)
-            own = self._fold == k
-            for metric, values in fit.totals(self._prepared).items():
-                self._left_out[metric][own] = values[own]
-        self._errors = {
-            metric: np.log(self.networks.measured(self.mode, metric) / values)
-            for metric, values in self._left_out.items()
+    def _leave_families_out(self) -> None:
+        """Refit without each fold of families; its errors calibrate."""
+        fold = self.networks.folds(MOST_FOLDS, self.mode)
+        self._out = LeftOut.of(self.method, self.networks, self._layers, fold, self.mode)
+        nothing = np.full(len(self.networks), np.nan)
+        self._errors = {metric: self._out.errors.get(metric, nothing) for metric in self.metrics}
+        self._known = {metric: np.flatnonzero(np.isfinite(own)) for metric, own in self._errors.items()}
+        self.residuals = {metric: own[self._known[metric]] for metric, own in self._errors.items()}
+        self.weights = {
+            metric: group_weights(self.networks.families[known]) for metric, known in self._known.items()
         }
-        known = {metric: np.isfinite(errors) for metric, errors in self._errors.items()}
-        families = self.networks.frame["family"].to_numpy(dtype=str)
-        self.residuals = {metric: errors[known[metric]] for metric, errors in self._errors.items()}
-        self.weights = {metric: group_weights(families[known[metric]]) for metric in self.metrics}
-        self._fold_of = {metric: self._fold[known[metric]] for metric in self.metrics}
-        self._vouched = self._deviations(self._prepared) if len(self.networks) else {}
+        self._vouched = self._deviations(self._layers) if len(self.networks) else {}
         for metric, errors in self.residuals.items():
             if not len(errors):
                 self.notes.append(f"{metric}: no measured network to calibrate on; it has no bound")
+
+    def _learn_growth(self) -> None:
+        """Learn how errors grow with the distance from the measured networks: `hwopt.predict.shift`."""
+        self._growth = {metric: Growth() for metric in self.metrics}
+        self._likeness: Likeness | None = None
+        self._own_distance = np.zeros(len(self.networks))
+        measured = np.flatnonzero(self.networks.has_mode(self.mode))
+        if len(np.unique(self.networks.families[measured])) < MIN_FAMILIES:
+            return
+        parts_s = self.full.layers(self._layers)["time_s"]
+        self._likeness = Likeness.of(self.networks.table, parts_s, measured)
+        families = self.networks.families[measured]
+        self._own_distance[measured] = self._likeness.to_others(families)
+        typical = float(np.median(self._own_distance[measured]))
+        divisions = [(self._out, self._own_distance)]
+        for part in self._likeness.parts():
+            fold, distance = np.full(len(self.networks), -1), np.zeros(len(self.networks))
+            fold[measured], distance[measured] = part, self._likeness.to_others(part)
+            divisions.append(
+                (LeftOut.of(self.method, self.networks, self._layers, fold, self.mode), distance)
+            )
+        for metric, known in self._known.items():
+            errors = np.concatenate([out.errors[metric][known] for out, _ in divisions])
+            distances = np.concatenate([distance[known] for _, distance in divisions])
+            if len(known):
+                self._growth[metric] = Growth.fit(errors, distances, typical)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -131,20 +156,36 @@ class DeviceModel:
         """
         layers = self.method.prepare(table) if layers is None else layers
         values = self.full.totals(layers)
-        factors = widening(self._deviations(layers), self._vouched, self.residuals)
-        return Costs(values, self._residuals_of(values, layers), None, factors, self.weights)
+        return Costs(values, self._residuals_of(values, layers), None, self._widening(layers), self.weights)
 
     def _residuals_of(self, values: dict[str, Array], layers: Any) -> dict[str, Array]:
-        """Return metric -> residual i + ln(prediction without its fold / prediction), [m, n_calibration]."""
-        others = [fit.totals(layers) for fit in self._fits]
-        found = {}
-        for metric, errors in self.residuals.items():
-            if not len(errors):
-                found[metric] = errors
+        """Return metric -> residual i + ln(prediction without its fold / prediction), [m, n_calibration].
+
+        A residual of a network far from the others counts as what it would be at the typical distance.
+        """
+        others = [fit.totals(layers) for fit in self._out.fits]
+        found = dict(self.residuals)
+        for metric, known in self._known.items():
+            if not len(known):
                 continue
             shifts = np.log(np.stack([own[metric] for own in others]) / values[metric])  # [folds, m]
-            found[metric] = shifts[self._fold_of[metric]].T + errors
+            centre = float(np.median(self.residuals[metric]))
+            factor = self._growth[metric].factor(self._own_distance[known])
+            scaled = centre + (self.residuals[metric] - centre) / factor
+            found[metric] = shifts[self._out.fold[known]].T + scaled
         return found
+
+    def _widening(self, layers: Any) -> dict[str, Array]:
+        """Return metric -> factor of each network, [m]: unlike the measured ones, or of unknown layers."""
+        factors = widening(self._deviations(layers), self._vouched, self.residuals)
+        if self._likeness is None:
+            return factors
+        distance = self._likeness.distance(layers.table, self.full.layers(layers)["time_s"])
+        ones = np.ones(len(distance))
+        return {
+            metric: np.sqrt(growth.factor(distance) ** 2 + factors.get(metric, ones) ** 2 - 1)
+            for metric, growth in self._growth.items()
+        }
 
     def _deviations(self, layers: Any) -> dict[str, Array]:
         parts_s = self.full.layers(layers)["time_s"]
@@ -155,11 +196,11 @@ class DeviceModel:
 
         Its prediction is by the fit without it; the calibration errors are those of the other families.
         """
-        families = self.networks.frame["family"].to_numpy(dtype=str)
+        families = self.networks.families
         values, residuals, weights = {}, {}, {}
         for metric, errors in self._errors.items():
             others = np.isfinite(errors) & (families != families[i])
-            values[metric] = self._left_out[metric][[i]]
+            values[metric] = self._out.predicted[metric][[i]]
             residuals[metric], weights[metric] = errors[others], group_weights(families[others])
         return Costs(values, residuals, weights=weights)
 
@@ -167,8 +208,8 @@ class DeviceModel:
     def _validation(self) -> "pd.DataFrame":
         import pandas as pd
 
-        in_sample = self.full.totals(self._prepared) if len(self.networks) else {}
-        rows = self._figures("in_sample", in_sample) + self._figures("out_of_group", self._left_out)
+        in_sample = self.full.totals(self._layers) if len(self.networks) else {}
+        rows = self._figures("in_sample", in_sample) + self._figures("out_of_group", self._out.predicted)
         return pd.DataFrame(rows)
 
     def validation(self) -> "pd.DataFrame":
@@ -182,7 +223,7 @@ class DeviceModel:
         return self._validation.copy()
 
     def _figures(self, fold_kind: str, predicted: dict[str, Array]) -> list[dict[str, object]]:
-        families = self.networks.frame["family"].to_numpy(dtype=str)
+        families = self.networks.families
         rows: list[dict[str, object]] = []
         for metric, values in predicted.items():
             measured = self.networks.measured(self.mode, metric)
@@ -199,7 +240,7 @@ class DeviceModel:
 
     def _coverage(self, metric: str, known: np.ndarray[Any, Any]) -> float:
         """Return the share of networks below the bound that the others give; NaN where none is finite."""
-        families = self.networks.frame["family"].to_numpy(dtype=str)[known]
+        families = self.networks.families[known]
         bounds = np.array([self.left_out_costs(i).upper(metric, _LEVEL)[0] for i in known])
         if not np.isfinite(bounds).all():
             return float("nan")

@@ -49,6 +49,11 @@ class MeasuredNetworks:
         columns = ["network", "source", "batch", "dtype", "family"]
         return cls(frame[columns], NetworkTable.of_profile(profile, frame), figures)
 
+    @property
+    def families(self) -> NDArray[np.str_]:
+        """Family of each network, [m]."""
+        return self.frame["family"].to_numpy(dtype=str)
+
     def __len__(self) -> int:
         return len(self.frame)
 
@@ -69,13 +74,13 @@ class MeasuredNetworks:
         """Deal the families to folds; return the fold of each network, [m].
 
         A fold is one family where there are at most `n_most`, and otherwise several, dealt at random (always
-        alike). Families without a figure in the mode come last: their folds leave out nothing that counts.
+        alike). Families without a figure in the mode are in none: -1.
         """
-        families = self.frame["family"].to_numpy(dtype=str)
+        families = self.families
         own = np.unique(families[self.has_mode(mode)])
         order = np.random.default_rng(0).permutation(len(own))
         place = {str(own[i]): int(k % min(n_most, len(own))) for k, i in enumerate(order)}
-        return np.array([place.get(name, len(own)) for name in families], dtype=np.intp)
+        return np.array([place.get(name, -1) for name in families], dtype=np.intp)
 
 
 def group_weights(families: NDArray[np.str_]) -> Array:

@@ -65,27 +65,36 @@ class Method(Protocol):
         ...
 
 
-def make_method(profile: DeviceProfile, name: str, networks: MeasuredNetworks) -> Method:
+def make_method(
+    profile: DeviceProfile, name: str, networks: MeasuredNetworks, layer_model: LayerModel | None = None
+) -> Method:
     """Return a method for a device.
+
+    Args:
+        profile: the measurements.
+        name: of the method.
+        networks: measured, of the profile.
+        layer_model: of that name, fitted to the profile's layers already; None fits one where it is needed.
 
     Raises:
         UnknownName: for an unknown method.
     """
     facts = GpuFacts.of(profile) if name == "hybrid" else None
     if facts is None:
-        return Summed(profile, make_model(name), networks)
+        layer_model = layer_model or make_model(name).fit(profile.measured_layers, profile.ceilings)
+        return Summed(profile, layer_model, networks)
     from hwopt.predict.gpu.model import GpuMethod
 
     return GpuMethod(profile, facts, networks)
 
 
 class Summed:
-    """A layer model fitted once on a profile's operators, and sums of its layers fitted on networks."""
+    """A layer model, fitted on a profile's operators, and sums of its layers, fitted on networks."""
 
     def __init__(self, profile: DeviceProfile, layer_model: LayerModel, networks: MeasuredNetworks) -> None:
         self._profile, self._networks = profile, networks
-        self._model = layer_model.fit(profile.measured_layers, profile.ceilings)
-        self.notes = list(self._model.notes)
+        self._model = layer_model
+        self.notes = list(layer_model.notes)
         self._layers = self.prepare(networks.table)
 
     def prepare(self, table: NetworkTable) -> SummedLayers:
