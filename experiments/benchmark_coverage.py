@@ -1,8 +1,8 @@
 """Do intervals cover what they promise? On a known law, on measured networks, and among what is proposed.
 
-    python experiments/benchmark_coverage.py --device amd-epyc --out results/coverage
+    python experiments/benchmark_coverage.py --device amd-epyc --device nvidia-h200 --out results/coverage
 
-Writes law.csv, networks.csv and proposals.csv; see the README beside them.
+Writes law.csv, networks.csv, shift.csv and proposals.csv; see the README beside them.
 """
 
 import argparse
@@ -26,8 +26,10 @@ from skopt.space import Categorical, Integer, Real
 from hwopt import Budget, Costs, Optimizer, SearchSpace, load_device
 from hwopt.predict.device import Device
 from hwopt.predict.device_model import DeviceModel
+from hwopt.predict.families import family
 from hwopt.predict.models import LayerModel, make_model
 from hwopt.predict.tables import NetworkTable
+from hwopt.predict.validation import measured_modes
 
 CONFIDENCES = (0.8, 0.9, 0.95)
 METHODS = ("hybrid", "neuralpower", "paleo")
@@ -48,6 +50,7 @@ def main() -> None:
     tables = {
         "proposals.csv": list(proposal_rows(arguments.seeds)),
         "networks.csv": [row for device in devices for row in network_rows(device)],
+        "shift.csv": [row for device in devices for row in shift_rows(device)],
         "law.csv": list(law_rows(arguments.networks)),
     }
     for name, rows in tables.items():
@@ -57,44 +60,76 @@ def main() -> None:
 
 
 def law_rows(n: int) -> Iterator[Row]:
-    """Calibrate on one half of n networks of a known law and test on the other, and the reverse."""
+    """Measure one half of n networks of a known law and test on the other, and the reverse."""
     from tests.device.profiles import write_profile
 
     with tempfile.TemporaryDirectory() as folder:
         profile = load_device(write_profile(Path(folder) / "law", 300, n, 0.1, has_power=True)).profile
-    index = np.arange(n)
+    half = np.arange(n) % 2 == 0
     for method in METHODS:
-        tested: list[tuple[pd.DataFrame, Costs]] = []
         layer_model = fitted(profile, method)
-        for parity in (0, 1):
-            split = np.select([index < 20, index % 2 == parity], ["fit", "calibrate"], "test")
-            own = replace(profile, networks=profile.networks.assign(split=split))
-            tested.append(price_split(own, method, layer_model))
+        tested = [price_rest(profile, method, "eager", own, layer_model) for own in (half, ~half)]
         for row in coverage_rows(tested):
             yield {"method": method, **row}
 
 
 def network_rows(device: Device) -> Iterator[Row]:
-    """Hold out a tenth of the architectures at a time; of the others a third fits, two thirds calibrate."""
+    """Hold out a tenth of the families at a time: all others fit and calibrate (cv_plus).
+
+    Beside it the way before (split): of the others a third fits and two thirds calibrate.
+    """
+    for mode, method, layer_model in methods_of(device):
+        rows = device.profile.networks
+        place = place_of_families(rows)
+        tested = [
+            price_rest(device.profile, method, mode, place % N_FOLDS != fold, layer_model)
+            for fold in range(N_FOLDS)
+        ]
+        parted = [
+            price_parted(device.profile, method, mode, place, fold, layer_model) for fold in range(N_FOLDS)
+        ]
+        for calibration, found in (("cv_plus", tested), ("split", parted)):
+            for row in coverage_rows(found):
+                yield {
+                    "profile": device.name,
+                    "mode": mode,
+                    "method": method,
+                    "calibration": calibration,
+                    **row,
+                }
+
+
+def shift_rows(device: Device) -> Iterator[Row]:
+    """Ask for known architectures where drawn networks fitted, and for large ones where small ones did."""
     networks = device.profile.networks
-    architecture = networks["network"].str.replace(r"-b\d+$", "", regex=True)
-    names = np.random.default_rng(0).permutation(np.unique(architecture.to_numpy(dtype=str)))
-    place = architecture.map({name: i for i, name in enumerate(names)}).to_numpy()
-    folder = device.profile.folder
+    families = np.array([family(name) for name in networks["network"]])
+    is_drawn = networks["source"].isin(["random", "block", "space"]).to_numpy()
+    size_s = networks.groupby("network")["time_s"].transform("max").to_numpy(dtype=float)
+    splits = {"unseen architectures": is_drawn}
+    for share in (0.5, 0.67):
+        is_large = ~(size_s <= np.nanquantile(size_s, share))
+        splits[f"larger than {share:.0%}"] = ~np.isin(families, families[is_large])
+    for mode, method, layer_model in methods_of(device):
+        for name, kept in splits.items():
+            tested = [price_rest(device.profile, method, mode, kept, layer_model)]
+            for row in coverage_rows(tested):
+                yield {"profile": device.name, "mode": mode, "method": method, "asked_for": name, **row}
+
+
+def place_of_families(networks: pd.DataFrame) -> np.ndarray:
+    """Return a number for each network, [n], the same within its family, in random order."""
+    families = networks["network"].map(family)
+    names = np.random.default_rng(0).permutation(np.unique(families.to_numpy(dtype=str)))
+    return families.map({name: i for i, name in enumerate(names)}).to_numpy()
+
+
+def methods_of(device: Device) -> Iterator[tuple[str, str, LayerModel | None]]:
+    """Yield mode, method and fitted layer model; a GPU's hybrid has none."""
+    is_gpu = device.profile.info.get("kind") == "gpu"
     for method in METHODS:
-        tested = []
-        layer_model = fitted(device.profile, method)
-        for fold in range(N_FOLDS):
-            rest = np.where(place // N_FOLDS % 3 == 0, "fit", "calibrate")
-            split = np.where(place % N_FOLDS == fold, "test", rest)
-            own = replace(device.profile, networks=networks.assign(split=split))
-            tested.append(price_split(own, method, layer_model))
-        for row in coverage_rows(tested):
-            yield {
-                "profile": folder.parent.name if folder.name == "device" else folder.name,
-                "method": method,
-                **row,
-            }
+        layer_model = None if is_gpu and method == "hybrid" else fitted(device.profile, method)
+        for mode in measured_modes(device):
+            yield mode, method, layer_model
 
 
 def fitted(profile: Any, method: str) -> LayerModel:
@@ -102,18 +137,47 @@ def fitted(profile: Any, method: str) -> LayerModel:
     return make_model(method).fit(profile.measured_layers, profile.ceilings)
 
 
-def price_split(profile: Any, method: str, layer_model: LayerModel) -> tuple[pd.DataFrame, Costs]:
-    """Return the measured networks of the split `test` and their costs."""
-    model = DeviceModel(profile, method, layer_model)
-    measured = model.networks("test")
-    return measured, model.costs(NetworkTable.of_profile(profile, measured))
+def price_rest(
+    profile: Any, method: str, mode: str, kept: np.ndarray, layer_model: LayerModel | None
+) -> tuple[pd.DataFrame, Costs]:
+    """Return the networks that are not kept, as measured, and their costs by a model of those that are."""
+    networks = profile.networks
+    own = replace(profile, networks=networks[kept].reset_index(drop=True))
+    rest = networks[~kept & (networks["mode"] == mode) & has_layers(profile)].reset_index(drop=True)
+    model = DeviceModel(own, method, mode, layer_model=layer_model)
+    return rest, model.costs(NetworkTable.of_profile(profile, rest))
+
+
+def price_parted(
+    profile: Any, method: str, mode: str, place: np.ndarray, fold: int, layer_model: LayerModel | None
+) -> tuple[pd.DataFrame, Costs]:
+    """Return a fold's networks and costs, fitted on a third of the others and calibrated on the rest."""
+    networks = profile.networks
+    is_test, fits = place % N_FOLDS == fold, place // N_FOLDS % 3 == 0
+    own = replace(profile, networks=networks[fits & ~is_test].reset_index(drop=True))
+    model = DeviceModel(own, method, mode, layer_model=layer_model)
+    parts = [is_test, ~is_test & ~fits]
+    rest, calibration = (
+        networks[part & (networks["mode"] == mode) & has_layers(profile)].reset_index(drop=True)
+        for part in parts
+    )
+    tested, known = (
+        model.predict_networks(NetworkTable.of_profile(profile, part)) for part in (rest, calibration)
+    )
+    errors = {m: np.log(calibration[m].to_numpy(dtype=float) / values) for m, values in known.items()}
+    return rest, Costs(tested, {m: own[np.isfinite(own)] for m, own in errors.items()})
+
+
+def has_layers(profile: Any) -> np.ndarray:
+    """Return which rows of networks.csv have layers, [n]."""
+    return profile.networks["network"].isin(set(profile.network_layers["network"])).to_numpy()
 
 
 def coverage_rows(tested: Sequence[tuple[pd.DataFrame, Costs]]) -> Iterator[Row]:
     """Yield the coverage of bounds and intervals by metric and confidence.
 
-    An architecture at several batch sizes is one observation: its networks' mean, and the binomial test is of
-    the rounded number of covered architectures. Networks without a finite bound are left out and counted.
+    A family is one observation: its networks' mean, and the binomial test is of the rounded number of covered
+    families. Networks without a finite bound are left out and counted.
     """
     for metric in tested[0][1]:
         for confidence in CONFIDENCES:
@@ -124,11 +188,11 @@ def coverage_rows(tested: Sequence[tuple[pd.DataFrame, Costs]]) -> Iterator[Row]
                 table = table.dropna()
                 if not len(table):
                     continue
-                clusters = table.groupby("architecture")["covered"].mean()
+                clusters = table.groupby("family")["covered"].mean()
                 hits = round(float(clusters.sum()))
                 yield {
                     "metric": metric, "form": form, "confidence": confidence, "n_networks": len(table),
-                    "n_architectures": len(clusters), "coverage": float(table["covered"].mean()),
+                    "n_families": len(clusters), "coverage": float(table["covered"].mean()),
                     "p_value": binomtest(hits, len(clusters), confidence).pvalue,
                     "median_width": float(table["width"].median()),
                     "share_widened": float(table["wider"].mean()),
@@ -147,7 +211,7 @@ def covered(measured: pd.DataFrame, costs: Costs, metric: str, confidence: float
     base = low if form == "two-sided" else costs[metric]
     table = pd.DataFrame(
         {
-            "architecture": measured["network"].str.replace(r"-b\d+$", "", regex=True),
+            "family": measured["network"].map(family),
             "covered": hits,
             "width": np.log(np.maximum(high, 1e-300) / np.maximum(base, 1e-300)),
             "wider": costs.widening.get(metric, np.ones(len(values))) > 1,

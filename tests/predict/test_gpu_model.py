@@ -1,0 +1,246 @@
+"""The base model of a GPU: formulas by hand, derivatives, the fit on the shipped profile and on a law."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from torch import nn
+
+from hwopt import load_device
+from hwopt.device.complete import complete
+from hwopt.errors import InvalidInput
+from hwopt.network import trace
+from hwopt.predict.device import Device
+from hwopt.predict.gpu import times
+from hwopt.predict.gpu.copies import best_rule, copied_by_cudnn, never_copied
+from hwopt.predict.gpu.facts import GpuFacts
+from hwopt.predict.gpu.kernels import Kernels
+from hwopt.predict.gpu.memory import peak_bytes
+from hwopt.predict.gpu.parameters import MEAN, PARAMETERS, PLACE
+from hwopt.predict.gpu.powers import KernelPower, NetworkPower, Range
+from hwopt.predict.tables import NetworkTable
+
+
+@pytest.fixture(scope="module")
+def device():
+    return load_device("nvidia-h200")
+
+
+@pytest.fixture(scope="module")
+def facts(device):
+    return GpuFacts.of(device.profile)
+
+
+def rows_of(**columns):
+    plain = {"kind": "conv2d", "batch": 1, "in_channels": 1, "out_channels": 1, "in_h": 1, "in_w": 1}
+    return complete(pd.DataFrame([{**plain, "dtype": "float32", **columns}]))
+
+
+def kernel_s(rows, facts, rule=copied_by_cudnn, theta=MEAN):
+    return float(times.kernel_s(theta, Kernels.of(rows, facts, rule))[0])
+
+
+def typical(name):
+    return next(parameter.typical for parameter in PARAMETERS if parameter.name == name)
+
+
+def test_the_facts_are_those_of_the_devices_file(device, facts):
+    ceilings = device.profile.info["ceilings"]
+    assert facts.n_multiprocessors == 132 and facts.cap_w == 700.0
+    assert facts.convolution_flops_per_s["float32"] == ceilings["flops_per_s_default"]  # TF32 in convolutions
+    assert facts.matrix_flops_per_s["float32"] == ceilings["flops_per_s_ieee"]  # and not in matrix products
+    assert facts.matrix_flops_per_s["bfloat16"] == ceilings["flops_per_s_bfloat16"]
+
+
+def test_a_copied_convolution_by_hand(facts):
+    rows = rows_of(batch=32, in_channels=128, out_channels=100, in_h=28, in_w=28, kernel_h=3, kernel_w=3,
+                   padding_h=1, padding_w=1)  # fmt: skip
+    S, F, B = 132, facts.convolution_flops_per_s["float32"], facts.bytes_per_s
+    M, image, result = 32 * 28 * 28, 32 * 128 * 28 * 28 * 4, 32 * 100 * 28 * 28 * 4
+    weights = 128 * 100 * 9 * 4
+    waves = 392 * 4 / S  # 25088 pixels in blocks of 64, 100 channels in blocks of 32
+    steps = waves * 9 * 128
+    work_s = 2 * 64 * 32 * 9 * 128 * waves * S / (F * typical("u_copies_aligned"))
+    wait_s = steps * typical("tau_aligned")
+    moved_s = (image + result + weights) / (B * typical("e_matrix"))
+    longest_s = (work_s**3 + wait_s**3 + moved_s**3) ** (1 / 3)
+    copies_s = typical("c_copy") + 2 * (image + result) / (B * typical("e_copy"))
+    assert M == 392 * 64
+    assert kernel_s(rows, facts) == pytest.approx(typical("c_matrix") + copies_s + longest_s)
+    kernels = Kernels.of(rows, facts, copied_by_cudnn)
+    assert kernels.copy_bytes[0] == pytest.approx(
+        rows[["input_bytes", "weight_bytes", "output_bytes"]].sum(axis=1)[0]
+    )
+
+
+def test_a_linear_layer_and_a_moving_kernel_by_hand(facts):
+    S, F, B = 132, facts.matrix_flops_per_s["float32"], facts.bytes_per_s
+    linear = rows_of(kind="linear", batch=64, in_channels=1000, out_channels=4096)
+    block_s = 2 * 128 * 64 * S / F
+    work_s = block_s * 1000 * 0.5 / typical("u_linear")  # 64 blocks on 132 multiprocessors, half of the rows
+    wait_s, moved_s = (
+        1000 * typical("tau_linear"),
+        linear[["input_bytes", "weight_bytes", "output_bytes"]].sum(axis=1)[0] / (B * typical("e_matrix")),
+    )
+    longest_s = (work_s**3 + wait_s**3 + moved_s**3) ** (1 / 3)
+    assert kernel_s(linear, facts) == pytest.approx(typical("c_matrix") + typical("c_linear") + longest_s)
+    relu = rows_of(kind="relu", batch=8, in_channels=64, out_channels=64, in_h=56, in_w=56)
+    moved = 2 * 8 * 64 * 56 * 56 * 4
+    assert kernel_s(relu, facts) == pytest.approx(typical("c_moving") + moved / (B * typical("e_moving")))
+
+
+def test_sixteen_bits_have_classes_of_their_own(facts):
+    columns = dict(batch=8, in_channels=64, out_channels=64, in_h=28, in_w=28, kernel_h=3, kernel_w=3)
+    single, half = (
+        Kernels.of(rows_of(dtype=dtype, **columns), facts, copied_by_cudnn)
+        for dtype in ("float32", "bfloat16")
+    )
+    assert single.rate[0] == PLACE["u_copies_aligned"] and half.rate[0] == PLACE["u_copies_aligned_half"]
+    assert half.latency[0] == PLACE["tau_aligned_half"]
+
+
+def test_derivatives_are_those_of_finite_differences(device):
+    method = device.model("hybrid", "graph").method
+    problem = times._Problem(method._data(np.ones(len(device.model("hybrid", "graph").networks), dtype=bool)))
+    own = MEAN[problem.active] + 0.1 * np.sin(np.arange(len(problem.active)))
+    _, J = problem.residuals(own)
+    for k in range(len(own)):
+        step = np.zeros(len(own))
+        step[k] = 1e-5
+        difference = (problem.residuals(own + step)[0] - problem.residuals(own - step)[0]) / 2e-5
+        assert difference == pytest.approx(J[:, k], rel=1e-4, abs=1e-4)
+
+
+def test_the_rule_of_copies_is_right_for_nine_in_ten_rows_and_another_is_taken_where_it_is(device):
+    rows = device.profile.measured_layers
+    assert best_rule(rows) is copied_by_cudnn
+    windowed = rows.query("kind == 'conv2d' and kernel_h * kernel_w > 1 and memory_bytes.notna()")
+    own = windowed[["input_bytes", "weight_bytes", "output_bytes"]].sum(axis=1)
+    is_copied = (windowed["memory_bytes"] - own > 0.5 * own).to_numpy()
+    assert (
+        (Kernels.of(windowed, GpuFacts.of(device.profile), copied_by_cudnn).is_copied > 0) == is_copied
+    ).mean() > 0.9
+    operands = rows[["input_bytes", "weight_bytes", "output_bytes"]].sum(axis=1)
+    assert best_rule(rows.assign(memory_bytes=operands)) is never_copied
+    assert best_rule(rows.head(2)) is copied_by_cudnn  # too few to tell
+
+
+def test_parameters_of_a_law_are_found_and_networks_left_out_are_exact(device):
+    """Times generated from known parameters: what is fitted on half of the networks predicts the others."""
+    model = device.model("hybrid", "graph")
+    method, m = model.method, len(model.networks)
+    truth = MEAN + 0.5 * np.cos(3 * np.arange(len(MEAN)))
+    data = method._data(np.ones(m, dtype=bool))
+    node_s = np.exp(truth[PLACE["c_node"]])
+    device_s = np.bincount(data.segment, times.kernel_s(truth, data.layers) + node_s, m)
+    seen = np.arange(m) % 2 == 0
+    law = replace(
+        data,
+        row_s=times.kernel_s(truth, data.rows),
+        network_s={"graph": np.where(seen, device_s, np.nan)},
+    )
+    found = times.fit(law)
+    predicted_s = np.bincount(
+        data.segment, times.kernel_s(found, data.layers) + np.exp(found[PLACE["c_node"]]), m
+    )
+    assert np.abs(predicted_s / device_s - 1)[~seen].mean() < 0.03
+    assert np.abs(predicted_s / device_s - 1)[seen].mean() < 0.02
+
+
+def test_errors_out_of_group_on_the_shipped_profile(device):
+    """The figures of an H200's 22 networks as graphs, each by a fit that saw no one of its family."""
+    figures = (
+        device.model("hybrid", "graph").validation().query("fold_kind == 'out_of_group'").set_index("metric")
+    )
+    assert set(figures["n"]) == {22} and set(figures["n_groups"]) == {18}
+    for metric, most in (("time_s", 0.09), ("power_w", 0.04), ("energy_j", 0.10), ("memory_bytes", 0.02)):
+        assert figures.loc[metric, "mape"] < most
+
+
+def test_peak_memory_is_weights_and_the_most_of_live_bytes_and_copies():
+    columns = {"input_bytes": [8.0, 8.0, 4.0], "output_bytes": [8.0, 4.0, 4.0]}
+    layers = pd.DataFrame({**columns, "weight_bytes": [5.0, 5.0, 0.0], "live_bytes": [16.0, 20.0, 8.0]})
+    table = NetworkTable(layers, np.array([0, 0, 1]), np.array([30.0, 8.0]), 2)
+    assert peak_bytes(table, np.array([9.0, 0.0, 0.0])).tolist() == [10 + 25, 8]
+    unknown = replace(table, layers=layers.assign(live_bytes=0.0))
+    assert peak_bytes(unknown, np.array([9.0, 0.0, 0.0])).tolist() == [10 + 25, 8]
+
+
+def test_power_lies_between_idle_and_the_limit_and_shrinks_to_the_mean_of_few_rows(device, facts):
+    rows = device.profile.measured_layers.query("power_w.notna()").reset_index(drop=True)
+    kernels = Kernels.of(rows, facts, copied_by_cudnn)
+    time_s, power_w = (rows[name].to_numpy(dtype=float) for name in ("time_s", "power_w"))
+    fitted = [
+        KernelPower.fit(kernels.take(np.arange(n)), time_s[:n], power_w[:n], facts).predict(kernels, time_s)
+        for n in (*range(3, 12), len(rows))
+    ]
+    for own in fitted:
+        assert (own >= min(facts.idle_w, power_w.min())).all() and (own <= facts.cap_w).all()
+    jumps = [np.abs(np.log(b / a)).mean() for a, b in zip(fitted[:-2], fitted[1:-1], strict=True)]
+    assert max(jumps) < 0.5
+    assert np.abs(fitted[-1] / power_w - 1).mean() < 0.15
+
+
+def test_the_network_correction_changes_nothing_without_networks_and_learns_a_factor():
+    scale = Range(100.0, 710.0, 110.0, 700.0)
+    mean_w, kernel_s = np.linspace(150, 600, 30), np.geomspace(2e-6, 2e-4, 30)
+    none = NetworkPower.fit(scale, np.empty(0), np.empty(0), np.empty(0))
+    assert none.predict(mean_w, kernel_s) == pytest.approx(mean_w)
+    measured = scale.power_w(scale.logit(mean_w) + 0.3 + 0.2 * np.log(kernel_s / 20e-6))
+    assert NetworkPower.fit(scale, mean_w, kernel_s, measured).predict(mean_w, kernel_s) == pytest.approx(
+        measured, rel=0.02
+    )
+
+
+def test_an_eager_network_of_small_layers_waits_for_its_host_and_says_so(device):
+    network = nn.Sequential(
+        *[layer for _ in range(20) for layer in (nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())]
+    )
+    graph = trace(network, (8, 8, 8), 1)
+    eager, as_graph = (device.predict(graph, mode=mode) for mode in ("eager", "graph"))
+    assert (
+        eager.total["time_s"] == pytest.approx(40 * 30e-6, rel=0.2)
+        and eager.total["time_s"] > 3 * as_graph.total["time_s"]
+    )
+    assert eager.layers["time_s"].sum() == pytest.approx(eager.total["time_s"])
+    assert eager.layers["energy_j"].sum() == pytest.approx(eager.total["energy_j"])
+    assert any("the host is the bottleneck" in note for note in eager.notes)
+    assert not any("the host is the bottleneck" in note for note in as_graph.notes)
+    assert eager.total["power_w"] < as_graph.total["power_w"]
+
+
+def test_device_and_host_are_joined_by_a_power_mean():
+    assert times.eager_s(np.array([1.0, 1e-6]), np.array([1e-6, 1.0 - 20e-6])) == pytest.approx([1.0, 1.0])
+    assert times.eager_s(np.array([1.0]), np.array([1.0 - 20e-6]))[0] == pytest.approx(2 ** (1 / 8))
+
+
+@pytest.fixture
+def run(command_line):
+    return partial(command_line, "validate")
+
+
+def test_validate_prints_the_errors_out_of_group_as_json(run):
+    code, out, _ = run("--device", "nvidia-h200", "--mode", "graph", "--method", "hybrid", "--json")
+    rows = json.loads(out)["networks"]
+    assert code == 0 and [row["metric"] for row in rows] == ["time_s", "power_w", "energy_j", "memory_bytes"]
+    for row in rows:
+        assert set(row) == {"method", "mode", "metric", "n", "n_groups", "mape", "median_ape"}
+        assert (row["method"], row["mode"], row["n"], row["n_groups"]) == ("hybrid", "graph", 22, 18)
+        assert 0 <= row["median_ape"] <= row["mape"] < 0.10
+
+
+def test_without_multiprocessors_a_gpu_is_predicted_by_the_roofline(device):
+    info = {**device.profile.info, "hardware": {"model": "some GPU"}}
+    bare = Device(replace(device.profile, info=info))
+    assert GpuFacts.of(bare.profile) is None
+    assert np.isfinite(bare.model("paleo", "graph").residuals["time_s"]).all()
+
+
+def test_a_dtype_that_was_not_measured_is_refused(device):
+    with pytest.raises(
+        InvalidInput, match="dtype 'bfloat16': profile 'nvidia-h200' has rows of float32 only"
+    ):
+        device.predict(trace(nn.Conv2d(4, 4, 3), (4, 8, 8), dtype="bfloat16"), mode="graph")
