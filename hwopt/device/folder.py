@@ -38,12 +38,13 @@ _MATRIX_SIDE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a run wants to measure: model of the device, precision, name if one was given, seed."""
+    """Settings of a run: model and power limit of the device, precision, name if one was given, seed."""
 
     model: str
     precision: str
     name: str | None
     seed: int
+    power_limit_w: float | None = None
 
 
 def open_folder(folder: Path, describe: Callable[[], dict[str, Any]], asked: Asked) -> Info:
@@ -181,6 +182,9 @@ def _check_same_device(folder: Path, info: Mapping[str, Any], asked: Asked) -> N
         "seed": info.get("settings", {}).get("seed", asked.seed),
         "name": info["name"],
     }
+    limit_w = info.get("limits", {}).get("power_limit_w")
+    if limit_w is not None and asked.power_limit_w is not None:
+        here["power limit in watts"], there["power limit in watts"] = asked.power_limit_w, limit_w
     for what, value in here.items():
         if there[what] != value:
             raise InvalidInput(

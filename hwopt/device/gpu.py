@@ -19,7 +19,7 @@ from hwopt.device.bench import Bench
 from hwopt.device.beside import Beside
 from hwopt.device.campaign import Deadline, Progress, trace_candidate
 from hwopt.device.ceilings import Ceilings
-from hwopt.device.device_file import PROTOCOL_VERSION, write_info
+from hwopt.device.device_file import DEVICE_FILE, PROTOCOL_VERSION, write_info
 from hwopt.device.folder import Asked, check_rows, open_folder
 from hwopt.device.gpu_campaign import CampaignStopped, GpuCampaign
 from hwopt.device.gpu_session import Policy, Session, Shares
@@ -33,6 +33,7 @@ from hwopt.device.networks import Candidate
 from hwopt.device.operator_choice import N_ODD, OperatorChoice
 from hwopt.device.precision import Precision
 from hwopt.device.sampling import GPU_PLAN, sample_operators
+from hwopt.device.schedule import Part
 from hwopt.device.sensor import CHARACTERISE_S, describe_sensor, plan_of
 from hwopt.device.spread import Limits
 from hwopt.device.workload import Workload
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 N_OPERATORS = 850
 _BYTES_AN_ELEMENT = 16  # of memory that an operand may be of: in several sets, and copied by kernels
+LEAST_NEW_S, LEAST_MORE_S = 30.0, 5.0  # budgets for a new folder, and to go on with one
 _SENSOR_SHARE = 0.2  # of a run's budget that characterising may take
 _SIMULATED = "simulated"
 
@@ -145,6 +147,7 @@ def profile_gpu(
     n_operators: int = N_OPERATORS,
     policy: Policy | None = None,
     shares: Shares | None = None,
+    also: Callable[[Session], Sequence[Part]] | None = None,
 ) -> None:
     """Measure a GPU into a folder, or go on with one, for `budget_s` seconds of its clock.
 
@@ -161,12 +164,14 @@ def profile_gpu(
         n_operators: rows beyond which none is chosen.
         policy: which rows are measured how.
         shares: which share of the time each part has.
+        also: returns further parts, which take their turns with the profile's.
 
     Raises:
         CampaignStopped: the device was lost; what was measured is kept.
         InvalidInput: the folder holds another device's measurements, or rows that are none.
     """
     accelerator = opened.accelerator
+    _check_budget(folder, budget_s)
     deadline = Deadline(budget_s, accelerator.clock.now)
     graphs = Beside(accelerator.clock, lambda: [trace_candidate(one, precision.dtype) for one in sources])
 
@@ -178,7 +183,7 @@ def profile_gpu(
         info = open_folder(
             folder,
             describe,
-            Asked(accelerator.name, precision.name, name, seed),
+            Asked(accelerator.name, precision.name, name, seed, _power_limit_w(opened)),
         )
         check_rows(folder)
         graphs.start()
@@ -188,11 +193,31 @@ def profile_gpu(
         limits = limits_of(info)
         session = Session(folder, info, bench, deadline, policy or Policy(), shares or Shares(), limits)
         choice = choose_operators(graphs.result(), info, n_operators, limits)
-        GpuCampaign(session, choice, networks, progress).run()
+        GpuCampaign(session, choice, networks, progress, also).run()
     except DeviceLost as lost:
         raise CampaignStopped(
             f"{accelerator.name} was lost: {lost}. The rows so far are in {folder}; the same command goes on"
         ) from lost
+
+
+def _check_budget(folder: Path, budget_s: float) -> None:
+    """Refuse a budget that is too short for a single row."""
+    too_short = f"budget of {budget_s:g} s is too short for anything"
+    if (folder / DEVICE_FILE).exists():
+        if budget_s < LEAST_MORE_S:
+            wanted = f"at least {LEAST_MORE_S:g} s go on with a folder: a network takes up to 4 s"
+            raise InvalidInput(f"{too_short}; {wanted}")
+    elif budget_s < LEAST_NEW_S:
+        raise InvalidInput(
+            f"{too_short}; a new profile takes at least {LEAST_NEW_S:g} s: its energy counter 8 s if it is "
+            f"known and up to {CHARACTERISE_S:g} s if not, ceilings 3 s, then the first rows; 2m give a "
+            "balanced folder, 9m a whole one"
+        )
+
+
+def _power_limit_w(opened: Opened) -> float | None:
+    limit_w = opened.meter.settings().get("power_limit_w") if opened.meter else None
+    return None if limit_w is None else float(limit_w)
 
 
 def choose_operators(

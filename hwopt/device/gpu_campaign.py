@@ -8,7 +8,7 @@ folder that has its share of everything. Operators run as graphs, with their eag
 as graphs, and some of them eager in the same visit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hwopt.device.campaign import Progress
@@ -32,27 +32,27 @@ class GpuCampaign:
         choice: chooses operators by the rows so far.
         candidates: networks, those that matter most first.
         progress: called with stage, seconds done, seconds planned, message.
+        also: returns further parts, which take their turns with the profile's, before them.
     """
 
     session: Session
     choice: Choice
     candidates: Sequence[Candidate]
     progress: Progress
+    also: Callable[[Session], Sequence[Part]] | None = None
 
     def run(self) -> None:
         """Measure until the time is up or everything is there."""
         with self.session as session:
-            operators = OperatorPart(session, self.choice)  # the first ones are chosen beside all else
-            networks = NetworkPart(session, self.candidates)
-            work: list[Part] = [
-                networks,
-                operators,
-                OraclePart(session, networks),
-                RepeatPart(session, operators),
-            ]
+            work = [*(self.also(session) if self.also else ()), *self._parts(session)]
             parts = [one for one in [SentinelPart(session, work), *work] if one.share > 0]
             is_done = run_in_turns(parts, session.deadline, lambda: self._report(work))
             self._report(work, "all is measured" if is_done else "time is up; the same command goes on")
+
+    def _parts(self, session: Session) -> list[Part]:
+        operators = OperatorPart(session, self.choice)  # the first ones are chosen beside all else
+        networks = NetworkPart(session, self.candidates)
+        return [networks, operators, OraclePart(session, networks), RepeatPart(session, operators)]
 
     def _report(self, parts: Sequence[Part], message: str = "") -> None:
         deadline = self.session.deadline

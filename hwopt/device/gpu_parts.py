@@ -87,12 +87,16 @@ class OperatorPart:
 
 
 class NetworkPart:
-    """Networks, as graphs and some eager too, in one visit; each is built while others are measured."""
+    """Networks, as graphs and some eager too, in one visit; each is built while others are measured.
 
-    name = "networks"
+    Args:
+        session: whose folder gets the rows.
+        candidates: networks, those that matter most first.
+        name: for messages, in the plural.
+    """
 
-    def __init__(self, session: Session, candidates: Sequence[Candidate]) -> None:
-        self._session, self._candidates = session, list(candidates)
+    def __init__(self, session: Session, candidates: Sequence[Candidate], name: str = "networks") -> None:
+        self._session, self._candidates, self.name = session, list(candidates), name
         self.share, self.n_done = session.shares.networks, 0
         path, layer_path = session.folder / NETWORK_FILE, session.folder / NETWORK_LAYER_FILE
         done = measured_keys(path, read_networks, NETWORK_KEY, None, again=_AGAIN)

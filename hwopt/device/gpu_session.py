@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from hwopt.device.accelerator import Job
 from hwopt.device.bench import Bench, Row
 from hwopt.device.campaign import Deadline
+from hwopt.device.folder import drop_orphans
 from hwopt.device.jobs import operator_job, text_key
 from hwopt.device.meters.meter import Clock
 from hwopt.device.profile import (
@@ -98,6 +99,14 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def beside(self, folder: Path, policy: Policy) -> "Session":
+        """Return a session of the same run into another folder, which is closed with this one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        drop_orphans(folder)
+        other = replace(self, folder=folder, policy=policy)
+        other._begin_s = self._begin_s
+        return self._stack.enter_context(other)
 
     @property
     def clock(self) -> Clock:
