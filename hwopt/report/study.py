@@ -1,8 +1,10 @@
 """The report of a study: tables into files, the figure of the front, and what to print."""
 
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
 from hwopt.errors import InvalidInput
@@ -17,6 +19,15 @@ from hwopt.report.tables import (
 )
 from hwopt.study.results import summarise
 from hwopt.study.store import Store
+
+
+def report_text(store: Store, folder: Path) -> str:
+    """Write the report of a study into a folder, and return what `hwopt report` prints."""
+    console = Console(file=StringIO(), width=160, markup=False)
+    for part in write_report(store, folder):
+        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
 
 
 def write_report(store: Store, folder: Path) -> Iterator[Table | str]:

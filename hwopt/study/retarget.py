@@ -1,17 +1,15 @@
 """A study's trainings for another device: the errors stand, the costs are priced anew, nothing is trained."""
 
-import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from hwopt.costs import CONFIDENCE
 from hwopt.errors import InvalidInput, StudyError
+from hwopt.study.copied_trials import copy_priced, ended_trials
 from hwopt.study.experiment import Experiment
-from hwopt.study.files import StudyFiles
-from hwopt.study.search import Progress, Search, open_search
+from hwopt.study.search import Progress, open_search
 from hwopt.study.sections import BudgetSection
-from hwopt.study.store import Store, Trial
+from hwopt.study.store import Store
 
 
 def experiment_of(study: Path) -> Experiment:
@@ -21,10 +19,16 @@ def experiment_of(study: Path) -> Experiment:
         StudyError: where it is no study, or one that was not made from an experiment file.
     """
     with Store(study, read_only=True) as store:
-        stored = store.meta().get("experiment")
-    if stored is None:
+        meta = store.meta()
+    stored = meta.get("experiment")
+    if stored is None and "device" in (meta.get("identity", {}).get("description") or {}):
         raise StudyError(
             f"{study} does not say which experiment made it; run `hwopt search EXPERIMENT` on it once"
+        )
+    if stored is None:
+        raise StudyError(
+            f"{study} was made in Python, by no experiment file; go on in the script that made it: "
+            "study.run(), study.run_again(), study.export(), study.retarget()"
         )
     return Experiment.restored(stored)
 
@@ -58,17 +62,12 @@ def retarget(
     """
     if (out / "study.db").exists():
         raise StudyError(f"{out / 'study.db'} exists already; choose another folder with --out")
-    with Store(study, read_only=True) as store:
-        ended = [trial for trial in store.trials() if trial.told is not None]
-    if not ended:
-        raise StudyError(f"{study} has no training that has ended; there is nothing to retarget")
+    ended = ended_trials(study)
     search = open_search(_retargeted(experiment_of(study), device, budgets, mode), out, progress)
     with search.study:
-        priced = [_priced(search, trial, number) for number, trial in enumerate(ended)]
-        search.study.store.copy_trials(priced, {"retargeted_from": str(study.resolve())})
+        copy_priced(study, ended, search.study.store, search.study.optimizer)
         search.study.survey()
-    _copy_weights(StudyFiles(study), search.study.files, [trial.number for trial in ended])
-    return len(priced)
+    return len(ended)
 
 
 def _retargeted(
@@ -84,24 +83,6 @@ def _retargeted(
         confidence = before.confidence if before is not None else CONFIDENCE
         changed[metric] = BudgetSection.model_validate({"limit": limit, "confidence": confidence})
     return experiment.changed(device=section, budgets=changed, enqueue=[])
-
-
-def _priced(search: Search, trial: Trial, number: int) -> Trial:
-    """Return a trial with its costs on the new device; its number may change, its seed stays."""
-    optimizer = search.study.optimizer
-    costs = optimizer.price(trial.config)
-    is_feasible = optimizer.is_feasible(trial.config) and optimizer.keeps_outcomes(trial.metrics)
-    return replace(
-        trial, number=number, costs=costs, is_feasible=is_feasible, n_priced=0, n_infeasible=0, broken={}
-    )
-
-
-def _copy_weights(old: StudyFiles, new: StudyFiles, numbers: list[int]) -> None:
-    for number, before in enumerate(numbers):
-        weights = old.weights_of(before)
-        if weights is not None:
-            new.weights.mkdir(exist_ok=True)
-            shutil.copyfile(weights, new.weights / f"trial-{number}.pt")
 
 
 def parse_budgets(texts: list[str]) -> dict[str, float | str]:

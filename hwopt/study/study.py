@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,8 +27,10 @@ from hwopt.search.steps import OnPriced
 from hwopt.space import SearchSpace
 from hwopt.study.active import RunOptions
 from hwopt.study.budgets import budgets_from, outcome_budgets_from
+from hwopt.study.copied_trials import copy_priced, ended_trials
 from hwopt.study.driver import Driver, Listener
 from hwopt.study.executors import InProcess, LocalWorkers
+from hwopt.study.export import Rerun, export_trial, repeat_trial
 from hwopt.study.failure import check_catch
 from hwopt.study.files import KEEP_WEIGHTS, StudyFiles, check_path
 from hwopt.study.identity import code_of, compare, versions
@@ -266,6 +269,80 @@ class Study:
         self.store.set_meta(ended=reason)
         return reason
 
+    # -- what comes after
+
+    def report(self, out: str | Path | None = None) -> str:
+        """Write front.csv, trials.csv and the figures of the front, and return what `hwopt report` prints.
+
+        Args:
+            out: folder to write into; that of the study if absent.
+
+        Raises:
+            InvalidInput: where the folder cannot be written.
+        """
+        report = import_module("hwopt.report.study")  # it draws on this package
+        text: str = report.report_text(self.store, Path(out) if out is not None else self.store.path.parent)
+        return text
+
+    def export(self, number: int, out: str | Path) -> list[Path]:
+        """Write the weights of a trial, its config and a card into a folder, and return what was written.
+
+        Of a plain function, which gives no weights, config and card alone are written.
+
+        Raises:
+            InvalidInput: where there is no such trial.
+            StudyError: where its weights are not kept though the objective gives them, or the folder holds
+                something else.
+        """
+        return export_trial(self.store.path, whole_number("number", number), Path(out), self.is_resumable)
+
+    def run_again(self, number: int, keep: bool = False) -> Rerun:
+        """Train a trial again with its seed, and return the errors of both trainings.
+
+        Args:
+            number: of the trial.
+            keep: keep its weights, where the errors are the same and the objective gives weights.
+
+        Raises:
+            InvalidInput: where there is no such trial, or it has no epoch.
+        """
+        return repeat_trial(self.objective, self.store.path, whole_number("number", number), keep)
+
+    def retarget(
+        self,
+        path: str | Path,
+        costs: CostFunction,
+        budgets: Budgets | None = None,
+        reference: Mapping[str, float] | None = None,
+    ) -> "Study":
+        """Return a new study with these trials, their costs predicted anew; nothing is trained.
+
+        Args:
+            path: of the new study's file.
+            costs: of the other device: `load_device(NAME).cost_model(space, batch_size=...)`, or a function.
+            budgets: in place of the study's own.
+            reference: in place of the study's own.
+
+        Raises:
+            InvalidInput: for a file that exists, or costs that are none.
+            StudyError: where no training has ended.
+            UnknownName: where the new costs lack a metric that has a budget or is an objective.
+        """
+        to = check_path(path)
+        if to.exists():
+            raise InvalidInput(f"{to} exists already; choose another path for the study of the other device")
+        if not callable(costs):
+            raise InvalidInput(
+                f"costs = {costs!r}; write load_device(NAME).cost_model(space, batch_size=...), or a function"
+            )
+        ended = ended_trials(self.store.path)
+        given = {"budgets": budgets, "reference": reference}
+        changed = {name: value for name, value in given.items() if value is not None}
+        arguments = {**self._arguments, "costs": costs, "on_told": None, **changed}
+        with Study(to, **arguments) as study:
+            copy_priced(self.store.path, ended, study.store, study.optimizer)
+        return Study(to, **arguments)
+
     # -- what the driver asks and tells
 
     def note_reads(self, trial: Trial, reads: Reads | None) -> None:
@@ -281,8 +358,15 @@ class Study:
         return judge_epochs(self.stopping, curve_of(trial), self.other_curves(trial.number), n_judged)
 
     def other_curves(self, number: int) -> list[Curve]:
-        """Return what is known of the trainings of all other trials."""
-        return [curve for one, curve in self._curves.items() if one != number]
+        """Return what is known of the trainings of all other trials; those of one config as their mean."""
+        known = {one: curve for one, curve in self._curves.items() if one != number}
+        if not self.optimizer.repeats:
+            return list(known.values())
+        groups: dict[Any, list[Curve]] = {}
+        for one, curve in known.items():
+            of_config = self.optimizer.space.key(self.ended[one].config) if one in self.ended else one
+            groups.setdefault((of_config, curve.status, len(curve.errors)), []).append(curve)
+        return [mean_curve(curves) for curves in groups.values()]
 
     def note(self, trial: Trial) -> None:
         """Take the curve of a trial as it is now."""
@@ -386,3 +470,11 @@ def curve_of(trial: Trial) -> Curve:
     """Return what a stopping rule sees of a trial: of a stopped one the epochs up to the stop."""
     n_epochs = int(trial.metrics.get(STOPPED_AT, len(trial.curve)))
     return Curve(trial.curve[:n_epochs], trial.status, trial.costs, trial.is_feasible)
+
+
+def mean_curve(curves: Sequence[Curve]) -> Curve:
+    """Return the trainings of one config as one, with the mean of their errors."""
+    if len(curves) == 1:
+        return curves[0]
+    errors = np.mean([curve.errors for curve in curves], axis=0)
+    return Curve(tuple(errors.tolist()), curves[0].status, curves[0].costs, curves[0].is_feasible)
