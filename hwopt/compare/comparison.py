@@ -8,24 +8,31 @@ The same call goes on where it was, also with more trainings, seeds or contender
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hwopt.compare.contender import Contender, parse_contenders
 from hwopt.compare.problem import Problem
 from hwopt.compare.record import Run, count_trials, read_trials, run_path
 from hwopt.compare.run import run
+from hwopt.compare.versions import mixture_notes, read_versions
+from hwopt.costs import price
 from hwopt.errors import HwoptError, InvalidInput, StudyError
+from hwopt.numbers import whole_number
+from hwopt.study.identity import known_now
 
 ProblemSource = Problem | Callable[[], Problem]
 Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
 
 N_START = 5  # start points
 _SECONDS_BETWEEN_LOOKS = 1.0
+_N_PRICED = 8  # configs whose costs tell one problem from another
 
 
 @dataclass(frozen=True)
@@ -81,13 +88,15 @@ def compare(
     """
     chosen, out = _check_seeds(seeds), Path(out)
     _check_counts(n_trials, n_start, jobs)
+    n_trials, n_start = int(n_trials), int(n_start)
     loaded = _load(problem)  # first: its file may register strategies
     contenders = parse_contenders(strategies)
     with _locked(out):
         labels = _claim(out, loaded, n_start, [contender.label for contender in contenders])
         cases = [(contender, seed) for seed in chosen for contender in contenders]
         notes = _run_all(problem, cases, n_trials, n_start, jobs, out, progress or (lambda *_: None))
-    return Comparison(loaded, tuple(_read_runs(out, labels)), tuple(notes))
+    runs = tuple(_read_runs(out, labels))
+    return Comparison(loaded, runs, (*notes, *mixture_notes(runs)))
 
 
 def read_comparison(problem: ProblemSource, out: str | Path) -> Comparison:
@@ -95,7 +104,8 @@ def read_comparison(problem: ProblemSource, out: str | Path) -> Comparison:
     path = Path(out) / "comparison.json"
     if not path.exists():
         raise StudyError(f"no comparison in {out}; make one with hwopt compare --out {out}")
-    return Comparison(_load(problem), tuple(_read_runs(Path(out), json.loads(path.read_text())["labels"])))
+    runs = tuple(_read_runs(Path(out), json.loads(path.read_text(encoding="utf-8"))["labels"]))
+    return Comparison(_load(problem), runs, tuple(mixture_notes(runs)))
 
 
 def _run_all(
@@ -190,8 +200,9 @@ def _claim(out: Path, problem: Problem, n_start: int, labels: Sequence[str]) -> 
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         known = found["labels"]
-        for key, value in identity.items():
-            if found.get(key) != value:
+        known_identity = known_now(found, identity)  # what older versions did not write is not compared
+        for key, value in known_identity.items():
+            if found.get(key) != value and not (key == "costs" and key not in found):
                 then, now = _short(found.get(key)), _short(value)
                 raise StudyError(
                     f"{out} holds another comparison: its {key} is {then}, not {now}; choose another folder"
@@ -212,20 +223,38 @@ def _identity(problem: Problem, n_start: int) -> dict[str, Any]:
         "n_epochs": problem.n_epochs,
         "n_candidates": None if problem.candidates is None else len(problem.candidates),
         "n_start": n_start,
+        "costs": _prices(problem),
+    }
+
+
+def _prices(problem: Problem) -> dict[str, list[float | None]]:
+    """Return the costs of a few configs, by which another cost function is told: six digits."""
+    sample = problem.space.sample(_N_PRICED, np.random.default_rng(0))
+    configs = sample if problem.candidates is None else list(problem.candidates[:_N_PRICED])
+    costs = price(problem.costs, configs)
+    return {
+        metric: [None if np.isnan(cost) else float(f"{cost:.6g}") for cost in costs[metric]]
+        for metric in costs
     }
 
 
 def _read_runs(out: Path, labels: Sequence[str]) -> Iterator[Run]:
     for label in labels:
         for path in sorted(run_path(out, label, 0).parent.glob("*.jsonl"), key=lambda path: int(path.stem)):
-            yield Run(label, int(path.stem), tuple(read_trials(path)))
+            yield Run(label, int(path.stem), tuple(read_trials(path)), tuple(read_versions(path)))
 
 
 def _check_seeds(seeds: int | Sequence[int]) -> list[int]:
-    chosen = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
-    if not chosen or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in chosen):
-        raise InvalidInput(f"seeds = {seeds!r}; give how many, at least 1, or a list of whole numbers from 0")
-    return chosen
+    wanted = f"seeds = {seeds!r}; give how many, at least 1, or a list of whole numbers from 0"
+    try:
+        if not isinstance(seeds, Iterable):
+            return list(range(whole_number("seeds", seeds, lowest=1)))
+        chosen = [whole_number("seeds", seed) for seed in seeds]
+    except InvalidInput:
+        raise InvalidInput(wanted) from None
+    if not chosen:
+        raise InvalidInput(wanted)
+    return list(dict.fromkeys(chosen))
 
 
 def _check_counts(n_trials: int, n_start: int, jobs: int | None) -> None:

@@ -4,7 +4,7 @@ A line that a kill cut short is dropped when the run goes on, and its training i
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Run:
-    """The trainings of one contender with one seed, in their order."""
+    """The trainings of one contender with one seed, in their order.
+
+    `versions` are those of the code that made them, in order, each once; none where an older version did.
+    """
 
     label: str
     seed: int
     trials: tuple[Trial, ...]
+    versions: tuple[Mapping[str, str], ...] = ()
 
 
 def run_path(folder: Path, label: str, seed: int) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 from hwopt.compare.contender import Contender
 from hwopt.compare.problem import Problem
 from hwopt.compare.record import Trial, append_trial, drop_half_line, read_trials
+from hwopt.compare.versions import add_versions
 from hwopt.costs import feasible, price
 from hwopt.errors import Infeasible
 from hwopt.search.optimizer import Optimizer
@@ -45,6 +46,8 @@ def run(
         _tell(optimizer, trial)
     try:
         starts = start_points(problem, optimizer, n_start, seed) if len(done) < n_start else []
+        if len(done) < n_trials:
+            add_versions(path, goes_on=bool(done))
         for number in range(len(done), n_trials):
             trial = _train_next(problem, optimizer, number, starts[number] if number < n_start else None)
             append_trial(path, trial)

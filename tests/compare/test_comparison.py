@@ -1,14 +1,17 @@
 """Comparisons: side by side, in folders, through joblib, killed and continued."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pytest
 
 from hwopt.compare import compare
@@ -98,6 +101,42 @@ def test_a_folder_belongs_to_one_problem(tmp_path):
         compare(toy, LABELS, 1, 7, out=tmp_path, n_start=5)
     with pytest.raises(StudyError, match="no comparison in"):
         read_comparison(toy, tmp_path / "empty")
+
+
+def test_a_folder_belongs_to_one_cost_function(tmp_path):
+    run(tmp_path, seeds=np.int64(1), n_trials=np.int64(5))
+
+    def doubled(configs):
+        return {metric: 2 * np.asarray(values) for metric, values in toy().costs(configs).items()}
+
+    with pytest.raises(StudyError, match="its costs is .*; choose another folder"):
+        run(tmp_path, replace(toy(), costs=doubled))
+
+
+def test_runs_of_different_versions_are_told_apart(tmp_path):
+    assert run(tmp_path, labels=["ehvi"], seeds=1).notes == ()
+    versions = tmp_path / "runs" / "ehvi" / "0.versions.json"
+    made_by = json.loads(versions.read_text())
+    assert [set(used) > {"hwopt", "code", "numpy", "python"} for used in made_by] == [True]
+    versions.write_text(json.dumps([{**made_by[0], "hwopt": "0.0.9"}]))
+    notes = run(tmp_path, labels=["random"], seeds=1).notes
+    assert len(notes) == 1 and notes == read_comparison(toy, tmp_path).notes
+    assert "runs of different versions are compared: hwopt 0.0.9: 1 runs, such as ehvi 0; hwopt " in notes[0]
+    run(tmp_path, labels=["ehvi"], seeds=1, n_trials=8)  # it goes on by this version
+    used = read_comparison(toy, tmp_path).runs_of("ehvi")[0].versions
+    assert len(used) == 2 and used[0]["hwopt"] == "0.0.9"
+
+
+def test_a_comparison_of_an_earlier_version_goes_on_and_says_so(tmp_path):
+    run(tmp_path, labels=["ehvi"], seeds=1)
+    path = tmp_path / "comparison.json"
+    identity = json.loads(path.read_text())
+    del identity["costs"]
+    path.write_text(json.dumps(identity))
+    (tmp_path / "runs" / "ehvi" / "0.versions.json").unlink()
+    assert read_comparison(toy, tmp_path).notes == ()
+    notes = run(tmp_path, labels=["ehvi"], seeds=2).notes
+    assert len(notes) == 1 and "versions not kept: 1 runs, such as ehvi 0" in notes[0]
 
 
 def breaking_after_three(situation, rng):
