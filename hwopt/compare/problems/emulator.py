@@ -22,6 +22,7 @@ from hwopt.compare.problems.noise import generator_of
 from hwopt.compare.problems.table import TrainingTable
 from hwopt.compare.problems.work import work_of
 from hwopt.costs import Array
+from hwopt.dimensions import Integer
 from hwopt.space import SearchSpace
 
 _N_TREES = 150
@@ -97,6 +98,23 @@ def fit_emulator(table: TrainingTable, side: int) -> Emulator:
     )
 
 
+def positions_of(space: SearchSpace, configs: Sequence[Mapping[str, Any]]) -> Array:
+    """Return configs as an emulator sees them, [n, d] in [0, 1], whole numbers from low at 0 to high at 1.
+
+    A benchmark problem has an encoding of its own: it stays as it is when that of the search changes.
+    """
+    X = space.encode(configs)
+    for column, group in enumerate(space.groups):
+        dimension = space.dimensions[group]
+        if isinstance(dimension, Integer):
+            scale = np.log if dimension.log else np.asarray
+            low, high = scale([dimension.low, dimension.high])
+            active = [i for i, config in enumerate(configs) if dimension.name in config]
+            values = scale([float(configs[i][dimension.name]) for i in active])
+            X[active, column] = (values - low) / (high - low)
+    return X
+
+
 def features_of(space: SearchSpace, configs: Sequence[Mapping[str, Any]], side: int) -> Array:
     """Return what errors depend on, [n, d]: the encoded config, its work, and the size of its steps."""
     rate, momentum, decay = (
@@ -106,7 +124,9 @@ def features_of(space: SearchSpace, configs: Sequence[Mapping[str, Any]], side: 
     batch = np.array([config.get("train_batch_size", 1) for config in configs], dtype=float)
     step = np.log(rate / (1 - momentum))
     work = np.log(work_of(configs, side)[:, [0, 3]])
-    return np.column_stack([space.encode(configs), step, step - np.log(batch), np.log(rate * decay), work])
+    return np.column_stack(
+        [positions_of(space, configs), step, step - np.log(batch), np.log(rate * decay), work]
+    )
 
 
 def fit_costs(table: TrainingTable, side: int) -> Any:
@@ -133,7 +153,7 @@ def fit_costs(table: TrainingTable, side: int) -> Any:
 
 def _cost_features(space: SearchSpace, configs: Sequence[Mapping[str, Any]], side: int) -> Array:
     structural = [{name: c[name] for name in space.structural if name in c} for c in configs]
-    return np.hstack([np.log(work_of(configs, side)), space.encode(structural)])
+    return np.hstack([np.log(work_of(configs, side)), positions_of(space, structural)])
 
 
 def logit(errors: Any, n_validation: int) -> Array:
