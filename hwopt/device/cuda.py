@@ -48,8 +48,7 @@ class CudaAccelerator:
     def __init__(self, index: int, precision: Precision) -> None:
         n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if index >= n_gpus:
-            seen = f"torch sees {n_gpus} GPUs" if n_gpus else "torch sees no GPU here"
-            raise InvalidInput(f"device 'cuda:{index}': {seen}; `hwopt env` shows what there is")
+            raise InvalidInput(f"device 'cuda:{index}': {_what_torch_sees(n_gpus)}")
         self._device = torch.device("cuda", index)
         self._properties = torch.cuda.get_device_properties(self._device)
         self._precision = precision
@@ -284,6 +283,20 @@ class CudaLoop:
             torch.cuda.synchronize()
         self._graphs, self._sets, self._call = [], [], _nothing
         self._in_flight.clear()
+
+
+def _what_torch_sees(n_gpus: int) -> str:
+    if n_gpus:
+        noun = "GPU" if n_gpus == 1 else "GPUs"
+        return f"torch sees {n_gpus} {noun} here; wanted 'cuda:0' to 'cuda:{n_gpus - 1}', or less hidden"
+    version = getattr(torch.version, "cuda", None)
+    cause = (
+        f"this torch {torch.__version__} is built without CUDA; install a build with it"
+        if version is None
+        else f"torch was built for CUDA {version}; is a driver installed, and CUDA_VISIBLE_DEVICES not empty?"
+    )
+    hint = "`hwopt env` shows what there is, and --device simulated is a dry run"
+    return f"torch sees no GPU here; {hint}. {cause[0].upper()}{cause[1:]}"
 
 
 def _n_passes(pass_s: float) -> int:

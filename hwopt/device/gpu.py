@@ -130,7 +130,8 @@ def _open_meter(make: Callable[[], NvmlMeter]) -> tuple[NvmlMeter | None, str]:
         meter.energy_j()
     except SensorError as error:
         meter.close()
-        return None, str(error)
+        hint = "; GPUs have an energy counter from Volta on" if error.code == "not_supported" else ""
+        return None, f"{error}{hint}"
     return meter, ""
 
 
@@ -173,6 +174,7 @@ def profile_gpu(
     accelerator = opened.accelerator
     _check_budget(folder, budget_s)
     deadline = Deadline(budget_s, accelerator.clock.now)
+    _check_alone(opened, folder)
     graphs = Beside(accelerator.clock, lambda: [trace_candidate(one, precision.dtype) for one in sources])
 
     def describe() -> dict[str, Any]:
@@ -270,6 +272,7 @@ def _describe_sensor(
     """Return what is known of the sensor, or the reason for knowing nothing."""
     accelerator, meter = opened.accelerator, opened.meter
     if meter is None:
+        progress("sensor", 0, 2, f"times and memory only, no energy: {opened.no_energy}")
         return {"reason": opened.no_energy}
     job = operator_job(sentinels(precision.dtype)[0])
     return describe_sensor(
@@ -280,6 +283,17 @@ def _describe_sensor(
         budget_s,
         lambda message: progress("sensor", 0, 2, message),
     )
+
+
+def _check_alone(opened: Opened, folder: Path) -> None:
+    """Refuse a GPU on which others compute now: every row would be refused, for the whole budget."""
+    n_others = opened.meter.state().n_other_processes if opened.meter else 0
+    if n_others:
+        noun = "process computes" if n_others == 1 else "processes compute"
+        raise CampaignStopped(
+            f"{opened.accelerator.name}: {n_others} other {noun} on it, wanted none; end them (nvidia-smi "
+            f"shows them) or wait. What was measured is kept in {folder}; the same command goes on"
+        )
 
 
 def _with_waves(

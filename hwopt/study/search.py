@@ -30,7 +30,7 @@ from hwopt.study.store import Trial
 from hwopt.study.study import Study
 from hwopt.study.unread import check_unread
 from hwopt.train.data import Dataset
-from hwopt.train.energy import energy_used_j
+from hwopt.train.energy import energy_used_j, why_no_energy
 from hwopt.train.objective import TrainingObjective
 from hwopt.train.placement import check_device
 from hwopt.train.settings import HYPERPARAMETERS
@@ -228,10 +228,11 @@ def _check_energy(experiment: Experiment) -> None:
     """Refuse a limit on energy that nothing here measures."""
     if experiment.stop.training_energy_j is None or experiment.executor != "local":
         return
-    if energy_used_j(check_device(experiment.settings().device)) is None:
+    device = check_device(experiment.settings().device)
+    if energy_used_j(device) is None:
         raise InvalidInput(
-            "stop.training_energy_j: no energy counter of this device can be read (see hwopt env); "
-            "use wall_s instead"
+            "stop.training_energy_j: no energy counter of this device can be read (see hwopt env): "
+            f"{why_no_energy(device)}; use wall_s instead"
         )
 
 

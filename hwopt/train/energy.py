@@ -1,5 +1,11 @@
-"""The energy that a device uses while it trains, where this machine has a counter that may be read."""
+"""The energy that a device uses while it trains, where this machine has a counter that may be read.
 
+An energy is never 0: a counter that has not moved, as on virtual machines that pass none on, gives no figure,
+and the reason is logged once.
+"""
+
+import logging
+import time
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -10,6 +16,44 @@ from hwopt.device.meters.rapl import RaplMeter
 if TYPE_CHECKING:
     import torch
 
+_STALL_S = 0.5  # longer than any counter takes to step, the device being idle or not
+_LOG = logging.getLogger("hwopt")
+
+
+class _Watch:
+    """A meter whose counter must move, and why it gives no figure."""
+
+    def __init__(self, meter: Meter | None, reason: str = "") -> None:
+        self.meter, self.reason = meter, reason
+        self._last_j: float | None = None
+        self._moved_s = time.monotonic()
+        if meter is not None:
+            self.read()
+
+    def read(self) -> float | None:
+        """Return the joules since the first reading; None where there is no figure, once with a warning."""
+        if self.meter is None:
+            return None
+        try:
+            used_j = self.meter.energy_j()
+        except SensorError as error:
+            self._explain(str(error))
+            return None
+        now = time.monotonic()
+        if used_j != self._last_j:
+            self._last_j, self._moved_s = used_j, now
+        elif now - self._moved_s > _STALL_S:
+            still_s = now - self._moved_s
+            self._explain(f"counter_stalled: {self.meter.name} has not moved for {still_s:.1f} s")
+            return None
+        self.reason = ""
+        return used_j
+
+    def _explain(self, reason: str) -> None:
+        if reason.partition(":")[0] != self.reason.partition(":")[0]:
+            _LOG.warning("no energy of trainings: %s", reason)
+        self.reason = reason
+
 
 def energy_used_j(device: "torch.device") -> float | None:
     """Return the joules that a device has used since the first reading in this process, or None.
@@ -17,22 +61,28 @@ def energy_used_j(device: "torch.device") -> float | None:
     Of a GPU it is the whole board, of a CPU all packages, whoever uses them: with several trainings at a time
     on one device each of them sees the energy of all.
     """
-    meter = _meter(str(device))
-    try:
-        return None if meter is None else meter.energy_j()
-    except SensorError:
+    return _meter(str(device)).read()
+
+
+def why_no_energy(device: "torch.device") -> str:
+    """Return why `energy_used_j` gives no figure of a device; empty where it does."""
+    return _meter(str(device)).reason
+
+
+def energy_spent_j(before_j: float | None, after_j: float | None) -> float | None:
+    """Return the joules between two readings; None where one is missing or the counter did not step."""
+    if before_j is None or after_j is None or after_j <= before_j:
         return None
+    return after_j - before_j
 
 
 @cache
-def _meter(device: str) -> Meter | None:
-    """Return the device's meter, opened once a process; None where there is none that can be read."""
+def _meter(device: str) -> _Watch:
+    """Return the device's meter, opened once a process; without one where none can be read."""
     try:
-        meter = _opened(device)
-        meter.energy_j()
-    except (SensorError, OSError, ImportError):
-        return None
-    return meter
+        return _Watch(_opened(device))
+    except (SensorError, OSError, ImportError) as error:
+        return _Watch(None, str(error))
 
 
 def _opened(device: str) -> Meter:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from hwopt.errors import TrainingFailed
 from hwopt.train.augmentation import augmented
 from hwopt.train.data import Dataset, Split
-from hwopt.train.energy import energy_used_j
+from hwopt.train.energy import energy_spent_j, energy_used_j
 from hwopt.train.outcomes import outcomes_of
 from hwopt.train.placement import RandomState, check_device, deterministic, failures_named, threads
 from hwopt.train.schedule import rate_factor
@@ -139,7 +139,7 @@ class Training:
             error = self._error(self._validation)
         seconds, after_j = perf_counter() - start, energy_used_j(self.device)
         self.n_epochs += 1
-        return Epoch(error, seconds, None if energy_j is None or after_j is None else after_j - energy_j)
+        return Epoch(error, seconds, energy_spent_j(energy_j, after_j))
 
     def test_error(self) -> float:
         """Return the share of wrong answers on the test split."""

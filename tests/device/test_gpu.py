@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -12,7 +13,7 @@ from hwopt.device.gpu_campaign import CampaignStopped
 from hwopt.device.gpu_session import Policy
 from hwopt.device.local_device import LocalDevice
 from hwopt.device.measure import measure_networks, profile_device
-from hwopt.device.meters.simulated import H200_LATENCIES
+from hwopt.device.meters.simulated import H200_LATENCIES, Fault
 from hwopt.device.networks import Candidate
 from hwopt.device.precision import Precision
 from hwopt.device.profile import DeviceProfile
@@ -195,3 +196,21 @@ def test_a_first_run_too_short_for_an_unknown_sensor_is_made_up_for(tmp_path, mo
     profiled(tmp_path / "gpu", budget_s=400.0)
     sensor = json.loads((tmp_path / "gpu" / "device.json").read_text())["sensor"]
     assert sensor["waves"] and sensor["idle_before_context_w"] == pytest.approx(IDLE_W, rel=0.02)
+
+
+def test_a_gpu_on_which_others_compute_is_refused_before_the_first_row(tmp_path):
+    with open_gpu("simulated", PRECISION) as opened:
+        opened.meter._nvml.module.faults = (Fault("other_process"),)
+        with pytest.raises(CampaignStopped, match=r"1 other process computes on it, wanted none; end them"):
+            profiled(tmp_path / "gpu", opened=opened)
+    assert not (tmp_path / "gpu").exists()
+
+
+def test_a_gpu_without_an_energy_counter_is_measured_for_time_and_memory(tmp_path, folder):
+    with open_gpu("simulated", PRECISION) as opened:
+        without = replace(opened, meter=None, no_energy="not_supported: energy of nvml:0 Old GPU")
+        messages = profiled(tmp_path / "gpu", budget_s=30.0, opened=without)
+    assert any("times and memory only, no energy: not_supported" in message[-1] for message in messages)
+    profile = DeviceProfile.load(tmp_path / "gpu")
+    assert profile.layers["time_s"].notna().all() and profile.layers["energy_j"].isna().all()
+    assert profile.layers["energy_reason"].str.startswith("no_sensor: not_supported").all()

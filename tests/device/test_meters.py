@@ -1,7 +1,9 @@
 """Meters answer one protocol: NVML on a simulated driver, RAPL on a fake powercap folder, a recording."""
 
 import os
+import types
 
+import pynvml
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -261,6 +263,84 @@ def test_where_processes_cannot_be_seen_their_number_is_unknown_not_zero(gpu):
     gpu.run(1.0, 300.0)
     meter.mark_own_process()
     assert meter.state().n_other_processes is None
+
+
+def test_a_gpu_that_mig_splits_has_no_energy_of_one_process(gpu):
+    with pytest.raises(SensorError, match="not_supported: MIG is on at nvml:0.*wanted a whole GPU; have MIG"):
+        NvmlMeter(nvml=SimulatedNvml(gpu, faults=[Fault("mig")]))
+
+
+def test_a_driver_without_fields_measures_and_says_what_it_does_not_tell(gpu):
+    meter = NvmlMeter(nvml=SimulatedNvml(gpu, faults=[Fault("no_fields")]))
+    gpu.run(0.3, 300.0)
+    meter.energy_j()
+    state = meter.state()
+    assert (state.power_w, state.throttled_s) == (None, {}) and state.core_clock_hz == 1.98e9
+    causes = ("power_cap", "thermal", "hardware_thermal", "power_brake")
+    assert meter.settings()["not_told"] == ["power", *(f"throttling ({cause})" for cause in causes)]
+    assert NvmlMeter(nvml=SimulatedNvml(gpu)).settings()["not_told"] == []
+
+
+def library_without(*parts):
+    """Return a module as other packages named pynvml are: without the names of the last years, or any."""
+    module = types.ModuleType("pynvml")
+    for name, value in vars(pynvml).items():
+        if not any(part in name for part in parts):
+            setattr(module, name, value)
+    module.nvmlInit = module.nvmlShutdown = lambda: None
+    module.nvmlDeviceGetHandleByIndex = lambda index: index
+    module.nvmlDeviceGetName = lambda handle: b"Tesla V100"
+    module.nvmlDeviceGetCount = lambda: 1
+    module.nvmlDeviceGetTotalEnergyConsumption = lambda handle: 5000
+    module.nvmlDeviceGetComputeRunningProcesses = lambda handle: []
+    return module
+
+
+NEWER = (
+    "CLOCKS_EVENT",
+    "POWER_INSTANT",
+    "ARGUMENT_VERSION_MISMATCH",
+    "RESET_REQUIRED",
+    "GPU_NOT_FOUND",
+    "Mig",
+)
+
+
+def test_an_older_pynvml_measures_what_it_can():
+    meter = NvmlMeter(nvml=library_without(*NEWER))
+    assert meter.name == "nvml:0 Tesla V100" and meter.energy_j() == 0
+    assert code_of(meter.power_w) == "not_supported"
+    assert meter.state().power_w is None
+    assert "power" in meter.settings()["not_told"]
+
+
+@pytest.mark.parametrize(
+    "part", ["Temperature", "ClockInfo", "FieldValues", "Processes", "MemoryInfo", "Version"]
+)
+def test_a_function_that_a_library_lacks_is_a_reading_that_is_not_there(part):
+    module = library_without(part)
+    for name in [name for name in vars(module) if part in name]:
+        delattr(module, name)
+    meter = NvmlMeter(nvml=module)
+    assert meter.energy_j() == 0 and meter.state() is not None and meter.settings()
+
+
+def test_a_library_without_the_counter_or_of_another_package_says_what_to_install():
+    module = library_without()
+    del module.nvmlDeviceGetTotalEnergyConsumption
+    with pytest.raises(SensorError, match="has no nvmlDeviceGetTotalEnergyConsumption; pip uninstall pynvml"):
+        NvmlMeter(nvml=module).energy_j()
+    with pytest.raises(SensorError, match="no_sensor: .*lacks NVMLError.*then pip install nvidia-ml-py"):
+        NvmlMeter(nvml=types.ModuleType("pynvml"))
+
+
+def test_a_pynvml_that_fails_to_import_is_no_sensor(monkeypatch):
+    def broken(name):
+        raise SyntaxError("invalid syntax (pynvml.py, line 100)")
+
+    monkeypatch.setattr("hwopt.device.meters.nvml_library.import_module", broken)
+    with pytest.raises(SensorError, match="no_sensor: pynvml cannot be imported .SyntaxError.*pip install"):
+        NvmlMeter()
 
 
 # -- RAPL ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Sensors are probed on replayed hardware: a fake driver library and a fake powercap folder."""
 
 import os
+import types
 
 import pytest
 
@@ -99,3 +100,23 @@ def test_the_reason_for_no_energy_is_empty_where_a_sensor_can_be_read():
     assert energy_reason([cannot], "rapl") == "rapl: absent"
     assert energy_reason([cannot, can], "rapl") == ""
     assert energy_reason([], "rapl") == "no rapl sensor"
+
+
+def test_another_package_named_pynvml_is_a_reason():
+    (status,) = probe_nvml(types.ModuleType("pynvml"))
+    assert not status.readable and "pip install nvidia-ml-py" in status.reason
+    older = type("Older", (FakeNvml,), {"nvmlDeviceGetTotalEnergyConsumption": property()})()
+    assert all("has no nvmlDeviceGetTotal" in status.reason for status in probe_nvml(older))
+
+
+def test_a_counter_that_stays_at_zero_is_not_readable(tmp_path, monkeypatch):
+    monkeypatch.setattr("hwopt.device.meters.probe.time.sleep", lambda seconds: None)
+    driver = FakeNvml(n_gpus=1)
+    driver.nvmlDeviceGetTotalEnergyConsumption = lambda handle: 0
+    (status,) = probe_nvml(driver)
+    assert not status.readable and "stays at 0" in status.reason
+    zone = tmp_path / "intel-rapl:0"
+    zone.mkdir()
+    (zone / "energy_uj").write_text("0\n")
+    (status,) = probe_rapl(tmp_path, "linux")
+    assert not status.readable and "stays at 0" in status.reason

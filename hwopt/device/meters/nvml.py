@@ -16,12 +16,12 @@ three otherwise (251 to 253 in one), so doubt a cause that grew by more seconds 
 
 import os
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
 
 from hwopt.device.meters.counter import Counter
 from hwopt.device.meters.meter import DeviceState, SensorError
+from hwopt.device.meters.nvml_library import NvmlLibrary, load_nvml
 
 T = TypeVar("T")
 # driver -> the ids under which it lists this process, once known: a later meter finds them there already
@@ -55,15 +55,17 @@ class NvmlMeter:
         nvml: a module with pynvml's functions; None imports pynvml.
 
     Raises:
-        SensorError: `no_sensor` without a driver or such a GPU.
+        SensorError: `no_sensor` without a driver or such a GPU, or with another package's pynvml;
+            `not_supported` where MIG splits the GPU.
     """
 
     def __init__(self, index: int = 0, device_id: str = "", nvml: Any = None) -> None:
-        self._nvml = nvml = import_module("pynvml") if nvml is None else nvml
+        self._nvml = nvml = load_nvml(nvml)
         self._codes = {
-            getattr(nvml, f"NVML_ERROR_{name}"): code for code, names in _ERRORS.items() for name in names
+            nvml.constant(f"NVML_ERROR_{name}"): code for code, names in _ERRORS.items() for name in names
         }
-        self._fields = {cause: int(getattr(nvml, name)) for cause, name in THROTTLE_FIELDS.items()}
+        numbers = {cause: nvml.constant(name) for cause, name in THROTTLE_FIELDS.items()}
+        self._fields = {cause: int(number) for cause, number in numbers.items() if number is not None}
         self._call("start NVML", nvml.nvmlInit)
         try:
             self._handle = _find(nvml, index, device_id)
@@ -71,12 +73,14 @@ class NvmlMeter:
         except nvml.NVMLError as error:
             nvml.nvmlShutdown()
             wanted = device_id or f"index {index}"
-            raise SensorError("no_sensor", f"no GPU with {wanted}: {error}") from error
-        self.name = f"nvml:{device_id or index} {model.decode() if isinstance(model, bytes) else model}"
+            hint = "; is it a MIG slice? Those have no counter" if device_id else ""
+            raise SensorError("no_sensor", f"no GPU with {wanted}: {error}{hint}") from error
+        self.name = f"nvml:{device_id or index} {_text(model)}"
         self.resolution_j = 1e-3
+        self._refuse_mig()
         self._counter = Counter(self.resolution_j)
         self._earlier = self._process_ids() or frozenset()
-        self._own: frozenset[int] | None = _OWN.get(nvml)
+        self._own: frozenset[int] | None = _OWN.get(nvml.module)
 
     def energy_j(self) -> float:
         """Return the joules used since the first reading."""
@@ -98,10 +102,10 @@ class NvmlMeter:
             SensorError: `device_lost` where the GPU is gone.
         """
         nvml, handle = self._nvml, self._handle
-        temperature = self._try(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
-        core = self._try(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM)
-        memory_clock = self._try(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM)
-        memory = self._try(nvml.nvmlDeviceGetMemoryInfo, handle)
+        temperature = self._try(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+        core = self._try(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
+        memory_clock = self._try(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM))
+        memory = self._try(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
         return DeviceState(
             power_w=self._optional(self.power_w),
             temperature_c=None if temperature is None else float(temperature),
@@ -127,29 +131,52 @@ class NvmlMeter:
         own = present & {os.getpid()} if present and os.getpid() in present else new
         if len(own) > 1:
             raise SensorError("other_process", f"{len(new)} processes appeared on {self.name}, wanted one")
-        _OWN[self._nvml] = self._own = own
+        _OWN[self._nvml.module] = self._own = own
 
     def settings(self) -> dict[str, Any]:
-        """Return what a figure depends on beside the model: driver, power limit, largest clocks, modes."""
+        """Return what a figure depends on beside the model: driver, power limit, largest clocks, modes.
+
+        `not_told` names what this driver does not tell, so that rows cannot be checked for it.
+        """
         nvml, handle = self._nvml, self._handle
-        limit_mw = self._try(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
-        core = self._try(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM)
-        memory = self._try(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_MEM)
+        limit_mw = self._try(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle))
+        core = self._try(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM))
+        memory = self._try(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM))
         return {
-            "driver": self._try(nvml.nvmlSystemGetDriverVersion),
+            "driver": _text(self._try(lambda: nvml.nvmlSystemGetDriverVersion())),
             "power_limit_w": None if limit_mw is None else limit_mw * 1e-3,
             "largest_core_clock_hz": None if core is None else core * 1e6,
             "largest_memory_clock_hz": None if memory is None else memory * 1e6,
-            "persistence_mode": self._try(nvml.nvmlDeviceGetPersistenceMode, handle),
-            "ecc_mode": _first(self._try(nvml.nvmlDeviceGetEccMode, handle)),
+            "persistence_mode": self._try(lambda: nvml.nvmlDeviceGetPersistenceMode(handle)),
+            "ecc_mode": _first(self._try(lambda: nvml.nvmlDeviceGetEccMode(handle))),
+            "not_told": self._not_told(),
         }
+
+    def _not_told(self) -> list[str]:
+        state = self.state()
+        missing = [cause for cause in THROTTLE_FIELDS if cause not in state.throttled_s]
+        told = {"clocks": state.core_clock_hz, "temperature": state.temperature_c, "power": state.power_w}
+        others = {"other processes": state.n_other_processes}
+        found = [name for name, value in {**told, **others}.items() if value is None]
+        return found + [f"throttling ({cause})" for cause in missing]
+
+    def _refuse_mig(self) -> None:
+        """Raise where MIG splits the GPU: the counter is of the whole board, this process has a slice."""
+        if _first(self._try(lambda: self._nvml.nvmlDeviceGetMigMode(self._handle))) != 1:
+            return
+        self._nvml.nvmlShutdown()
+        raise SensorError(
+            "not_supported",
+            f"MIG is on at {self.name}: its counter is of the whole board, a process has a slice; wanted a "
+            "whole GPU; have MIG switched off, or go on with times and memory only",
+        )
 
     def close(self) -> None:
         """Let go of the driver."""
         self._nvml.nvmlShutdown()
 
     def _process_ids(self) -> frozenset[int] | None:
-        listed = self._try(self._nvml.nvmlDeviceGetComputeRunningProcesses, self._handle)
+        listed = self._try(lambda: self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle))
         return None if listed is None else frozenset(int(process.pid) for process in listed)
 
     def _n_other_processes(self) -> int | None:
@@ -161,7 +188,8 @@ class NvmlMeter:
         return None if cannot_see and not others else len(others)
 
     def _throttled_s(self) -> Mapping[str, float]:
-        values = self._try(self._nvml.nvmlDeviceGetFieldValues, self._handle, list(self._fields.values()))
+        numbers = list(self._fields.values())
+        values = self._try(lambda: self._nvml.nvmlDeviceGetFieldValues(self._handle, numbers))
         named = zip(self._fields, values or (), strict=False)
         return {
             cause: _value(value) * 1e-9
@@ -169,8 +197,8 @@ class NvmlMeter:
             if value.nvmlReturn == self._nvml.NVML_SUCCESS
         }
 
-    def _try(self, function: Callable[..., T], *arguments: Any) -> T | None:
-        return self._optional(lambda: self._call("state", function, *arguments))
+    def _try(self, read: Callable[[], T]) -> T | None:
+        return self._optional(lambda: self._call("state", read))
 
     def _optional(self, read: Callable[[], T]) -> T | None:
         try:
@@ -193,7 +221,7 @@ class NvmlMeter:
         ) from error
 
 
-def _find(nvml: Any, index: int, device_id: str) -> Any:
+def _find(nvml: NvmlLibrary, index: int, device_id: str) -> Any:
     """Return the driver's handle of a GPU."""
     if not device_id:
         return nvml.nvmlDeviceGetHandleByIndex(index)
@@ -201,6 +229,11 @@ def _find(nvml: Any, index: int, device_id: str) -> Any:
         return nvml.nvmlDeviceGetHandleByPciBusId(device_id)
     uuid = device_id if device_id.startswith(("GPU-", "MIG-")) else f"GPU-{device_id}"
     return nvml.nvmlDeviceGetHandleByUUID(uuid)
+
+
+def _text(text: Any) -> Any:
+    """Return what older versions of pynvml give as bytes."""
+    return text.decode() if isinstance(text, bytes) else text
 
 
 def _first(pair: Any) -> Any:

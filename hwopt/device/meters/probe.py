@@ -5,12 +5,18 @@ An absent sensor is an answer with a reason, so that a profile can say why its e
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from hwopt.device.meters.meter import SensorError
+from hwopt.device.meters.nvml_library import NvmlLibrary, load_nvml
 from hwopt.device.meters.rapl import POWERCAP, package_zones
+
+_STEP_S = 0.15
+_STUCK = "the counter stays at 0, as of a virtual machine that passes none on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +42,10 @@ def probe_nvml(nvml: Any = None) -> list[SensorStatus]:
     Args:
         nvml: a module with pynvml's functions; None imports pynvml.
     """
-    if nvml is None:
-        try:
-            nvml = import_module("pynvml")
-        except ImportError as error:
-            return [SensorStatus("nvml", False, f"{error}; pip install nvidia-ml-py")]
+    try:
+        nvml = load_nvml(nvml)
+    except SensorError as error:
+        return [SensorStatus("nvml", False, str(error))]
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
@@ -50,22 +55,31 @@ def probe_nvml(nvml: Any = None) -> list[SensorStatus]:
         if n_gpus == 0:
             return [SensorStatus("nvml", False, "the driver is there, but no GPU")]
         return [_probe_gpu(nvml, index) for index in range(n_gpus)]
-    except nvml.NVMLError as error:
+    except (nvml.NVMLError, SensorError) as error:
         return [SensorStatus("nvml", False, str(error))]
     finally:
         nvml.nvmlShutdown()
 
 
-def _probe_gpu(nvml: Any, index: int) -> SensorStatus:
+def _probe_gpu(nvml: NvmlLibrary, index: int) -> SensorStatus:
     name = f"nvml:{index}"
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         model = nvml.nvmlDeviceGetName(handle)
         name = f"nvml:{index} {model.decode() if isinstance(model, bytes) else model}"
-        nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except nvml.NVMLError as error:
+        if _stays_at_zero(lambda: int(nvml.nvmlDeviceGetTotalEnergyConsumption(handle))):
+            return SensorStatus(name, False, f"total energy counter: {_STUCK}")
+    except (nvml.NVMLError, SensorError) as error:
         return SensorStatus(name, False, f"total energy counter: {error}")
     return SensorStatus(name, True, "total energy counter, in millijoules")
+
+
+def _stays_at_zero(count: Callable[[], int]) -> bool:
+    """Whether a counter that shows 0 still does after longer than any takes to step."""
+    if count() != 0:
+        return False
+    time.sleep(_STEP_S)
+    return count() == 0
 
 
 def probe_rapl(folder: Path = POWERCAP, platform: str = sys.platform) -> list[SensorStatus]:
@@ -93,7 +107,8 @@ def _probe_zone(zone: Path) -> SensorStatus:
     if not os.access(counter, os.R_OK):
         return SensorStatus(name, False, f"no permission to read {counter}; an administrator can allow it")
     try:
-        int(counter.read_text())
+        if _stays_at_zero(lambda: int(counter.read_text())):
+            return SensorStatus(name, False, f"{counter}: {_STUCK}")
     except (OSError, ValueError) as error:
         return SensorStatus(name, False, f"{counter}: {error}")
     return SensorStatus(name, True, "package energy counter, in microjoules")

@@ -191,8 +191,15 @@ FAULTS = {
     "device_lost": "every call fails",
     "other_process": "another process computes",
     "throttle": "a throttle counter advances",
+    "mig": "the device is split into slices",
+    "no_fields": "the driver does not know field values",
 }
-_ERROR_OF = {"device_lost": "GPU_IS_LOST", "not_supported": "NOT_SUPPORTED", "no_permission": "NO_PERMISSION"}
+_ERROR_OF = {
+    "device_lost": "GPU_IS_LOST",
+    "not_supported": "NOT_SUPPORTED",
+    "no_permission": "NO_PERMISSION",
+    "no_fields": "FUNCTION_NOT_FOUND",
+}
 
 
 class SimulatedNvml:
@@ -273,6 +280,7 @@ class SimulatedNvml:
 
     def nvmlDeviceGetFieldValues(self, handle: int, fields: Sequence[int]) -> list[Any]:  # noqa: D102
         self._answer()
+        self._check("no_fields")
         return [self._field(number) for number in fields]
 
     def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:  # noqa: D102
@@ -297,6 +305,9 @@ class SimulatedNvml:
 
     def nvmlDeviceGetEccMode(self, handle: int) -> list[int]:  # noqa: D102
         raise self.NVMLError(self.NVML_ERROR_NOT_SUPPORTED)
+
+    def nvmlDeviceGetMigMode(self, handle: int) -> list[int]:  # noqa: D102
+        return [1, 1] if self._active("mig") else [0, 0]
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:  # noqa: D102
         self._answer()
