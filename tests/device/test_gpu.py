@@ -103,7 +103,7 @@ def test_bfloat16_is_a_campaign_of_its_own(tmp_path):
 
 def test_a_lost_device_says_what_is_kept(tmp_path):
     with open_gpu("simulated", PRECISION) as opened:
-        opened.accelerator.lost_at_s = 120.0
+        opened.accelerator.lost_at_s = 40.0
         with pytest.raises(CampaignStopped, match=r"Simulated GPU was lost: .* the same command goes on"):
             profiled(tmp_path / "gpu", opened=opened)
     assert len(DeviceProfile.load(tmp_path / "gpu").layers) > 0
