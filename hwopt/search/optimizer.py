@@ -253,6 +253,7 @@ class Optimizer:
         self._pending = _without(self._pending, config)
         if error is not None:
             for text in self._suspicion.about(error, errors, self._reference.get("error")):
+                _LOG.warning("%s", text)
                 warnings.warn(text, SuspiciousValue, stacklevel=2)
 
     def mark_pending(self, config: Mapping[str, Any]) -> None:

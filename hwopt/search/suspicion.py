@@ -10,7 +10,7 @@ import numpy as np
 from hwopt.costs import Array
 from hwopt.search.reference import N_ERRORS
 
-_PERCENT = (1.0, 10.0, 100.0)  # percentages: all above the first, half of them above the second
+_PERCENT = (1.0, 50.0, 100.0)  # accuracies: all above the first, half of them above the second
 _N_EPOCHS = 3  # of a single curve whose steady rise is suspicious
 _N_CURVES = 3  # curves of any length that all rise
 
@@ -51,7 +51,7 @@ class Suspicion:
             return None
         self._rises.append(bool(curve[-1] > curve[0]))
         is_steady = len(curve) >= _N_EPOCHS and self._rises[-1] and bool(np.all(np.diff(curve) >= 0))
-        is_bounded = bool(curve[-1] <= 1 or curve[-1] > _PERCENT[1])
+        is_bounded = bool(curve[-1] <= 1 or curve[-1] > 10)
         is_every = len(self._rises) >= _N_CURVES and all(self._rises)
         if not (is_every or (is_steady and is_bounded and all(self._rises))):
             return None
