@@ -96,7 +96,7 @@ def compare(
         cases = [(contender, seed) for seed in chosen for contender in contenders]
         notes = _run_all(problem, cases, n_trials, n_start, jobs, out, progress or (lambda *_: None))
     runs = tuple(_read_runs(out, labels))
-    return Comparison(loaded, runs, (*notes, *mixture_notes(runs)))
+    return Comparison(loaded, runs, (*notes, *mixture_notes(runs), *_note_reference(loaded, runs)))
 
 
 def read_comparison(problem: ProblemSource, out: str | Path) -> Comparison:
@@ -106,6 +106,18 @@ def read_comparison(problem: ProblemSource, out: str | Path) -> Comparison:
         raise StudyError(f"no comparison in {out}; make one with hwopt compare --out {out}")
     runs = tuple(_read_runs(Path(out), json.loads(path.read_text(encoding="utf-8"))["labels"]))
     return Comparison(_load(problem), runs, tuple(mixture_notes(runs)))
+
+
+def _note_reference(problem: Problem, runs: Sequence[Run]) -> list[str]:
+    """Return a note where no error that was told lies below the reference: all hypervolumes are 0."""
+    errors = [trial.error for run in runs for trial in run.trials if trial.error is not None]
+    worst = problem.reference["error"]
+    if not errors or min(errors) < worst:
+        return []
+    return [
+        f"no error of {len(errors)} trainings is below the reference of {worst:g}, the lowest is "
+        f"{min(errors):.4g}: every hypervolume is 0; give the problem a larger reference"
+    ]
 
 
 def _run_all(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hwopt.costs import Array, Budget, CostFunction
+from hwopt.errors import InvalidInput
 from hwopt.space import Config, SearchSpace
 
 
@@ -53,3 +54,12 @@ class Problem:
     true_error: Callable[[Config], float] | None = None
     reference_front: Array | None = None
     outcome_budgets: tuple[Budget, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that there is one reference point for all contenders."""
+        missing = [name for name in self.objectives if name not in self.reference]
+        if missing:
+            raise InvalidInput(
+                f"problem {self.name}: reference has no {', '.join(missing)}; contenders are compared below "
+                "one reference point, so give the worst value that counts of every objective"
+            )

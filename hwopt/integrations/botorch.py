@@ -168,7 +168,10 @@ def _inputs(situation: Situation, configs: Sequence[Config], log_costs: Array | 
 def _inputs_of_pending(situation: Situation, known: bool) -> Tensor | None:
     if not situation.pending:
         return None
-    costs = situation.log_costs(price(situation.costs, situation.pending)) if known else None
+    if not known:
+        return _inputs(situation, situation.pending, None)
+    costs = situation.log_costs(price(situation.costs, situation.pending))
+    costs = np.where(np.isfinite(costs), costs, situation.reference[1:])  # of what cannot be priced
     return _inputs(situation, situation.pending, costs)
 
 

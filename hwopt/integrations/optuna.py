@@ -153,6 +153,7 @@ def _history(
 
     When a config was refused is not kept, and TPE weighs by age: they are spread evenly among the trained.
     """
+    situation = _representable(situation)
     space, configs = situation.space, [o.config for o in situation.told]
     broken = np.hstack([excesses(situation, configs), outcome_excesses(situation)])
     trained = [
@@ -172,6 +173,17 @@ def _history(
     placed += [((i + 1) / len(refused), 0, trial) for i, trial in enumerate(refused)]
     pending = [_running(space, config, is_flat) for config in situation.pending]
     return [trial for _, _, trial in sorted(placed, key=lambda item: item[:2])] + pending
+
+
+def _representable(situation: Situation) -> Situation:
+    """Return the situation without configs of choices of probability 0, which no distribution here has."""
+    is_possible = situation.space.is_possible
+    return replace(
+        situation,
+        told=tuple(o for o in situation.told if is_possible(o.config)),
+        pending=tuple(config for config in situation.pending if is_possible(config)),
+        rejected=tuple(r for r in situation.rejected if is_possible(r.config)),
+    )
 
 
 def _pruned(situation: Situation, configs: Sequence[Config], is_flat: bool) -> list[FrozenTrial]:
@@ -203,7 +215,7 @@ def _constraints(budgets: Sequence[Budget], excess: Sequence[float]) -> dict[str
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
     if isinstance(dimension, Categorical):
-        return CategoricalDistribution(dimension.choices)
+        return CategoricalDistribution(dimension.possible)
     if isinstance(dimension, Integer):
         return IntDistribution(dimension.low, dimension.high, log=dimension.log)
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
@@ -211,7 +223,7 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
 
 def _suggest_one(trial: Trial, dimension: Dimension) -> Value:
     if isinstance(dimension, Categorical):
-        chosen: Value = trial.suggest_categorical(dimension.name, dimension.choices)
+        chosen: Value = trial.suggest_categorical(dimension.name, dimension.possible)
         return chosen
     if isinstance(dimension, Integer):
         return trial.suggest_int(dimension.name, dimension.low, dimension.high, log=dimension.log)

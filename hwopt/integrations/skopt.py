@@ -76,7 +76,11 @@ def _optimizer(situation: Situation, is_constrained: bool, rng: np.random.Genera
     if len(values):
         values = np.append(values, np.full(len(situation.pending), values.min()))
         configs = [o.config for o in situation.told] + list(situation.pending)
-        pairs = [(_point(space, c), float(value)) for c, value in zip(configs, values, strict=True)]
+        pairs = [
+            (_point(space, config), float(value))
+            for config, value in zip(configs, values, strict=True)
+            if space.is_possible(config)
+        ]
         kept = [pair for pair in pairs if not is_constrained or fits(pair[0])]  # it takes no others
         if kept:
             optimizer.tell([point for point, _ in kept], [value for _, value in kept])
@@ -99,7 +103,7 @@ def _free(space: SearchSpace) -> list[Dimension]:
 
 def _dimension(dimension: Dimension) -> Any:
     if isinstance(dimension, Categorical):  # by their numbers: its transformers take no mixed types
-        return SkoptCategorical(range(len(dimension.choices)), name=dimension.name)
+        return SkoptCategorical(range(len(dimension.possible)), name=dimension.name)
     kind = SkoptInteger if isinstance(dimension, Integer) else SkoptReal
     prior = "log-uniform" if dimension.log else "uniform"
     return kind(dimension.low, dimension.high, prior=prior, name=dimension.name)
@@ -112,14 +116,14 @@ def _point(space: SearchSpace, config: Config) -> list[Value]:
 
 def _coordinate(dimension: Dimension, values: Mapping[str, Value]) -> Value:
     value = values[dimension.name]
-    return dimension.choices.index(value) if isinstance(dimension, Categorical) else value
+    return dimension.possible.index(value) if isinstance(dimension, Categorical) else value
 
 
 def _config(space: SearchSpace, point: list[Any]) -> Config:
     values = completed(space, {})
     for dimension, coordinate in zip(_free(space), point, strict=True):
         if isinstance(dimension, Categorical):
-            values[dimension.name] = dimension.choices[int(coordinate)]
+            values[dimension.name] = dimension.possible[int(coordinate)]
         else:
             value = min(max(coordinate, dimension.low), dimension.high)  # its transforms round
             values[dimension.name] = int(value) if isinstance(dimension, Integer) else float(value)

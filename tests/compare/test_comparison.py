@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from hwopt.compare import compare
 from hwopt.compare.comparison import read_comparison
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.search.strategies import STRATEGIES, random
-from tests.compare.toys import counted, toy, toy_table
+from tests.compare.toys import LIMIT_S, counted, toy, toy_table
 
 LABELS = ["ehvi", "random:unaware"]
 
@@ -178,3 +179,25 @@ def test_numbers_that_cannot_be_meant_are_errors(tmp_path, arguments, message):
 def test_a_function_that_returns_no_problem_is_an_error(tmp_path):
     with pytest.raises(InvalidInput, match="returned a dict; it must return a Problem"):
         run(tmp_path, dict)
+
+
+def test_seeds_of_numpy_are_seeds(tmp_path):
+    found = run(tmp_path, seeds=np.arange(2), labels=["random"])
+    assert [r.seed for r in found.runs] == [0, 1]
+    assert len(run(tmp_path, seeds=np.int64(2), labels=["random"]).runs) == 2
+
+
+def test_a_problem_without_a_reference_for_each_objective_is_refused():
+    with pytest.raises(
+        InvalidInput, match="problem toy: reference has no error; contenders are compared below"
+    ):
+        replace(toy(), reference={"time_s": 1.0})
+
+
+def test_a_reference_below_all_errors_is_noted(tmp_path):
+    low = replace(toy(), reference={"error": 1e-3, "time_s": LIMIT_S})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # each optimizer says so too
+        found = compare(low, ["random"], 1, 9, 1, tmp_path, 4)
+    [note] = found.notes
+    assert "trainings is below the reference of 0.001, the lowest is" in note

@@ -277,6 +277,45 @@ def test_what_tpe_has_selected_and_a_budget_refused_is_told(name):
     assert sum(proposal.n_infeasible for proposal in proposals) == len(rejected)
 
 
+@peers
+@pytest.mark.parametrize("aware", [True, False])
+def test_what_cannot_be_priced_or_is_switched_off_is_not_proposed(name, aware):
+    space = SearchSpace(
+        [
+            Integer(1, 64, name="width"),
+            Real(0, 1, name="x"),
+            Categorical(["a", "b", "off"], prior=[0.5, 0.5, 0.0], name="kind"),
+            Categorical(["on", "off"], prior=[1.0, 0.0], name="switch"),
+        ]
+    )
+
+    def partly(configs):
+        unknown = float("inf")
+        return {"time_s": [unknown if c["width"] > 40 else 1e-3 * c["width"] for c in configs]}
+
+    chosen = Optimizer(space, partly, (), ("error", "time_s"), name, aware, seed=1)
+    off = [{"width": 60, "x": 0.4, "kind": kind, "switch": "off"} for kind in ("off", "a")]
+    chosen.tell(off[0], error=0.01)
+    chosen.mark_pending(off[1])
+    for config in space.sample(5, 3):
+        chosen.tell(config, error=0.1 + 0.5 / config["width"] + config["x"])
+    for _ in range(3):
+        proposal = chosen.ask()
+        assert space.is_possible(proposal.config) and proposal.config["width"] <= 40
+        assert all(r.reason == "costs returned time_s = inf" for r in proposal.rejections)
+        chosen.tell(proposal.config, error=0.1 + 0.5 / proposal.config["width"] + proposal.config["x"])
+
+
+@peers
+def test_without_costs_they_are_single_objective_optimizers(name):
+    chosen = Optimizer(make_space(), None, strategy=name, seed=2)
+    for config in make_space().sample(6, 0):
+        chosen.tell(config, error=error_of(config))
+    for _ in range(2):
+        chosen.tell(chosen.ask().config, error=0.5)
+    assert len(chosen.front()) == 1
+
+
 def test_a_library_that_is_not_there_is_an_error_with_the_line_that_installs_it(monkeypatch):
     monkeypatch.delitem(STRATEGIES, "optuna:tpe", raising=False)
     monkeypatch.setitem(sys.modules, "optuna", None)

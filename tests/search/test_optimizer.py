@@ -33,6 +33,7 @@ def test_no_proposal_breaks_a_budget(strategy):
         assert json.loads(json.dumps(config)) == config == make_space().validate(config)
 
 
+@pytest.mark.slow
 def test_ehvi_beats_random_search_within_the_same_budgets():
     volumes = {"ehvi": [], "random": []}
     for seed in range(5):

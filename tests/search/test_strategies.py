@@ -54,6 +54,7 @@ def test_unaware_they_train_what_breaks_a_budget_and_the_front_is_feasible(strat
     assert all(optimizer.is_feasible(point.config) for point in optimizer.front())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", MODEL_BASED)
 def test_models_find_lower_errors_than_random_search(strategy):
     best = {}
@@ -105,6 +106,7 @@ def test_cwei_is_ei_times_the_probability_that_the_budgets_hold():
     assert both.min() < 0.3 and both.max() > 0.9 and np.sum((both > 0) & (both < 0.9)) > 3
 
 
+@pytest.mark.slow
 def test_unaware_cwei_learns_the_constraint_from_what_it_trained():
     broken = {}
     for strategy in ("ei", "cwei"):
@@ -160,6 +162,7 @@ def test_scalar_forms_match_a_numerical_integral(strategy, offset):
     assert got == pytest.approx(expected, rel=1e-3, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_an_outcome_budget_is_learned_and_kept_by_the_front():
     limit = Budget("calibration", 0.06)
     shares = {}
@@ -191,6 +194,7 @@ def test_outcome_budgets_are_checked():
     assert optimizer.front() == []
 
 
+@pytest.mark.slow
 def test_repeats_average_noise_where_that_pays():
     space = SearchSpace([Integer(1, 6, name="x")])
     rng = np.random.default_rng(0)
@@ -267,7 +271,8 @@ errors = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 0.9]), st.just(1e
 statuses = st.sampled_from(["complete", "complete", "complete", "stopped", "failed"])
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(st.tuples(errors, statuses), min_size=1, max_size=14), st.sampled_from(OURS), st.integers(0, 99)
 )
@@ -282,7 +287,8 @@ def test_whatever_trainings_give_the_next_proposal_is_new_and_feasible(outcomes,
     assert optimizer.space.key(config) not in known and optimizer.is_feasible(config)
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 99), st.sampled_from(["ehvi", "scalarized", "epr"]))
 def test_costs_over_eight_orders_of_magnitude_are_no_trouble(seed, strategy):
     space = SearchSpace([Real(-4, 4, name="x"), Real(0, 1, name="y"), Categorical(["a", "b", "c"], name="k")])
@@ -300,6 +306,7 @@ def test_costs_over_eight_orders_of_magnitude_are_no_trouble(seed, strategy):
     assert np.isfinite(optimizer.hypervolume()) and optimizer.front()
 
 
+@pytest.mark.slow
 def test_two_thousand_told_points_still_give_a_proposal():
     optimizer = make_optimizer("ehvi", seed=0)
     for config in make_space().sample(2300, np.random.default_rng(0)):

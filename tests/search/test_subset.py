@@ -23,6 +23,7 @@ def corner(exponent):
     return lambda U: np.maximum(np.max(1 - U, axis=1) - side, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [-2, -4, -7])
 def test_the_share_of_a_box_is_estimated_without_bias_and_its_interval_covers(exponent):
     found = [simulate(corner(exponent), seed=seed) for seed in range(20)]
@@ -77,6 +78,7 @@ def work(configs):
 BETWEEN = [Budget("time_s", 9.0), Budget("memory_bytes", 24.0)]  # a few small networks of one kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy", ["ehvi", "ei", "cwei", "ieci", "random", "random_walk", "scalarized", "epr"]
 )
@@ -88,6 +90,7 @@ def test_no_strategy_breaks_a_budget_that_leaves_one_in_ten_thousands(strategy):
         optimizer.tell(config, error=1 / sum(config[f"width{i}"] for i in range(4)))
 
 
+@pytest.mark.slow
 def test_the_share_of_a_mixed_space_is_that_of_many_samples():
     space = make_space()
     budgets = [Budget("time_s", 9.0)]
