@@ -29,7 +29,7 @@ from hwopt.errors import InvalidInput
 from hwopt.network.layer import METRICS
 from hwopt.predict.accuracy import error_figures
 from hwopt.predict.left_out import LeftOut
-from hwopt.predict.measured import MeasuredNetworks, group_weights
+from hwopt.predict.measured import Mask, MeasuredNetworks, group_weights
 from hwopt.predict.methods import Method, make_method
 from hwopt.predict.models import LayerModel, LayerPrediction
 from hwopt.predict.shift import Growth, Likeness
@@ -84,7 +84,7 @@ class DeviceModel:
         everything = np.ones(len(self.networks), dtype=bool)
         self.full, notes = self.method.fit(everything, mode)
         self.notes = [*profile.notes, *self.method.notes, *notes]
-        self.unknown = Unknown.of(rows, profile.ceilings)
+        self.unknown = self._unknown_without(np.zeros(len(self.networks), dtype=bool))
         self._layers = self.method.prepare(self.networks.table)
         self._leave_families_out()
         self._learn_growth()
@@ -100,7 +100,7 @@ class DeviceModel:
         self.weights = {
             metric: group_weights(self.networks.families[known]) for metric, known in self._known.items()
         }
-        self._vouched = self._deviations(self._layers) if len(self.networks) else {}
+        self._vouched = self._own_deviations()
         for metric, errors in self.residuals.items():
             if not len(errors):
                 self.notes.append(f"{metric}: no measured network to calibrate on; it has no bound")
@@ -187,9 +187,27 @@ class DeviceModel:
             for metric, growth in self._growth.items()
         }
 
-    def _deviations(self, layers: Any) -> dict[str, Array]:
+    def _unknown_without(self, left_out: Mask) -> Unknown:
+        """Return what is not known of layers if some of the networks, [m], had not been measured."""
+        rows, layers = self.profile.measured_layers, self.networks.table.layers
+        kept = layers[~left_out[self.networks.table.segment]] if self.method.learns_layers else None
+        return Unknown.of(rows, self.profile.ceilings, kept)
+
+    def _deviations(self, layers: Any, unknown: Unknown | None = None) -> dict[str, Array]:
         parts_s = self.full.layers(layers)["time_s"]
-        return self.unknown.networks(layers.table, self.method.is_fallback(layers), parts_s)
+        unknown = unknown or self.unknown
+        return unknown.networks(layers.table, self.method.is_fallback(layers), parts_s)
+
+    def _own_deviations(self) -> dict[str, Array]:
+        """Return the deviations of the measured networks, [m], each as if its fold had not been measured."""
+        if not len(self.networks):
+            return {}
+        found = self._deviations(self._layers)
+        for k in range(len(self._out.fits)) if self.method.learns_layers else ():
+            own = self._out.fold == k
+            for metric, values in self._deviations(self._layers, self._unknown_without(own)).items():
+                found[metric][own] = values[own]
+        return found
 
     def left_out_costs(self, i: int) -> Costs:
         """Return the costs of the measured network i as if its family had never been measured, n = 1.

@@ -48,9 +48,15 @@ class Fit(Protocol):
 
 
 class Method(Protocol):
-    """A method for one device, fitted to its operators."""
+    """A method for one device, fitted to its operators.
+
+    Attributes:
+        notes: what a reader of the predictions must know.
+        learns_layers: whether networks teach it layers as well, and not sums of them alone.
+    """
 
     notes: list[str]
+    learns_layers: bool
 
     def prepare(self, table: NetworkTable) -> Any:
         """Return of m networks what every fit needs and none changes."""
@@ -90,6 +96,8 @@ def make_method(
 
 class Summed:
     """A layer model, fitted on a profile's operators, and sums of its layers, fitted on networks."""
+
+    learns_layers = False
 
     def __init__(self, profile: DeviceProfile, layer_model: LayerModel, networks: MeasuredNetworks) -> None:
         self._profile, self._networks = profile, networks

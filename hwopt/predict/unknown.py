@@ -4,7 +4,7 @@
               that of ln(time / roofline) within the kind, in proportion below; for a kind with too few rows
               that over all kinds
     network:  deviation D = sum of share * d over its layers: errors of one kind have one cause and add up
-    factor:   sqrt(1 + max(0, D^2 - D0^2) / s^2), s the deviation of the calibration residuals, D0 what 95%
+    factor:   sqrt(1 + max(0, D^2 - D0^2) / s^2), s the deviation of the calibration residuals, D0 what 80%
               of the calibration networks stay below: their residuals hold it already
 
 For power ln(power) stands for ln(time / roofline); energy has both. Memory needs no measured layer. All
@@ -19,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.device.ceilings import Ceilings
-from hwopt.predict.extrapolation import MeasuredRange
+from hwopt.predict.extrapolation import COLUMNS, MeasuredRange
 from hwopt.predict.models import MIN_ROWS, Array, bound_s
 from hwopt.predict.tables import NetworkTable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_VOUCHED = 0.95  # share of calibration networks that stay below D0
+_RANGE_COLUMNS = ("kind", *COLUMNS)
+_VOUCHED = 0.8  # share of calibration networks that stay below D0
 _LEAST_DEVIATION = 0.01  # of calibration residuals: below it a factor would mean nothing
 
 
@@ -45,8 +46,10 @@ class Unknown:
     within: Mapping[str, Mapping[str, float]]
 
     @classmethod
-    def of(cls, rows: "pd.DataFrame", ceilings: Ceilings) -> "Unknown":
-        """Learn from measured rows, [n]."""
+    def of(cls, rows: "pd.DataFrame", ceilings: Ceilings, layers: "pd.DataFrame | None" = None) -> "Unknown":
+        """Learn from measured rows, [n], and the layers of networks where these are fitted as well."""
+        import pandas as pd
+
         work_s = bound_s(rows, ceilings) + ceilings.launch_s
         logs = {"time_s": np.log(rows["time_s"].to_numpy(dtype=float) / work_s)}
         if rows["power_w"].notna().any():
@@ -58,7 +61,10 @@ class Unknown:
             metric: {kind: _deviation(values[kinds == kind], overall[metric]) for kind in names}
             for metric, values in logs.items()
         }
-        return cls(MeasuredRange.of(rows), overall, within)
+        known = (
+            rows if layers is None else pd.concat([rows[list(_RANGE_COLUMNS)], layers[list(_RANGE_COLUMNS)]])
+        )
+        return cls(MeasuredRange.of(known), overall, within)
 
     def layers(self, rows: "pd.DataFrame", is_fallback: NDArray[np.bool_]) -> dict[str, Array]:
         """Return metric -> deviation of each layer, [n]."""

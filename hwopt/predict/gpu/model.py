@@ -114,6 +114,8 @@ class GpuMethod:
         notes: what a reader of the predictions must know.
     """
 
+    learns_layers = True
+
     def __init__(self, profile: DeviceProfile, facts: GpuFacts, networks: MeasuredNetworks) -> None:
         self._facts, self._networks = facts, networks
         self.notes: list[str] = []
