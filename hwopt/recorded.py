@@ -223,6 +223,9 @@ class ReadTree(Generic[T]):
     def __init__(self) -> None:
         self._root: _Node[T] | _Leaf[T] | None = None
 
+    def __bool__(self) -> bool:
+        return self._root is not None
+
     def find(self, config: Mapping[str, Any]) -> T | None:
         """Return what is remembered for a config, or None."""
         node = self._root

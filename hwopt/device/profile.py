@@ -18,6 +18,8 @@ and takes `kind`, `date`, `hardware`, `software`, `sensors` and `settings` as th
 opened. What a reader of the numbers should know, but what is no fault, is in `DeviceProfile.notes`.
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -95,6 +97,13 @@ class DeviceProfile:
     oracle: "pd.DataFrame" = field(default_factory=lambda: _empty(LAYER_COLUMNS))
     repeats: "pd.DataFrame" = field(default_factory=lambda: _empty(REPEAT_COLUMNS))
     notes: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """Return a fingerprint of all that it holds."""
+        found = hashlib.sha256(json.dumps(self.info, sort_keys=True, default=str).encode())
+        for table in (self.layers, self.networks, self.network_layers, self.oracle, self.repeats):
+            found.update(table.to_csv().encode())
+        return found.hexdigest()
 
     @classmethod
     def load(cls, folder: str | Path) -> "DeviceProfile":

@@ -13,6 +13,7 @@ import numpy as np
 from hwopt.costs import Costs
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.device_model import DeviceModel
+from hwopt.predict.kept_prices import as_config, packed, unpacked
 from hwopt.predict.tables import Array, NetworkTable
 from hwopt.recorded import ReadTree
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hwopt.network import Recorded, SpaceCheck
     from hwopt.space import Config, Key, SearchSpace
 
+_N_CHECKED = 8  # kept prices that are computed anew before the others are taken
 _N_COMPARED = 64  # networks with the same listed hyperparameters that are compared, at most
 
 
@@ -34,6 +36,12 @@ class _Price:
     widening: tuple[float, ...]
     errors: Array
     reason: str | None = None
+
+
+def _same(one: _Price, other: _Price) -> bool:
+    """Return whether two prices agree but for the order of sums."""
+    pairs = ((one.values, other.values), (one.widening, other.widening), (one.errors, other.errors))
+    return all(np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True) for a, b in pairs)
 
 
 def check_structural(space: "SearchSpace") -> "SpaceCheck | None":
@@ -81,6 +89,7 @@ class CostModel:
         self._known: ReadTree[_Price] = ReadTree()
         self._by_list: dict[Key, Config] = {}
         self._n_compared = 0
+        self._kept = b""  # what was taken up last
 
     def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
         """Return the costs of n configs; NaN with the reason where a network cannot be built or traced."""
@@ -98,6 +107,43 @@ class CostModel:
     def metrics(self) -> tuple[str, ...]:
         """Metrics that this device predicts."""
         return self.model.metrics
+
+    def identity(self) -> dict[str, Any]:
+        """Return what prices depend on beside the space: the profile's content, the method, what is asked."""
+        return {
+            "profile": self.model.profile.digest(),
+            "method": self.model.name,
+            "mode": self.model.mode,
+            "batch_size": int(self.batch_size),
+            "dtype": self.dtype,
+            "metrics": list(self.metrics),
+        }
+
+    def kept(self) -> bytes:
+        """Return everything that is priced, as bytes."""
+        reads, prices = zip(*self._known.items(), strict=True) if self._known else ((), ())
+        names = ("values", "widening", "errors")
+        arrays = {name: np.array([getattr(price, name) for price in prices]) for name in names}
+        return packed(reads, [price.reason for price in prices], **arrays)
+
+    def keep(self, kept: bytes) -> bool:
+        """Take what `kept` returned, unless a few of the prices that are computed anew are others."""
+        if kept == self._kept:
+            return True
+        reads, reasons, arrays = unpacked(kept)
+        rows = zip(arrays["values"].tolist(), arrays["widening"].tolist(), arrays["errors"], strict=True)
+        prices = [
+            _Price(tuple(v), tuple(w), e, reason) for (v, w, e), reason in zip(rows, reasons, strict=True)
+        ]
+        chosen = np.unique(np.linspace(0, len(reads) - 1, min(_N_CHECKED, len(reads)), dtype=int)).tolist()
+        for i in chosen:
+            one = self._graph(as_config(reads[i]))
+            if dict(one.reads) != dict(reads[i]) or not _same(self._predicted([one])[0], prices[i]):
+                return False
+        for own, price in zip(reads, prices, strict=True):
+            self._known.add(as_config(own), own, price)
+        self._kept = kept
+        return True
 
     def _residuals(self, priced: Sequence[_Price]) -> dict[str, Array]:
         """Return metric -> calibration errors of each config, [n, n_calibration]."""

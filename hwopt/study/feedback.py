@@ -8,6 +8,7 @@ move. What is learned is in the store, and is learned again in the same order wh
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from hwopt.costs import CostFunction, Costs, price
 from hwopt.errors import OutOfMemory
 from hwopt.predict.cost_model import key_names
+from hwopt.predict.kept_prices import as_config, packed, unpacked
 from hwopt.recorded import ABSENT, ReadTree, RecordedConfig
 from hwopt.space import SearchSpace
 from hwopt.study.store import Trial
@@ -95,6 +97,26 @@ class TrainingMemory:
             listed = {name: config.get(name, ABSENT) for name in self._key_names}
             known.add(config, {**listed, **recorded.reads}, estimate)
         return estimate
+
+    def identity(self) -> dict[str, Any]:
+        """Return what estimates depend on beside the space."""
+        return {"settings": asdict(self._settings)}
+
+    def kept(self) -> bytes:
+        """Return all estimates, as bytes."""
+        keys = [key for key, tree in self._known.items() for _ in tree.items()]
+        found = [one for tree in self._known.values() for one in tree.items()]
+        kinds = [f"{batch_size} {optimizer}" for batch_size, optimizer in keys]
+        return packed([reads for reads, _ in found], kinds, estimates=np.array([n for _, n in found]))
+
+    def keep(self, kept: bytes) -> bool:
+        """Take what `kept` returned."""
+        reads, kinds, arrays = unpacked(kept)
+        for own, kind, estimate in zip(reads, kinds, arrays["estimates"].tolist(), strict=True):
+            batch_size, optimizer = str(kind).split()
+            known = self._known.setdefault((int(batch_size), optimizer), ReadTree())
+            known.add(as_config(own), own, estimate)
+        return True
 
     def learn(self, config: Mapping[str, Any]) -> None:
         """Take note that a training of this config ran out of memory."""

@@ -24,9 +24,10 @@ from hwopt.study.driver import Listener
 from hwopt.study.executors import InProcess, threads_of_worker
 from hwopt.study.experiment import Experiment, SpaceFile
 from hwopt.study.feedback import TRAINING_MEMORY, Feedback, Recalibrated, TrainingMemory
+from hwopt.study.price_cache import restore_prices
 from hwopt.study.run import run_objective
 from hwopt.study.seeds import fresh_seed
-from hwopt.study.store import Trial
+from hwopt.study.store import Store, Trial
 from hwopt.study.study import Study
 from hwopt.study.unread import check_unread
 from hwopt.train.data import Dataset
@@ -80,7 +81,7 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
     _check_shapes(space, dataset)
     check_unread(space, HYPERPARAMETERS, is_new=not (out / "study.db").exists())
     device = _open_device(experiment, space, out, progress)
-    model, budgets, costs, feedback = _price(experiment, space, device, progress)
+    model, budgets, costs, feedback = _price(experiment, space, device, out, progress)
     _check_outputs(space, dataset)
     check_device(experiment.settings().device)
     _check_energy(experiment)
@@ -208,7 +209,7 @@ def _candidate(search: Search, trial: Trial) -> "Candidate":
 
 
 def _price(
-    experiment: Experiment, space: SearchSpace, device: Device, progress: Progress
+    experiment: Experiment, space: SearchSpace, device: Device, out: Path, progress: Progress
 ) -> tuple[CostFunction, list[Budget], CostFunction, Feedback]:
     """Return the device's model, the budgets, the study's costs, and what these learn while it runs."""
     section = experiment.device
@@ -220,6 +221,9 @@ def _price(
         costs = recalibrated = Recalibrated(costs)
     if TRAINING_MEMORY in experiment.budgets:
         costs = memory = TrainingMemory(costs, space, experiment.settings())
+    if (out / "study.db").exists():
+        with Store(out / "study.db", read_only=True) as store:
+            restore_prices(store, costs, space)
     budgets = experiment.resolve_budgets(space, costs, pricing(progress))
     return model, budgets, costs, Feedback(recalibrated, memory)
 

@@ -131,6 +131,24 @@ class Store:
         kept = self._database.rows("SELECT value FROM meta WHERE key = 'elapsed_s'")
         return max([0.0, *(float(row[0]) for row in (*ended, *kept) if row[0] is not None)])
 
+    # -- what was priced, by what the prices depend on
+
+    def prices(self, key: str) -> bytes | None:
+        """Return the prices that are kept under a key, or None."""
+        if not self._database.rows("SELECT 1 FROM sqlite_master WHERE name = 'prices'"):
+            return None
+        rows = self._database.rows("SELECT prices FROM prices WHERE key = ?", (key,))
+        return bytes(rows[0][0]) if rows else None
+
+    def set_prices(self, prices: Mapping[str, bytes]) -> None:
+        """Keep prices under their keys, and no others."""
+        with self._database.write(durable=False) as connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS prices (key TEXT PRIMARY KEY, prices BLOB NOT NULL)"
+            )
+            connection.execute("DELETE FROM prices")
+            connection.executemany("INSERT INTO prices VALUES (?, ?)", prices.items())
+
     # -- trials
 
     def start_trial(

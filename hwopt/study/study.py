@@ -35,6 +35,7 @@ from hwopt.study.failure import check_catch
 from hwopt.study.files import KEEP_WEIGHTS, StudyFiles, check_path
 from hwopt.study.identity import code_of, compare, versions
 from hwopt.study.objective_check import check_objective
+from hwopt.study.price_cache import keep_prices, restore_prices
 from hwopt.study.results import FrontPoint, FrontTracker, front_of
 from hwopt.study.run import STOPPED_AT, Objective
 from hwopt.study.seeds import trial_seed as trial_seed
@@ -114,6 +115,7 @@ class Study:
         self.stopping: StoppingRule | None = None  # made when the study runs
         self.is_resumable = isinstance(objective, ResumableObjective)
         self.records_reads = False  # of its next call
+        self._keeps_prices = False
         priced: CostFunction = no_costs if costs is None else costs
         limits, outcome_limits = budgets_from(budgets, space, priced), outcome_budgets_from(outcome_budgets)
         self.optimizer = Optimizer(
@@ -197,6 +199,9 @@ class Study:
         self.optimizer.on_priced = None
         if on_priced is not None:
             on_priced(region.n_priced, region.n_priced)
+        if not self._keeps_prices:
+            self._keeps_prices = True
+            keep_prices(self.store, self.optimizer.costs, self.optimizer.space)
         if "region" not in self.store.meta():
             facts = ("share", "share_low", "share_high", "n_priced", "broken", "n_unpriced", "refused")
             unpriced = [asdict(one) for one in region.unpriced]
@@ -442,6 +447,8 @@ class Study:
             self.optimizer.keep_reference(kept)
         self.n_begun = len(trials)
         self.measured = {number: found[0] for number, found in self.store.checks("measured").items()}
+        if "identity" in meta:
+            restore_prices(self.store, self.optimizer.costs, self.optimizer.space)
         self._check_costs(trials)
         if trials:
             self.optimizer.costs([trial.config for trial in trials])  # at once: a cost model remembers them
