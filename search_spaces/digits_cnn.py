@@ -4,8 +4,8 @@ To make a space of your own, copy this file and change three things. The dimensi
 scikit-optimize's words, with both ends included. `build` returns the network of a configuration, in plain
 PyTorch. `active` names the hyperparameters that exist only under a condition: where it does not hold, the
 name is absent from the configuration that `build` receives. `structural` lists those that change the network;
-the rest (learning_rate, weight_decay, ...) are known to the trainer by their names and do not change the
-cost.
+it may be left out. The rest are known to the trainer by their names: learning_rate, momentum, weight_decay,
+optimizer, train_batch_size (or batch_size), label_smoothing and schedule.
 """
 
 from typing import Any

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -12,6 +11,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from hwopt.errors import HwoptError, InvalidInput
+from hwopt.network.quick_modules import building_on_meta, quick_modules
+from hwopt.network.sequences import trace_chain
 from hwopt.network.tracing import trace_once
 from hwopt.recorded import ABSENT, RecordedConfig
 
@@ -56,7 +57,10 @@ _FILLS = frozenset(
 def build_on(build: Callable[[], Any], device: str = "meta") -> Any:
     """Return what `build` makes with its parameters on a device; what fails on "meta" is built on the CPU."""
     try:
-        with torch.device(device), _Unfilled() if device == "meta" else nullcontext():
+        if device != "meta":
+            with torch.device(device):
+                return build()
+        with torch.device("meta"), _Unfilled(), building_on_meta():
             return build()
     except Exception:
         if device == "cpu":
@@ -88,7 +92,8 @@ def _built(
     if build is None:
         raise InvalidInput("the search space has no build=; give a function from config to torch.nn.Module")
     try:
-        network = build_on(lambda: build(given()), device)
+        with quick_modules():
+            network = build_on(lambda: build(given()), device)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise InvalidInput(f"build raised {reason} (config {dict(config)})") from error
@@ -165,7 +170,12 @@ def _tracer(
     if space.input_shape is None:
         raise InvalidInput("the search space has no input_shape=; give the shape of one input, (1, 28, 28)")
     shape = space.input_shape
-    return lambda network: trace_once(network, shape, batch_size, dtype, unknown)
+
+    def traced(network: nn.Module) -> LayerGraph:
+        chain = trace_chain(network, shape, batch_size, dtype)
+        return chain or trace_once(network, shape, batch_size, dtype, unknown)
+
+    return traced
 
 
 def _run(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from hwopt.network.operators import operator_of, run_on_meta
 from hwopt.network.outputs import output_tensors, tensors_in
 from hwopt.network.repeatability import notes_on, traced_repeatedly
 from hwopt.network.rules import RULES, UNKNOWN, Operation, Rule, columns, elementwise
+from hwopt.network.saved_state import SavedState
 
 _DTYPE_NAMES = {
     value: str(value).removeprefix("torch.")
@@ -81,13 +82,26 @@ def trace_once(
 ) -> LayerGraph:
     """Return what `trace` returns, without a look at whether forward is random."""
     torch_dtype = _check_arguments(module, input_shape, batch_size, dtype, unknown)
+    return run_traced(module, (batch_size, *input_shape), torch_dtype, unknown == "count").graph
+
+
+class Traced(NamedTuple):
+    """A trace with the meta tensors that went in, and what came out."""
+
+    graph: LayerGraph
+    x: Tensor
+    out: Any
+
+
+def run_traced(
+    module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, tolerates_unknown: bool = False
+) -> Traced:
+    """Trace a network on an input of a shape, the batch included; arguments and errors as of `trace`."""
     whole, module = module, getattr(module, "_orig_mod", module)  # what torch.compile wrapped
-    shape = (batch_size, *input_shape)
-    weights_dtype = torch_dtype if torch_dtype.is_floating_point else None
-    with borrow(module, weights_dtype) as borrowed:
+    with borrow(module, dtype if dtype.is_floating_point else None) as borrowed:
         borrowed.is_compiled |= whole is not module
-        x = torch.empty(shape, dtype=torch_dtype, device="meta")
-        recorder = _Recorder(borrowed, unknown == "count")
+        x = torch.empty(shape, dtype=dtype, device="meta")
+        recorder = Recorder(borrowed, tolerates_unknown)
         recorder.memory.hold([x])
         try:
             with recorder, FusedLayers(recorder.record):
@@ -96,7 +110,7 @@ def trace_once(
             raise
         except Exception as error:
             raise InvalidInput(_why_it_failed(module, shape, borrowed, error)) from error
-        return LayerGraph(
+        graph = LayerGraph(
             layers=tuple(recorder.layers),
             n_parameters=borrowed.n_parameters,
             parameter_bytes=borrowed.parameter_bytes,
@@ -104,14 +118,24 @@ def trace_once(
             input_bytes=x.nbytes,
             output_bytes=sum(tensor.nbytes for tensor in output_tensors(out)),
             peak_activation_bytes=recorder.memory.peak_bytes,
-            batch_size=batch_size,
-            dtype=dtype,
+            batch_size=shape[0],
+            dtype=_DTYPE_NAMES[dtype],
             unknown_operators=tuple(recorder.unknown.items()),
             notes=notes_on(borrowed),
         )
+        return Traced(graph, x, out)
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+def recorder_of(leaf: nn.Module) -> Recorder:
+    """Return a recorder of a module without parts whose weights are float32 and on the meta device."""
+    borrowed = Borrowed(torch.float32, False, SavedState())
+    for tensor in (*leaf._parameters.values(), *leaf._buffers.values()):
+        if tensor is not None:
+            borrowed.weights.add(tensor.untyped_storage()._cdata)
+    return Recorder(borrowed, False)
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operator that runs, and writes down a layer for each that works."""
 
     @classmethod
@@ -145,6 +169,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if rule is not None and not is_free and results:
             self._write(rule, operator.name, args, kwargs, operands, results)
         return out
+
+    def dispatch(self, func: Any, *args: Any) -> Any:
+        """Write an operator down as if it had been run, and return its result."""
+        return self.__torch_dispatch__(func, (), args)
 
     def record(self, name: str, args: tuple[Any, ...], operands: list[Tensor], results: list[Tensor]) -> None:
         """Write down a layer that runs as one although PyTorch takes it apart.

