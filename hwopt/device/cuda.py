@@ -7,6 +7,7 @@ Nothing here changes clocks, power limits or modes; of torch's own switches only
 restored. Called only where torch sees a GPU; the simulated accelerator answers the same protocol elsewhere.
 """
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,9 @@ _MAX_SETS = 2048
 _CAPTURES_UNDERWAY = "captures_underway"  # what older torch says ever after a capture that failed
 _IN_FLIGHT = 4  # replays that the device has queued, so that it never waits for the host
 _PAUSE_S = 2e-4
+_SWITCH_S = (
+    2e-4  # after which the thread that launches goes on, while others read the meter or build networks
+)
 _N_WARMUP = 3
 _CACHES = 3  # operands span so many times the last-level cache, as far as the sets reach
 _MATRIX_SIDE, _COPY_BYTES = 8192, 2**31
@@ -77,9 +81,12 @@ class CudaAccelerator:
         self._switches = self._precision.set()
         self._no_grad = torch.no_grad()
         self._no_grad.__enter__()
+        self._switch_s = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_S)
         return self
 
     def __exit__(self, *exception: object) -> None:
+        sys.setswitchinterval(self._switch_s)
         self._no_grad.__exit__(None, None, None)
         self._precision.restore(self._switches)
 

@@ -1,5 +1,6 @@
 """The GPU's loop on a stand-in for torch.cuda: what is enqueued, counted and captured, without a GPU."""
 
+import sys
 from collections import deque
 from types import SimpleNamespace
 
@@ -180,12 +181,14 @@ def test_an_accelerator_prepares_a_network_and_restores_the_precision(accelerato
             stream.enqueue(1.0)
             return super().forward(x)
 
-    before = torch.backends.cudnn.allow_tf32
+    before, interval_s = torch.backends.cudnn.allow_tf32, sys.getswitchinterval()
     with accelerator:
         assert not torch.backends.cudnn.allow_tf32 and not torch.is_grad_enabled()
+        assert sys.getswitchinterval() < 1e-3  # so that no other thread keeps the GPU waiting
         loop = accelerator.prepare(job(Net(4, 3)))
         assert loop.time_replays(3) == pytest.approx([1e-3] * 3)
     assert torch.backends.cudnn.allow_tf32 == before and torch.is_grad_enabled()
+    assert sys.getswitchinterval() == pytest.approx(interval_s)
     assert accelerator.uuid == "GPU-12-34"
     assert "Fake GPU" in accelerator.describe().values()
 
