@@ -131,7 +131,7 @@ def _print_setting(search: "Search", progress: "ProgressDisplay") -> None:
         f"{'; ' + broken if broken else ''})",
         highlight=False,
     )
-    for note in region.notes():
+    for note in [*region.notes(), *getattr(search.model, "notes", ())]:
         console.print(note, highlight=False)
 
 

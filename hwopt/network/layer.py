@@ -44,6 +44,8 @@ class Layer:
     output_bytes: int = 0
     live_bytes: int = 0  # inputs, intermediate results and the output alive while it runs; no weights
 
+    output_shape: tuple[int, ...] = ()  # of the first result as it is; no column of a file
+
     @property
     def bytes(self) -> int:
         """Least traffic: every operand read once, the result written once."""
@@ -51,7 +53,9 @@ class Layer:
 
     def row(self) -> dict[str, Any]:
         """Return the layer as a dict of the columns of `layers.csv` and the work columns."""
-        return asdict(self)
+        row = asdict(self)
+        del row["output_shape"]
+        return row
 
 
 # The columns that identify a measured layer, in the order of `layers.csv` after `device`.

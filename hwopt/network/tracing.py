@@ -227,6 +227,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             input_bytes=input_bytes,
             weight_bytes=weight_bytes,
             live_bytes=self.memory.now_bytes,
+            output_shape=tuple(out.shape),
             **fields,
         )
 

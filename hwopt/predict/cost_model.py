@@ -15,6 +15,7 @@ from hwopt.network.layer import LayerGraph
 from hwopt.predict.device_model import DeviceModel
 from hwopt.predict.kept_prices import as_config, packed, unpacked
 from hwopt.predict.tables import Array, NetworkTable
+from hwopt.predict.unknown_operators import UnknownOfMany
 from hwopt.recorded import ReadTree
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class CostModel:
         self._by_list: dict[Key, Config] = {}
         self._n_compared = 0
         self._kept = b""  # what was taken up last
+        self._unknown = UnknownOfMany()
 
     def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
         """Return the costs of n configs; NaN with the reason where a network cannot be built or traced."""
@@ -102,6 +104,11 @@ class CostModel:
         widening = self._columns([price.widening for price in priced])
         reasons = [price.reason for price in priced]
         return Costs(values, self._residuals(priced), reasons, widening, self.model.weights)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the costs must know of the networks priced so far, such as unknown operators."""
+        return self._unknown.notes()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -193,7 +200,9 @@ class CostModel:
     def _prices(self, graphs: Sequence[LayerGraph]) -> list[_Price]:
         if not graphs:
             return []
-        costs = self.model.costs(NetworkTable.of_graphs(graphs))
+        table = NetworkTable.of_graphs(graphs)
+        costs = self.model.costs(table)
+        self._unknown.add(graphs, table, self.model)
         ones = np.ones(len(graphs))
         values = zip(*(costs[metric].tolist() for metric in self.metrics), strict=True)
         factors = (costs.widening.get(metric, ones).tolist() for metric in self.metrics)

@@ -6,7 +6,8 @@
 Models are fitted from the profile's rows when they are first asked for, and kept in memory.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from hwopt.network.layer import LayerGraph
 from hwopt.predict.cost_model import CostModel, check_structural
 from hwopt.predict.device_model import DeviceModel
 from hwopt.predict.tables import NetworkTable
+from hwopt.predict.unknown_operators import notes_on_unknown, shares_of_unknown
 
 _BUSY = 0.9  # share of the time: a device that works less waits for its host
 
@@ -66,16 +68,19 @@ class Prediction:
         layers: one row a layer, in running order: name, kind, shapes, FLOPs; time_s, what it adds to the
             network's time, so that the column sums to the total, and its share; power_w and energy_j where
             the device has power; memory_bytes, its operands, weights and result, which do not sum to the
-            network's; is_fallback, too few measured rows of its kind; is_extrapolated, outside their range.
+            network's; output_shape; is_fallback, too few measured rows of its kind; is_extrapolated, outside
+            their range.
         total: metric -> value of one pass of the batch, SI units.
         costs: the totals with their predictive distribution, n = 1.
         notes: what a reader must know, such as kinds without measured rows.
+        unknown: operator without a cost rule -> share of the time; they are priced by the bytes they move.
     """
 
     layers: "pd.DataFrame"
     total: dict[str, float]
     costs: Costs
     notes: tuple[str, ...]
+    unknown: Mapping[str, float] = field(default_factory=dict)
 
 
 class Device:
@@ -133,8 +138,10 @@ class Device:
         costs = model.costs(table, prepared)
         notes = [*self.profile.notes, *graph.notes, *_notes_on_layers(layers, costs)]
         notes += _notes_on_host(float(model.full.busy(prepared)[0]), costs.at(0)["time_s"])
-        notes += [f"{n} x {name}: no cost rule, left out" for name, n in graph.unknown_operators]
-        return Prediction(layers, costs.at(0), costs, tuple(notes))
+        layers["output_shape"] = [layer.output_shape for layer in graph.layers]
+        unknown = shares_of_unknown(graph, layers["share"].to_numpy(dtype=float))
+        notes += notes_on_unknown(graph, unknown)
+        return Prediction(layers, costs.at(0), costs, tuple(notes), unknown)
 
     def cost_model(
         self,

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from hwopt.device.ceilings import Ceilings
 from hwopt.errors import InvalidInput
 from hwopt.predict.convolution_paths import ConvolutionPaths
-from hwopt.predict.models import MIN_ROWS, Array, LayerPrediction, Roofline, bound_s, is_matrix_kind, work
+from hwopt.predict.models import (
+    MIN_ROWS,
+    Array,
+    LayerPrediction,
+    Roofline,
+    bound_s,
+    is_matrix_kind,
+    n_steps,
+    work,
+)
 from hwopt.predict.pooled_residual import PooledResidual, View
 
 if TYPE_CHECKING:
@@ -109,7 +118,8 @@ class Hybrid:
 
     Operators with a matrix product are one group of classes, all others, which move data whatever their
     function, another (`hwopt.predict.pooled_residual`): kinds with few rows, or none, are predicted by what
-    they share with the others of their group. Kinds with fewer than 8 rows are marked.
+    they share with the others of their group. Kinds with fewer than 8 rows are marked; of them recurrent
+    layers, whose steps wait for each other, are predicted by the calibrated roofline.
     """
 
     def __init__(self) -> None:
@@ -157,8 +167,10 @@ class Hybrid:
         time_s, base_s = self._roofline.time_s(rows), self._base_s(rows)
         power_w = np.full(len(rows), self._mean_power_w)
         kinds, classes = rows["kind"].to_numpy(dtype=str), row_classes(rows)
+        is_fallback = ~np.isin(kinds, self._known)
+        is_alone = is_fallback & (n_steps(rows) > 0)  # steps one after another are like no other operator
         for is_matrix, model in self._times.items():
-            chosen = is_matrix_kind(kinds) == is_matrix
+            chosen = (is_matrix_kind(kinds) == is_matrix) & ~is_alone
             if not chosen.any():
                 continue
             views = self._views(rows[chosen], is_matrix)
@@ -169,7 +181,7 @@ class Hybrid:
         values = {"time_s": time_s}
         if self._power_range_w is not None:
             values["power_w"] = np.clip(power_w, *self._power_range_w)
-        return LayerPrediction(values, ~np.isin(kinds, self._known))
+        return LayerPrediction(values, is_fallback)
 
     def _views(self, rows: "pd.DataFrame", is_matrix: bool) -> list[View]:
         """Return the views of rows, [n]: of shapes; of matrix products also with tiles, and as oneDNN's."""

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_MATRIX_KINDS = ("conv", "linear", "matmul", "attention")
+_STEP_LAUNCHES = 4  # of a product with the state, and the gates; not measured
+_RECURRENT_KINDS = ("lstm", "gru", "rnn")
+_MATRIX_KINDS = ("conv", "linear", "matmul", "attention", *_RECURRENT_KINDS)
 _WINDOWED = ("conv1d", "conv2d", "conv3d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d")
 _LINE = 16  # values of float32 in a cache line
 MIN_ROWS = 8  # a kind with fewer measured rows is predicted by the calibrated roofline
@@ -78,9 +80,19 @@ class Roofline:
 
 
 def bound_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
-    """Return max(FLOPs / matrix rate, bytes / bandwidth) of each row, [n], in seconds."""
+    """Return max(FLOPs / matrix rate, bytes / bandwidth) of each row, [n], in seconds.
+
+    The steps of a recurrent layer wait for each other: each takes at least some launch floors.
+    """
     flops, moved = work(rows)
-    return np.maximum(flops / ceilings.flops_per_s, moved / ceilings.bytes_per_s)
+    bound = np.maximum(flops / ceilings.flops_per_s, moved / ceilings.bytes_per_s)
+    return np.maximum(bound, n_steps(rows) * _STEP_LAUNCHES * ceilings.launch_s)
+
+
+def n_steps(rows: "pd.DataFrame") -> Array:
+    """Return the steps of recurrent layers, one after another, [n]; 0 for all other kinds."""
+    kinds = rows["kind"].to_numpy(dtype=str)
+    return np.where(np.isin(kinds, _RECURRENT_KINDS), rows["in_h"].to_numpy(dtype=float), 0.0)
 
 
 def work(rows: "pd.DataFrame") -> tuple[Array, Array]:
@@ -110,7 +122,7 @@ def touched_share(rows: "pd.DataFrame") -> Array:
 
 
 def is_matrix_kind(kinds: NDArray[np.str_]) -> NDArray[np.bool_]:
-    """Return which kinds are convolutions, matrix products or attention, [n]."""
+    """Return which kinds are convolutions, matrix products, attention or recurrent layers, [n]."""
     return np.asarray(np.any([np.char.startswith(kinds, kind) for kind in _MATRIX_KINDS], axis=0))
 
 

@@ -68,7 +68,7 @@ def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -
 
 
 def _layer_cells(position: int, row: Mapping[Hashable, Any], marked: dict[str, int]) -> list[str]:
-    output = f"{row['batch']}x{row['out_channels']}x{row['out_h']}x{row['out_w']}"
+    output = "x".join(map(str, row["output_shape"])) or "1"
     mark = "* " if row["is_fallback"] else "~ " if row["is_extrapolated"] else ""
     costs = [
         format_quantity(metric, row[metric]) + (" <" if most == position else "")
@@ -154,7 +154,10 @@ def prediction_content(predicted: Predicted) -> dict[str, Any]:
         "device": predicted.device,
         "batch_size": predicted.batch_size,
         "input_shape": list(predicted.input_shape),
-        "layers": [{name: _plain(row[name]) for name in columns} for row in layers.to_dict("records")],
+        "layers": [
+            {name: _plain(row[name]) for name in columns} | {"output_shape": list(row["output_shape"])}
+            for row in layers.to_dict("records")
+        ],
         "total": {"flops": int(layers["flops"].sum()), **prediction.total},
         "mode": predicted.mode,
         **{
@@ -169,6 +172,7 @@ def prediction_content(predicted: Predicted) -> dict[str, Any]:
         },
         "widening": {metric: _plain(factor[0]) for metric, factor in costs.widening.items()},
         "bottleneck": {metric: layers["name"].iloc[i] for metric, i in bottlenecks(prediction).items()},
+        "unknown_operators": dict(prediction.unknown),
         "notes": list(prediction.notes),
         **(
             {"training_memory_bytes": predicted.training_memory_bytes}
@@ -193,7 +197,8 @@ def layer_rows(predictions: Sequence[Predicted]) -> list[dict[str, Any]]:
         most = bottlenecks(one.prediction)
         for position, layer in enumerate(content["layers"]):
             mark = " ".join(metric for metric, place in most.items() if place == position)
-            rows.append({**head, "position": position, **layer, "most_of": mark})
+            shape = "x".join(map(str, layer["output_shape"]))
+            rows.append({**head, "position": position, **layer, "output_shape": shape, "most_of": mark})
     return rows
 
 

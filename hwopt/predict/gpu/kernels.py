@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hwopt.predict.gpu.copies import Column, CopyRule, Mask, products
 from hwopt.predict.gpu.facts import GpuFacts
 from hwopt.predict.gpu.parameters import HALF, PLACE
-from hwopt.predict.models import is_matrix_kind
+from hwopt.predict.models import is_matrix_kind, n_steps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,7 @@ _LINEAR_BLOCK = (128, 64)
 _ALIGNED_BYTES = 16  # that are read at once: channels in whole ones of them are aligned
 _STEP, _SHORT_STEP = 32, 8  # elements that K is filled up to: on copies; elsewhere
 _IMAGE_CHANNELS = 4
+_RECURRENT_STEP_S = 2e-6  # of a product with the state and its gates; not measured
 _FEW_ROWS = 16  # up to which a linear layer is a product with vectors
 _PLACES = ("constant", "rate", "latency", "bandwidth")
 _HALVES = ("float16", "bfloat16")
@@ -105,7 +106,7 @@ class Kernels:
         _moving(kernels, ~is_matrix_kind(kinds), kinds)
         _depthwise(kernels, is_depthwise, column, matrix_f)
         _linear(kernels, is_linear, column, matrix_f, facts)
-        _product(kernels, is_product)
+        _product(kernels, is_product, n_steps(rows))
         _convolution(kernels, is_convolution & ~is_depthwise, copied, column, convolution_f, facts)
         _use_own_classes(kernels, np.isin(dtypes, _HALVES))
         return kernels
@@ -148,11 +149,11 @@ def _linear(kernels: Kernels, own: Mask, column: Column, flops_per_s: Array, fac
     kernels.fill[own] = np.minimum(blocks / facts.n_multiprocessors, 1.0)
 
 
-def _product(kernels: Kernels, own: Mask) -> None:
-    """What has no path of its own: FLOPs and bytes."""
+def _product(kernels: Kernels, own: Mask, n_steps: Array) -> None:
+    """What has no path of its own: FLOPs and bytes; steps that wait for each other, of recurrent layers."""
     kernels.constant[own] = PLACE["c_matrix"]
     kernels.rate[own], kernels.bandwidth[own] = PLACE["u_product"], PLACE["e_matrix"]
-    kernels.work_s[own] = kernels.flops_s[own]
+    kernels.work_s[own] = np.maximum(kernels.flops_s, n_steps * _RECURRENT_STEP_S)[own]
 
 
 def _convolution(
