@@ -1,16 +1,19 @@
 """What follows from the other columns of layer rows: output size, FLOPs, bytes, energy or power.
 
-A file from elsewhere may leave these out; the rules are those of the tracer, over whole columns at once.
+A file from elsewhere may leave these out; the formulas are those of the tracer (`hwopt.network.work`), over
+whole columns at once. What does not follow is NaN, never 0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.device.textfile import shown
 from hwopt.errors import InvalidInput
-from hwopt.network.layer import SHAPE_COLUMNS
+from hwopt.network.layer import SHAPE_COLUMNS, WORK_COLUMNS
+from hwopt.network.work import WORK, Columns, Work, work_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +28,12 @@ ITEM_BYTES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1, "int64": 8,
     "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16,
 }  # fmt: skip
-_WINDOWED = ("conv2d", "max_pool2d", "avg_pool2d")  # the output's size follows from the window
+_DERIVED = ("out_h", "out_w", *WORK_COLUMNS)
 _NUMBERS = tuple(column for column in SHAPE_COLUMNS if column not in ("kind", "dtype"))
 
 
 def complete(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """Return a copy of layer rows, [n], with every shape and work column filled.
+    """Return a copy of layer rows, [n], with every shape and work column filled, or NaN.
 
     What a pass held beside its operands and result, `workspace_bytes`, follows from the memory where that is
     there. An energy or a power is filled where the other and a time are there, see `complete_energy`.
@@ -80,44 +83,66 @@ def _fill(rows: "pd.DataFrame", column: str, values: Any) -> None:
 
 
 def _output_side(rows: "pd.DataFrame", side: str) -> Any:
-    """Return the output's height or width, [n]: from the window where there is one, else the input's."""
-    size, kernel, stride, padding, dilation = (
-        rows[f"{name}_{side}"].astype(float) for name in ("in", "kernel", "stride", "padding", "dilation")
-    )
-    windowed = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-    return size.where(~rows["kind"].isin(_WINDOWED), windowed)
+    """Return the output's height or width, [n]; NaN where it does not follow, except of a side of 1."""
+
+    def of_kind(own: Work, columns: Columns) -> Any:
+        formula = own.out_h if side == "h" else own.out_w
+        if formula is not None:
+            return formula(columns)
+        return np.where(columns[f"in_{side}"] == 1, 1.0, np.nan)
+
+    return _by_kind(rows, of_kind)
+
+
+def _by_kind(rows: "pd.DataFrame", of_kind: Callable[[Work, Columns], Any]) -> "pd.Series[float]":
+    """Return what follows from the columns of each row, [n], by the formulas of its kind."""
+    import pandas as pd
+
+    values = np.full(len(rows), np.nan)
+    kinds = rows["kind"].to_numpy(dtype=str)
+    columns = {name: rows[name].to_numpy(dtype=float) for name in _NUMBERS if name in rows.columns}
+    for kind in np.unique(kinds):
+        chosen = kinds == kind
+        own = {name: column[chosen] for name, column in columns.items()}
+        values[chosen] = of_kind(work_of(str(kind)), own)
+    return pd.Series(values, index=rows.index)
 
 
 def _work(rows: "pd.DataFrame") -> dict[str, Any]:
-    """Return FLOPs, element-wise operations and bytes that the shapes tell, each a Series [n]."""
-    import pandas as pd
+    """Return FLOPs, element-wise operations and bytes that follow, each a Series [n]; else NaN.
 
-    column = {name: rows[name].to_numpy(dtype=float) for name in _NUMBERS}
-    kind = rows["kind"].to_numpy(dtype=str)
-    item = rows["dtype"].map(ITEM_BYTES).astype(float).fillna(4).to_numpy(dtype=float)
-    n_in = column["batch"] * column["in_channels"] * column["in_h"] * column["in_w"]
-    n_out = column["batch"] * column["out_channels"] * column["out_h"] * column["out_w"]
-    window = column["kernel_h"] * column["kernel_w"]
-    n_weights = _n_weights(kind, column, window)
-    n_uses = np.select(  # how often an image uses each weight
-        [kind == "conv2d", kind == "linear"],
-        [column["out_h"] * column["out_w"], column["in_h"] * column["in_w"]],
-        0.0,
-    )
-    n_operands = np.where(np.isin(kind, ("add", "mul", "sub", "div")), 2, 1)
-    work = {
-        "flops": 2 * column["batch"] * n_uses * n_weights,
-        "elementwise_ops": np.where(np.isin(kind, ("conv2d", "linear")), 0.0, n_out * window),
-        "input_bytes": item * n_operands * n_in,
-        "weight_bytes": item * n_weights,
-        "output_bytes": (item + np.where(kind == "max_pool2d", 8, 0)) * n_out,  # with the maxima's places
+    Biases are left out: they are in no column.
+    """
+    item = rows["dtype"].map(ITEM_BYTES).astype(float).fillna(4)
+    place_bytes = _by_kind(rows, lambda own, columns: own.place_bytes)
+
+    def of(name: str) -> "pd.Series[float]":
+        def of_kind(own: Work, columns: Columns) -> Any:
+            formula = getattr(own, name)
+            return np.nan if formula is None else formula(columns)
+
+        return _by_kind(rows, of_kind)
+
+    return {
+        "flops": of("flops"),
+        "elementwise_ops": of("operations"),
+        "input_bytes": item * of("inputs"),
+        "weight_bytes": item * of("weights"),
+        "output_bytes": (item + place_bytes) * of("outputs"),
     }
-    return {name: pd.Series(values, index=rows.index) for name, values in work.items()}
 
 
-def _n_weights(kind: NDArray[np.str_], column: Mapping[str, Array], window: Array) -> Array:
-    """Return the number of weights, [n]; biases are left out, they are not in the columns."""
-    matrix = column["in_channels"] / column["groups"] * column["out_channels"]
-    kinds = [kind == "conv2d", kind == "linear", kind == "batch_norm"]
-    weights = np.select(kinds, [matrix * window, matrix, 4 * column["in_channels"]], 0.0)
-    return np.asarray(weights, dtype=float)
+def incomplete(rows: "pd.DataFrame") -> NDArray[np.bool_]:
+    """Return which complete rows, [n], lack a side or work that did not follow from the other columns."""
+    return rows[[*_DERIVED]].isna().any(axis=1).to_numpy(dtype=bool)
+
+
+def note_incomplete(rows: "pd.DataFrame") -> list[str]:
+    """Say, a line a kind, which rows are not used since what they lack did not follow."""
+    lacking = rows[incomplete(rows)]
+    notes = []
+    for kind, own in lacking.groupby("kind", sort=True):
+        names = ", ".join(name for name in _DERIVED if own[name].isna().any())
+        known = "" if str(kind) in WORK else ", a kind that is not known"
+        notes.append(f"{len(own)} rows of {shown(kind)}{known}: not used, {names} do not follow; give them")
+    return notes

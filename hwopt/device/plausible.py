@@ -85,7 +85,7 @@ def check_times(path: Path, time_s: "pd.Series[float]", bound_s: Array, launch_s
             f"{factor:.3g} times as long; is it seconds of a pass of the whole batch, and are the ceilings "
             "in FLOPs and bytes a second?",
         )  # fmt: skip
-    known = np.isfinite(times)
+    known = np.isfinite(times) & np.isfinite(bound_s)
     ratio = float(np.median((times / (bound_s + launch_s))[known])) if known.sum() >= _MIN_ROWS else 0.0
     if ratio > SLOWEST:
         unit = "microseconds" if ratio > 1e3 * SLOWEST else "milliseconds"

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.device.ceilings import Ceilings
-from hwopt.device.complete import ITEM_BYTES, complete, complete_energy
+from hwopt.device.complete import ITEM_BYTES, complete, complete_energy, incomplete, note_incomplete
 from hwopt.device.device_file import DEVICE_FILE, read_info
 from hwopt.device.plausible import (
     bound_s,
@@ -124,6 +124,7 @@ class DeviceProfile:
         repeats = read_repeats(folder / REPEAT_FILE, notes)
         if info.get("is_simulated"):
             notes.append("simulated: the law of no device; good for trying things out, not for predictions")
+        notes += [f"{LAYER_FILE}: {note}" for note in note_incomplete(layers)]
         notes += _note_devices(str(info["name"]), layers)
         notes += _note_network_layers(networks, network_layers)
         return cls(folder, info, layers, networks, network_layers, oracle, repeats, tuple(notes))
@@ -140,9 +141,10 @@ class DeviceProfile:
 
     @property
     def measured_layers(self) -> "pd.DataFrame":
-        """The layer rows that have a time, and none that its measurement refused."""
+        """The layer rows that have a time and their work, and none that its measurement refused."""
         refused = self.layers["status"].isin(("contended", "failed"))
-        return self.layers[self.layers["time_s"].notna() & ~refused].reset_index(drop=True)
+        known = self.layers["time_s"].notna() & ~refused & ~incomplete(self.layers)
+        return self.layers[known].reset_index(drop=True)
 
 
 def read_layers(
@@ -202,6 +204,10 @@ def read_network_layers(path: Path, notes: list[str] | None = None) -> "pd.DataF
     notes = [] if notes is None else notes
     required = ("network", "position", "kind", "batch", "in_channels", "out_channels")
     table = _complete(path, read_table(path, required=required, notes=notes), notes)
+    lacks = _series(table, incomplete(table)).astype(bool)
+    refuse(
+        path, lacks, table["kind"], "its work does not follow from its columns; give sides, flops and bytes"
+    )
     table = one_row_a_key(path, _with_columns(table, NETWORK_LAYER_COLUMNS), ("network", "position"))
     return table.sort_values(["network", "position"], kind="stable", ignore_index=True)
 
@@ -220,7 +226,7 @@ def _complete(path: Path, table: "pd.DataFrame", notes: list[str]) -> "pd.DataFr
     notes += note_kinds(path.name, table)
     table = complete(table)
     for side in ("out_h", "out_w"):
-        refuse(path, ~(table[side] >= 1), table[side], "the window does not fit into the padded input")
+        refuse(path, table[side] < 1, table[side], "the window does not fit into the padded input")
     grouped = (table["kind"] == "conv2d") & (table["in_channels"] % table["groups"] != 0)
     refuse(path, grouped, table["groups"], "it must divide in_channels")
     moved = _series(table, moved_bytes(table)).rename("input_bytes + weight_bytes + output_bytes")

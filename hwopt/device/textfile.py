@@ -74,7 +74,7 @@ def shown(value: object) -> str:
 
 
 def read_cells(path: Path, notes: list[str] | None = None) -> Cells:
-    """Read a CSV file with a header. A last line that does not end was being written: it is left out.
+    """Read a CSV file with a header. A last line that does not end and lacks cells is left out.
 
     Args:
         path: the file, UTF-8 with or without byte-order mark; lines end in LF, CRLF or CR.
@@ -169,14 +169,26 @@ def _decode(path: Path, content: bytes) -> str:
 
 
 def _without_cut_line(path: Path, content: bytes, notes: list[str] | None) -> bytes:
+    """Return the content without a last line that does not end, if that is not a whole row."""
     end = content.rfind(b"\n") + 1
     if end == 0 or end == len(content) or content.endswith(b"\r"):
+        return content
+    if _is_whole_row(content[: content.find(b"\n")], content[end:]):
         return content
     if notes is not None:
         line = content.count(b"\n") + 1
         cut = shown(content[end : end + 4 * _SHOWN].decode("utf-8", "replace"))
         notes.append(f"{path.name}, line {line}: left out, it does not end: a row being written? {cut}")
     return content[:end]
+
+
+def _is_whole_row(header: bytes, row: bytes) -> bool:
+    """Whether a row has all cells of the header, the last of them not empty, and closes its quotes."""
+    try:
+        names, cells = (next(csv.reader([text.decode("utf-8-sig")], strict=True)) for text in (header, row))
+    except (UnicodeDecodeError, csv.Error, StopIteration):
+        return False
+    return len(cells) == len(names) and (len(cells) == 1 or bool(cells[-1].strip()))
 
 
 def _check_sizes(path: Path, content: bytes) -> None:

@@ -218,7 +218,12 @@ WORK: dict[str, Work] = {
         inputs=lambda c: n_in(c) + c["batch"] * c["in_channels"] * c["out_channels"],
     ),
     "matrix_vector": _resized(_times(2, n_in), inputs=lambda c: n_in(c) + c["in_channels"]),
-    "attention": _plain(_times(5, _scores), flops=_attention_flops, inputs=_attention_operands),
+    "attention": _plain(
+        _times(5, _scores),
+        flops=_attention_flops,
+        inputs=_attention_operands,
+        outputs=lambda c: n_out(c) + c["batch"] * c["groups"] * c["in_h"],  # with the scores' normalisation
+    ),
     **{kind: _recurrent(kind) for kind in _GATES},
     **{f"max_pool{n}d": _pool(n, place_bytes=8) for n in (1, 2, 3)},
     **{f"avg_pool{n}d": _pool(n) for n in (1, 2, 3)},

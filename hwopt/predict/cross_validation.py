@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.device.ceilings import Ceilings, estimate_ceilings
-from hwopt.device.complete import complete
+from hwopt.device.complete import complete, incomplete, note_incomplete
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import SHAPE_COLUMNS
 from hwopt.predict.accuracy import error_figures
@@ -59,8 +59,9 @@ def cross_validate(
         raise InvalidInput("layer rows lack the column time_s; it is what is predicted")
     _check_positive(rows)
     rows = complete(rows[rows["time_s"].notna()].reset_index(drop=True))
+    notes = note_incomplete(rows)
+    rows = rows[~incomplete(rows)].reset_index(drop=True)
     tables: list[dict[str, object]] = []
-    notes: list[str] = []
     for device, own in rows.groupby("device", sort=True):
         own = own.reset_index(drop=True)
         fold = _folds(own, folds, seed)

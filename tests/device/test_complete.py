@@ -3,13 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+from torch import nn
 
-from hwopt.device.complete import complete, complete_energy
+from hwopt.device.complete import complete, complete_energy, incomplete, note_incomplete
 from hwopt.device.plausible import ENERGY_TOLERANCE, FASTEST, SLOWEST
 from hwopt.device.profile import DeviceProfile, read_layers, read_networks
 from hwopt.device.rows import LAYER_COLUMNS, RowFile
 from hwopt.errors import InvalidInput
+from hwopt.network import SHAPE_COLUMNS, WORK_COLUMNS, trace
 
+from ..network.counting import Function
 from .profiles import CEILINGS, write_profile
 
 RELU = {"device": "d", "kind": "relu", "batch": 1, "in_channels": 8, "in_h": 4, "in_w": 4, "out_channels": 8}
@@ -147,3 +150,69 @@ def test_a_network_far_below_the_roofline_of_its_layers_is_named(tmp_path):
 def test_shapes_that_cannot_be_are_refused(tmp_path, change, message):
     with pytest.raises(InvalidInput, match=message):
         layers(tmp_path, change)
+
+
+OPERATORS = {
+    "conv1d": (nn.Conv1d(4, 6, 5, 2, 1, bias=False), (4, 20)),
+    "conv2d": (nn.Conv2d(4, 6, 3, 2, 1, groups=2, bias=False), (4, 9, 9)),
+    "conv3d": (nn.Conv3d(4, 6, 3, bias=False), (4, 5, 6, 7)),
+    "conv_transpose1d": (nn.ConvTranspose1d(4, 6, 3, 2, bias=False), (4, 9)),
+    "conv_transpose2d": (nn.ConvTranspose2d(4, 6, 3, 2, bias=False), (4, 5, 5)),
+    "conv_transpose3d": (nn.ConvTranspose3d(4, 6, 3, bias=False), (4, 5, 5, 5)),
+    "linear": (nn.Linear(7, 5, bias=False), (7,)),
+    "matmul": (Function(lambda x: x @ x.transpose(1, 2)), (5, 6)),
+    "attention": (Function(lambda x: nn.functional.scaled_dot_product_attention(x, x, x)), (2, 5, 8)),
+    "lstm": (nn.LSTM(6, 8, bias=False, batch_first=True, bidirectional=True), (5, 6)),
+    "gru": (nn.GRU(6, 8, bias=False, batch_first=True), (5, 6)),
+    "rnn": (nn.RNN(6, 8, bias=False, batch_first=True), (5, 6)),
+    "max_pool2d": (nn.MaxPool2d(3, 2, 1), (4, 9, 9)),
+    "avg_pool1d": (nn.AvgPool1d(3), (4, 9)),
+    "softmax": (nn.Softmax(-1), (4, 9, 9)),
+    "relu": (nn.ReLU(), (4, 9, 9)),
+    "add": (Function(lambda x: x + x.clone()), (4, 9, 9)),
+}
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_work_that_a_file_lacks_is_that_of_the_tracer(kind):
+    network, shape = OPERATORS[kind]
+    layer = trace(network, shape, 3).layers[-1]
+    row = {**layer.row(), "kind": layer.kind}
+    if kind != "avg_pool1d":  # runs as avg_pool2d
+        assert layer.kind == kind
+    given = pd.DataFrame([{name: row[name] for name in (*SHAPE_COLUMNS,)}])
+    found = complete(given).iloc[0]
+    assert {name: found[name] for name in WORK_COLUMNS} == {name: row[name] for name in WORK_COLUMNS}
+    if layer.kind[-2:] != "3d":
+        assert complete(given.drop(columns=["out_h", "out_w"])).iloc[0]["flops"] == row["flops"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "lacking"),
+    [
+        ("fused_block", {}, ["flops", "elementwise_ops"]),
+        ("conv3d", {"kernel_h": 9, "kernel_w": 3}, ["out_h", "flops", "output_bytes"]),
+        ("upsample_bilinear", {}, ["out_h", "out_w", "elementwise_ops", "output_bytes"]),
+        ("embedding", {"out_h": 1, "out_w": 1}, ["input_bytes", "output_bytes"]),
+    ],
+)
+def test_what_does_not_follow_is_missing_and_never_nought(kind, given, lacking):
+    rows = complete(pd.DataFrame([RELU | {"kind": kind, "in_h": 27, "in_w": 9} | given]))
+    derived = ["out_h", "out_w", *WORK_COLUMNS]
+    assert set(lacking) <= {name for name in derived if np.isnan(rows[name].iloc[0])}
+    assert incomplete(rows).tolist() == [True]
+    (note,) = note_incomplete(rows)
+    assert note.startswith(f"1 rows of {kind!r}") and "not used" in note and note.endswith("; give them")
+
+
+def test_rows_whose_work_is_not_known_are_not_fitted_on_and_that_is_said(tmp_path):
+    folder = write_profile(tmp_path / "law", n_layers=40)
+    table = pd.read_csv(folder / "layers.csv")
+    table.loc[0, "kind"] = "fused_block"
+    table.loc[0, ["flops", "elementwise_ops"]] = np.nan
+    table.to_csv(folder / "layers.csv", index=False)
+    profile = DeviceProfile.load(folder)
+    assert len(profile.layers) == len(profile.measured_layers) + 1
+    assert any(
+        "1 rows of 'fused_block', a kind that is not known: not used, flops" in n for n in profile.notes
+    )

@@ -179,6 +179,19 @@ def test_a_last_line_that_does_not_end_is_left_out_and_shown(tmp_path):
         assert notes == ["layers.csv, line 3: left out, it does not end: a row being written? 'cpu,r\ufffd'"]
 
 
+def test_a_last_row_is_kept_without_a_newline_if_it_is_whole(tmp_path):
+    rows = "".join(f"{ROW}\n" for _ in range(1))
+    wanted = read_layers(layers_file(tmp_path, f"{COLUMNS}\n{rows}"))
+    for text in (f"{COLUMNS}\n{ROW}", f"{COLUMNS}\r\n{ROW}", f"\ufeff{COLUMNS}\n{ROW}"):
+        notes = []
+        pd.testing.assert_frame_equal(read_layers(layers_file(tmp_path, text), notes), wanted)
+        assert notes == []
+    for cut in (ROW[: ROW.rindex(",")], ROW[: ROW.rindex(",") + 1], '"' + ROW):
+        notes = []
+        found = read_layers(layers_file(tmp_path, f"{COLUMNS}\n{ROW}\n{cut}"), notes)
+        assert len(found) == 1 and "left out, it does not end" in notes[0]
+
+
 def test_columns_that_are_not_known_are_stated_with_the_nearest(tmp_path):
     notes = []
     found = read_layers(layers_file(tmp_path, f"{COLUMNS},powr_w,colour\n{ROW},5,-3\n"), notes)
