@@ -74,9 +74,7 @@ class OperatorPart:
 
     def _choose(self, pending: Sequence[Operator]) -> Beside[list[Operator]]:
         rows = list(self.rows)
-        chosen = Beside(self._session.clock, lambda: self._choice.pick(rows, pending, _PICKS))
-        chosen.start()
-        return chosen
+        return self._session.start(lambda: self._choice.pick(rows, pending, _PICKS))
 
     def _measure(self, operator: Operator) -> None:
         wants_energy = self._n_energy < self._session.policy.energy_share * (len(self.rows) + 1)
@@ -87,7 +85,7 @@ class OperatorPart:
 
 
 class NetworkPart:
-    """Networks, as graphs and some eager too, in one visit; each is built while others are measured.
+    """Networks, as graphs and some eager too, in one visit; each is built while operators are measured.
 
     Args:
         session: whose folder gets the rows.
@@ -122,7 +120,6 @@ class NetworkPart:
     def _visit(self) -> None:
         assert self._next is not None
         built, self._next = self._next.result(), None
-        self._begin_next()  # beside this visit
         rows = self._rows(built)
         if built.graph is not None and built.candidate.name not in self._has_layers:
             layers = rows_of_graph(built.candidate.name, built.graph)
@@ -133,6 +130,7 @@ class NetworkPart:
             self._done.add((built.candidate.name, mode))
             if _is_there(row.get("time_s")):
                 self._timed.add(built.candidate.name)
+        self._begin_next()  # beside the rows of other parts, not beside eager passes of this visit
 
     def _rows(self, built: "_Built") -> dict[str, Row]:
         if built.job is None or built.graph is None:
@@ -154,8 +152,7 @@ class NetworkPart:
             modes.append("eager")
         self._tried |= {(candidate.name, mode) for mode in modes}
         dtype, accelerator = self._session.dtype, self._session.bench.accelerator
-        self._next = Beside(self._session.clock, lambda: _build(candidate, modes, dtype, accelerator))
-        self._next.start()
+        self._next = self._session.start(lambda: _build(candidate, modes, dtype, accelerator))
 
     def _is_due(self, candidate: Candidate, mode: str) -> bool:
         key = (candidate.name, mode)

@@ -5,10 +5,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from hwopt.device.accelerator import Job
 from hwopt.device.bench import Bench, Row
+from hwopt.device.beside import Beside
 from hwopt.device.campaign import Deadline
 from hwopt.device.folder import drop_orphans
 from hwopt.device.jobs import operator_job, text_key
@@ -31,6 +32,7 @@ from hwopt.device.rows import (
 from hwopt.device.sampling import GPU_PLAN, Operator
 from hwopt.device.spread import Limits
 
+T = TypeVar("T")
 _COLUMNS = {
     LAYER_FILE: LAYER_COLUMNS,
     NETWORK_FILE: NETWORK_COLUMNS,
@@ -90,6 +92,7 @@ class Session:
         self.dtype = str(self.info["settings"]["dtype"])
         self._begin_s = _elapsed_before(self.folder / REPEAT_FILE)
         self._files: dict[str, RowFile] = {}
+        self._begun: list[Beside[Any]] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> "Session":
@@ -105,8 +108,20 @@ class Session:
         folder.mkdir(parents=True, exist_ok=True)
         drop_orphans(folder)
         other = replace(self, folder=folder, policy=policy)
-        other._begin_s = self._begin_s
+        other._begin_s, other._begun = self._begin_s, self._begun
         return self._stack.enter_context(other)
+
+    def start(self, make: Callable[[], T]) -> Beside[T]:
+        """Begin to make something beside the measurements that follow."""
+        begun = Beside(self.clock, make)
+        self._begun[:] = [*(one for one in self._begun if one.is_running), begun]
+        begun.start()
+        return begun
+
+    def settle(self) -> None:
+        """Wait until nothing runs beside: a host that does other work calls operators more slowly."""
+        for begun in self._begun:
+            begun.wait()
 
     @property
     def clock(self) -> Clock:
@@ -140,6 +155,8 @@ class Session:
         """Measure a network in several modes and return the measured columns of each."""
         plan = self.bench.plan
         windows = {mode: plan.network_window_s if mode == "eager" else plan.window_s for mode in modes}
+        if "eager" in modes:
+            self.settle()
         rows = self.bench.visit(job, True, windows)
         return {mode: self._stamped(_in_its_mode(row, mode)) for mode, row in rows.items()}
 

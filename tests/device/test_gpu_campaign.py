@@ -248,6 +248,28 @@ def test_a_network_is_built_while_others_are_measured(tmp_path):
     assert len(networks) >= 0.8 * len(quick.read_networks()) and shown.median() > 1.0
 
 
+def test_nothing_runs_beside_eager_passes(tmp_path, monkeypatch):
+    setting, beside = Setting(tmp_path / "gpu", latencies=Latencies(build_s=3.0)), []
+    build, time_eager = SimulatedAccelerator.build, SimulatedLoop.time_eager
+
+    def noted_build(accelerator, job):
+        beside.append(job.key)
+        try:
+            return build(accelerator, job)
+        finally:
+            beside.remove(job.key)
+
+    def noted_pass(loop, n):
+        if loop.mode == "eager":
+            assert not beside
+        return time_eager(loop, n)
+
+    monkeypatch.setattr(SimulatedAccelerator, "build", noted_build)
+    monkeypatch.setattr(SimulatedLoop, "time_eager", noted_pass)
+    setting.run(many_operators()[:10], many_networks()[:6])
+    assert (setting.read_networks()["mode"] == "eager").sum() == 6
+
+
 def test_a_network_whose_code_fails_is_a_row_with_the_reason_and_the_others_go_on(tmp_path):
     def broken():
         raise KeyError("no such width")
