@@ -269,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", action="store_true", help="measure nothing")
     asked = parser.parse_args(arguments)
     status = 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if not asked.report:
             measure(asked.device, asked.seconds, asked.out, groups())
@@ -279,6 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CampaignStopped, HwoptError) as error:
         print(f"{error}", file=sys.stderr)
         status = 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
     report(asked.out)
     return status
 

@@ -259,7 +259,7 @@ def describe_gpu(
         "limits": opened.meter.settings() if opened.meter else {},
         "software": describe_software(),
         "sensors": [asdict(sensor) for sensor in probe_sensors()],
-        "settings": {**precision.settings(), "mode": "layers as graphs, networks both ways", "seed": seed},
+        "settings": {**precision.settings(), "mode": "as graphs, some networks eager too", "seed": seed},
         "ceilings": ceilings,
         "sensor": sensor,
     }

@@ -57,8 +57,8 @@ N_SOURCES = 60  # random CNNs, or configs of a space, that operators are drawn f
 
 def choose_gpu_networks(
     rng: np.random.Generator,
-    n_random: int = 56,
-    n_blocks: int = 30,
+    n_random: int = 120,
+    n_blocks: int = 40,
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> list[Candidate]:
     """Return networks in the order in which to measure them on a GPU.

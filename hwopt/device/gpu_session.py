@@ -61,7 +61,7 @@ class Policy:
     """Which rows are measured how."""
 
     energy_share: float = 0.22  # of operators that are measured for energy as well as for time
-    eager_share: float = 0.1  # of networks that are measured eager as well, beside NeuralPower's
+    eager_share: float = 0.05  # of networks that are measured eager as well, beside NeuralPower's
     repeat_share: float = 0.05  # of operators that are measured twice
     n_oracle_energy: int = 1  # networks whose operators are measured for energy one by one
 

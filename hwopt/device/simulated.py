@@ -97,6 +97,7 @@ class SimulatedAccelerator:
         """
         self.check()
         job = self.build(job)
+        self.clock.sleep(self.gpu.latencies.prepare_s)
         if job.graph.memory_bytes > self.memory_bytes:
             raise Unrunnable("out of memory on the GPU")
         if sum(layer.bytes for layer in job.graph.layers) < _TRIED_BYTES and job.graph.flops < _TRIED_FLOPS:

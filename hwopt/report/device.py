@@ -239,7 +239,7 @@ def _meaning(profile: DeviceProfile) -> list[str]:
         ]
     return [
         "Times of operators are of replayed graphs on a warm device, with operands that rotate (small",
-        "ones as far as 2,048 sets reach); networks are there both as graphs and eager. Energy is of the",
+        "ones as far as 2,048 sets reach); networks are there as graphs, some eager too. Energy is of the",
         "board as its own sensor sees it, from counter tick to counter tick with the GPU busy all along:",
         "not the wall, no host, no power supply.",
     ]

@@ -35,7 +35,7 @@ def network(i):
     return Candidate(f"net-{i}", "random", SPLITS[i % 3], (4 * (i + 1), 3, 32, 32), build)
 
 
-NETWORKS = [network(i) for i in range(15)]
+NETWORKS = [network(i) for i in range(9)]
 
 
 def profiled(folder, budget_s=400.0, opened=None, precision=PRECISION):
@@ -43,7 +43,7 @@ def profiled(folder, budget_s=400.0, opened=None, precision=PRECISION):
     with open_gpu("simulated", precision) as fresh:
         profile_gpu(
             folder, opened or fresh, budget_s, precision, NETWORKS, NETWORKS, lambda *m: messages.append(m),
-            n_operators=60, policy=Policy(energy_share=0.3, eager_share=1.0),
+            n_operators=40, policy=Policy(energy_share=0.3, eager_share=1.0),
         )  # fmt: skip
     return messages
 
@@ -68,8 +68,8 @@ def test_a_profile_holds_the_sensor_its_plan_and_the_ceilings(folder):
 
 def test_every_part_was_measured_and_a_model_fits(folder):
     profile = DeviceProfile.load(folder)
-    assert len(profile.layers) == 60 and set(profile.layers["source"]) == {"network", "sobol"}
-    assert set(profile.networks["mode"]) == {"eager", "graph"} and len(profile.networks) == 30
+    assert len(profile.layers) == 40 and set(profile.layers["source"]) == {"network", "sobol"}
+    assert set(profile.networks["mode"]) == {"eager", "graph"} and len(profile.networks) == 18
     assert len(profile.oracle) and set(profile.repeats["role"]) == {"sentinel", "repeat"}
     assert profile.layers["power_w"].dropna().between(IDLE_W, CAP_W).all()
     device = load_device(folder)
@@ -85,7 +85,7 @@ def test_a_profile_goes_on_where_it_was_and_never_twice(folder, tmp_path):
         if len(loaded.oracle) == len(DeviceProfile.load(folder).oracle):
             break
     assert n_runs > 2
-    assert len(loaded.networks) == 30 and len(loaded.layers) == 60
+    assert len(loaded.networks) == 18 and len(loaded.layers) == 40
 
 
 def test_another_precision_or_model_does_not_go_on_in_the_same_folder(folder):

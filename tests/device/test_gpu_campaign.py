@@ -91,7 +91,7 @@ class Setting:
             Policy(**{**everything, **policy}),
             shares,
         )
-        choice = Fixed(operators)
+        choice = operators if isinstance(operators, Fixed) else Fixed(operators)
         GpuCampaign(session, choice, networks, lambda *message: self.messages.append(message)).run()
         return self
 
@@ -252,22 +252,27 @@ def test_nothing_runs_beside_eager_passes(tmp_path, monkeypatch):
     setting, beside = Setting(tmp_path / "gpu", latencies=Latencies(build_s=3.0)), []
     build, time_eager = SimulatedAccelerator.build, SimulatedLoop.time_eager
 
-    def noted_build(accelerator, job):
-        beside.append(job.key)
+    def noted(make, *arguments):
+        beside.append(make)
         try:
-            return build(accelerator, job)
+            return make(*arguments)
         finally:
-            beside.remove(job.key)
+            beside.remove(make)
 
-    def noted_pass(loop, n):
-        if loop.mode == "eager":
-            assert not beside
+    class Slow(Fixed):
+        def pick(self, rows, pending, n):
+            return noted(
+                lambda: setting.accelerator.clock.sleep(4.0) or super(Slow, self).pick(rows, pending, n)
+            )
+
+    def checked_passes(loop, n):
+        assert loop.mode != "eager" or not beside
         return time_eager(loop, n)
 
-    monkeypatch.setattr(SimulatedAccelerator, "build", noted_build)
-    monkeypatch.setattr(SimulatedLoop, "time_eager", noted_pass)
-    setting.run(many_operators()[:10], many_networks()[:6])
-    assert (setting.read_networks()["mode"] == "eager").sum() == 6
+    monkeypatch.setattr(SimulatedAccelerator, "build", lambda *arguments: noted(build, *arguments))
+    monkeypatch.setattr(SimulatedLoop, "time_eager", checked_passes)
+    setting.run(Slow(many_operators()[:40]), many_networks()[:12])
+    assert (setting.read_networks()["mode"] == "eager").sum() == 12
 
 
 def test_a_network_whose_code_fails_is_a_row_with_the_reason_and_the_others_go_on(tmp_path):

@@ -96,8 +96,8 @@ def test_channels_are_mostly_multiples_of_eight_as_networks_have_them(sources):
 
 def test_random_networks_and_blocks_run(measured):
     for candidate in [
-        c for c in measured if c.source in ("random", "block") and np.prod(c.input_shape[1:]) < 2e5
-    ][:8]:
+        c for c in measured if c.source in ("random", "block") and np.prod(c.input_shape[1:]) < 2e4
+    ][:4]:
         x = torch.rand(1, *candidate.input_shape[1:])
         with torch.no_grad():
             assert torch.isfinite(candidate.build().eval()(x)).all()

@@ -40,6 +40,7 @@ class Latencies:
         spread: largest over smallest pace of that host, which changes every `pace_s` seconds.
         pace_s: for how long the host keeps a pace.
         build_s: to build a network on the host.
+        prepare_s: to prepare a job on the device: operands, warm-up, capture of graphs.
     """
 
     read_s: tuple[float, float] = (0.0, 0.0)
@@ -48,11 +49,12 @@ class Latencies:
     spread: float = 1.0
     pace_s: float = 0.2
     build_s: float = 0.0
+    prepare_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.read_s[0] <= self.read_s[1]:
             raise InvalidInput(f"read_s = {self.read_s}: wanted the shortest time, then the longest, from 0")
-        for name in ("state_s", "operator_s", "build_s"):
+        for name in ("state_s", "operator_s", "build_s", "prepare_s"):
             if getattr(self, name) < 0:
                 raise InvalidInput(f"{name} = {getattr(self, name)}: it must be at least 0 seconds")
         if self.spread < 1 or self.pace_s <= 0:
@@ -60,7 +62,7 @@ class Latencies:
 
 
 # A virtual machine with 16 cores and one H200, driver 580.159.04.
-H200_LATENCIES = Latencies((4e-3, 10e-3), 30e-3, operator_s=30e-6, spread=1.8, build_s=1.0)
+H200_LATENCIES = Latencies((4e-3, 10e-3), 30e-3, operator_s=30e-6, spread=1.8, build_s=1.0, prepare_s=0.17)
 _STATE_CALLS = 7  # that one state takes
 
 
