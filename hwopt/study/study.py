@@ -469,7 +469,8 @@ class Study:
                     raise StudyError(
                         f"{self.store.path}: {metric} of trial {trial.number} was predicted as {then:.4g}, "
                         f"now {now:.4g}: the cost model has changed, or a module that the space imports; use "
-                        "the profile and the code that it began with, or a new study"
+                        "the profile and the code that it began with, or a new study: `hwopt retarget STUDY "
+                        "--device PROFILE --out FOLDER` prices its trainings anew, and a search goes on"
                     )
 
 
