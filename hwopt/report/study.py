@@ -44,6 +44,7 @@ def write_report(store: Store, folder: Path) -> Iterator[Table | str]:
     metrics = [*(list(summary.front[0].values)[1:] if summary.front else costs), *limited]
     yield front_table(rows, metrics, costs_source(meta))
     yield from summary_lines(store, summary)
+    n_ended = sum(n for status, n in summary.n_trained.items() if status != "running")
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,9 +53,7 @@ def write_report(store: Store, folder: Path) -> Iterator[Table | str]:
         written += ["front.csv", "trials.csv"]
         for metric in costs:
             name = "front.png" if metric == costs[0] else f"front_{metric}.png"
-            title = (
-                f"{folder.name}: {sum(summary.n_trained.values())} trainings, strategy {identity['strategy']}"
-            )
+            title = f"{folder.name}: {n_ended} trainings, strategy {identity['strategy']}"
             draw_front(front_figure(store, metric), folder / name, title)
             written.append(name)
     except OSError as error:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TRAINING_MEMORY = "training_memory_bytes"
 
-_STATES = {"sgd": 1, "adam": 2, "adamw": 2}  # numbers that an optimizer keeps for each parameter
+_STATES = {"adam": 2, "adamw": 2}  # numbers that an optimizer keeps for each parameter
 
 
 class Recalibrated:
@@ -70,7 +70,7 @@ class TrainingMemory:
 
     def __init__(self, costs: CostFunction, space: SearchSpace, settings: TrainingSettings) -> None:
         self.costs, self._space, self._settings = costs, space, settings
-        self._known: dict[tuple[int, str], ReadTree[float]] = {}
+        self._known: dict[tuple[int, str, bool], ReadTree[float]] = {}
         self._key_names = key_names(space)
         self.usable_bytes = np.inf
 
@@ -89,7 +89,9 @@ class TrainingMemory:
     def estimate(self, config: Mapping[str, Any]) -> float:
         """Return the bytes that a training step of a config takes at least; NaN where it cannot be told."""
         settings = self._settings.with_config(config)
-        known = self._known.setdefault((settings.batch_size, settings.optimizer), ReadTree())
+        known = self._known.setdefault(
+            (settings.batch_size, settings.optimizer, settings.momentum > 0), ReadTree()
+        )
         estimate = known.find(config)
         if estimate is None:
             recorded = RecordedConfig(config, self._space.names)
@@ -128,7 +130,8 @@ class TrainingMemory:
         """Return the estimate of a network, built on the meta device."""
         from hwopt.network import run_recorded, training_memory_bytes
 
-        shape, n_states = self._space.input_shape, _STATES[settings.optimizer]
+        shape = self._space.input_shape
+        n_states = _STATES.get(settings.optimizer, int(settings.momentum > 0))  # sgd keeps its momentum
         if self._space.build is None or shape is None:
             return float("nan")
 

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import threading
 import warnings
 
 import pytest
+import torch
 
-from hwopt import InvalidInput, Study
+from hwopt import InvalidInput, Study, StudyError
 from hwopt.study.executors import LocalWorkers, worker_environment
 from tests.search.problem import costs, make_space
 from tests.study.slices import N_EPOCHS, Sliced
@@ -100,6 +102,34 @@ def test_as_many_trials_run_at_a_time_as_the_executor_has_workers(tmp_path, exec
 
 def environment(names):
     return {name: os.environ.get(name) for name in names}
+
+
+def loading(config, report):
+    """Train with a data loader that has a process of its own."""
+    from torch.utils.data import DataLoader, TensorDataset
+
+    batches = DataLoader(TensorDataset(torch.full((4,), config["learning_rate"])), num_workers=1)
+    return sum(float(batch[0].sum()) for batch in batches)
+
+
+def test_a_training_in_a_worker_may_start_processes(tmp_path, executor):
+    with open_study(tmp_path / "study.db", loading) as study:
+        enqueue(study, "max")
+        study.run(1, executor=executor)
+        assert [(trial.status, trial.error) for trial in study.trials()] == [("complete", pytest.approx(0.4))]
+
+
+def test_an_objective_that_cannot_be_sent_burns_no_trial_of_any_executor(tmp_path, executor):
+    lock = threading.Lock()
+
+    def locked(config, report):
+        with lock:
+            return config["width"] / 100
+
+    with open_study(tmp_path / "study.db", locked) as study:
+        with pytest.raises(StudyError, match="cannot be sent to a worker process"):
+            study.run(5, executor=executor)
+        assert study.trials() == []
 
 
 def test_local_workers_share_cores_and_gpus():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwopt import Budget, Costs, HwoptError
+from hwopt import Budget, Costs, HwoptError, Study, StudyError
 from hwopt.study.experiment import Experiment, load_experiment
 from hwopt.train.settings import TrainingSettings
 from tests.search.problem import costs, make_space
@@ -26,6 +26,13 @@ memory_bytes = {quantile = 0.3, confidence = 0.9}
 name = "digits"
 [training]
 epochs = 3
+"""
+
+
+SPACE = """
+from skopt.space import Real
+from hwopt import SearchSpace
+SPACE = SearchSpace([Real(0, 1, name="x")])
 """
 
 
@@ -137,6 +144,37 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path):
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(HwoptError, match="cannot be read"):
         load_experiment(tmp_path / "x.toml")
+
+
+def test_files_that_begin_with_a_byte_order_mark_are_read(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + CONTENT.replace("\n", "\r\n").encode())
+    (tmp_path / "space.py").write_bytes(b"\xef\xbb\xbf" + SPACE.encode())
+    experiment = load_experiment(path).changed(space="space.py")
+    assert experiment.load_space().names == ("x",)
+
+
+@pytest.mark.parametrize("line", ["n_trials = 99999999999999999999", "n_trials = 3\njobs = 99999999"])
+def test_numbers_beyond_reason_are_refused(tmp_path, line):
+    content = re.sub("n_trials = .*", line, CONTENT)
+    with pytest.raises(HwoptError, match="less than or equal to"):
+        load_experiment(write(tmp_path, content))
+
+
+def test_a_space_whose_file_has_changed_is_told_from_another_cost_model(tmp_path):
+    experiment = load_experiment(write(tmp_path)).changed(space="space.py")
+
+    def open_study(content):
+        (tmp_path / "space.py").write_text(content)
+        fingerprint = experiment.space_fingerprint()
+        objective = lambda config, report: config["x"]  # noqa: E731
+        flat = lambda configs: {"time_s": [1.0] * len(configs)}  # noqa: E731
+        return Study(tmp_path / "s.db", experiment.load_space(), flat, objective, space_code=fingerprint)
+
+    open_study(SPACE).close()
+    open_study("# a comment\n" + SPACE).close()
+    with pytest.raises(StudyError, match="the space has changed since the study began: the code of its file"):
+        open_study(SPACE + "WIDTH = 3\n")
 
 
 def test_a_budget_on_an_unknown_metric_names_the_nearest(tmp_path):
