@@ -44,7 +44,8 @@ def is_same(then: str | None, now: str | None) -> bool:
     """Return whether two fingerprints are of the same code, or cannot be compared."""
     if then is None or now is None:
         return True
-    return then == now or then.partition(":")[0] != now.partition(":")[0]
+    are_of_other_pythons = ":" in then and ":" in now and then.partition(":")[0] != now.partition(":")[0]
+    return then == now or are_of_other_pythons
 
 
 _MARKS = {tokenize.NEWLINE: "\n", tokenize.INDENT: "\t>", tokenize.DEDENT: "\t<"}
