@@ -70,7 +70,7 @@ class TrainingMemory:
 
     def __init__(self, costs: CostFunction, space: SearchSpace, settings: TrainingSettings) -> None:
         self.costs, self._space, self._settings = costs, space, settings
-        self._known: dict[tuple[int, str, bool], ReadTree[float]] = {}
+        self._known: dict[tuple[int, str], ReadTree[float]] = {}
         self._key_names = key_names(space)
         self.usable_bytes = np.inf
 
@@ -89,9 +89,9 @@ class TrainingMemory:
     def estimate(self, config: Mapping[str, Any]) -> float:
         """Return the bytes that a training step of a config takes at least; NaN where it cannot be told."""
         settings = self._settings.with_config(config)
-        known = self._known.setdefault(
-            (settings.batch_size, settings.optimizer, settings.momentum > 0), ReadTree()
-        )
+        has_states = settings.optimizer != "sgd" or settings.momentum > 0
+        optimizer = settings.optimizer if has_states else "sgd-without-momentum"
+        known = self._known.setdefault((settings.batch_size, optimizer), ReadTree())
         estimate = known.find(config)
         if estimate is None:
             recorded = RecordedConfig(config, self._space.names)
