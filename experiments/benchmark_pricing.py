@@ -1,17 +1,19 @@
-"""Time pricing: configs into costs with tracing, layer rows into predictions, a profile into fitted models.
+"""Time pricing: networks traced plainly and as they are priced, side by side; new configs and known ones.
 
     python experiments/benchmark_pricing.py --out results/benchmarks
 
-On one core, in one process. Writes pricing.csv: what was done, how often, seconds in all and for each, and
-seconds of processor time, which a busy machine lengthens less. The naive ways price fewer configs and say how
-many.
+On one core, in one process, in processor seconds, both ways in turns. Writes pricing.csv: networks a second,
+their ratio with its lowest and highest of all rounds, how many graphs are equal in every layer, in memory and
+parameters, and the rate where all modules were seen before. Plain: built on meta, every operator dispatched.
 """
 
 import argparse
 import csv
 import os
+import platform
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,13 @@ from skopt.space import Categorical, Integer
 from torch import nn
 
 from hwopt import SearchSpace, load_device
-from hwopt.network import operators, trace, tracing
-from hwopt.predict.device import Device
-from hwopt.predict.tables import NetworkTable
+from hwopt.network import leaves, load_attribute, trace_recorded
+from hwopt.network.build import build_on
+from hwopt.network.quick_modules import quick_modules
+from hwopt.network.tracing import trace_once
 
 SIDE = 32
+SPACES = Path(__file__).parent.parent / "search_spaces"
 
 
 def build(config: dict[str, Any]) -> nn.Module:
@@ -61,38 +65,62 @@ SPACE = SearchSpace(
 def main() -> None:
     """Time everything and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--configs", type=int, default=500, help="Of each space.")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="amd-epyc")
-    parser.add_argument("--configs", type=int, default=10_000)
-    parser.add_argument("--naive", type=int, default=500, help="Configs that the naive ways price.")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    load_device(arguments.device).model("paleo")  # imports are not timed
-    device, load_s = timed(lambda: load_device(arguments.device))
-    rows = [("load a profile", "", 1, load_s)]
-    for method in ("hybrid", "neuralpower", "paleo"):
-        _, seconds = timed(lambda method=method: device.model(method))
-        rows.append(("fit", method, 1, seconds))
-    configs = distinct(arguments.configs)
-    device.cost_model(SPACE)(
-        SPACE.sample(2, np.random.default_rng(9))
-    )  # the first trace loads parts of torch
-    costs, seconds = timed(lambda: device.cost_model(SPACE)(configs))
-    rows.append(("price configs", "built on meta, traced, predicted together", len(configs), seconds))
-    for text, way in (
-        ("allocated, traced plainly, predicted together", price_plainly),
-        ("built on meta, traced, predicted one by one", price_one_by_one),
-    ):
-        few = configs[: arguments.naive]
-        found, seconds = timed(lambda way=way, few=few: way(device, few))
-        assert np.allclose(found, costs["time_s"][: len(few)], rtol=1e-9), text
-        rows.append(("price configs", text, len(few), seconds))
-    layers = NetworkTable.of_graphs(
-        [trace(build(config), SPACE.input_shape) for config in configs[:2000]]
-    ).layers
-    _, seconds = timed(lambda: device.model().predict_layers(layers))
-    rows.append(("predict layer rows", "hybrid", len(layers), seconds))
+    spaces = {path.stem: load_attribute(str(path), "SPACE") for path in sorted(SPACES.glob("*.py"))}
+    rows = [
+        compared(name, space, arguments.configs, arguments.rounds)
+        for name, space in {"ten layers": SPACE, **spaces}.items()
+    ]
+    device = load_device(arguments.device)
+    costs = device.cost_model(SPACE)
+    configs = SPACE.sample(arguments.configs, np.random.default_rng(7))
+    _, first = timed(lambda: costs(configs))
+    known = [timed(lambda: costs(configs))[1][1] for _ in range(arguments.rounds)]
+    rows.append(row("ten layers, priced, new", len(configs), [], [first[1]]))
+    rows.append(row("ten layers, priced, known", len(configs), [], known))
     write(arguments.out / "pricing.csv", rows)
+
+
+def compared(name: str, space: SearchSpace, n: int, n_rounds: int) -> dict[str, Any]:
+    """Trace networks plainly and as they are priced, in turns, nothing remembered; count equal graphs."""
+    configs = space.sample(n, np.random.default_rng(0))
+    trace_once(space.build(dict(configs[0])), space.input_shape)  # the first loads parts of torch
+    plain_s, quick_s, n_equal = [], [], 0
+    for _ in range(n_rounds):
+        leaves._remembered.clear()
+        plain, (_, seconds) = timed(
+            lambda: [trace_once(build_on(partial(space.build, dict(c))), space.input_shape) for c in configs]
+        )
+        plain_s.append(seconds)
+        with quick_modules():
+            quick, (_, seconds) = timed(lambda: [trace_recorded(space, c).result for c in configs])
+        quick_s.append(seconds)
+        n_equal = sum(a == b for a, b in zip(plain, quick, strict=True))
+    with quick_modules():
+        _, (_, seen) = timed(lambda: [trace_recorded(space, c) for c in configs])
+    return {**row(f"{name}, traced", n, plain_s, quick_s), "n_equal": n_equal, "seen_per_s": round(n / seen)}
+
+
+def row(what: str, n: int, plain_s: list[float], quick_s: list[float]) -> dict[str, Any]:
+    """Return a row of the table: processor seconds of each round, rates of the median round."""
+    ratios = [a / b for a, b in zip(plain_s, quick_s, strict=False)]
+    return {
+        "what": what,
+        "n": n,
+        "rounds": len(quick_s),
+        "plain_per_s": round(n / np.median(plain_s)) if plain_s else "",
+        "quick_per_s": round(n / np.median(quick_s)),
+        "ratio": f"{np.median(ratios):.3g}" if ratios else "",
+        "ratio_low": f"{min(ratios):.3g}" if ratios else "",
+        "ratio_high": f"{max(ratios):.3g}" if ratios else "",
+        "load": f"{os.getloadavg()[0]:.1f}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared",
+    }
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, tuple[float, float]]:
@@ -108,36 +136,16 @@ def distinct(n: int) -> list[dict[str, Any]]:
     return list({SPACE.structural_key(config): config for config in configs}.values())[:n]
 
 
-def price_plainly(device: Device, configs: Sequence[dict[str, Any]]) -> np.ndarray:
-    """Build networks with their weights, and let PyTorch work out every operator's result each time."""
-
-    def plain(operator: operators.Operator, args: Any, kwargs: Any) -> Any:
-        return operator.function(*args, **kwargs)
-
-    remembered, tracing.run_on_meta = tracing.run_on_meta, plain
-    try:
-        graphs = [trace(build(config), SPACE.input_shape) for config in configs]
-    finally:
-        tracing.run_on_meta = remembered
-    return device.model().predict_networks(NetworkTable.of_graphs(graphs))["time_s"]
-
-
-def price_one_by_one(device: Device, configs: Sequence[dict[str, Any]]) -> np.ndarray:
-    """Price each config by itself."""
-    costs = device.cost_model(SPACE)
-    return np.array([costs([config])["time_s"][0] for config in configs])
-
-
-def write(path: Path, rows: Sequence[tuple[str, str, int, tuple[float, float]]]) -> None:
+def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write and print the table."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["what", "how", "n", "seconds", "seconds_each", "processor_seconds"])
-        for what, how, n, (wall, processor) in rows:
-            row = [what, how, n, f"{wall:.4g}", f"{wall / n:.4g}", f"{processor:.4g}"]
-            writer.writerow(row)
-            print(*row, sep=", ")
+        writer = csv.DictWriter(
+            file, list(dict.fromkeys(k for one in rows for k in one)), lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+    print(path.read_text())
 
 
 if __name__ == "__main__":
