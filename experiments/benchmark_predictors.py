@@ -1,9 +1,11 @@
 """Errors of all predictors on measurements from elsewhere, out of fold.
 
-    python experiments/benchmark_predictors.py --data PATH [--part conv|blocks|cells|profile]
+    python experiments/benchmark_predictors.py --data PATH [--part conv|edge|blocks|cells|profile]
 
 PATH is a folder with conv2d_latency_a100_v100_p4.csv.gz (NeuSight), fbnet_blocks_tx2_raspi4_pixel3.csv
-(HW-NAS-Bench) and nb201_latency_accuracy.csv.gz (HELP). What is absent is skipped. Each part writes a CSV.
+(HW-NAS-Bench), nb201_latency_accuracy.csv.gz (HELP) and conv2d_power_edge_gpu.csv (NeurstrucEnergy). What is
+absent is skipped. Each part writes a CSV. Rivals are learners of scikit-learn at their defaults, from
+log2(1 + shape) to the logarithm of the metric.
 """
 
 import os
@@ -21,13 +23,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hwopt.device.ceilings import estimate_ceilings
+from hwopt.device.ceilings import Ceilings, estimate_ceilings
 from hwopt.device.complete import complete
 from hwopt.network import trace
-from hwopt.network.layer import LayerGraph
+from hwopt.network.layer import SHAPE_COLUMNS, LayerGraph
 from hwopt.predict import load_device
 from hwopt.predict.accuracy import error_figures
 from hwopt.predict.block_regression import BlockRegression
+from hwopt.predict.device import shipped_devices
 from hwopt.predict.drift import Drift
 from hwopt.predict.layer_sum import LayerSum
 from hwopt.predict.models import make_model
@@ -45,11 +48,13 @@ FOLDS = 5
 SAMPLE = 1500  # rows of a small campaign
 N_NETWORKS = 300
 FILES = {
+    "edge": "conv2d_power_edge_gpu.csv",
     "conv": "conv2d_latency_a100_v100_p4.csv.gz",
     "blocks": "fbnet_blocks_tx2_raspi4_pixel3.csv",
     "cells": "nb201_latency_accuracy.csv.gz",
 }
 METHODS = ("paleo", "neuralpower", "hybrid")
+RIVALS = ("boosted trees", "Gaussian process")
 DRIFTS = ("ignored", "typical delay", "position known")  # the last alone knows where a tested row stands
 
 
@@ -215,25 +220,26 @@ def cells(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
     """Yield the errors on NAS-Bench-201 of fits on 300 networks of 300 classes, on all other classes.
 
     Networks whose accuracy is chance have no path from input to output. They are left out on the phones,
-    where dead operators do not run: there features are of the operators that are alive, and of all.
+    where dead operators do not run. Counts and indicators of the operators that are alive are extra features,
+    which the fit takes if they reduce its error on networks left out.
     """
     table = pd.read_csv(path)
     operations = [foreign.cell_operations(arch) for arch in table["arch"]]
     classes = np.array([foreign.canonical(one) for one in operations])
-    X, X_alive = _cell_features(operations), _cell_features([foreign.alive(one) for one in operations])
+    alive = [foreign.alive(one) for one in operations]
+    X, extra = _cell_features(operations), np.hstack([_cell_features(alive), _one_hot(alive)])
     learns = table["acc12ep_pct_cifar10_test"].to_numpy() > 10.5
     for column in [name for name in table.columns if name.startswith("latency_ms_")]:
         is_compiled = column.endswith(("raspi4", "pixel3"))
-        features = np.hstack([X, X_alive]) if is_compiled else X
         y, usable = table[column].to_numpy() / 1000, learns if is_compiled else np.ones(len(table), bool)
         for seed in range(seeds):
             train, test = _split(classes, usable, seed)
-            for method in ("sum alone", "network regression"):
+            for method in ("network regression",):
                 begun = time.process_time()
-                model = NetworkRegression.fit(features[train], y[train])
+                model = NetworkRegression.fit(X[train], y[train], extra=extra[train])
                 fit_s = time.process_time() - begun
                 begun = time.process_time()
-                p = model.predict(features[test]) if method != "sum alone" else model.total(features[test])
+                p = model.predict(X[test], extra[test])
                 predict_s = 1000 * (time.process_time() - begun) / len(test)
                 head = {"data": column.removeprefix("latency_ms_"), "n_rows": len(train)}
                 head |= {"method": method, "metric": "time_s", "seed": seed}
@@ -249,6 +255,13 @@ def _split(classes: Any, usable: Any, seed: int) -> tuple[Any, Any]:
     return train, np.flatnonzero(usable & ~np.isin(classes, classes[train]))
 
 
+def _one_hot(operations: list[tuple[str, ...]]) -> Array:
+    """Return an indicator of each operation on each edge, [n, 6 * 5]."""
+    return np.array(
+        [[own == name for own in one for name in foreign.OPERATIONS] for one in operations], float
+    )
+
+
 def _cell_features(operations: list[tuple[str, ...]]) -> Array:
     """Return traced features of each cell's network, [n, d]; one trace for all cells of the same operations.
 
@@ -261,31 +274,76 @@ def _cell_features(operations: list[tuple[str, ...]]) -> Array:
     return X[[known.index(key) for key in keys]]
 
 
-# --- the shipped profile -----------------------------------------------------------------------------------
+# --- layers: shipped profiles, an edge GPU ------------------------------------------------------------------
 
 
 def profile(_: Path, seeds: int) -> Iterator[dict[str, Any]]:
-    """Yield the errors on the layers of the shipped CPU profile, by kind."""
-    device = load_device("amd-epyc").profile
-    rows, ceilings = device.measured_layers.reset_index(drop=True), device.ceilings
-    shapes = pd.util.hash_pandas_object(rows[[*rows.columns[1:19]]], index=False)
-    y, kinds = rows["time_s"].to_numpy(), rows["kind"].to_numpy(dtype=str)
+    """Yield the errors on the layers of the shipped profiles, by kind."""
+    for name in shipped_devices():
+        device = load_device(name).profile
+        yield from _layer_errors(name, device.measured_layers.reset_index(drop=True), device.ceilings, seeds)
+
+
+def edge(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
+    """Yield the errors on an edge GPU's convolutions: time and power."""
+    yield from _layer_errors("edge GPU", complete(pd.read_csv(path)), None, seeds)
+
+
+def _layer_errors(
+    name: str, rows: pd.DataFrame, ceilings: Ceilings | None, seeds: int
+) -> Iterator[dict[str, Any]]:
+    shapes = pd.util.hash_pandas_object(rows[list(SHAPE_COLUMNS)], index=False)
+    kinds = rows["kind"].to_numpy(dtype=str)
     for seed in range(seeds):
-        for method in METHODS:
+        for method in (*METHODS, *RIVALS):
 
             def predictor(train: Any, test: Any, method: str = method) -> Callable[[], dict[str, Array]]:
-                model = make_model(method).fit(rows.iloc[train].reset_index(drop=True), ceilings)
-                return lambda: {"time_s": model.predict(rows.iloc[test]).values["time_s"]}
+                known, unknown = rows.iloc[train].reset_index(drop=True), rows.iloc[test]
+                if method in RIVALS:
+                    return lambda: _rival(method, known, unknown)
+                model = make_model(method).fit(known, ceilings or estimate_ceilings(known))
+                return lambda: dict(model.predict(unknown).values)
 
             predicted, fit_s, predict_s = out_of_fold(folds_of(shapes, seed), predictor)
-            for kind in ("all", *np.unique(kinds)):
-                chosen = (kinds == kind) | (kind == "all")
-                head = {"data": "amd-epyc", "n_rows": len(rows), "method": method, "kind": kind}
-                head |= {"metric": "time_s", "seed": seed}
-                yield figures(head, y[chosen], predicted["time_s"][chosen], fit_s, predict_s)
+            for metric, p in predicted.items():
+                y = rows[metric].to_numpy(dtype=float)
+                for kind in ("all", *np.unique(kinds)):
+                    chosen = ((kinds == kind) | (kind == "all")) & np.isfinite(y)
+                    head = {"data": name, "n_rows": len(rows), "method": method, "kind": kind}
+                    head |= {"metric": metric, "seed": seed}
+                    yield figures(head, y[chosen], p[chosen], fit_s, predict_s)
 
 
-PARTS = {"conv": convolutions, "blocks": blocks, "cells": cells, "profile": profile}
+def _rival(method: str, known: pd.DataFrame, unknown: pd.DataFrame) -> dict[str, Array]:
+    """Return the predictions of a learner without knowledge of layers, at its defaults."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    numbers = [column for column in SHAPE_COLUMNS if column not in ("kind", "dtype")]
+    kinds = sorted(set(known["kind"]))
+    X, X_new = (
+        np.hstack([np.log2(1 + rows[numbers].to_numpy(dtype=float)), rows[["kind"]].to_numpy() == kinds])
+        for rows in (known, unknown)
+    )
+    found = {}
+    for metric in ("time_s", "power_w"):
+        if metric not in known.columns or known[metric].notna().sum() < FOLDS:
+            continue
+        has = known[metric].notna().to_numpy()
+        y = np.log(known[metric].to_numpy(dtype=float)[has])
+        if method == "boosted trees":
+            learner = HistGradientBoostingRegressor(random_state=0)
+        else:
+            process = GaussianProcessRegressor(RBF() + WhiteKernel(), normalize_y=True, random_state=0)
+            learner = make_pipeline(StandardScaler(), process)
+        found[metric] = np.exp(learner.fit(X[has].astype(float), y).predict(X_new.astype(float)))
+    return found
+
+
+PARTS = {"conv": convolutions, "edge": edge, "blocks": blocks, "cells": cells, "profile": profile}
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:

@@ -35,6 +35,7 @@ _RANGES = {
     "modelled_memory_bytes": (1.0, 1e13, "bytes", "bits"),
     "core_clock_hz": (1e6, 1e11, "hertz", "megahertz"),
 }
+_SLOW = 60.0  # by which a single time may be above the largest believable one, if the median is below
 _NETWORK_RANGES = {**_RANGES, **{name: _NETWORK_TIME for name in _RANGES if name.endswith("time_s")}}
 _NOT_NEGATIVE = (
     "energy_uncertainty",
@@ -75,7 +76,7 @@ def read_table(
     for column in table.columns:
         if column in NUMBER_COLUMNS:
             table[column] = _numbers(path, table[column])
-            _check_range(path, table[column], (_NETWORK_RANGES if is_network else _RANGES).get(column))
+            _check_range(path, table[column], (_NETWORK_RANGES if is_network else _RANGES).get(column), notes)
         elif column in TEXT_COLUMNS and column not in FREE_TEXT_COLUMNS:
             _check_words(path, table[column])
         else:
@@ -123,7 +124,7 @@ def _hint(cell: str) -> str:
 
 
 def _check_range(
-    path: Path, values: "pd.Series[float]", believable: tuple[float, float, str, str] | None
+    path: Path, values: "pd.Series[float]", believable: tuple[float, float, str, str] | None, notes: list[str]
 ) -> None:
     name = str(values.name)
     if name in _WHOLE_COLUMNS:
@@ -133,11 +134,28 @@ def _check_range(
         refuse(path, values <= 0, values, f"it must be positive, in {unit}; leave it empty where unknown")
         wanted = f"than {{:g}} {unit} is not believable; is it in another unit, such as {other}?"
         refuse(path, values < least, values, "less " + wanted.format(least))
+        if name.endswith("time_s"):
+            most = _with_slow_ones(path, values, most, notes)
         refuse(path, values > most, values, "more " + wanted.format(most))
     else:
         least = 0.0 if name in _NOT_NEGATIVE else -_LARGEST
         refuse(path, values < least, values, f"it must be at least {least:g}")
         refuse(path, values > _LARGEST, values, f"it must be at most {_LARGEST:g}")
+
+
+def _with_slow_ones(path: Path, values: "pd.Series[float]", most: float, notes: list[str]) -> float:
+    """Return the largest time that is accepted: another unit shows in most rows, a slow layer in few.
+
+    Rows above `most` are stated.
+    """
+    is_slow = values > most
+    if not is_slow.any() or values.median() > most / _SLOW:
+        return most
+    notes.append(
+        f"{path.name}, line {values.index[is_slow][0]}: {int(is_slow.sum())} values of {values.name} above "
+        f"{most:g} seconds, up to {values.max():g}; the median is {values.median():.3g}: taken as they are"
+    )
+    return most * _SLOW
 
 
 def _check_whole(path: Path, values: "pd.Series[float]") -> None:

@@ -1,5 +1,6 @@
 """How well a layer model predicts layers that it has not seen, beside those that it has."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,9 +8,10 @@ from numpy.typing import NDArray
 
 from hwopt.device.ceilings import Ceilings, estimate_ceilings
 from hwopt.device.complete import complete, incomplete, note_incomplete
-from hwopt.errors import InvalidInput
+from hwopt.errors import InvalidInput, did_you_mean
 from hwopt.network.layer import SHAPE_COLUMNS
 from hwopt.predict.accuracy import error_figures
+from hwopt.predict.device_states import StateFactor, find_states
 from hwopt.predict.drift import Drift, find_drift
 from hwopt.predict.models import make_model
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _METRICS = ("time_s", "power_w", "energy_j")
+_Finder = Callable[["pd.DataFrame", NDArray[np.float64], Ceilings], Drift | StateFactor | None]
+_FINDERS: dict[str, _Finder] = {"none": lambda *_: None, "delay": find_drift, "factor": find_states}
 
 
 def cross_validate(
@@ -25,13 +29,15 @@ def cross_validate(
     folds: int = 5,
     seed: int = 0,
     ceilings: Ceilings | None = None,
+    drift: str = "delay",
 ) -> "pd.DataFrame":
     """Return the errors of a method on layer rows, in sample and out of fold.
 
     Folds split distinct layers: repeated measurements of a layer stay together. Where a delay grew while the
-    rows were measured (`hwopt.predict.drift`; their order is that of the table), it is found in the training
-    rows, taken out of them before the fit, and predictions are of the shape alone: with a typical delay,
-    whatever the position of a tested row.
+    rows were measured (`hwopt.predict.drift`; their order is that of the table), or the device changed its
+    state (`hwopt.predict.device_states`), it is found in the training rows, taken out of them before the fit,
+    and predictions are of the shape alone: with a typical delay or factor, whatever the position of a tested
+    row. The notes say so.
 
     Args:
         rows: measured layer rows with `time_s`; columns that follow from others may be missing.
@@ -39,6 +45,8 @@ def cross_validate(
         folds: how many, at least 2.
         seed: of the random split.
         ceilings: of the device; estimated from the training rows of each fold where None.
+        drift: "delay" looks for a delay that is the same for all layers at a time; "factor" for a factor,
+            such as a clock or a power cap; "none" takes all rows as they are.
 
     Returns:
         One row for each device, kind ("all" as well), metric and fold_kind (in_sample, out_of_fold), with the
@@ -46,13 +54,16 @@ def cross_validate(
         taken out, and what fell back.
 
     Raises:
-        InvalidInput: for fewer folds than 2, a device with fewer distinct layers than folds, or figures that
-            are not positive.
+        InvalidInput: for another drift, fewer folds than 2, a device with fewer distinct layers than folds,
+            or figures that are not positive.
         UnknownName: for a method that is unknown or has no layer form.
     """
     import pandas as pd
 
     make_model(method)
+    if drift not in _FINDERS:
+        names = sorted(_FINDERS)
+        raise InvalidInput(f"drift = {drift!r}{did_you_mean(str(drift), names)}")
     if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
         raise InvalidInput(f"folds = {folds!r}; cross-validation needs at least 2")
     if "time_s" not in rows.columns:
@@ -66,8 +77,8 @@ def cross_validate(
         own = own.reset_index(drop=True)
         fold = _folds(own, folds, seed)
         predictions = {
-            "in_sample": _predict(own, own, method, ceilings, notes),
-            "out_of_fold": _out_of_fold(own, fold, folds, method, ceilings),
+            "in_sample": _predict(own, own, method, ceilings, drift, notes),
+            "out_of_fold": _out_of_fold(own, fold, folds, method, ceilings, drift),
         }
         for fold_kind, predicted in predictions.items():
             tables += _figures(str(device), own, fold_kind, predicted)
@@ -107,44 +118,49 @@ def _predict(
     test: "pd.DataFrame",
     method: str,
     ceilings: Ceilings | None,
+    drift: str,
     notes: list[str] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Return metric -> predictions of the test rows, [n]; a training row's index is its position."""
     limits = ceilings or estimate_ceilings(train)
     position = train.index.to_numpy(dtype=float)
-    drift = find_drift(train, position, limits)
-    if drift is not None:
-        clean_s = drift.without(train["time_s"].to_numpy(dtype=float), position)
+    found = _FINDERS[drift](train, position, limits)
+    if found is not None:
+        clean_s = found.without(train["time_s"].to_numpy(dtype=float), position)
         train = train.assign(time_s=clean_s)
         limits = ceilings or estimate_ceilings(train)
         if notes is not None:
-            notes.append(_drift_note(train, drift))
+            notes.append(_drift_note(train, found))
     model = make_model(method).fit(train, limits)
     values = dict(model.predict(test).values)
     if notes is not None:
         notes += [f"{train['device'].iloc[0]}, {method}: {note}" for note in model.notes]
-    if drift is not None:
-        values["time_s"] = values["time_s"] + drift.typical_delay_s(values["time_s"])
+    if found is not None:
+        values["time_s"] = found.expected(values["time_s"])
     if "power_w" in values:
         values["energy_j"] = values["power_w"] * values["time_s"]
     return values
 
 
-def _drift_note(rows: "pd.DataFrame", drift: Drift) -> str:
+def _drift_note(rows: "pd.DataFrame", drift: Drift | StateFactor) -> str:
     return (
-        f"{rows['device'].iloc[0]}: times drift with the rows' order, by a delay of up to "
-        f"{1e3 * drift.delays_s.max():.3g} ms; it is taken out of the rows that are fitted, and predictions "
-        "are with a typical delay"
+        f"{rows['device'].iloc[0]}: {drift.description}; it is taken out of the rows that are fitted, and "
+        f"predictions are with a typical {'delay' if isinstance(drift, Drift) else 'factor'}"
     )
 
 
 def _out_of_fold(
-    rows: "pd.DataFrame", fold: NDArray[np.intp], folds: int, method: str, ceilings: Ceilings | None
+    rows: "pd.DataFrame",
+    fold: NDArray[np.intp],
+    folds: int,
+    method: str,
+    ceilings: Ceilings | None,
+    drift: str,
 ) -> dict[str, NDArray[np.float64]]:
     predicted = {metric: np.full(len(rows), np.nan) for metric in _METRICS}
     for k in range(folds):
         held_out = fold == k
-        values = _predict(rows[~held_out], rows[held_out], method, ceilings)
+        values = _predict(rows[~held_out], rows[held_out], method, ceilings, drift)
         for metric, one in values.items():
             predicted[metric][held_out] = one
     return {metric: values for metric, values in predicted.items() if np.isfinite(values).any()}

@@ -34,8 +34,8 @@ _N_NEIGHBOURS = 6
 _N_STEPS = 30
 _ROUNDING = 0.02  # relative deviations below count alike
 _LEAST = 0.3  # of a measured time stays when the drift is taken out
-_N_SHUFFLES = 20  # orders drawn at random, that the order of the rows is held against
-_FAR = 6.0  # standard deviations of those that a drift must be away from none
+N_SHUFFLES = 20  # orders drawn at random, that the order of the rows is held against
+FAR = 6.0  # standard deviations of those that a drift must be away from none
 _SORTED = 4.0  # standard deviations of a correlation with the position from which rows count as sorted
 _N_DELAYS = 201  # quantiles that stand for all delays
 
@@ -74,8 +74,8 @@ class Drift:
         n_segments = min(_MOST_SEGMENTS, len(rows) // _ROWS_A_SEGMENT)
         knots = np.unique(np.quantile(position, np.linspace(0, 1, n_segments + 1)))
         hats = np.stack([np.interp(position, knots, hat) for hat in np.eye(len(knots))], axis=1)
-        pairs = _Pairs.of(rows, ceilings)
-        delays_s = _least_absolute(pairs.slopes(hats), pairs.difference)
+        pairs = Pairs.of(rows, ceilings)
+        delays_s = least_absolute(pairs.slopes(hats), pairs.difference)
         delays_s -= delays_s.min()  # what every row has is part of f
         known_s = np.quantile(np.interp(position, knots, delays_s), np.linspace(0, 1, _N_DELAYS))
         return cls(knots, delays_s, known_s)
@@ -87,6 +87,15 @@ class Drift:
     def without(self, time_s: Array, position: Array) -> Array:
         """Return measured times, [n], in seconds, less the delay; at least 0.3 of each stays."""
         return np.maximum(time_s - self.delay_s(position), _LEAST * time_s)
+
+    @property
+    def description(self) -> str:
+        """Sentence for the reader of an error table."""
+        return f"times drift with the rows' order, by a delay of up to {1e3 * self.delays_s.max():.3g} ms"
+
+    def expected(self, clean_s: Array) -> Array:
+        """Return the times, [n], in seconds, that err least if the position is unknown."""
+        return np.asarray(clean_s + self.typical_delay_s(clean_s), dtype=float)
 
     def typical_delay_s(self, clean_s: Array) -> Array:
         """Return the delay c of least mean |clean + c - (clean + d)| / (clean + d) for each time, [n].
@@ -109,16 +118,16 @@ def find_drift(rows: "pd.DataFrame", position: Array, ceilings: Ceilings) -> Dri
         position: when each was measured, such as its row in the table, shape [n]; in any unit.
         ceilings: of the device.
     """
-    if len(rows) < MIN_ROWS or np.ptp(position) == 0 or not _in_random_order(rows, position):
+    if len(rows) < MIN_ROWS or np.ptp(position) == 0 or not in_random_order(rows, position):
         return None
-    pairs, rng = _Pairs.of(rows, ceilings), np.random.default_rng(0)
-    shuffled = [pairs.rate(rng.permutation(position)) for _ in range(_N_SHUFFLES)]
-    if abs(pairs.rate(position)) <= _FAR * float(np.std(shuffled)):
+    pairs, rng = Pairs.of(rows, ceilings), np.random.default_rng(0)
+    shuffled = [pairs.rate(rng.permutation(position)) for _ in range(N_SHUFFLES)]
+    if abs(pairs.rate(position)) <= FAR * float(np.std(shuffled)):
         return None
     return Drift.fit(rows, position, ceilings)
 
 
-def _in_random_order(rows: "pd.DataFrame", position: Array) -> bool:
+def in_random_order(rows: "pd.DataFrame", position: Array) -> bool:
     """Return whether no shape goes with the position, and none with that of the row before."""
     import pandas as pd
 
@@ -136,23 +145,34 @@ def _in_random_order(rows: "pd.DataFrame", position: Array) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pairs:
-    """Pairs of near layers: places, ratio of rooflines, middle time, relative difference, each [p]."""
+class Pairs:
+    """Pairs of near layers.
+
+    Attributes:
+        one, other: places of the rows, each shape [p].
+        scale: ratio of their rooflines, shape [p].
+        log_ratio: ln of the ratio of their times beyond it, shape [p].
+        middle_s: geometric mean of the two times, in seconds of the first, shape [p].
+        difference: of the times, in relation to the middle, shape [p].
+    """
 
     one: NDArray[np.intp]
     other: NDArray[np.intp]
     scale: Array
+    log_ratio: Array
     middle_s: Array
     difference: Array
 
     @classmethod
-    def of(cls, rows: "pd.DataFrame", ceilings: Ceilings) -> "_Pairs":
+    def of(cls, rows: "pd.DataFrame", ceilings: Ceilings) -> "Pairs":
+        """Return the pairs of rows of one kind that are nearest in their shapes."""
         time_s = rows["time_s"].to_numpy(dtype=float)
         base_s = bound_s(rows, ceilings) + ceilings.launch_s
         one, other = _neighbours(rows)
         scale = base_s[one] / base_s[other]
         middle_s = np.sqrt(time_s[one] * time_s[other] * scale)
-        return cls(one, other, scale, middle_s, (time_s[one] - time_s[other] * scale) / middle_s)
+        ratio = np.log(time_s[one] / (time_s[other] * scale))
+        return cls(one, other, scale, ratio, middle_s, (time_s[one] - time_s[other] * scale) / middle_s)
 
     def slopes(self, columns: Array) -> Array:
         """Return what each pair's relative difference gains by a second of each column [n, k], [p, k]."""
@@ -162,7 +182,7 @@ class _Pairs:
     def rate(self, position: Array) -> float:
         """Return the delay that a step of position adds, in seconds, beside one that every row has."""
         columns = np.stack([np.ones(len(position)), position], axis=1)
-        return float(_least_absolute(self.slopes(columns), self.difference)[1])
+        return float(least_absolute(self.slopes(columns), self.difference)[1])
 
 
 def _neighbours(rows: "pd.DataFrame") -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -187,7 +207,7 @@ def _log_shapes(rows: "pd.DataFrame") -> Array:
     return np.asarray(np.log2(1 + rows[numbers].to_numpy(dtype=float)), dtype=float)
 
 
-def _least_absolute(X: Array, y: Array) -> Array:
+def least_absolute(X: Array, y: Array) -> Array:
     """Return b [k] of least sum |y - X b|, X [p, k], by reweighted least squares."""
     unit = np.sqrt(np.mean(X**2, axis=0)) + 1e-300
     X = X / unit

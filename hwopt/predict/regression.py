@@ -34,6 +34,8 @@ class GaussianProcess:
         mean: of the target.
         unseen: mean absolute error of each row by a fit without it, in the target's unit: alpha_i / [K^-1]_ii
             (Craven and Wahba 1979), with the same parameters.
+        left_out: measured less predicted by that fit, in the rows' order, shape [n]; NaN of rows that
+            predictions do not come from.
     """
 
     shift: Array
@@ -42,6 +44,7 @@ class GaussianProcess:
     alpha: Array
     mean: float
     unseen: float
+    left_out: Array
 
     @classmethod
     def fit(
@@ -59,6 +62,7 @@ class GaussianProcess:
         from scipy.linalg import lapack
 
         order = np.random.default_rng(0).permutation(len(y))
+        left_out = np.full(len(y), np.nan)
         X, y = X[order[:n_most]], y[order[:n_most]]
         scale = X.std(axis=0)
         varies = scale > 1e-9 * np.maximum(np.abs(X).max(axis=0), 1e-300)
@@ -74,8 +78,10 @@ class GaussianProcess:
             L, _ = lapack.dpotrf(K.T, lower=1, overwrite_a=1)
             alpha, _ = lapack.dpotrs(L, y - mean, lower=1)
             inverse, _ = lapack.dpotri(L, lower=1)
-        unseen = float(np.mean(np.abs(alpha / np.diag(inverse))))
-        return cls(shift, weight, Z, np.asarray(alpha, dtype=float), mean, unseen)
+        errors = alpha / np.diag(inverse)
+        left_out[order[:n_most]] = errors
+        unseen = float(np.mean(np.abs(errors)))
+        return cls(shift, weight, Z, np.asarray(alpha, dtype=float), mean, unseen, left_out)
 
     def predict(self, X: Array) -> Array:
         """Return predictions [n] of features X [n, d]."""

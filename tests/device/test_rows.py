@@ -55,6 +55,24 @@ def test_a_time_that_is_no_plain_number_is_refused_with_what_to_write(tmp_path, 
     assert message in str(error.value)
 
 
+def test_a_slow_layer_among_fast_ones_is_stated_and_a_file_in_milliseconds_refused(tmp_path):
+    fast = [f"cpu,relu,{batch},8,4,4,8,1e-3" for batch in range(2, 9)]
+    notes = []
+    rows = read_layers(
+        layers_file(tmp_path, "\n".join([COLUMNS, ROW.replace("1e-3", "284"), *fast, ""])), notes
+    )
+    assert rows["time_s"].max() == 284
+    assert any(
+        "line 2: 1 values of time_s above 60 seconds, up to 284; the median is 0.001" in n for n in notes
+    )
+    for slow, rest in (("4000", "1e-3"), ("284", "150")):
+        text = "\n".join(
+            [COLUMNS, ROW.replace("1e-3", slow), *(one.replace("1e-3", rest) for one in fast), ""]
+        )
+        with pytest.raises(InvalidInput, match="seconds is not believable"):
+            read_layers(layers_file(tmp_path, text))
+
+
 @pytest.mark.parametrize(
     ("column", "cell", "message"),
     [

@@ -1,5 +1,8 @@
 """Regressions on traced networks: laws that they must find, layers that were never measured alone."""
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +62,38 @@ def test_an_operator_that_no_block_had_takes_the_shared_coefficients():
     with torch.device("meta"):
         pool = trace(nn.AvgPool2d(2), (16, 8, 8))
     assert FITTED.predict([pool])[0] >= FITTED.constant > 0
+
+
+def test_memory_is_that_of_distinct_layers_in_strips():
+    rng = np.random.default_rng(3)
+    chain = [one for graph in KNOWN for one in graph.layers]
+    graphs = [
+        replace(KNOWN[0], layers=tuple(rng.permutation(np.array(chain, dtype=object)))) for _ in range(40)
+    ]
+    totals = np.array([1e-3 + sum(law(one) for one in graph.layers) for graph in graphs])
+    tracemalloc.start()
+    fitted = LayerSum().fit(graphs, totals * np.exp(0.01 * rng.standard_normal(40)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    n = sum(len(graph.layers) for graph in graphs)
+    assert peak < 8 * n**2 / 4  # a quarter of one kernel of all layers
+    assert np.abs(fitted.predict(graphs) / totals - 1).mean() < 0.02
+
+
+def test_the_process_is_that_of_a_dense_kernel_over_all_layers():
+    bent = TOTALS[:20] * (1 + 0.3 * np.sin(np.arange(20)))
+    fitted = LayerSum().fit(KNOWN[:20], bent)
+    layers = [one for graph in KNOWN[:20] for one in graph.layers]
+    share = np.concatenate(fitted.predict_layers(KNOWN[:20]))  # with g; k is between shares before g
+    assert fitted.predict(KNOWN[:20]) == pytest.approx(
+        [
+            fitted.constant + own.sum()
+            for own in np.split(share, np.cumsum([len(g.layers) for g in KNOWN[:19]]))
+        ]
+    )
+    twice = LayerSum().fit([replace(g, layers=tuple(reversed(g.layers))) for g in KNOWN[:20]], bent)
+    assert twice.predict(NEW) == pytest.approx(fitted.predict(NEW), rel=1e-6)  # no order of layers counts
+    assert len(layers) == len(share)
 
 
 def test_totals_bend_where_a_sum_does_not():

@@ -1,0 +1,88 @@
+"""A second opinion on the logarithm of a network's metric: shared work times what trees learn of shares.
+
+    y = (v0 + v . (calls, FLOPs, bytes)) * exp(trees(log2(1 + calls), ..., share of each class))
+
+Operators of a class that no fit has seen cost what all operators share, and trees stay within what was
+measured: the opinion is never wild, where a sum of class coefficients may be.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from hwopt.predict.least_squares import relative_least_squares
+
+Array = NDArray[np.float64]
+
+_N_SHARED = 3  # columns: calls, FLOPs and bytes of all operators
+_N_TREES = 60
+_RIDGE = 0.01
+
+
+def unknown_share(X: Array) -> Array:
+    """Return the share of calls, FLOPs or bytes that is of no known class, whichever is largest, [m].
+
+    Args:
+        X: of `traced_features`, [m, d]; its last three columns are of no class. Tables of fewer than six
+            columns have no such columns.
+    """
+    if X.shape[1] < 2 * _N_SHARED:
+        return np.zeros(len(X))
+    total = np.maximum(X[:, :_N_SHARED], 1.0)
+    return np.asarray(np.minimum(X[:, -_N_SHARED:] / total, 1.0).max(axis=1))
+
+
+@dataclass(frozen=True, slots=True)
+class SecondOpinion:
+    """A fitted opinion.
+
+    Attributes:
+        shared: v0 and v, in the metric's unit per unit of the work, shape [4].
+        trees: has `predict`.
+        least: of the shared work's metric.
+        deviation: of ln(measured / shared work's metric).
+    """
+
+    shared: Array
+    trees: Any
+    least: float
+    deviation: float
+
+    @classmethod
+    def fit(cls, X: Array, y: Array, is_additive: bool) -> "SecondOpinion":
+        """Fit y [m], positive, on features X [m, d]; where they do not add up, on one number."""
+        from sklearn.ensemble import ExtraTreesRegressor
+
+        shared = _shared(X[:, :_N_SHARED], y, is_additive)
+        least = 0.25 * float(y.min())
+        left = np.log(y / _base(X, shared, least))
+        trees = ExtraTreesRegressor(_N_TREES, max_features=0.5, random_state=0, n_jobs=1)
+        with threadpool_limits(1):
+            trees.fit(proportions(X), left)
+        return cls(shared, trees, least, float(left.std()))
+
+    def predict(self, X: Array) -> Array:
+        """Return predictions [m] of features X [m, d], in the metric's unit; all positive."""
+        with threadpool_limits(1):
+            left = np.asarray(self.trees.predict(proportions(X)), dtype=float)
+        return np.asarray(_base(X, self.shared, self.least) * np.exp(left))
+
+
+def _shared(work: Array, y: Array, is_additive: bool) -> Array:
+    if is_additive:
+        return relative_least_squares(work, y, _RIDGE)
+    return np.array([np.exp(np.mean(np.log(y))), *np.zeros(work.shape[1])])
+
+
+def _base(X: Array, shared: Array, least: float) -> Array:
+    return np.asarray(np.maximum(shared[0] + X[:, :_N_SHARED] @ shared[1:], least))
+
+
+def proportions(X: Array) -> Array:
+    """Return log2(1 + x) of the shared work and each other column as a share of its total, [m, d]."""
+    work, rest = X[:, :_N_SHARED], X[:, _N_SHARED:]
+    total = np.maximum(work[:, np.arange(rest.shape[1]) % work.shape[1]], 1.0)
+    return np.hstack([np.log2(1 + work), rest / total])
