@@ -7,21 +7,22 @@ Models are fitted from the profile's rows when they are first asked for, and kep
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib.resources import files
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwopt.costs import Costs
-from hwopt.device.device_file import DEVICE_FILE
 from hwopt.device.profile import DeviceProfile
 from hwopt.device.rows import MODES
-from hwopt.errors import InvalidInput, UnknownName
+from hwopt.errors import InvalidInput
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.cost_model import CostModel, check_structural
 from hwopt.predict.device_model import DeviceModel
+from hwopt.predict.prior import check_prior
+from hwopt.predict.shipped import load_profile
+from hwopt.predict.shipped import shipped_devices as shipped_devices
 from hwopt.predict.tables import NetworkTable
 from hwopt.predict.unknown_operators import notes_on_unknown, shares_of_unknown
 
@@ -34,30 +35,23 @@ if TYPE_CHECKING:
     from hwopt.space import SearchSpace
 
 
-def shipped_devices() -> dict[str, Path]:
-    """Return the profiles that came with the package: name -> folder."""
-    folder = Path(str(files("hwopt") / "devices"))
-    if not folder.is_dir():
-        return {}
-    return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{DEVICE_FILE}"))}
-
-
-def load_device(name_or_path: str | Path) -> "Device":
+def load_device(name_or_path: str | Path, prior: str | Path | None = None) -> "Device":
     """Return a device by the name of a shipped profile, or by the path of a profile's folder.
+
+    Args:
+        name_or_path: of the profile.
+        prior: name or path of the profile of a device of the same kind, which predictions start from: its
+            layer model, scaled to this device's rows. None takes the `prior` of device.json, if there is one.
 
     Raises:
         UnknownName: where it is neither.
         InvalidInput: where the profile is broken; the message has file, line and what to do.
     """
-    shipped = shipped_devices()
-    if str(name_or_path) in shipped:
-        return Device(DeviceProfile.load(shipped[str(name_or_path)]))
-    if Path(name_or_path).is_dir():
-        return Device(DeviceProfile.load(name_or_path))
-    known = ", ".join(shipped) or "none"
-    raise UnknownName(
-        f"no device profile {str(name_or_path)!r}; shipped: {known}. Or give the path of a profile folder"
-    )
+    profile = load_profile(name_or_path)
+    if prior is not None:
+        profile = replace(profile, info={**profile.info, "prior": str(prior)})
+    check_prior(profile)
+    return Device(profile)
 
 
 @dataclass(frozen=True)

@@ -119,11 +119,14 @@ class Hybrid:
     Operators with a matrix product are one group of classes, all others, which move data whatever their
     function, another (`hwopt.predict.pooled_residual`): kinds with few rows, or none, are predicted by what
     they share with the others of their group. Kinds with fewer than 8 rows are marked; of them recurrent
-    layers, whose steps wait for each other, are predicted by the calibrated roofline.
+    layers, whose steps wait for each other, are predicted by the calibrated roofline. The predictions of a
+    prior, a model of another device, are one more view (`hwopt.predict.prior`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prior: "Hybrid | None" = None) -> None:
         self.notes: list[str] = []
+        self._prior = prior
+        self._factors: dict[bool, float] = {}  # groups with few rows: over the prior's predictions
         self._times: dict[bool, PooledResidual] = {}
         self._powers: dict[bool, PooledResidual] = {}
         self._roofline: Roofline | None = None
@@ -144,6 +147,7 @@ class Hybrid:
         for is_matrix in (True, False):
             chosen = is_matrix_kind(kinds) == is_matrix
             if chosen.sum() < MIN_ROWS:
+                self._scale_prior(is_matrix, rows[chosen])
                 continue
             views = self._views(rows[chosen], is_matrix)
             self._times[is_matrix] = PooledResidual.fit(views, residual[chosen], classes[chosen])
@@ -152,6 +156,13 @@ class Hybrid:
                 views = [View.plain(view.X) for view in self._views(rows[powered], is_matrix)]
                 self._powers[is_matrix] = PooledResidual.fit(views, power[powered], classes[powered])
         return self
+
+    def _scale_prior(self, is_matrix: bool, rows: "pd.DataFrame") -> None:
+        """Take the median factor of a group's few rows over the prior's predictions; without rows 1."""
+        if self._prior is not None:
+            time_s = rows["time_s"].to_numpy(dtype=float)
+            ratios = np.log(time_s / self._prior.predict(rows).values["time_s"]) if len(rows) else np.zeros(1)
+            self._factors[is_matrix] = float(np.exp(np.median(ratios)))
 
     def _known_kinds(self, kinds: NDArray[np.str_]) -> tuple[str, ...]:
         """Return the kinds with enough rows; note the others."""
@@ -169,6 +180,10 @@ class Hybrid:
         kinds, classes = rows["kind"].to_numpy(dtype=str), row_classes(rows)
         is_fallback = ~np.isin(kinds, self._known)
         is_alone = is_fallback & (n_steps(rows) > 0)  # steps one after another are like no other operator
+        for is_matrix, factor in self._factors.items():
+            chosen = (is_matrix_kind(kinds) == is_matrix) & ~is_alone
+            if chosen.any() and self._prior is not None:
+                time_s[chosen] = factor * self._prior.predict(rows[chosen]).values["time_s"]
         for is_matrix, model in self._times.items():
             chosen = (is_matrix_kind(kinds) == is_matrix) & ~is_alone
             if not chosen.any():
@@ -188,15 +203,24 @@ class Hybrid:
         assert self._roofline is not None, "fit first"
         ceilings = self._roofline.ceilings
         X = shape_features(rows, ceilings)
+        prior = self._prior_views(rows, X)
         if not is_matrix:
-            return [View.plain(X)]
+            return [View.plain(X), *prior]
         paths = ConvolutionPaths.of(rows)
         above = np.log((paths.time_s(ceilings) + ceilings.launch_s) / self._base_s(rows))
         return [
             View.plain(X),
             View.plain(np.hstack([X, tile_features(rows)])),
             View(np.hstack([X, paths.features()]), above),
+            *prior,
         ]
+
+    def _prior_views(self, rows: "pd.DataFrame", X: Array) -> list[View]:
+        """Return the view of rows as the prior device predicts them: with few features, for few rows."""
+        if self._prior is None:
+            return []
+        above = np.log(self._prior.predict(rows).values["time_s"] / self._base_s(rows))
+        return [View(np.hstack([X, above[:, None]]), above)]
 
     def _base_s(self, rows: "pd.DataFrame") -> Array:
         assert self._roofline is not None, "fit first"

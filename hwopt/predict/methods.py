@@ -12,6 +12,7 @@ import numpy as np
 
 from hwopt.device.profile import DeviceProfile
 from hwopt.predict.gpu.facts import GpuFacts, idle_w
+from hwopt.predict.hybrid import Hybrid
 from hwopt.predict.measured import Mask, MeasuredNetworks
 from hwopt.predict.models import LayerModel, LayerPrediction, make_model
 from hwopt.predict.network_model import (
@@ -21,6 +22,7 @@ from hwopt.predict.network_model import (
     fit_network_model,
     with_host,
 )
+from hwopt.predict.prior import prior_model
 from hwopt.predict.tables import Array, NetworkTable
 
 if TYPE_CHECKING:
@@ -87,7 +89,10 @@ def make_method(
     """
     facts = GpuFacts.of(profile) if name == "hybrid" else None
     if facts is None:
-        layer_model = layer_model or make_model(name).fit(profile.measured_layers, profile.ceilings)
+        if layer_model is None:
+            prior = prior_model(profile) if name == "hybrid" else None
+            layer_model = Hybrid(prior) if prior is not None else make_model(name)
+            layer_model.fit(profile.measured_layers, profile.ceilings)
         return Summed(profile, layer_model, networks)
     from hwopt.predict.gpu.model import GpuMethod
 
