@@ -85,3 +85,12 @@ def test_learners_change_with_the_number_of_rows_and_residuals_stay_in_range(n, 
     assert (far >= (points[:, 0] ** 2).min() - 1.5).all() and (far <= (points[:, 0] ** 2).max() + 1.5).all()
     again = Residual.fit(points, points[:, 0] ** 2)
     assert (again.predict(points) == fitted.predict(points)).all()
+
+
+@pytest.mark.parametrize("n", [100, 400])
+def test_a_smooth_residual_is_predicted_better_than_by_trees_alone(n):
+    points, new = RNG.standard_normal((n, 3)), RNG.standard_normal((200, 3))
+    fitted = Residual.fit(points, np.sin(points[:, 0]) + points[:, 1])
+    truth = np.sin(new[:, 0]) + new[:, 1]
+    own, trees = fitted.predict(new), fitted.trees.predict(new)
+    assert np.abs(own - truth).mean() < 0.6 * np.abs(trees - truth).mean()
