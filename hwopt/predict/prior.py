@@ -40,6 +40,11 @@ def _prior_profile(profile: DeviceProfile) -> DeviceProfile:
             f"prior {prior.name!r} is of a device of kind {kinds[1]!r}, {profile.name!r} of {kinds[0]!r}; "
             "a prior must be of the same kind"
         )
+    if kinds[0] != "cpu":
+        raise InvalidInput(
+            f"prior {prior.name!r}: only a CPU's layers start from a prior today, and {profile.name!r} is of kind "
+            f"{kinds[0]!r}; leave the prior out"
+        )
     if prior.folder.resolve() == profile.folder.resolve():
         raise InvalidInput(f"profile {profile.name!r} is its own prior; name another one, or none")
     if not len(prior.measured_layers):
