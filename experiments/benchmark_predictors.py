@@ -335,7 +335,7 @@ def _rival(method: str, known: pd.DataFrame, unknown: pd.DataFrame) -> dict[str,
     for metric in ("time_s", "power_w"):
         if metric not in known.columns or known[metric].notna().sum() < FOLDS:
             continue
-        has = known[metric].notna().to_numpy()
+        has = known[metric].notna().to_numpy().copy()
         if method == "Gaussian process":
             has &= np.random.default_rng(0).permutation(len(has)) < MOST_OF_A_PROCESS
         y = np.log(known[metric].to_numpy(dtype=float)[has])

@@ -42,7 +42,7 @@ def _prior_profile(profile: DeviceProfile) -> DeviceProfile:
         )
     if kinds[0] != "cpu":
         raise InvalidInput(
-            f"prior {prior.name!r}: only a CPU's layers start from a prior today, and {profile.name!r} is of kind "
+            f"prior {prior.name!r}: only a CPU's layers start from a prior, and {profile.name!r} is of kind "
             f"{kinds[0]!r}; leave the prior out"
         )
     if prior.folder.resolve() == profile.folder.resolve():
