@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -31,7 +32,8 @@ def quick(monkeypatch):
     )
     monkeypatch.setattr(gpu_run, "operator_sources", lambda rng: [small(n) for n in range(30, 36)])
     own = gpu_run.groups()
-    few = [gpu_run.Group("neuralpower", 0.2, 1.0, [small(40), small(41)]), own[1], own[2]]
+    table = [replace(small(n), source="neuralpower") for n in (40, 41)]
+    few = [gpu_run.Group("neuralpower", 0.2, 1.0, table), own[1], own[2]]
     monkeypatch.setattr(gpu_run, "groups", lambda: few)
 
 
