@@ -210,6 +210,7 @@ def test_an_eager_network_of_small_layers_waits_for_its_host_and_says_so(device)
     assert any("the host is the bottleneck" in note for note in eager.notes)
     assert not any("the host is the bottleneck" in note for note in as_graph.notes)
     assert eager.total["power_w"] < as_graph.total["power_w"]
+    assert (eager.layers["power_w"] > 0.9 * device.profile.info["sensor"]["idle_after_load_w"]).all()
 
 
 def test_device_and_host_are_joined_by_a_power_mean():

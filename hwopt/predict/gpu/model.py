@@ -103,7 +103,10 @@ class GpuFit:
         added = {"time_s": parts_s * (totals["time_s"] / table.sum(parts_s))[table.segment]}
         if self.network_power is not None:
             mean_w = table.sum(alone["power_w"] * parts_s) / table.sum(parts_s)
-            added["power_w"] = alone["power_w"] * (totals["power_w"] / mean_w)[table.segment]
+            busy = self._busy(layers, table.sum(parts_s))
+            waiting_w = self.idle_w * (1 - busy)
+            share = ((totals["power_w"] - waiting_w) / mean_w)[table.segment]
+            added["power_w"] = alone["power_w"] * share + waiting_w[table.segment]
         return added
 
 
