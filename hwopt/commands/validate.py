@@ -23,6 +23,7 @@ def validate(
 ) -> None:
     """Show how far cost models are from measured layers, and from a device's measured networks."""
     from hwopt.predict.device import load_device
+    from hwopt.predict.unknown_operators import notes_on_measured
     from hwopt.predict.validation import (
         METHODS,
         measured_modes,
@@ -54,6 +55,9 @@ def validate(
         tables = network_tables(loaded.name, networks)
         notes += dict.fromkeys(
             note for name in methods for own in modes for note in loaded.model(name, own).notes
+        )
+        notes += dict.fromkeys(
+            note for name in methods for own in modes for note in notes_on_measured(loaded.model(name, own))
         )
     else:
         assert rows is not None
