@@ -32,6 +32,7 @@ UNITS: dict[str, dict[str, float]] = {
         "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
     },
 }  # fmt: skip
+_NUMERIC = "biufO"  # kinds of arrays; numpy would also read numbers from texts, dates and complex numbers
 _NAMES = {"_s": "seconds", "_w": "watts", "_j": "joules", "_bytes": "bytes"}
 CONFIDENCE = 0.9  # of a budget, where nothing else is asked for
 
@@ -330,11 +331,14 @@ def _parse_text(metric: str, text: str) -> float:
 
 
 def _numbers(metric: str, values: ArrayLike) -> Array:
+    if not isinstance(metric, str) or not metric:
+        raise InvalidInput(f'costs: {metric!r} is not the name of a metric; write a text such as "time_s"')
     try:
-        numbers = np.asarray(values)
-        if numbers.dtype.kind not in "SU":  # numpy would read numbers from texts
+        detach = getattr(values, "detach", None)  # of a tensor, which may have a gradient or lie elsewhere
+        numbers = np.asarray(detach().cpu() if callable(detach) else values)
+        if numbers.dtype.kind in _NUMERIC:
             return np.asarray(numbers, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         pass
     raise InvalidInput(f"costs: {metric} = {reprlib.repr(values)} must be numbers, one for each config")
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -214,3 +215,22 @@ def test_a_metric_that_the_device_does_not_measure_is_named_with_those_that_it_d
         with pytest.raises(UnknownName, match="no metric 'power_w'; predicted: time_s, memory_bytes"):
             ask()
     assert "power_w" not in costs and costs.get("power_w") is None
+
+
+def test_costs_may_be_tensors_that_have_a_gradient():
+    costs = Costs({"time_s": torch.tensor([1.0, 2.0], requires_grad=True)})
+    assert costs["time_s"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "values", [[1 + 2j], np.array([5], dtype="timedelta64[ms]"), [torch.ones(2, requires_grad=True)]]
+)
+def test_costs_that_numpy_would_read_as_other_numbers_are_refused(values):
+    with pytest.raises(InvalidInput, match="time_s = .* must be numbers"):
+        Costs({"time_s": values})
+
+
+@pytest.mark.parametrize("name", [3, "", None, ("time_s",)])
+def test_the_name_of_a_metric_is_a_text(name):
+    with pytest.raises(InvalidInput, match="is not the name of a metric"):
+        Costs({name: [1.0]})

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from hwopt.report.columns import ConfigColumns
 from hwopt.report.units import format_quantity, quantity_name
 from hwopt.search.unpriced import Unpriced, describe_unpriced
+from hwopt.study.columns import ConfigColumns
 from hwopt.study.results import Summary, failure_groups, front_of
 from hwopt.study.store import Store, Trial
 

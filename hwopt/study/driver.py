@@ -213,7 +213,6 @@ class Driver:
             self._retry(active, error)
             return
         result = future.result()
-        self._study.note_reads(active.trial, getattr(result, "reads", None))
         if isinstance(result, SliceResult):
             self._take_slice(active, result)
         elif isinstance(result, Outcome):
@@ -221,6 +220,7 @@ class Driver:
             self._end(active, result)
         else:
             self._end(active, self._failed(active, result))
+        self._study.note_reads(active.trial, getattr(result, "reads", None))
 
     def _take_slice(self, active: Active, result: SliceResult) -> None:
         self._save(active, result)

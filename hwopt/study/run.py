@@ -72,14 +72,22 @@ class _Reporter:
         self._on_epoch = on_epoch
         self._begun = time.perf_counter()
         self.epochs: list[EpochRow] = []
+        self._n_reported = 0  # by this call of the objective
         self.verdict: Verdict | None = None
         self.broken: Exception | None = None  # what listening raised: no fault of the training
 
+    def begin(self) -> None:
+        """Take note that the objective is called, perhaps again: epochs that came are not taken twice."""
+        self._n_reported = 0
+
     def __call__(self, epoch: int, error: float) -> bool:
-        if epoch != len(self.epochs) + 1:
-            expected = len(self.epochs) + 1
+        expected = self._n_reported + 1
+        if epoch != expected:
             raise TrainingFailed(f"report(epoch={epoch!r}): epochs count 1, 2, ...; next is {expected}")
         number = _error(error, f"report({epoch}, error): error", f" after epoch {epoch}")
+        self._n_reported = expected
+        if expected <= len(self.epochs):
+            return not self.is_stopped
         self.epochs.append(EpochRow(number, self.elapsed_s))
         if self._on_epoch is not None:
             try:
@@ -122,6 +130,7 @@ def run_objective(
     keywords = {"seed": seed} if takes_seed(objective) else {}
 
     def trained(given: Config) -> tuple[dict[str, float], str | None]:
+        report.begin()
         return _values(objective(given, report, **keywords))
 
     reads = Reads()

@@ -27,6 +27,7 @@ from hwopt.search.steps import OnPriced
 from hwopt.space import SearchSpace
 from hwopt.study.active import RunOptions
 from hwopt.study.budgets import budgets_from, outcome_budgets_from
+from hwopt.study.columns import check_metric_names
 from hwopt.study.copied_trials import copy_priced, ended_trials
 from hwopt.study.driver import Driver, Listener
 from hwopt.study.executors import InProcess, LocalWorkers
@@ -123,6 +124,8 @@ class Study:
         )
         if "error" in self.optimizer.metrics:
             raise InvalidInput("costs returned a metric called error, as trainings do; call it otherwise")
+        if not path.exists():  # a study that exists goes on
+            check_metric_names([*self.optimizer.metrics, *(b.metric for b in self.optimizer.outcome_budgets)])
         self._given_stopping = stopping_from(stopping, objective, self.optimizer.objectives)
         given_reference = {name: float(value) for name, value in (reference or {}).items()}
         self._identity = {

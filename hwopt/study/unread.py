@@ -18,7 +18,7 @@ from hwopt.space import Config, SearchSpace
 
 T = TypeVar("T")
 _LOG = logging.getLogger("hwopt")
-_ABOUT_DICTS = ("dict", "RecordedConfig", "represent an object")  # in what says that it wants a plain dict
+_ABOUT_DICTS = (RecordedConfig.__name__, "represent an object")  # in what says that it wants a plain dict
 
 
 @dataclass
@@ -92,8 +92,7 @@ def warn_of_unread(space: SearchSpace, costs: CostFunction, config: Config, read
             f"its values would give the same{_hint(name, reads.asked)}"
         )
         _LOG.warning("%s", text)
-        with suppress(UnreadHyperparameter):  # where warnings are errors: a training that ended well is kept
-            warnings.warn(text, UnreadHyperparameter, stacklevel=2)
+        warnings.warn(text, UnreadHyperparameter, stacklevel=2)
 
 
 def _hint(name: str, asked: Collection[str]) -> str:

@@ -226,3 +226,15 @@ def test_a_study_of_an_earlier_version_goes_on(tmp_path):
         del identity["code"], identity["space"]["conditions"]
         study.store.set_meta(identity=identity)
     open_study(tmp_path, space=conditional(3), costs=flat).close()
+
+
+@pytest.mark.parametrize("name", ["seed", "status", "trial", "measured_time_s", "config.width"])
+def test_a_metric_called_like_a_column_of_the_tables_is_refused_before_there_is_a_file(tmp_path, name):
+    def priced(configs):
+        return {**costs(configs), name: [1.0] * len(configs)}
+
+    with pytest.raises(InvalidInput, match=f"a metric is called {name}.*call it otherwise"):
+        Study(tmp_path / "study.db", make_space(), priced, objective)
+    with pytest.raises(InvalidInput, match=f"a metric is called {name}"):
+        Study(tmp_path / "study.db", make_space(), costs, objective, outcome_budgets={name: 1})
+    assert not (tmp_path / "study.db").exists()

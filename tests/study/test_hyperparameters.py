@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import warnings
 
 import pytest
 from skopt.space import Categorical, Integer, Real
@@ -245,3 +246,38 @@ def test_a_python_study_and_an_optimizer_log_what_cannot_be_priced(tmp_path, cap
     caplog.clear()
     Optimizer(make_space(), costs).ask()
     assert "cannot be priced" not in caplog.text
+
+
+@pytest.mark.parametrize("objective", [lambda config, report: 0.1 / config["width"], Sliced()])
+def test_where_warnings_are_errors_the_training_is_stored_before_one_is_raised(tmp_path, objective):
+    with warnings.catch_warnings(), Study(tmp_path / "s.db", with_lr(), free, objective) as study:
+        warnings.simplefilter("error", UnreadHyperparameter)
+        for n in (1, 2):
+            with pytest.raises(UnreadHyperparameter, match="`lr` is read neither"):
+                study.run(2)
+            assert [trial.status for trial in study.trials()] == ["complete"] * n
+
+
+def test_an_objective_that_fails_for_another_reason_is_not_trained_again_with_a_plain_dict(tmp_path):
+    calls = []
+
+    def objective(config, report):
+        calls.append(config["width"])
+        report(1, 0.1)
+        raise RuntimeError("Error(s) in loading state_dict for Net")
+
+    with Study(tmp_path / "study.db", make_space(), costs, objective) as study:
+        study.run(1)
+        assert len(calls) == 1 and "loading state_dict" in study.trials()[0].reason
+
+
+def test_an_objective_that_wants_a_plain_dict_after_its_epochs_is_not_failed_for_them(tmp_path):
+    def objective(config, report):
+        for epoch in range(1, 4):
+            report(epoch, 1 / epoch)
+        if type(config) is not dict:
+            raise TypeError(f"cannot write {type(config).__name__}")
+        return 0.1
+
+    trial = run_study(tmp_path, objective, n=1)[0]
+    assert trial.status == "complete" and trial.curve == (1, 1 / 2, 1 / 3)

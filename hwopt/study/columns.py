@@ -1,7 +1,13 @@
-"""Columns of a study's tables: a hyperparameter that is called like another column is prefixed."""
+"""Columns of a study's tables.
+
+A hyperparameter that is called like another column is prefixed; a metric that is called so is refused, since
+budgets, objectives and figures know it by its name.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from hwopt.errors import InvalidInput
 
 _PREFIX = "config."
 _FIXED = frozenset(
@@ -29,3 +35,15 @@ class ConfigColumns:
     def of(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return a config as cells of a row."""
         return {self.name(name): value for name, value in config.items()}
+
+
+def check_metric_names(metrics: Iterable[str]) -> None:
+    """Raise InvalidInput for a cost or a limited outcome whose column in the tables another thing has."""
+    named = list(metrics)
+    taken = _FIXED | {f"measured_{metric}" for metric in named}
+    for metric in named:
+        if metric in taken or metric.startswith(_PREFIX):
+            raise InvalidInput(
+                f"a metric is called {metric}, as another column of the tables is; call it otherwise, such "
+                f"as {metric}_cost"
+            )
