@@ -47,12 +47,16 @@ class CudaAccelerator:
     Args:
         index: as torch numbers the GPUs.
         precision: what convolutions and matrix products compute in.
+
+    Attributes:
+        is_in_use: this process worked on the GPU before.
     """
 
     def __init__(self, index: int, precision: Precision) -> None:
         n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if index >= n_gpus:
             raise InvalidInput(f"device 'cuda:{index}': {_what_torch_sees(n_gpus)}")
+        self.is_in_use = _has_context(index)
         self._device = torch.device("cuda", index)
         self._properties = torch.cuda.get_device_properties(self._device)
         self._precision = precision
@@ -139,9 +143,16 @@ class CudaAccelerator:
                 "eager_launch_s": min(smallest.time_eager(10 * _BEST_OF)),
             }
             smallest.close()
-            for other in Precision.all():
-                found[f"flops_per_s_{other.name}"] = self._matrix_rate(other)
-        return found
+        rates = {one.name: self._rate_if_any(one) for one in Precision.all()}
+        return found | {f"flops_per_s_{name}": rate for name, rate in rates.items() if rate is not None}
+
+    def _rate_if_any(self, precision: Precision) -> float | None:
+        """Return the rate of matrix products; None where this GPU has none in the precision."""
+        try:
+            with _reasons():
+                return self._matrix_rate(precision)
+        except Unrunnable:
+            return None
 
     def _matrix_rate(self, precision: Precision) -> float:
         """Return the FLOPs a second of a large matrix product, in TF32 where convolutions may use it."""
@@ -306,9 +317,17 @@ def _what_torch_sees(n_gpus: int) -> str:
     return f"torch sees no GPU here; {hint}. {cause[0].upper()}{cause[1:]}"
 
 
+def _has_context(index: int) -> bool:
+    """Whether this process has worked on the GPU already, so that the driver may list it there."""
+    has_context: Any = getattr(torch._C, "_cuda_hasPrimaryContext", None)  # a torch without CUDA lacks it
+    with suppress(RuntimeError):
+        return has_context is not None and bool(has_context(index))
+    return False
+
+
 def _n_passes(pass_s: float) -> int:
-    """Return how many passes make a replay."""
-    return min(max(1, round(_REPLAY_S / pass_s)), _MAX_PASSES)
+    """Return how many passes make a replay; events may see no time at all in work without a kernel."""
+    return min(max(1, round(_REPLAY_S / max(pass_s, _REPLAY_S / _MAX_PASSES))), _MAX_PASSES)
 
 
 def _nothing(*operands: Any) -> None:

@@ -100,7 +100,7 @@ def open_gpu(
     from hwopt.device.cuda import CudaAccelerator
 
     cuda = CudaAccelerator(index, precision)
-    meter, no_energy = _open_meter(lambda: NvmlMeter(device_id=cuda.uuid))
+    meter, no_energy = _open_meter(lambda: NvmlMeter(device_id=cuda.uuid, is_in_use=cuda.is_in_use))
     try:
         with cuda:
             yield Opened(cuda, meter, no_energy, is_simulated=False)

@@ -166,6 +166,7 @@ def accelerator(stream, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch._C, "_cuda_hasPrimaryContext", lambda index: True, raising=False)
     accelerator = CudaAccelerator(0, Precision.named("ieee"))
     monkeypatch.setattr(accelerator, "_device", torch.device("cpu"))
     return accelerator
@@ -212,6 +213,41 @@ def test_ceilings_are_rates_by_precision_a_bandwidth_and_two_floors(accelerator,
     assert {"flops_per_s_default", "flops_per_s_bfloat16", "eager_launch_s"} <= set(found)
     assert found["bytes_per_s"] == pytest.approx(2 * 2**20 / pass_s, rel=0.01)
     assert found["launch_s"] > 0
+
+
+def test_a_gpu_without_matrix_products_in_a_precision_has_the_other_ceilings(
+    accelerator, stream, monkeypatch
+):
+    monkeypatch.setattr(cuda, "_MATRIX_SIDE", 8)
+    monkeypatch.setattr(cuda, "_COPY_BYTES", 2**20)
+    stream.event_ms, mm = 0.5, torch.mm
+
+    def older_gpu(a, b):
+        if a.dtype == torch.bfloat16:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasGemmEx`")
+        return mm(a, b)
+
+    monkeypatch.setattr(torch, "mm", older_gpu)
+    with accelerator:
+        found = accelerator.ceilings()
+    assert "flops_per_s_bfloat16" not in found
+    assert {"flops_per_s", "flops_per_s_ieee", "bytes_per_s"} <= set(found)
+
+
+def test_work_in_which_events_see_no_time_has_the_most_passes_a_replay(stream):
+    assert CudaLoop(work(stream, 0.0), SETS, "graph").n_passes == 2000
+
+
+def test_a_gpu_on_which_this_process_works_already_says_so(accelerator, monkeypatch):
+    assert accelerator.is_in_use
+    monkeypatch.setattr(torch._C, "_cuda_hasPrimaryContext", lambda index: index > 0)
+    assert not CudaAccelerator(0, Precision.named("ieee")).is_in_use
+
+    def fails(index):
+        raise RuntimeError("hasPrimaryContext expects a valid device index")
+
+    monkeypatch.setattr(torch._C, "_cuda_hasPrimaryContext", fails)
+    assert not CudaAccelerator(0, Precision.named("ieee")).is_in_use
 
 
 def test_out_of_memory_is_a_reason(accelerator):

@@ -245,6 +245,25 @@ def test_a_second_meter_of_this_process_knows_the_id_that_the_first_one_found(gp
     assert second.state().n_other_processes == 0
 
 
+def test_a_process_that_worked_on_the_gpu_before_its_meter_was_opened_is_none_of_the_others(gpu):
+    nvml = SimulatedNvml(gpu, own_pid=4711, faults=[Fault("other_process", at_s=2.0)])
+    gpu.run(1.0, 300.0)  # a training, in a container: the driver lists it under the host's id
+    meter = NvmlMeter(nvml=nvml, is_in_use=True)
+    assert meter.state().n_other_processes == 0
+    meter.mark_own_process()
+    assert meter.state().n_other_processes == 0
+    gpu.run(1.5, 300.0)
+    assert meter.state().n_other_processes == 1
+
+
+def test_of_two_processes_that_were_there_before_none_is_taken_for_this_one(gpu):
+    nvml = SimulatedNvml(gpu, own_pid=4711, faults=[Fault("other_process")])
+    gpu.run(1.0, 300.0)
+    meter = NvmlMeter(nvml=nvml, is_in_use=True)
+    meter.mark_own_process()
+    assert meter.state().n_other_processes == 2
+
+
 def test_a_process_that_was_there_before_counts_as_another(gpu):
     meter = NvmlMeter(nvml=SimulatedNvml(gpu, own_pid=4711, faults=[Fault("other_process")]))
     gpu.run(1.0, 300.0)

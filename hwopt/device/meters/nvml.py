@@ -53,13 +53,16 @@ class NvmlMeter:
         device_id: UUID ("GPU-..." or as torch gives it) or PCI bus id ("0000:3b:00.0"), which name the same
             GPU for every library; it is used in place of the index.
         nvml: a module with pynvml's functions; None imports pynvml.
+        is_in_use: this process works on the GPU already. The only process that is listed is then this one.
 
     Raises:
         SensorError: `no_sensor` without a driver or such a GPU, or with another package's pynvml;
             `not_supported` where MIG splits the GPU.
     """
 
-    def __init__(self, index: int = 0, device_id: str = "", nvml: Any = None) -> None:
+    def __init__(
+        self, index: int = 0, device_id: str = "", nvml: Any = None, is_in_use: bool = False
+    ) -> None:
         self._nvml = nvml = load_nvml(nvml)
         self._codes = {
             nvml.constant(f"NVML_ERROR_{name}"): code for code, names in _ERRORS.items() for name in names
@@ -81,6 +84,8 @@ class NvmlMeter:
         self._counter = Counter(self.resolution_j)
         self._earlier = self._process_ids() or frozenset()
         self._own: frozenset[int] | None = _OWN.get(nvml.module)
+        if is_in_use and not self._own and len(self._earlier) == 1:
+            self._own, self._earlier = self._earlier, frozenset()
 
     def energy_j(self) -> float:
         """Return the joules used since the first reading."""
