@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/hwopt search experiments/digits_h200.toml --out results/demo_energy
 
 test: .venv/installed-dev
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
