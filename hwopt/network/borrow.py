@@ -43,6 +43,7 @@ class Borrowed:
         buffer_bytes: bytes of distinct buffers, likewise.
         dtypes: floating-point types of the original parameters.
         is_compiled: whether a part of the network was compiled.
+        is_autocast: whether an operator was called where torch.autocast is on.
         weights: storage addresses of the parameters and buffers, of the originals and of their meta copies.
         path: the modules that are running, outermost first.
         failed_in: path of the innermost module that raised, if any did.
@@ -57,6 +58,7 @@ class Borrowed:
     buffer_bytes: int = 0
     dtypes: set[torch.dtype] = field(default_factory=set)
     is_compiled: bool = False
+    is_autocast: bool = False
     weights: set[int] = field(default_factory=set)
     path: list[str] = field(default_factory=list)
     failed_in: str | None = None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 Record = Callable[[str, tuple[Any, ...], list[Tensor], list[Tensor]], None]
+_AUTOCAST = ("cpu", "cuda")
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 
@@ -21,15 +22,22 @@ class FusedLayers(TorchFunctionMode):
 
     Args:
         record: is given an operator's name, arguments, operands and results.
+
+    Attributes:
+        is_autocast: whether anything was called where the network, not its caller, has turned torch.autocast
+            on, which operators do not see.
     """
 
     def __init__(self, record: Record) -> None:
         self._record = record
+        self.is_autocast = False
+        self._devices = [device for device in _AUTOCAST if not torch.is_autocast_enabled(device)]
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        self.is_autocast = self.is_autocast or any(map(torch.is_autocast_enabled, self._devices))
         if func is nn.functional.scaled_dot_product_attention:
             return _attention(*args, **kwargs)
         if func in _RECURRENT and not kwargs and args[0].is_meta:

@@ -20,6 +20,7 @@ from hwopt.network.shortcuts import SHORTCUTS
 _MAX_REMEMBERED = 20_000  # descriptions, under a kilobyte each
 _PLAIN = (Tensor, torch.nn.Parameter)
 _HARMLESS = {"alpha", "approximate"}  # arguments that do not change what is returned
+COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 _SELF = "self"  # an operator that returns its first argument, which it changed in place
 
 
@@ -35,6 +36,7 @@ class Operator:
 
     Attributes:
         name: for example "aten.relu_".
+        is_composite: PyTorch makes it of other operators.
         is_in_place: it writes to its first argument and returns it.
         is_functional: it returns new tensors and changes none.
         writes: it writes to one of its arguments.
@@ -43,6 +45,7 @@ class Operator:
 
     __slots__ = (
         "function",
+        "is_composite",
         "is_functional",
         "is_in_place",
         "name",
@@ -56,6 +59,10 @@ class Operator:
     def __init__(self, function: Any) -> None:
         self.function = function
         schema = getattr(function, "_schema", None)
+        own_name = function.name() if schema else ""
+        self.is_composite = bool(schema) and torch._C._dispatch_has_kernel_for_dispatch_key(
+            own_name, COMPOSITE
+        )
         self.name = schema.name.replace("::", ".") if schema else str(function)
         self._base = self.name[:-1] if self.name.endswith("_") else self.name
         self.shortcut = SHORTCUTS.get(self.name)

@@ -28,6 +28,11 @@ def notes_on(borrowed: Borrowed) -> tuple[str, ...]:
         notes.append(f"its weights are {own} and are taken as {wanted}; give the dtype that it runs in")
     if borrowed.is_compiled:
         notes.append("torch.compile is left out: taken as eager, operator by operator; compiled it is faster")
+    if borrowed.is_autocast and borrowed.dtype is not None:
+        notes.append(
+            f"torch.autocast is left out: all of it is taken as {_name(borrowed.dtype)}; give the dtype that "
+            "most of it runs in"
+        )
     return tuple(notes)
 
 

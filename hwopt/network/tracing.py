@@ -21,7 +21,7 @@ from hwopt.errors import HwoptError, InvalidInput, did_you_mean
 from hwopt.network.borrow import Borrowed, borrow
 from hwopt.network.fused import FusedLayers
 from hwopt.network.layer import Layer, LayerGraph
-from hwopt.network.operators import operator_of, run_on_meta
+from hwopt.network.operators import COMPOSITE, operator_of, run_on_meta
 from hwopt.network.outputs import output_tensors, tensors_in
 from hwopt.network.repeatability import notes_on, traced_repeatedly
 from hwopt.network.rules import RULES, UNKNOWN, Operation, Rule, columns, elementwise
@@ -104,8 +104,9 @@ def run_traced(
         recorder = Recorder(borrowed, tolerates_unknown)
         recorder.memory.hold([x])
         try:
-            with recorder, FusedLayers(recorder.record):
+            with recorder, FusedLayers(recorder.record) as layers:
                 out = module(x)
+            borrowed.is_autocast = layers.is_autocast
         except HwoptError:
             raise
         except Exception as error:
@@ -154,6 +155,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         operator = operator_of(func)
+        if operator.is_composite:  # met where a forward is in inference mode; else PyTorch takes it apart
+            with self:
+                return func._op_dk(COMPOSITE, *args, **kwargs or {})
         is_free, rule = operator.is_free, operator.rule
         if rule is None and not is_free:
             rule = self._meet_unknown(operator.name)

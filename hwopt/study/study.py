@@ -6,9 +6,9 @@ What the file holds is all that a new process needs to go on: the optimizer is t
 trainings that were under way continue from their checkpoints. The loop itself is in `hwopt.study.driver`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import import_module
@@ -148,7 +148,7 @@ class Study:
         self.front_now = FrontTracker(self.optimizer.objectives)
         self.ended: dict[int, Trial] = {}
         self._curves: dict[int, Curve] = {}
-        self._knows_rejected = self._is_reference_kept = False
+        self._knows_rejected = self._is_reference_kept = self._is_running = False
         self.store = Store(path)
         self.files = StudyFiles(self.store.path)
         try:
@@ -266,16 +266,31 @@ class Study:
         if keep_weights not in KEEP_WEIGHTS:
             raise InvalidInput(f"keep_weights = {keep_weights!r}; wanted one of {', '.join(KEEP_WEIGHTS)}")
         options = RunOptions(n_trials, jobs, stop or Stop(), retries, slice_epochs, keep_weights, caught)
-        self._check_hyperparameters()
-        self.survey()
-        self._mark_rejected()
-        self.stopping = self._make_rule()
-        waiting = [trial for trial in self.trials() if trial.status == "running"]
-        own = InProcess() if jobs == 1 else LocalWorkers(jobs)
-        with nullcontext(executor) if executor is not None else own as used:
-            reason = Driver(self, used, options, listener, waiting).run()
-        self.store.set_meta(ended=reason)
-        return reason
+        with self._alone():
+            self._check_hyperparameters()
+            self.survey()
+            self._mark_rejected()
+            self.stopping = self._make_rule()
+            waiting = [trial for trial in self.trials() if trial.status == "running"]
+            own = InProcess() if jobs == 1 else LocalWorkers(jobs)
+            with nullcontext(executor) if executor is not None else own as used:
+                reason = Driver(self, used, options, listener, waiting).run()
+            self.store.set_meta(ended=reason)
+            return reason
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Refuse a second run of this object while one is under way: it would train the same trials."""
+        if self._is_running:
+            raise StudyError(
+                f"{self.store.path}: this study is running already, in another thread or from its objective; "
+                "for several trainings at a time give run(..., jobs=N)"
+            )
+        self._is_running = True
+        try:
+            yield
+        finally:
+            self._is_running = False
 
     # -- what comes after
 

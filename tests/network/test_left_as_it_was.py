@@ -372,6 +372,40 @@ def test_a_compiled_network_is_taken_as_eager_and_says_so():
         assert len(graph.notes) == 1 and graph.notes[0].startswith("torch.compile is left out")
 
 
+def test_a_forward_in_inference_mode_has_the_layers_that_it_has_outside():
+    parts = nn.Sequential(
+        *(convolution(), nn.BatchNorm2d(3), nn.ReLU6(), nn.PReLU(), nn.Dropout(), nn.MaxPool2d(2)),
+        *(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Flatten(2), nn.LSTM(64, 8, batch_first=True)),
+    )
+
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = parts
+
+        def forward(self, x):
+            x, _ = self.parts(x)
+            return torch.einsum("bij,bkj->bik", x, x.transpose(1, 2).contiguous().transpose(1, 2)).softmax(-1)
+
+    class Inference(Plain):
+        forward = torch.inference_mode()(Plain.forward)
+
+    graph = trace(Inference(), SHAPE)
+    assert graph == trace(Plain(), SHAPE)
+    assert graph.unknown_operators == () and graph.flops > 2 * 64 * 9
+
+
+def test_a_forward_under_autocast_is_noted():
+    def forward(x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return x @ x
+
+    (note,) = trace(Function(forward), SHAPE).notes
+    assert note.startswith("torch.autocast is left out: all of it is taken as float32")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert trace(Function(lambda x: x @ x), SHAPE).notes == ()
+
+
 def test_a_network_that_alternates_is_seen_where_it_is_traced_twice():
     turns = itertools.count()
 

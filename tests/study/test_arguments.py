@@ -238,3 +238,17 @@ def test_a_metric_called_like_a_column_of_the_tables_is_refused_before_there_is_
     with pytest.raises(InvalidInput, match=f"a metric is called {name}"):
         Study(tmp_path / "study.db", make_space(), costs, objective, outcome_budgets={name: 1})
     assert not (tmp_path / "study.db").exists()
+
+
+def test_a_study_that_is_running_is_not_run_a_second_time(tmp_path):
+    said = []
+
+    def runs_its_study(config, report):
+        with pytest.raises(StudyError, match="is running already.*jobs=N") as refused:
+            study.run(3)
+        said.append(refused.value)
+        return 0.1
+
+    with open_study(tmp_path, objective=runs_its_study) as study:
+        assert study.run(2) == "2 trials have ended" and len(said) == 2
+        assert study.run(3) == "3 trials have ended"
