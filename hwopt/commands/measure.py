@@ -1,5 +1,6 @@
 """`hwopt measure`: measure one network with the tool's own protocol, beside its prediction."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,11 +67,7 @@ def _devices(device: str | None, profile: str | None) -> "tuple[LocalDevice, Dev
     if profile is None:
         return _with_shipped_profile(device or "cpu")
     known = load_device(profile)
-    local = find_local_device(known.profile.info)
-    if device not in (None, local.device):
-        wanted = f"it can be compared on {local.device} only; leave --device or --profile out"
-        raise InvalidInput(f"profile {known.name!r} is of {local}, not of {device}: {wanted}")
-    return local, known
+    return find_local_device(known.profile.info, device), known
 
 
 def _with_shipped_profile(device: str) -> "tuple[LocalDevice, Device | None]":
@@ -80,10 +77,6 @@ def _with_shipped_profile(device: str) -> "tuple[LocalDevice, Device | None]":
 
     for name in shipped_devices():
         known = load_device(name)
-        try:
-            local = find_local_device(known.profile.info)
-        except InvalidInput:
-            continue
-        if local.device == device:
-            return local, known
+        with suppress(InvalidInput):
+            return find_local_device(known.profile.info, device), known
     return LocalDevice(device), None

@@ -28,26 +28,38 @@ class LocalDevice:
         return f"{self.device} ({self.model})" if self.model else self.device
 
 
-def find_local_device(info: Mapping[str, Any]) -> LocalDevice:
+def find_local_device(info: Mapping[str, Any], wanted: str | None = None) -> LocalDevice:
     """Return the device of a profile on this machine: a device of the same model.
 
     Args:
         info: contents of the profile's device.json.
+        wanted: "cpu", "cuda", "cuda:1", ... or "simulated"; None takes the first of that model.
 
     Raises:
-        InvalidInput: if this machine has no device of that model; the message names what it has.
+        InvalidInput: if this machine has no device of that model, or the wanted one is of another; the
+            message names what it has.
     """
+    wanted = "cuda:0" if wanted == "cuda" else wanted
     model = str(info.get("hardware", {}).get("model", "an unknown model"))
     settings = info.get("settings", {})
     precision = str(settings.get("precision", "default"))
-    if info.get("is_simulated"):
-        return LocalDevice("simulated", model, precision, info.get("sensor", {}))
-    here = _gpus() if info.get("kind") == "gpu" else {"cpu": cpu_model()}
-    for device, found in here.items():
-        if found == model:
+    here = _devices_here(info, model)
+    same = [device for device, found in here.items() if found == model]
+    for device in same:
+        if wanted in (None, device):
             return LocalDevice(device, model, precision, info.get("sensor", {}))
+    if same:
+        where = f"it can be compared on {' or '.join(same)} only; leave --device or --profile out"
+        raise InvalidInput(f"profile {info['name']!r} is of {model}, not of {wanted}: {where}")
     has = ", ".join(f"{device}: {found}" for device, found in here.items()) or "torch sees no GPU here"
     raise InvalidInput(f"profile {info['name']!r} is of {model}, and this machine has another ({has})")
+
+
+def _devices_here(info: Mapping[str, Any], model: str) -> dict[str, str]:
+    """Return the devices of a profile's kind: device -> model."""
+    if info.get("is_simulated"):
+        return {"simulated": model}
+    return _gpus() if info.get("kind") == "gpu" else {"cpu": cpu_model()}
 
 
 def _gpus() -> dict[str, str]:

@@ -29,6 +29,7 @@ from hwopt.device.networks import Candidate, choose_networks
 from hwopt.device.operators import OperandPool, Recipe
 from hwopt.device.precision import Precision
 from hwopt.device.profile import DeviceProfile
+from hwopt.device.rows import MODES
 from hwopt.device.sampling import Operator, sample_operators
 from hwopt.device.watch import Watch
 from hwopt.errors import InvalidInput
@@ -165,6 +166,8 @@ def measure_networks(
     Raises:
         InvalidInput: for a mode that the device does not have.
     """
+    if mode not in MODES:
+        raise InvalidInput(f"mode {mode!r}; wanted {' or '.join(MODES)}")
     progress = progress or _silent
     local = LocalDevice(device) if isinstance(device, str) else device
     if local.device != "cpu":

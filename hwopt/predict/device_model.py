@@ -126,9 +126,9 @@ class DeviceModel:
                 (LeftOut.of(self.method, self.networks, self._layers, fold, self.mode), distance)
             )
         for metric, known in self._known.items():
-            errors = np.concatenate([out.errors[metric][known] for out, _ in divisions])
-            distances = np.concatenate([distance[known] for _, distance in divisions])
             if len(known):
+                errors = np.concatenate([out.errors[metric][known] for out, _ in divisions])
+                distances = np.concatenate([distance[known] for _, distance in divisions])
                 self._growth[metric] = Growth.fit(errors, distances, typical)
 
     @property

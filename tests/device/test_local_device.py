@@ -50,3 +50,20 @@ def test_a_cpu_is_found_by_its_model_only():
 def test_a_simulated_profile_is_measured_on_the_simulated_device():
     info = {"name": "dry-run", "kind": "gpu", "is_simulated": True, "hardware": {"model": "Simulated GPU"}}
     assert find_local_device(info).device == "simulated"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"), [("cuda", "cuda:0"), ("cuda:0", "cuda:0"), ("cuda:2", "cuda:2")]
+)
+def test_of_several_gpus_of_a_model_the_wanted_one_is_taken(monkeypatch, wanted, found):
+    has_gpus(monkeypatch, "NVIDIA H200", "NVIDIA H100", "NVIDIA H200")
+    assert find_local_device(H200, wanted).device == found
+
+
+@pytest.mark.parametrize("wanted", ["cuda:1", "cpu", "simulated"])
+def test_a_wanted_device_of_another_model_is_refused_with_those_that_can_be_had(monkeypatch, wanted):
+    has_gpus(monkeypatch, "NVIDIA H200", "NVIDIA H100", "NVIDIA H200")
+    with pytest.raises(
+        InvalidInput, match=f"is of NVIDIA H200, not of {wanted}: .* on cuda:0 or cuda:2 only"
+    ):
+        find_local_device(H200, wanted)

@@ -74,6 +74,7 @@ def test_a_device_without_a_profile_is_measured_all_the_same(network, command_li
     [
         (("--device", "cuda:7"), "torch sees"),
         (("--device", "tpu"), "wanted cpu, cuda"),
+        (("--device", "simulated", "--mode", "grph"), "mode 'grph'; wanted eager or graph"),
         (("--profile", "nvidia-h200", "--device", "cpu"), "this machine has another|not of cpu"),
         (("--profile", "nowhere"), "no device profile 'nowhere'"),
         (("--mode", "graph"), "mode 'graph'"),
