@@ -177,7 +177,8 @@ class Device:
             raise InvalidInput(f"batch_size = {batch_size!r}; it must be a whole number from 1")
         dtypes = sorted(set(self.profile.measured_layers["dtype"]))
         if dtype not in dtypes:
-            raise InvalidInput(f"dtype {dtype!r}: profile {self.name!r} has rows of {', '.join(dtypes) or 'no dtype'} only")
+            has = f"rows of {', '.join(dtypes)} only" if dtypes else "no measured layer"
+            raise InvalidInput(f"dtype {dtype!r}: profile {self.name!r} has {has}")
         self._check_mode(mode)
 
     def _check_mode(self, mode: str) -> None:
@@ -217,6 +218,6 @@ def _notes_on_host(busy: float, time_s: float) -> list[str]:
         return []
     return [
         f"the host is the bottleneck: it takes {1e3 * time_s:.3g} ms to call the operators one by one, and "
-        f"the device works {1e3 * busy * time_s:.3g} ms of it; as a CUDA graph (mode graph) the network takes "
-        "about that"
+        f"the device works {1e3 * busy * time_s:.3g} ms of it; as a CUDA graph (mode graph) the network "
+        "takes about that"
     ]

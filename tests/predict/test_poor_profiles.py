@@ -127,6 +127,16 @@ def test_without_a_power_column_there_is_neither_power_nor_energy(tmp_path):
     assert set(validate_networks(device, ("hybrid",), ("graph",))["metric"]) == {"time_s", "memory_bytes"}
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_few_operators_with_power_leave_time_and_memory_however_many_networks_have_power(profile, n):
+    layers = profile.layers.copy()
+    with_power = layers.index[layers["power_w"].notna()]
+    layers.loc[with_power[n:], ["power_w", "energy_j"]] = np.nan
+    prediction = Device(replace(profile, layers=layers)).predict(GRAPH, mode="graph")
+    assert {"time_s", "memory_bytes"} <= set(prediction.total)
+    assert prediction.costs.n_calibration("time_s")[0] > 5
+
+
 def test_a_profile_of_another_precision_is_refused(profile):
     halves = profile.layers.assign(dtype="bfloat16")
     device = Device(replace(profile, layers=halves))
