@@ -9,6 +9,8 @@ shows too: then nothing is taken on trust, and every hyperparameter counts as re
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     from hwopt.space import Config, SearchSpace
 
 N_BUILT = 24  # networks that are built and compared
+_N_REBUILT = 6  # of these, built once more
 N_SEEN = 64  # configs with an active hyperparameter that were built before it is said that nothing reads it
 _N_DRAWN = 20_000  # configs drawn to find those
+_LOG = logging.getLogger("hwopt")
 
 
 _checked: WeakKeyDictionary[SearchSpace, tuple[Any, SpaceCheck]] = WeakKeyDictionary()
@@ -65,6 +69,10 @@ def _check(space: SearchSpace) -> SpaceCheck:
     configs = space.sample(N_BUILT, rng)
     others = space.values_at(rng.random((N_BUILT, len(space))))
     traced = [trace_recorded(space, config) for config in configs]
+    read = conditions_read(space).union(*(one.reads for one in traced))
+    unknown = frozenset[str]().union(*(one.unknown for one in traced))
+    if _warn_of_random(space, configs, traced):
+        return SpaceCheck(frozenset(space.names), False, unknown)
     is_recorded = True
     for config, values, one in zip(configs, others, traced, strict=True):
         if one.result is not None:
@@ -73,9 +81,24 @@ def _check(space: SearchSpace) -> SpaceCheck:
             if found and space.is_listed:
                 raise unlisted(found, config, values[found])
             is_recorded = is_recorded and found is None
-    read = conditions_read(space).union(*(one.reads for one in traced))
-    unknown = frozenset[str]().union(*(one.unknown for one in traced))
     return SpaceCheck(read if is_recorded else frozenset(space.names), is_recorded, unknown)
+
+
+def _warn_of_random(
+    space: SearchSpace, configs: Sequence[Config], traced: Sequence[Recorded[LayerGraph]]
+) -> bool:
+    """Warn where a config has other layers when it is built once more, and return whether one has."""
+    for config, one in list(zip(configs, traced, strict=True))[:_N_REBUILT]:
+        if not _is_alike(space, config, one):
+            text = (
+                "the network of a config has other layers each time that it is built, so its costs are of "
+                f"another one than is trained; let build and forward draw no layers at random (config "
+                f"{dict(config)})"
+            )
+            _LOG.warning("%s", text)
+            warnings.warn(text, stacklevel=2)
+            return True
+    return False
 
 
 def _unlisted(space: SearchSpace) -> list[str]:

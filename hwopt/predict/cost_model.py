@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hwopt.network import Recorded, SpaceCheck
     from hwopt.space import Config, Key, SearchSpace
 
+NO_WORK = "the network has no operator that costs anything"
 _N_CHECKED = 8  # kept prices that are computed anew before the others are taken
 _N_COMPARED = 64  # networks with the same listed hyperparameters that are compared, at most
 
@@ -191,9 +192,8 @@ class CostModel:
         costs = iter(self._prices(graphs))
         n_errors = sum(len(own) for own in self.model.residuals.values())
         nothing = (np.nan,) * len(self.metrics), (1.0,) * len(self.metrics), np.zeros(n_errors)
-        empty = "the network has no operator that costs anything"
         return [
-            next(costs) if one.result and one.result.layers else _Price(*nothing, one.reason or empty)
+            next(costs) if one.result and one.result.layers else _Price(*nothing, one.reason or NO_WORK)
             for one in traced
         ]
 

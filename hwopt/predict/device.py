@@ -18,7 +18,7 @@ from hwopt.device.profile import DeviceProfile
 from hwopt.device.rows import MODES
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import LayerGraph
-from hwopt.predict.cost_model import CostModel, check_structural
+from hwopt.predict.cost_model import NO_WORK, CostModel, check_structural
 from hwopt.predict.device_model import DeviceModel
 from hwopt.predict.prior import check_prior
 from hwopt.predict.shipped import load_profile
@@ -112,9 +112,12 @@ class Device:
         """Predict a traced network, layer by layer.
 
         Raises:
-            InvalidInput: where the profile has no rows of the network's dtype, or of the mode.
+            InvalidInput: where the profile has no rows of the network's dtype, or of the mode; for a network
+                that does no work.
         """
         self._check(graph.batch_size, graph.dtype, mode)
+        if not graph.layers:
+            raise InvalidInput(NO_WORK)
         model = self.model(method, mode)
         table = NetworkTable.of_graphs([graph])
         prepared = model.method.prepare(table)

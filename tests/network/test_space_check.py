@@ -3,6 +3,7 @@
 import json
 from functools import partial
 
+import numpy as np
 import pytest
 from skopt.space import Categorical, Integer, Real
 from torch import nn
@@ -168,3 +169,15 @@ def test_an_inactive_hyperparameter_that_is_asked_for_is_read_as_absent():
         {"width": 4, "depth": 1, "lr": 0.1},
     )
     assert one.reads == {"kernel": ABSENT}
+
+
+@pytest.mark.parametrize("structural", [None, ["width"]])
+def test_a_build_that_draws_layers_at_random_is_warned_of(structural):
+    rng = np.random.default_rng(0)
+
+    def build(config):
+        return nn.Sequential(*[nn.Conv2d(1, 1, 3) for _ in range(rng.integers(1, 4))], nn.Flatten())
+
+    space = SearchSpace([Integer(4, 32, name="width")], build, (1, 16, 16), structural)
+    with pytest.warns(UserWarning, match="has other layers each time that it is built"):
+        assert not check_space(space).is_recorded

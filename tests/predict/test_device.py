@@ -278,3 +278,8 @@ def test_importing_loads_nothing_heavy():
     heavy = ["torch", "pandas", "sklearn", "scipy", "pynvml"]
     out = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_network_that_does_no_work_has_no_costs_and_says_so(device):
+    with pytest.raises(InvalidInput, match="no operator that costs anything"):
+        device.predict(trace(nn.Flatten(), (3, 8, 8)))
