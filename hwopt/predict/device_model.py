@@ -86,6 +86,9 @@ class DeviceModel:
         self.notes = [*profile.notes, *self.method.notes, *notes]
         self.unknown = self._unknown_without(np.zeros(len(self.networks), dtype=bool))
         self._layers = self.method.prepare(self.networks.table)
+        self._has_power = bool(rows["power_w"].notna().any())
+        if self._has_power and len(self.networks):  # a method may need more rows with power than there are
+            self._has_power = "power_w" in self.full.totals(self._layers)
         self._leave_families_out()
         self._learn_growth()
 
@@ -134,8 +137,7 @@ class DeviceModel:
     @property
     def metrics(self) -> tuple[str, ...]:
         """What this device's networks are predicted for."""
-        has_power = bool(self.profile.measured_layers["power_w"].notna().any())
-        return METRICS if has_power else ("time_s", "memory_bytes")
+        return METRICS if self._has_power else ("time_s", "memory_bytes")
 
     def predict_layers(self, rows: "pd.DataFrame") -> LayerPrediction:
         """Predict complete layer rows, [n], each measured alone."""

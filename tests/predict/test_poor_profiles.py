@@ -132,9 +132,11 @@ def test_few_operators_with_power_leave_time_and_memory_however_many_networks_ha
     layers = profile.layers.copy()
     with_power = layers.index[layers["power_w"].notna()]
     layers.loc[with_power[n:], ["power_w", "energy_j"]] = np.nan
-    prediction = Device(replace(profile, layers=layers)).predict(GRAPH, mode="graph")
+    device = Device(replace(profile, layers=layers))
+    prediction = device.predict(GRAPH, mode="graph")
     assert {"time_s", "memory_bytes"} <= set(prediction.total)
     assert prediction.costs.n_calibration("time_s")[0] > 5
+    assert set(device.model(mode="graph").validation()["metric"]) == set(prediction.total)
 
 
 def test_a_profile_of_another_precision_is_refused(profile):
