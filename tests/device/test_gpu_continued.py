@@ -57,7 +57,9 @@ def test_an_older_folder_goes_on_with_all_its_rows_and_the_new_columns(older):
         assert kept["time_s"].fillna(-1).tolist() == old["time_s"].fillna(-1).tolist()
     assert len(after.layers) > len(before.layers) and len(after.networks) > len(before.networks)
     assert after.layers["workspace_bytes"].iloc[len(before.layers) :].notna().all()
-    assert set(after.networks["bound"].iloc[len(before.networks) :]) <= {"device", "host"}
+    new = after.networks.iloc[len(before.networks) :]
+    assert set(new.loc[new["mode"] == "eager", "bound"]) <= {"device", "host"}
+    assert set(new.loc[new["mode"] == "graph", "bound"]) == {""}
     assert not (after.layers["source"].iloc[len(before.layers) :] == "sobol").any()  # it has enough of those
 
 

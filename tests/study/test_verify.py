@@ -2,12 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from hwopt.device import measure as measuring
+from hwopt.device.architectures.described import Architecture
 from hwopt.device.local_device import LocalDevice
 from hwopt.device.machine import cpu_model
+from hwopt.device.networks import Candidate
 from hwopt.study.store import Store
 from tests.device.profiles import write_profile
 from tests.test_cli import EXPERIMENT, SPACE
@@ -61,10 +62,10 @@ def test_a_front_of_another_device_is_not_measured_and_that_is_said_first(folder
     assert measured == [] and checks(folder) == {}
 
 
-def test_a_simulated_gpu_is_measured_in_the_mode_of_the_experiment(monkeypatch):
-    from hwopt.device.networks import choose_gpu_networks
-
-    one = choose_gpu_networks(np.random.default_rng(0), 1, 1)[0]
+def test_a_simulated_gpu_is_measured_in_the_mode_of_the_experiment():
+    one = Candidate(
+        "one", "user", "test", (8, 32, 14, 14), Architecture.of("separable", channels=32, kernel=3)
+    )
     local = LocalDevice("simulated")
     rows = {
         mode: measuring.measure_networks([one], device=local, mode=mode, with_warm=True)[0]
