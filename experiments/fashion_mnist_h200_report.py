@@ -9,7 +9,7 @@ OUT is results/fashion_mnist_h200. Trainings shared the machine with other work,
 comparable. A training counts what its steps take alone: processor seconds of a step of its network, the best
 of three blocks of eight on one thread, times the number of steps. Another search counts with its first
 trainings, as many as fit into a share of the seconds of the first search. All costs are predicted anew by the
-present cost model.
+present cost model; a training is over a budget if its predicted cost is.
 
 Writes front.csv, trials.csv, summary.csv and front.png.
 """
@@ -89,7 +89,7 @@ def with_costs(trials: pd.DataFrame, experiment: Experiment, space: SearchSpace)
     costs = price(model, list(trials["config"]))
     found = trials.assign(**{metric: np.asarray(costs[metric]) for metric in _COSTS})
     budgets: list[Budget] = experiment.resolve_budgets(space, model)
-    over = [costs.upper(b.metric, b.confidence) > b.limit for b in budgets]
+    over = [np.asarray(costs[budget.metric]) > budget.limit for budget in budgets]
     steps = settings.epochs * -(-N_IMAGES // settings.batch_size)
     found["train_s"] = [steps * step_seconds(space, one, settings.batch_size) for one in trials["config"]]
     return found.assign(is_over_budget=np.any(over, axis=0))

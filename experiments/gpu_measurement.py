@@ -155,8 +155,8 @@ def main() -> None:
         f"# {profile.name}: how its rows were measured, and how far they agree",
         f"Machine: {hardware['model']}, driver {profile.info['limits']['driver']}, "
         f"torch {software['torch']}; {profile.info['date']}; {len(profile.layers)} operators, "
-        f"{len(profile.networks)} rows of networks. Measured by `hwopt profile --device cuda:0`; "
-        "these tables, from the rows that ship, by",
+        f"{len(profile.networks)} networks in a mode (the last row of each). Measured by `hwopt profile "
+        "--device cuda:0`; these tables, from the rows that ship, by",
         f"    python experiments/gpu_measurement.py --device {arguments.device} --out {arguments.out}",
         "Seconds, watts, joules and shares.",
     ]
