@@ -162,7 +162,7 @@ class Categorical:
 
     @property
     def n_values(self) -> float:
-        """How many values may be drawn."""
+        """Number of values that may be drawn."""
         return len(self.possible)
 
     @cached_property

@@ -243,7 +243,7 @@ class SearchSpace:
 
     @cached_property
     def defaults(self) -> Config:
-        """A value for every hyperparameter, active or not: the middle of each."""
+        """The middle value of every hyperparameter, active or not."""
         return self.values_at(np.full((1, len(self)), 0.5))[0]
 
 

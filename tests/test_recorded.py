@@ -19,7 +19,7 @@ NAMES = ("width", "kernel", "depth", "lr")
 
 
 def record(read) -> dict:
-    """What a function of a config reads; it must return what it returns for the plain dict."""
+    """Return the reads of a function of a config; its result must be that for the plain dict."""
     config = RecordedConfig(PLAIN, NAMES)
     assert read(config) == read(dict(PLAIN))
     return config.reads

@@ -1,4 +1,4 @@
-"""Which operators to measure next: those that take most doubt from the times of whole networks.
+"""Active learning: measure next the operators that reduce the variance of networks' times most.
 
     measured rows --> an ensemble of predictors --> predictions of the candidates, L: [n, n_members]
     networks      --> shares of their time ------------------------------------> S: [m, n]

@@ -1,4 +1,4 @@
-"""What the parts of a GPU's campaign share: the folder, the bench, and how a measurement becomes a row."""
+"""State shared by the parts of a GPU campaign: the folder, the bench, and how results become rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -44,7 +44,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Which share of a run's time each part has."""
+    """Share of a run's time that each part has."""
 
     operators: float = 0.44
     networks: float = 0.44
@@ -58,7 +58,7 @@ AROUND_A_SPACE = Shares(operators=0.4, networks=0.54, oracle=0.0)  # every secon
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Which rows are measured how."""
+    """Shares of rows that are measured for energy, repeated or run eager."""
 
     energy_share: float = 0.22  # of operators that are measured for energy as well as for time
     eager_share: float = 0.05  # of networks that are measured eager as well, beside NeuralPower's

@@ -1,4 +1,4 @@
-"""What is known of a GPU's energy sensor, and the plan of measuring that follows, as device.json keeps them.
+"""The record of a GPU's energy sensor, and the measuring plan that follows, as device.json keeps them.
 
 known model and driver --> check, 8 s --passed--> plan
 |

@@ -214,7 +214,7 @@ def eager_time_s(times: Array, operator_s: float = Latencies().operator_s) -> fl
 
 
 class Host:
-    """What calls operators one by one, at a pace that comes and goes.
+    """Host that calls operators one by one, at a varying pace.
 
     Args:
         latencies: mean time of a call, and how far the pace goes.

@@ -1,4 +1,4 @@
-"""What networks spend their time on: their distinct operators, and each one's share of each network's time.
+"""The workload of networks: their distinct operators, and the share of each in each network's time.
 
     graphs --+-- distinct layers within the limits --------------------- [n]
              +-- least time of a layer / least time of its network ----- shares, [m, n]

@@ -120,7 +120,7 @@ def trace_config(
 
 @dataclass(frozen=True)
 class Recorded(Generic[T]):
-    """What came of a config's network, and what it was made from.
+    """Result of running a config's network, and the hyperparameters that it was made from.
 
     Attributes:
         result: of running it; None where it cannot be built or run.

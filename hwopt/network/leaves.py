@@ -1,4 +1,4 @@
-"""What torch.nn's own leaf modules do on an input of some shape, observed once and remembered.
+"""Layers of torch.nn's own leaf modules by input shape, observed once and remembered.
 
     leaf, shape of its input --key--> Observation: layers, memory, shape of its result
 
@@ -67,7 +67,7 @@ Key = tuple[Any, ...]
 
 @dataclass(slots=True)
 class Observation:
-    """What a leaf does on an input of one shape.
+    """Layers and output of a leaf module for one input shape.
 
     Attributes:
         layers: as when it is a network by itself.

@@ -34,7 +34,7 @@ _remembered: dict[Any, _Template] = {}
 
 
 class _Template:
-    """What a constructor has made: its attributes, constants apart from empty containers, and its weights."""
+    """Product of a constructor: attributes, constants apart from empty containers, and weights."""
 
     __slots__ = ("constants", "containers", "weights")
 

@@ -1,4 +1,4 @@
-"""What a trace does not show by itself: whether the next one is the same, and what was taken differently."""
+"""Repeated traces: detect networks whose next trace differs, and inputs that were taken differently."""
 
 from __future__ import annotations
 

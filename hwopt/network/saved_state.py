@@ -38,7 +38,7 @@ _EMPTY: dict[Any, Any] = {}
 
 
 class SavedState:
-    """What was there before a network ran.
+    """State of a network before it ran.
 
     Attributes:
         modules: networks that were met in containers or closures and are not among `known`.

@@ -25,7 +25,7 @@ class _NotPlain(Exception):
 
 
 class _Chain:
-    """What is known of a chain while it is walked.
+    """State of walking a chain of modules.
 
     A result is its number of bytes and an identity of its memory, which views share.
     """

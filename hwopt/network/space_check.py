@@ -38,7 +38,7 @@ _checked: WeakKeyDictionary[SearchSpace, tuple[Any, SpaceCheck]] = WeakKeyDictio
 
 @dataclass(frozen=True)
 class SpaceCheck:
-    """What building some networks of a space has shown.
+    """Findings from building some networks of a space.
 
     Attributes:
         read: hyperparameters that `build`, a network's forward or a condition reads.

@@ -29,7 +29,7 @@ _N_COMPARED = 64  # networks with the same listed hyperparameters that are compa
 
 @dataclass(frozen=True, slots=True)
 class _Price:
-    """What one network costs, and by how much its intervals are wider, by metric; or why it has no price.
+    """Price of one network: costs and widening factors by metric, or the reason why it has none.
 
     `errors` are its calibration errors, those of one metric after those of another.
     """
@@ -41,7 +41,7 @@ class _Price:
 
 
 def _same(one: _Price, other: _Price) -> bool:
-    """Return whether two prices agree but for the order of sums."""
+    """Return whether two prices agree except for the order of sums."""
     pairs = ((one.values, other.values), (one.widening, other.widening), (one.errors, other.errors))
     return all(np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True) for a, b in pairs)
 
@@ -108,7 +108,7 @@ class CostModel:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the costs must know of the networks priced so far, such as unknown operators."""
+        """Caveats about the networks priced so far, such as unknown operators."""
         return self._unknown.notes()
 
     @property

@@ -136,7 +136,7 @@ class DeviceModel:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What this device's networks are predicted for."""
+        """Metrics that are predicted for networks on this device."""
         return METRICS if self._has_power else ("time_s", "memory_bytes")
 
     def predict_layers(self, rows: "pd.DataFrame") -> LayerPrediction:

@@ -1,4 +1,4 @@
-"""Which measured networks are relatives, so that none of them may teach what is tested on another.
+"""Families of measured networks: relatives are left out together when errors are estimated.
 
 network at several batch sizes or dtypes      one family: their errors have one cause
 known architectures of one name and block     one family: vgg11 and vgg16; resnet18 and resnet34

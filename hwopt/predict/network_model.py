@@ -59,7 +59,7 @@ class SummedLayers:
 
     @cached_property
     def is_matrix(self) -> NDArray[np.bool_]:
-        """Which layers are convolutions, matrix products or attention, [n]."""
+        """Mask of layers that are convolutions, matrix products or attention, [n]."""
         return is_matrix_kind(self.table.layers["kind"].to_numpy(dtype=str))
 
     @cached_property

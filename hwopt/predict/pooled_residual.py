@@ -3,7 +3,7 @@
     r(x) = (1 - w) * pooled(x) + w * own(x),    w = s * n / (n + n0),   n rows of the class
 
 A class with many rows is predicted by both, one with few by what it shares with the others, one that was
-never measured by the shared model alone: there is no number of rows at which a prediction jumps. The rows are
+never measured by the shared model alone: a prediction does not jump at any number of rows. The rows are
 seen through the view, such as features and base times of one library's kernels, that errs least on rows left
 out.
 """

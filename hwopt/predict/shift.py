@@ -1,4 +1,4 @@
-"""How much wider an interval must be for a network unlike those that were measured.
+"""Widening of intervals for networks unlike those that were measured.
 
     factor(d) = s(max(d, d0)) / s(d0),   s(d)^2 = s0^2 + (k d)^2
     d     distance to the nearest measured network of another family, of the logarithms of its time and of its

@@ -1,4 +1,4 @@
-"""How much of networks' time is that of operators without a cost rule: priced by the bytes that they move."""
+"""Share of networks' time in operators without a cost rule, which are priced by the bytes that they move."""
 
 from collections.abc import Mapping, Sequence
 
@@ -39,7 +39,7 @@ def notes_on_unknown(graph: LayerGraph, unknown: Mapping[str, float]) -> list[st
 
 
 class UnknownOfMany:
-    """What is without a cost rule in the networks that were priced."""
+    """Operators without a cost rule in the networks that were priced."""
 
     def __init__(self) -> None:
         self._n_networks = 0

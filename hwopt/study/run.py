@@ -29,7 +29,7 @@ EpochListener = Callable[[int, float, float], Verdict | None]  # epoch from 1, e
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: status, values ("error" and others), its epochs.
+    """Outcome of a training: status, values ("error" and others), its epochs.
 
     `reason` says why it failed or was stopped, of a complete one which values were left out; `verdict` is
     that on a stopped one; `reads` is what the objective read of its config, where that was recorded.
@@ -180,7 +180,7 @@ def run_slice(
 
 
 def _tried(action: Callable[[], T], catch: Catch) -> tuple[T | None, Failure | None]:
-    """Return a result, or why there is none: what an objective raises is a reason, but for interrupts."""
+    """Return a result, or the reason for having none: an exception of the objective, except interrupts."""
     try:
         return action(), None
     except Exception as error:

@@ -23,7 +23,7 @@ _ABOUT_DICTS = (RecordedConfig.__name__, "represent an object")  # in what says 
 
 @dataclass
 class Reads:
-    """What a function has read of a config.
+    """Hyperparameters that a function has read of a config.
 
     Attributes:
         names: hyperparameters that it read; None where nothing was recorded.

@@ -1,4 +1,4 @@
-"""What is measured next is what takes most doubt from networks, and not the same thing twice."""
+"""Active learning measures what reduces the doubt about networks most, and nothing twice."""
 
 import numpy as np
 import pytest

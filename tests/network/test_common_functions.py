@@ -22,7 +22,7 @@ def network_of(name):
 
 
 def flops_of(name):
-    """What the flop counter says, on values; attention it counts on meta tensors only."""
+    """FLOPs by PyTorch's counter, on values; attention is counted on meta tensors only."""
     network, shape = network_of(name), COMMON[name][1]
     if "atten" in name or "transformer" in name:
         return counted_flops(network, (BATCH, *shape))

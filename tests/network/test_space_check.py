@@ -1,4 +1,4 @@
-"""Which hyperparameters networks are made from is found out; a list that says otherwise is an error."""
+"""Hyperparameters that networks are made from are found out; a list that says otherwise is an error."""
 
 import json
 from functools import partial

@@ -1,4 +1,4 @@
-"""Which networks are relatives, and what a weighted order statistic is."""
+"""Families of networks, and weighted order statistics."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What an optimizer is made with: names of other libraries, numbers of numpy, budgets as a dict, no costs."""
+"""Arguments of an optimizer: names of other libraries, numpy numbers, budgets as a dict, no costs."""
 
 import pickle
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""What the optimizer does with failures, pending trainings, its two starts, second look and mutations.
+"""The optimizer's policy: failures, pending trainings, its two starts, second look and mutations.
 
 The formulas have tests of their own; these are red where the policy around them is another.
 """

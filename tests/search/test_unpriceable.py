@@ -1,4 +1,4 @@
-"""What cannot be priced, costs infinitely much or is switched off is proposed by no strategy."""
+"""No strategy proposes a config that cannot be priced, costs infinitely much or is switched off."""
 
 import math
 

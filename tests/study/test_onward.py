@@ -1,4 +1,4 @@
-"""What comes after a study that Python code made: report, export, another device; no circles of advice."""
+"""The way on from a study made in Python: report, export, another device; no circles of advice."""
 
 import csv
 import json

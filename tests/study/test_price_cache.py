@@ -55,7 +55,7 @@ def store(tmp_path, profile):
 
 
 def n_built(store, costs):
-    """How many networks are built to price what is kept, after it was taken up."""
+    """Number of networks that are built to price kept configs again."""
     restore_prices(store, costs, costs.space)
     before = costs.space.build.n_calls
     costs(CONFIGS)

@@ -1,4 +1,4 @@
-"""What a search measures afterwards is measured on the device that its costs are of, or not at all."""
+"""A search measures its front on the device that its costs are of, or not at all."""
 
 import json
 

@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """How long the machine around a GPU takes to answer. By default nothing, which no real machine does.
+    """Latencies of the machine around a GPU. All are 0 by default, which no real machine reaches.
 
     Attributes:
         read_s: shortest and longest time of one reading of the energy counter; its count is of the middle.

@@ -1,4 +1,4 @@
-"""Which convolutions a GPU's library copies into channels-last and back, and the workspace that this takes.
+"""Convolutions that a GPU's library copies to channels-last and back, and the workspace of the copies.
 
 Tensor cores read channels-last; for tensors in PyTorch's usual layout cuDNN transposes input and weights, and
 transposes the result back. The copies are in `memory_bytes` of measured rows, beyond operands and result: so

@@ -1,4 +1,4 @@
-"""What a GPU's device.json says of the chip, as far as the base model needs it."""
+"""Facts about a GPU's chip from its device.json, as far as the base model needs them."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which kernel an operator runs on a GPU, and how much work that is: one function for each path.
+"""Kernels that operators run on a GPU, and their work: one function for each path.
 
 M, N, K     the operator as g matrix products [M, K] x [K, N]: M pixels of the batch, N output channels and
             K input channels of a group times the window
@@ -150,7 +150,7 @@ def _linear(kernels: Kernels, own: Mask, column: Column, flops_per_s: Array, fac
 
 
 def _product(kernels: Kernels, own: Mask, n_steps: Array) -> None:
-    """What has no path of its own: FLOPs and bytes; steps that wait for each other, of recurrent layers."""
+    """Fill in operators without a path of their own: FLOPs, bytes, sequential steps of recurrent layers."""
     kernels.constant[own] = PLACE["c_matrix"]
     kernels.rate[own], kernels.bandwidth[own] = PLACE["u_product"], PLACE["e_matrix"]
     kernels.work_s[own] = np.maximum(kernels.flops_s, n_steps * _RECURRENT_STEP_S)[own]

@@ -56,7 +56,7 @@ def terms(theta: Array, kernels: Kernels) -> tuple[Array, list[tuple[Index | int
 
 @dataclass(frozen=True)
 class Data:
-    """What the parameters are fitted on.
+    """Observations that the parameters are fitted on.
 
     Attributes:
         rows: kernels of measured operators, [n].
