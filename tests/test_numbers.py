@@ -25,7 +25,7 @@ class Measured:
         torch.tensor(0.25), torch.tensor([0.25]), torch.tensor(0.25, requires_grad=True) * 1,
         torch.tensor(0.25, dtype=torch.bfloat16), Fraction(1, 4), Decimal("0.25"), Measured(),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_whatever_is_a_single_number_counts_as_one(value):
     found = as_number(value)
@@ -39,7 +39,7 @@ def test_whatever_is_a_single_number_counts_as_one(value):
         (0.25,), {}, np.array([0.1, 0.2]), np.array([]), torch.zeros(2), torch.zeros(0), object(), float,
         np.float64, np.array("0.25"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_all_else_is_not_a_number(value):
     assert as_number(value) is None

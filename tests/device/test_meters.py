@@ -223,7 +223,7 @@ def test_without_a_driver_there_is_no_sensor(gpu):
     assert code_of(lambda: NvmlMeter(nvml=nvml)) == "no_sensor"
 
 
-@pytest.mark.parametrize("own_pid", [os.getpid(), 4711])
+@pytest.mark.parametrize("own_pid", [os.getpid(), 4711], ids=["own", "other"])
 def test_this_process_is_none_of_the_others_under_whatever_id_it_is_listed(gpu, own_pid):
     nvml = SimulatedNvml(gpu, own_pid=own_pid, faults=[Fault("other_process", at_s=2.0)])
     meter = NvmlMeter(nvml=nvml)
