@@ -92,11 +92,6 @@ class Database:
             if _drivers.get(self.path.resolve()) is self:
                 del _drivers[self.path.resolve()]
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close` was called."""
-        return self.connection is None
-
     def check_open(self) -> None:
         """Raise StudyError where the study is closed, or its file is not there any more."""
         if self._lost is not None:
