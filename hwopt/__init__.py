@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hwopt.costs import Budget, Costs
+    from hwopt.dimensions import Categorical, Integer, Real
     from hwopt.errors import HwoptError, Infeasible, InvalidInput, StudyError, TrainingFailed, UnknownName
     from hwopt.predict.device import load_device
     from hwopt.search.optimizer import Optimizer, Proposal
@@ -23,12 +24,15 @@ logging.getLogger("hwopt").addHandler(logging.NullHandler())  # a library is sil
 
 _HOME = {
     "Budget": "hwopt.costs",
+    "Categorical": "hwopt.dimensions",
     "Costs": "hwopt.costs",
     "HwoptError": "hwopt.errors",
     "Infeasible": "hwopt.errors",
+    "Integer": "hwopt.dimensions",
     "InvalidInput": "hwopt.errors",
     "Optimizer": "hwopt.search.optimizer",
     "Proposal": "hwopt.search.optimizer",
+    "Real": "hwopt.dimensions",
     "SearchSpace": "hwopt.space",
     "Study": "hwopt.study.study",
     "StudyError": "hwopt.errors",
@@ -38,12 +42,15 @@ _HOME = {
 }
 __all__ = [
     "Budget",
+    "Categorical",
     "Costs",
     "HwoptError",
     "Infeasible",
+    "Integer",
     "InvalidInput",
     "Optimizer",
     "Proposal",
+    "Real",
     "SearchSpace",
     "Study",
     "StudyError",

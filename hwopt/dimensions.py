@@ -1,12 +1,13 @@
-"""Dimensions of a search space: what one hyperparameter may be, as numbers of the unit interval.
+"""Dimensions of a search space: the values of one hyperparameter, as numbers of the unit interval.
 
-    skopt dimensions --(converted once)--> Real, Integer, Categorical
+    Real(1e-3, 0.1, log=True, name="learning_rate"), Integer(4, 64, name="width"), Categorical(["a", "b"], ..)
     u in [0, 1]  <-->  value  <-->  columns of X in [0, 1]
 
-The column of a number is its u, so that a small step from a value is as likely up as down.
+The column of a number is its u, so that a small step from a value is as likely up as down. Everything works
+on n values at once.
 
-This is the one module that knows scikit-optimize, and it only reads attributes of the dimensions that it is
-given: nothing heavy is imported here. Everything works on n values at once.
+Arguments have scikit-optimize's order, and its dimensions are converted: this is the one module that knows
+them, and it only reads their attributes, so nothing heavy is imported here.
 """
 
 import math
@@ -27,20 +28,37 @@ Array = NDArray[np.float64]
 _LARGEST_INTEGER = 2**53  # beyond it floats skip whole numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class Real:
-    """A real hyperparameter in [low, high]; uniform, or uniform in the logarithm."""
+    """A real hyperparameter in [low, high]: `Real(1e-4, 1.0, log=True, name="learning_rate")`.
+
+    Args:
+        low: smallest value.
+        high: largest value.
+        prior: "uniform", or "log-uniform": uniform in the logarithm.
+        name: of the hyperparameter, its key in a config.
+        log: the same as prior="log-uniform".
+
+    Raises:
+        InvalidInput: unless the ends are finite numbers, low < high, and positive on a logarithmic axis.
+    """
 
     name: str
     low: float
     high: float
-    log: bool = False
+    log: bool
 
-    def __post_init__(self) -> None:
-        """Check the ends."""
+    def __init__(
+        self, low: float, high: float, prior: str = "uniform", *, name: str, log: bool = False
+    ) -> None:
+        ends = [_end("Real", name, end) for end in (low, high)]
+        _set(self, name=_check_name(name), low=ends[0], high=ends[1], log=_is_log(name, prior, log))
         _check_ends(self.name, self.low, self.high, self.log)
         if self.low == self.high:
             raise InvalidInput(f"dimension {self.name}: low and high are both {self.low:g}; leave it out")
+
+    def __repr__(self) -> str:
+        return _written(self)
 
     @property
     def n_values(self) -> float:
@@ -84,23 +102,38 @@ class Real:
         return self.steps(values, scale, rng)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class Integer:
-    """A whole hyperparameter in [low, high], both included; uniform, or uniform in the logarithm."""
+    """A whole hyperparameter in [low, high], both included: `Integer(4, 64, name="width")`.
+
+    Args:
+        low: smallest value.
+        high: largest value.
+        prior: "uniform", or "log-uniform": uniform in the logarithm.
+        name: of the hyperparameter, its key in a config.
+        log: the same as prior="log-uniform".
+
+    Raises:
+        InvalidInput: unless the ends are whole numbers, low <= high, and positive on a logarithmic axis.
+    """
 
     name: str
     low: int
     high: int
-    log: bool = False
+    log: bool
 
-    def __post_init__(self) -> None:
-        """Check the ends."""
+    def __init__(self, low: int, high: int, prior: str = "uniform", *, name: str, log: bool = False) -> None:
+        ends = [_whole_end(name, end) for end in (low, high)]
+        _set(self, name=_check_name(name), low=ends[0], high=ends[1], log=_is_log(name, prior, log))
         _check_ends(self.name, self.low, self.high, self.log)
         if max(abs(self.low), abs(self.high)) > _LARGEST_INTEGER:
             raise InvalidInput(
                 f"dimension {self.name}: whole numbers to {_LARGEST_INTEGER:,} only; got {self.low} to "
                 f"{self.high}"
             )
+
+    def __repr__(self) -> str:
+        return _written(self)
 
     @property
     def n_values(self) -> float:
@@ -144,21 +177,35 @@ class Integer:
         return list(np.where(drawn == old, inside, drawn).tolist())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class Categorical:
-    """One of several choices without order; `weights` are the probabilities with which they are sampled.
+    """One of several choices without order: `Categorical(["max", "avg"], name="pool")`.
 
-    A choice of probability 0 can be trained and told, but is never drawn.
+    Args:
+        choices: values of str, int, float, bool or None, all distinct.
+        prior: probability with which each choice is sampled; all the same if absent. A choice of
+            probability 0 can be trained and told, but is never drawn.
+        name: of the hyperparameter, its key in a config.
+
+    Raises:
+        InvalidInput: for choices that are not plain and distinct values, or a wrong number of probabilities.
     """
 
     name: str
     choices: tuple[Value, ...]
     weights: tuple[float, ...]
 
-    def __post_init__(self) -> None:
-        """Check choices and weights."""
-        _check_choices(self.name, self.choices)
+    def __init__(self, choices: Iterable[Value], prior: Iterable[float] | None = None, *, name: str) -> None:
+        name, listed = _check_name(name), _listed(name, choices)
+        _check_choices(name, listed)
+        weights = (1 / len(listed),) * len(listed) if prior is None else _probabilities(name, prior)
+        _set(self, name=name, choices=listed, weights=weights)
         _check_weights(self.name, self.choices, self.weights)
+
+    def __repr__(self) -> str:
+        is_even = len(set(self.weights)) == 1
+        prior = "" if is_even else f", prior={list(self.weights)}"
+        return f"Categorical({list(self.choices)}{prior}, name={self.name!r})"
 
     @property
     def n_values(self) -> float:
@@ -222,10 +269,14 @@ Dimension = Real | Integer | Categorical
 
 
 def convert_all(dimensions: Sequence[Any]) -> tuple[Dimension, ...]:
-    """Convert dimensions of scikit-optimize into ours; raise InvalidInput for what is none, or nameless."""
+    """Return dimensions as ours, scikit-optimize's converted.
+
+    Raises:
+        InvalidInput: for anything else, for one without a name, or for two of one name.
+    """
     if isinstance(dimensions, str | Mapping) or not isinstance(dimensions, Iterable):
         raise InvalidInput(
-            f"dimensions must be a list of skopt.space dimensions; got {type(dimensions).__name__}"
+            f"dimensions must be a list of Real, Integer and Categorical; got {type(dimensions).__name__}"
         )
     converted = tuple(_convert(dimension, position) for position, dimension in enumerate(dimensions))
     if not converted:
@@ -240,39 +291,78 @@ def convert_all(dimensions: Sequence[Any]) -> tuple[Dimension, ...]:
 
 
 def _convert(dimension: Any, position: int) -> Dimension:
-    """Convert a dimension of scikit-optimize, read by its attributes, into ours."""
+    """Return a dimension, one of scikit-optimize converted into ours by its attributes."""
     if isinstance(dimension, Real | Integer | Categorical):
         return dimension
     kind = type(dimension).__name__
     if kind not in ("Real", "Integer", "Categorical") or not hasattr(dimension, "name"):
         raise InvalidInput(
-            f"dimension {position}: {dimension!r} is no Real, Integer or Categorical of skopt.space"
+            f"dimension {position}: {dimension!r} is not a Real, Integer or Categorical of hwopt or skopt"
         )
-    name = dimension.name
-    if not isinstance(name, str) or not name:
+    if not isinstance(dimension.name, str) or not dimension.name:
         raise InvalidInput(f"dimension {position} ({dimension!r}) has no name; pass name=...")
-    if not name.isprintable():
-        raise InvalidInput(
-            f"dimension {position}: the name {name!r} cannot be printed; use visible characters"
-        )
     if kind == "Categorical":
-        return _convert_categorical(name, dimension)
-    log = dimension.prior == "log-uniform"
-    if kind == "Integer":
-        low, high = (_whole_end(name, end) for end in (dimension.low, dimension.high))
-        return Integer(name, low, high, log)
-    return Real(name, float(dimension.low), float(dimension.high), log)
+        return Categorical(dimension.categories, getattr(dimension, "prior", None), name=dimension.name)
+    number = Integer if kind == "Integer" else Real
+    return number(dimension.low, dimension.high, dimension.prior, name=dimension.name)
 
 
-def _convert_categorical(name: str, dimension: Any) -> Categorical:
-    choices = tuple(plain(choice) for choice in dimension.categories)
-    prior = getattr(dimension, "prior", None)
-    if prior is None:
-        return Categorical(name, choices, (1 / max(len(choices), 1),) * len(choices))
-    numbers = [as_number(p) for p in prior]
+def _set(dimension: Dimension, **fields: Any) -> None:
+    """Set the fields of a frozen dimension."""
+    for name, value in fields.items():
+        object.__setattr__(dimension, name, value)
+
+
+def _written(dimension: Real | Integer) -> str:
+    """Return the call that makes a dimension of numbers."""
+    log = ", log=True" if dimension.log else ""
+    return f"{type(dimension).__name__}({dimension.low!r}, {dimension.high!r}{log}, name={dimension.name!r})"
+
+
+def _check_name(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise InvalidInput(f"name = {name!r} of a dimension must be a text such as 'width'")
+    if not name.isprintable():
+        raise InvalidInput(f"dimension {name!r}: the name cannot be printed; use visible characters")
+    return name
+
+
+def _end(kind: str, name: Any, end: Any) -> float:
+    """Return an end of a dimension as a number."""
+    number = as_number(end)
+    if number is None:
+        raise InvalidInput(f"dimension {name}: end {end!r} is not a number; write {kind}(1, 8, name='width')")
+    return number
+
+
+def _whole_end(name: Any, end: Any) -> int:
+    number = _end("Integer", name, end)
+    if not math.isfinite(number) or number != int(number):
+        raise InvalidInput(f"dimension {name}: {end!r} must be a whole number; it is an end of an Integer")
+    return int(end)
+
+
+def _is_log(name: Any, prior: Any, log: Any) -> bool:
+    """Return whether an axis is logarithmic, said in either way."""
+    if prior not in ("uniform", "log-uniform"):
+        raise InvalidInput(f'dimension {name}: prior = {prior!r}; write "uniform" or "log-uniform"')
+    if not isinstance(log, bool | np.bool_):
+        raise InvalidInput(f"dimension {name}: log = {log!r} must be True or False")
+    return bool(log) or prior == "log-uniform"
+
+
+def _listed(name: str, choices: Any) -> tuple[Any, ...]:
+    """Return choices as plain values."""
+    if isinstance(choices, str | Mapping) or not isinstance(choices, Iterable):
+        raise InvalidInput(f"dimension {name}: choices = {choices!r} must be a list such as ['max', 'avg']")
+    return tuple(plain(choice) for choice in choices)
+
+
+def _probabilities(name: str, prior: Any) -> tuple[float, ...]:
+    numbers = [as_number(p) for p in prior] if isinstance(prior, Iterable) else [None]
     if any(number is None for number in numbers):
-        raise InvalidInput(f"dimension {name}: prior = {list(prior)} must be probabilities, one a choice")
-    return Categorical(name, choices, tuple(float(number or 0.0) for number in numbers))
+        raise InvalidInput(f"dimension {name}: prior = {prior!r} must be probabilities, one a choice")
+    return tuple(float(number or 0.0) for number in numbers)
 
 
 def _check_ends(name: str, low: float, high: float, log: bool) -> None:
@@ -285,13 +375,6 @@ def _check_ends(name: str, low: float, high: float, log: bool) -> None:
         raise InvalidInput(
             f"dimension {name}: low = {low:g} has no logarithm; give a positive one, or leave out log-uniform"
         )
-
-
-def _whole_end(name: str, end: Any) -> int:
-    number = as_number(end)
-    if number is None or not math.isfinite(number) or number != int(number):
-        raise InvalidInput(f"dimension {name}: {end!r} must be a whole number; it is an end of an Integer")
-    return int(end)
 
 
 def _check_choices(name: str, choices: Sequence[Any]) -> None:

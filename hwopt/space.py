@@ -32,7 +32,7 @@ class SearchSpace:
     """A space of configurations and, where given, how a network is built from one.
 
     Args:
-        dimensions: scikit-optimize's `Real`, `Integer` and `Categorical`, each with a name of its own.
+        dimensions: `Real`, `Integer` and `Categorical`, of hwopt or scikit-optimize, each with its own name.
         build: maps a config to a `torch.nn.Module`; needed wherever costs are predicted from the network.
         input_shape: shape of one input without the batch, for example (1, 28, 28).
         structural: names of the hyperparameters that change the network. It may be left out: costs follow

@@ -20,8 +20,8 @@ def numbers(draw):
     low = draw(st.integers(1 if log else -(10**6), 10**6))
     high = low + draw(st.integers(1, 10**9))
     if is_whole:
-        return Integer("n", low, high, log), draw(st.integers(low, high))
-    return Real("x", low / 7, high / 7, log), draw(st.floats(low / 7, high / 7))
+        return Integer(low, high, log=log, name="n"), draw(st.integers(low, high))
+    return Real(low / 7, high / 7, log=log, name="x"), draw(st.floats(low / 7, high / 7))
 
 
 @given(numbers())
@@ -40,14 +40,14 @@ def test_decoding_an_encoded_number_gives_the_number(case):
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize(("low", "high"), [(1, 2), (1, 8), (4, 64), (1, 1000), (20, 80)])
 def test_every_whole_number_is_its_own_after_a_step_of_nothing(low, high, log):
-    dimension = Integer("n", low, high, log)
+    dimension = Integer(low, high, log=log, name="n")
     values = list(range(low, high + 1))
     assert dimension.steps(values, 0.0, np.random.default_rng(0)) == values
 
 
 @pytest.mark.parametrize("weights", [(0.5, 0.5), (0.2, 0.8), (0.2, 0.3, 0.5), (0.5, 0.0, 0.5)])
 def test_an_encoded_choice_is_the_choice(weights):
-    dimension = Categorical("kind", ("a", "b", "c")[: len(weights)], weights)
+    dimension = Categorical(("a", "b", "c")[: len(weights)], weights, name="kind")
     X = dimension.encode(dimension.choices)
     if len(weights) == 2:
         assert dimension.from_units(X[:, 0]) == list(dimension.choices)
@@ -58,14 +58,14 @@ def test_an_encoded_choice_is_the_choice(weights):
 @pytest.mark.parametrize(
     ("dimension", "value"),
     [
-        (Integer("n", 1, 1000, log=True), 6),
-        (Integer("n", 1, 1000, log=True), 32),
-        (Integer("n", 1, 1000, log=True), 422),
-        (Integer("n", 1, 8, log=True), 3),
-        (Integer("n", 1, 8), 2),
-        (Integer("n", 1, 100), 10),
-        (Real("x", 1e-5, 1.0, log=True), 1e-3),
-        (Real("x", -3.0, 9.0), 0.5),
+        (Integer(1, 1000, log=True, name="n"), 6),
+        (Integer(1, 1000, log=True, name="n"), 32),
+        (Integer(1, 1000, log=True, name="n"), 422),
+        (Integer(1, 8, log=True, name="n"), 3),
+        (Integer(1, 8, name="n"), 2),
+        (Integer(1, 100, name="n"), 10),
+        (Real(1e-5, 1.0, log=True, name="x"), 1e-3),
+        (Real(-3.0, 9.0, name="x"), 0.5),
     ],
     ids=str,
 )
@@ -106,11 +106,11 @@ def test_a_choice_of_probability_0_is_never_drawn_by_sampling_mutation_or_walk()
 
 
 def test_neighbours_of_a_choice_are_the_others_by_their_weights():
-    dimension = Categorical("kind", ("a", "b", "c", "d"), (0.4, 0.3, 0.2, 0.1))
+    dimension = Categorical(("a", "b", "c", "d"), (0.4, 0.3, 0.2, 0.1), name="kind")
     drawn = dimension.neighbours(["b"] * 7000, 0.1, np.random.default_rng(0))
     shares = [drawn.count(choice) / 7000 for choice in dimension.choices]
     assert shares == pytest.approx([4 / 7, 0.0, 2 / 7, 1 / 7], abs=0.02)
-    only = Categorical("kind", ("a", "b"), (1.0, 0.0))
+    only = Categorical(("a", "b"), (1.0, 0.0), name="kind")
     assert only.neighbours(["a", "b"], 0.1, np.random.default_rng(0)) == ["a", "a"]
 
 
@@ -137,19 +137,58 @@ def test_what_cannot_be_searched_is_refused_at_construction(dimension, text):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Real("x", 0.0, 1.0, log=True), "low = 0 has no logarithm"),
-        (lambda: Integer("n", 0, 9, log=True), "low = 0 has no logarithm"),
-        (lambda: Integer("n", -5, -1, log=True), "low = -5 has no logarithm"),
-        (lambda: Real("x", 2.0, 1.0), "low = 2 is above high = 1"),
-        (lambda: Real("x", 1.0, 1.0), "low and high are both 1"),
-        (lambda: Categorical("kind", (), ()), "kind: no choices"),
-        (lambda: Categorical("kind", ("a", "a"), (0.5, 0.5)), "not distinct"),
-        (lambda: Categorical("kind", ("a", "b"), (1.0,)), "1 probabilities for 2 choices"),
-        (lambda: Categorical("kind", ("a", "b"), (0.9, 0.9)), "add up to 1"),
-        (lambda: Categorical("kind", ("a", "b"), (math.nan, 1.0)), "add up to 1"),
-        (lambda: Categorical("kind", ("a", "b"), (1.5, -0.5)), "add up to 1"),
+        (lambda: Real(0.0, 1.0, log=True, name="x"), "low = 0 has no logarithm"),
+        (lambda: Integer(0, 9, log=True, name="n"), "low = 0 has no logarithm"),
+        (lambda: Integer(-5, -1, log=True, name="n"), "low = -5 has no logarithm"),
+        (lambda: Real(2.0, 1.0, name="x"), "low = 2 is above high = 1"),
+        (lambda: Real(1.0, 1.0, name="x"), "low and high are both 1"),
+        (lambda: Categorical((), (), name="kind"), "kind: no choices"),
+        (lambda: Categorical(("a", "a"), (0.5, 0.5), name="kind"), "not distinct"),
+        (lambda: Categorical(("a", "b"), (1.0,), name="kind"), "1 probabilities for 2 choices"),
+        (lambda: Categorical(("a", "b"), (0.9, 0.9), name="kind"), "add up to 1"),
+        (lambda: Categorical(("a", "b"), (math.nan, 1.0), name="kind"), "add up to 1"),
+        (lambda: Categorical(("a", "b"), (1.5, -0.5), name="kind"), "add up to 1"),
     ],
 )
 def test_our_own_dimensions_are_checked_as_well(make, text):
+    with pytest.raises(InvalidInput, match=text):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (Integer(4, 64, name="n"), skopt.Integer(4, 64, name="n")),
+        (Integer(4, 64, "log-uniform", name="n"), skopt.Integer(4, 64, "log-uniform", name="n")),
+        (Real(0, 1, name="x"), skopt.Real(0, 1, name="x")),
+        (Real(1e-3, 1.0, log=True, name="x"), skopt.Real(1e-3, 1.0, prior="log-uniform", name="x")),
+        (Categorical(["a", None], name="kind"), skopt.Categorical(["a", None], name="kind")),
+        (Categorical(["a", "b"], [0.9, 0.1], name="k"), skopt.Categorical(["a", "b"], [0.9, 0.1], name="k")),
+    ],
+    ids=str,
+)
+def test_arguments_are_those_of_scikit_optimize(ours, theirs):
+    assert convert_all([theirs]) == convert_all([ours]) == (ours,)
+    assert eval(repr(ours)) == ours
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (
+            lambda: Integer("n", 4, name="n"),
+            r"n: end 'n' is not a number; write Integer\(1, 8, name='width'\)",
+        ),
+        (lambda: Real(0, "1", name="x"), "x: end '1' is not a number; write Real"),
+        (lambda: Integer(1, 2.5, name="n"), "n: 2.5 must be a whole number"),
+        (lambda: Real(1, 2, "log", name="x"), 'x: prior = \'log\'; write "uniform" or "log-uniform"'),
+        (lambda: Real(1, 2, log="yes", name="x"), "x: log = 'yes' must be True or False"),
+        (lambda: Categorical("max", name="pool"), "pool: choices = 'max' must be a list such as"),
+        (lambda: Categorical(["a", "b"], 0.5, name="pool"), "pool: prior = 0.5 must be probabilities"),
+        (lambda: Integer(1, 2, name=""), "name = '' of a dimension must be a text such as 'width'"),
+        (lambda: Integer(1, 2, name=3), "name = 3 of a dimension must be a text"),
+    ],
+)
+def test_what_cannot_be_meant_says_what_to_write(make, text):
     with pytest.raises(InvalidInput, match=text):
         make()

@@ -163,9 +163,9 @@ def test_wrong_configs_say_what_is_wanted(changes, error, text):
     [
         ([Integer(1, 3)], "dimension 0 .* has no name; pass name="),
         ([Integer(1, 3, name="a"), Real(0, 1, name="a")], "2 dimensions are called 'a'"),
-        ([(1, 3)], "is no Real, Integer or Categorical of skopt.space"),
+        ([(1, 3)], "is not a Real, Integer or Categorical of hwopt or skopt"),
         ([], "at least one dimension"),
-        ("abc", "must be a list of skopt.space dimensions; got str"),
+        ("abc", "must be a list of Real, Integer and Categorical; got str"),
         ([Categorical([(1, 2), (3, 4)], name="shape")], "name the choices"),
         ([Categorical([1, True], name="x")], "not distinct"),
     ],

@@ -78,7 +78,7 @@ def build(config):
 
 
 def network_space(**arguments):
-    return SearchSpace([Integer("units", 4, 4096)], build=build, input_shape=(1, 8, 8), **arguments)
+    return SearchSpace([Integer(4, 4096, name="units")], build=build, input_shape=(1, 8, 8), **arguments)
 
 
 def constant(configs):
@@ -146,7 +146,7 @@ def test_training_memory_follows_what_build_reads_and_never_makes_weights():
         devices.append(network[1].weight.device.type)
         return network
 
-    space = SearchSpace([Integer("units", 4, 64), Integer("seed", 0, 9)], build, (1, 8, 8))
+    space = SearchSpace([Integer(4, 64, name="units"), Integer(0, 9, name="seed")], build, (1, 8, 8))
     memory = TrainingMemory(constant, space, TrainingSettings(batch_size=8))
     few, many = (memory.estimate({"units": n, "lr": 0.1}) for n in (4, 64))
     assert few < many and set(devices) == {"meta"}

@@ -32,7 +32,7 @@ def revealing(config, report):
 
 
 def few():
-    return SearchSpace([Integer("width", 4, 15)])
+    return SearchSpace([Integer(4, 15, name="width")])
 
 
 def times(configs):

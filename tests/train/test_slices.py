@@ -24,7 +24,7 @@ def build(config):
 
 
 def make_objective(**changes):
-    space = SearchSpace([Integer("units", 4, 64)], build=build, input_shape=(1, 8, 8))
+    space = SearchSpace([Integer(4, 64, name="units")], build=build, input_shape=(1, 8, 8))
     settings = TrainingSettings(**{"epochs": 5, "device": "cpu", "threads": 1, **changes})
     return TrainingObjective(space, "digits", settings)
 

@@ -25,7 +25,9 @@ def build(config):
 def make_space(builder=build):
     N_LOADED.append(1)
     return SearchSpace(
-        [Integer("units", 4, 64), Real("learning_rate", 1e-3, 10.0)], build=builder, input_shape=(1, 8, 8)
+        [Integer(4, 64, name="units"), Real(1e-3, 10.0, name="learning_rate")],
+        build=builder,
+        input_shape=(1, 8, 8),
     )
 
 

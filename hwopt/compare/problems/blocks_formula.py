@@ -51,14 +51,14 @@ class Networks:
 
 def make_space() -> SearchSpace:
     """Return the space: six blocks, width, resolution, learning rate and augmentation."""
-    blocks = [Categorical(f"block{i}", KINDS, (1 / len(KINDS),) * len(KINDS)) for i in range(1, N_BLOCKS + 1)]
+    blocks = [Categorical(KINDS, name=f"block{i}") for i in range(1, N_BLOCKS + 1)]
     return SearchSpace(
         [
             *blocks,
-            Integer("width", 4, 32),
-            Integer("resolution", 1, 4),
-            Real("learning_rate", 1e-4, 1.0, log=True),
-            Real("augmentation", 0.0, 1.0),
+            Integer(4, 32, name="width"),
+            Integer(1, 4, name="resolution"),
+            Real(1e-4, 1.0, log=True, name="learning_rate"),
+            Real(0.0, 1.0, name="augmentation"),
         ],
         structural=[*(dimension.name for dimension in blocks), "width", "resolution"],
     )

@@ -38,17 +38,17 @@ def make_space() -> SearchSpace:
     """Return the space: eleven hyperparameters, six of them the network's."""
     return SearchSpace(
         [
-            Integer("depth", 1, 4),
-            Integer("width1", 8, 128, log=True),
-            Integer("width2", 8, 128, log=True),  # of all layers but the first
+            Integer(1, 4, name="depth"),
+            Integer(8, 128, log=True, name="width1"),
+            Integer(8, 128, log=True, name="width2"),  # of all layers but the first
             _choices("kernel", 3, 5, 7),
             _choices("batch_norm", False, True),
             _choices("activation", *_ACTIVATIONS),
-            Real("learning_rate", 1e-3, 1.0, log=True),
-            Real("momentum", 0.0, 0.99),
-            Real("weight_decay", 1e-6, 1e-1, log=True),
-            Real("dropout", 0.0, 0.6),
-            Integer("train_batch_size", 8, 256, log=True),
+            Real(1e-3, 1.0, log=True, name="learning_rate"),
+            Real(0.0, 0.99, name="momentum"),
+            Real(1e-6, 1e-1, log=True, name="weight_decay"),
+            Real(0.0, 0.6, name="dropout"),
+            Integer(8, 256, log=True, name="train_batch_size"),
         ],
         structural=["depth", "width1", "width2", "kernel", "batch_norm", "activation"],
         active={"width2": lambda config: int(str(config["depth"])) >= 2},
@@ -56,7 +56,7 @@ def make_space() -> SearchSpace:
 
 
 def _choices(name: str, *choices: Value) -> Categorical:
-    return Categorical(name, choices, (1 / len(choices),) * len(choices))
+    return Categorical(choices, name=name)
 
 
 def synthetic_cnn() -> Problem:

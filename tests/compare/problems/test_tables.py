@@ -8,7 +8,7 @@ from hwopt.errors import InvalidInput
 from hwopt.space import Integer, Real, SearchSpace
 
 SPACE = SearchSpace(
-    [Integer("depth", 1, 2), Integer("width", 4, 64), Real("learning_rate", 1e-3, 1.0)],
+    [Integer(1, 2, name="depth"), Integer(4, 64, name="width"), Real(1e-3, 1.0, name="learning_rate")],
     active={"width": lambda config: config["depth"] == 2},
 )
 FILES = {
