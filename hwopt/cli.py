@@ -4,10 +4,13 @@ Errors that a user can act on are printed without a traceback, with exit code 2;
 Heavy libraries are imported by the commands that need them, so that `hwopt --help` answers at once.
 """
 
+from typing import Annotated
+
 import typer
 
 from hwopt.commands.compare import compare
-from hwopt.commands.console import fail
+from hwopt.commands.console import fail, print_version
+from hwopt.commands.devices import devices
 from hwopt.commands.env import env
 from hwopt.commands.export import export
 from hwopt.commands.measure import measure
@@ -17,17 +20,30 @@ from hwopt.commands.report import report
 from hwopt.commands.retarget import retarget
 from hwopt.commands.run import run
 from hwopt.commands.search import search
+from hwopt.commands.strategies import strategies
 from hwopt.commands.validate import validate
 from hwopt.errors import HwoptError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Search CNNs under hardware budgets: predict what a network costs before it is trained.",
-)
-for command in (env, profile, measure, predict, validate, search, report, run, retarget, export, compare):
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+COMMANDS = (
+    search, report, export, run, retarget, compare, predict, measure, profile, validate,
+    devices, strategies, env,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Search CNNs under hardware budgets: predict what a network costs before it is trained.
+
+    Completion of commands, options and names in your shell: hwopt --install-completion.
+    """
 
 
 def main() -> None:

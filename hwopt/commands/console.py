@@ -6,11 +6,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import typer
 from rich.console import Console
 
+from hwopt import __version__
 from hwopt.errors import InvalidInput
 
 console = Console(soft_wrap=True, markup=False)  # what is printed may hold brackets: it is no markup
+
+
+def print_version(is_wanted: bool) -> None:
+    """Print the version and exit, where `--version` was given."""
+    if is_wanted:
+        print(f"hwopt {__version__}")
+        raise typer.Exit
 
 
 def fail(message: str) -> None:

@@ -5,6 +5,7 @@ every strategy has. Nothing else needs them; what is missing is an error with th
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
 from hwopt.search.strategies import STRATEGIES
@@ -16,6 +17,12 @@ _LIBRARIES = {
     "skopt": ("hwopt.integrations.skopt", "scikit-optimize", ("gp",)),
 }
 PEERS = tuple(f"{library}:{name}" for library, (_, _, names) in _LIBRARIES.items() for name in names)
+
+
+def missing_package(name: str) -> str | None:
+    """Return what to install for a strategy of another library; None where the library is there."""
+    library = name.partition(":")[0]
+    return None if find_spec(library) is not None else _LIBRARIES[library][1]
 
 
 def load(name: str) -> None:
