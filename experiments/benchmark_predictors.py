@@ -5,7 +5,7 @@
 PATH is a folder with conv2d_latency_a100_v100_p4.csv.gz (NeuSight), fbnet_blocks_tx2_raspi4_pixel3.csv
 (HW-NAS-Bench), nb201_latency_accuracy.csv.gz (HELP) and conv2d_power_edge_gpu.csv (NeurstrucEnergy). What is
 absent is skipped. Each part writes a CSV. Rivals are learners of scikit-learn at their defaults, from
-log2(1 + shape) to the logarithm of the metric.
+log2(1 + shape) or log2(1 + work of a network) to the logarithm of the metric, and HyperPower's linear model.
 """
 
 import os
@@ -29,9 +29,10 @@ from hwopt.network import trace
 from hwopt.network.layer import SHAPE_COLUMNS, LayerGraph
 from hwopt.predict import load_device
 from hwopt.predict.accuracy import error_figures
-from hwopt.predict.block_regression import BlockRegression
+from hwopt.predict.block_regression import BlockRegression, outline
 from hwopt.predict.device import shipped_devices
 from hwopt.predict.drift import Drift
+from hwopt.predict.hyperpower import fit_linear
 from hwopt.predict.layer_sum import LayerSum
 from hwopt.predict.models import make_model
 from hwopt.predict.network_regression import NetworkRegression, traced_features
@@ -55,9 +56,9 @@ FILES = {
 }
 METHODS = ("paleo", "neuralpower", "hybrid")
 RIVALS = ("boosted trees", "Gaussian process")
-MOST_OF_A_PROCESS = (
-    500  # rows that scikit-learn's Gaussian process is fitted on: its time grows with their cube
-)
+NETWORK_RIVALS = (*RIVALS, "linear (HyperPower)")
+MOST_OF_A_PROCESS = 500  # rows that scikit-learn's Gaussian process is fitted on: it takes their cube
+_NUMBERS = [column for column in SHAPE_COLUMNS if column not in ("kind", "dtype")]
 DRIFTS = ("ignored", "typical delay", "position known")  # the last alone knows where a tested row stands
 
 
@@ -102,7 +103,7 @@ def convolutions(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
         for seed in range(seeds):
             small = rows.sample(SAMPLE, random_state=seed).sort_index().reset_index(drop=True)
             for n, chosen in ((len(rows), rows), (SAMPLE, small)):
-                for method in METHODS if seed == 0 else ("hybrid",):  # the others hardly vary
+                for method in (*METHODS, *RIVALS) if seed == 0 else ("hybrid",):  # the others hardly vary
                     for drift in DRIFTS:
                         head = {"data": str(device), "n_rows": n, "method": method, "metric": "time_s"}
                         head |= {"drift": drift, "seed": seed}
@@ -120,10 +121,10 @@ def _convolution_errors(head: dict[str, Any], rows: pd.DataFrame, seed: int) -> 
         if head["drift"] != "ignored":
             drift = Drift.fit(known, position[train], estimate_ceilings(known))
             known = known.assign(time_s=drift.without(time_s[train], position[train]))
-        model = make_model(head["method"]).fit(known, estimate_ceilings(known))
+        predict_layers = _layer_predictor(head["method"], known, estimate_ceilings(known))
 
         def predict() -> dict[str, Array]:
-            clean_s = model.predict(unknown).values["time_s"]
+            clean_s = predict_layers(unknown)["time_s"]
             if drift is None:
                 return {"time_s": clean_s}
             by_shape = head["drift"] == "typical delay"
@@ -170,6 +171,7 @@ def blocks(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
     table = table[table["type"] != "Skip"].reset_index(drop=True)
     built = [foreign.on_meta(foreign.fbnet_block, row) for row in table.itertuples()]
     graphs = [trace(module, shape) for module, shape in built]
+    work = np.hstack([traced_features(graphs)[0], np.exp2(outline(graphs)) - 1])
     columns = {"time_s": "tx2_latency_ms", "energy_j": "tx2_energy_mj"}
     measured = {metric: table[column].to_numpy() / 1000 for metric, column in columns.items()}
     measured["power_w"] = measured["energy_j"] / measured["time_s"]
@@ -180,8 +182,11 @@ def blocks(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
             ("raspi4", {"time_s": table["raspi4_latency_ms"].to_numpy() / 1000}),
             ("pixel3", {"time_s": table["pixel3_latency_ms"].to_numpy() / 1000}),
         ):
-            for method in ("layer sum", "block regression", "mean of both"):
-                predictor = _block_predictor(graphs, values, method)
+            for method in ("layer sum", "block regression", "mean of both", *NETWORK_RIVALS):
+                if method in NETWORK_RIVALS:
+                    predictor = _network_rivals(work, values, method)
+                else:
+                    predictor = _block_predictor(graphs, values, method)
                 predicted, fit_s, predict_s = out_of_fold(fold, predictor)
                 for metric, p in predicted.items():
                     head = {"data": device, "n_rows": len(table), "method": method, "metric": metric}
@@ -216,6 +221,24 @@ def _block_predictor(graphs: list[LayerGraph], values: dict[str, Array], method:
     return predictor
 
 
+def _network_rivals(X: Array, values: dict[str, Array], method: str) -> Predictor:
+    """Return the predictor of a learner that sees the work of networks, X [m, d]."""
+
+    def predictor(train: Any, test: Any) -> Callable[[], dict[str, Array]]:
+        found = {metric: _network_rival(method, X[train], y[train])(X[test]) for metric, y in values.items()}
+        return lambda: found
+
+    return predictor
+
+
+def _network_rival(method: str, X: Array, y: Array) -> Callable[[Array], Array]:
+    """Fit a learner at its defaults, or HyperPower's linear model, on the work of networks, X [m, d]."""
+    if method in RIVALS:
+        predict = _learner(method, np.log2(1 + X), y)
+        return lambda X_new: predict(np.log2(1 + X_new))
+    return fit_linear(X, y).predict
+
+
 # --- cells -------------------------------------------------------------------------------------------------
 
 
@@ -237,16 +260,24 @@ def cells(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
         y, usable = table[column].to_numpy() / 1000, learns if is_compiled else np.ones(len(table), bool)
         for seed in range(seeds):
             train, test = split(classes, usable, seed)
-            for method in ("network regression",):
+            for method in ("network regression", *NETWORK_RIVALS):
                 begun = time.process_time()
-                model = NetworkRegression.fit(X[train], y[train], extra=extra[train])
+                predict = _cell_predictor(method, X[train], extra[train], y[train])
                 fit_s = time.process_time() - begun
                 begun = time.process_time()
-                p = model.predict(X[test], extra[test])
+                p = predict(X[test], extra[test])
                 predict_s = 1000 * (time.process_time() - begun) / len(test)
                 head = {"data": column.removeprefix("latency_ms_"), "n_rows": len(train)}
                 head |= {"method": method, "metric": "time_s", "seed": seed}
                 yield figures(head, y[test], p, fit_s, predict_s)
+
+
+def _cell_predictor(method: str, X: Array, extra: Array, y: Array) -> Callable[[Array, Array], Array]:
+    """Fit on m networks' work, X [m, d], and what is alive of it, [m, e]; rivals see both together."""
+    if method == "network regression":
+        return NetworkRegression.fit(X, y, extra=extra).predict
+    predict = _network_rival(method, np.hstack([X, extra]), y)
+    return lambda X_new, extra_new: predict(np.hstack([X_new, extra_new]))
 
 
 def split(classes: Any, usable: Any, seed: int) -> tuple[Any, Any]:
@@ -302,10 +333,8 @@ def _layer_errors(
 
             def predictor(train: Any, test: Any, method: str = method) -> Callable[[], dict[str, Array]]:
                 known, unknown = rows.iloc[train].reset_index(drop=True), rows.iloc[test]
-                if method in RIVALS:
-                    return lambda: _rival(method, known, unknown)
-                model = make_model(method).fit(known, ceilings or estimate_ceilings(known))
-                return lambda: dict(model.predict(unknown).values)
+                predict = _layer_predictor(method, known, ceilings or estimate_ceilings(known))
+                return lambda: predict(unknown)
 
             predicted, fit_s, predict_s = out_of_fold(folds_of(shapes, seed), predictor)
             for metric, p in predicted.items():
@@ -317,35 +346,44 @@ def _layer_errors(
                     yield figures(head, y[chosen], p[chosen], fit_s, predict_s)
 
 
-def _rival(method: str, known: pd.DataFrame, unknown: pd.DataFrame) -> dict[str, Array]:
-    """Return the predictions of a learner without knowledge of layers, at its defaults."""
+def _layer_predictor(
+    method: str, known: pd.DataFrame, ceilings: Ceilings
+) -> Callable[[pd.DataFrame], dict[str, Array]]:
+    """Fit a layer model, or a rival, which sees shapes and kinds alone."""
+    if method not in RIVALS:
+        model = make_model(method).fit(known, ceilings)
+        return lambda unknown: dict(model.predict(unknown).values)
+    kinds = sorted(set(known["kind"]))
+
+    def seen(rows: pd.DataFrame) -> Array:
+        logs = np.log2(1 + rows[_NUMBERS].to_numpy(dtype=float))
+        return np.hstack([logs, rows[["kind"]].to_numpy() == kinds]).astype(float)
+
+    fitted = {}
+    for metric in ("time_s", "power_w"):
+        if metric in known.columns and known[metric].notna().sum() >= FOLDS:
+            has = known[metric].notna().to_numpy()
+            fitted[metric] = _learner(method, seen(known)[has], known[metric].to_numpy(dtype=float)[has])
+    return lambda unknown: {metric: predict(seen(unknown)) for metric, predict in fitted.items()}
+
+
+def _learner(method: str, X: Array, y: Array) -> Callable[[Array], Array]:
+    """Fit a learner of scikit-learn, at its defaults, to the logarithm of y [n] on X [n, d]."""
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, WhiteKernel
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    numbers = [column for column in SHAPE_COLUMNS if column not in ("kind", "dtype")]
-    kinds = sorted(set(known["kind"]))
-    X, X_new = (
-        np.hstack([np.log2(1 + rows[numbers].to_numpy(dtype=float)), rows[["kind"]].to_numpy() == kinds])
-        for rows in (known, unknown)
-    )
-    found = {}
-    for metric in ("time_s", "power_w"):
-        if metric not in known.columns or known[metric].notna().sum() < FOLDS:
-            continue
-        has = known[metric].notna().to_numpy().copy()
-        if method == "Gaussian process":
-            has &= np.random.default_rng(0).permutation(len(has)) < MOST_OF_A_PROCESS
-        y = np.log(known[metric].to_numpy(dtype=float)[has])
-        if method == "boosted trees":
-            learner = HistGradientBoostingRegressor(random_state=0)
-        else:
-            process = GaussianProcessRegressor(RBF() + WhiteKernel(), normalize_y=True, random_state=0)
-            learner = make_pipeline(StandardScaler(), process)
-        found[metric] = np.exp(learner.fit(X[has].astype(float), y).predict(X_new.astype(float)))
-    return found
+    if method == "boosted trees":
+        learner = HistGradientBoostingRegressor(random_state=0)
+    else:
+        chosen = np.random.default_rng(0).permutation(len(y))[:MOST_OF_A_PROCESS]
+        X, y = X[chosen], y[chosen]
+        process = GaussianProcessRegressor(RBF() + WhiteKernel(), normalize_y=True, random_state=0)
+        learner = make_pipeline(StandardScaler(), process)
+    fitted = learner.fit(X, np.log(y))
+    return lambda X_new: np.asarray(np.exp(fitted.predict(X_new)), dtype=float)
 
 
 PARTS = {"conv": convolutions, "edge": edge, "blocks": blocks, "cells": cells, "profile": profile}

@@ -16,6 +16,9 @@ def validate(
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation over distinct layers.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
     mode: Annotated[str | None, typer.Option(help="Networks eager or as graph; both if absent.")] = None,
+    drift: Annotated[
+        str, typer.Option(help="In the rows' order: a delay, a factor (clock, power cap), or none.")
+    ] = "delay",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the errors of networks out of group.")
     ] = False,
@@ -23,6 +26,7 @@ def validate(
 ) -> None:
     """Show how far cost models are from measured layers, and from a device's measured networks."""
     from hwopt.predict.device import load_device
+    from hwopt.predict.paper_networks import paper_networks
     from hwopt.predict.unknown_operators import notes_on_measured
     from hwopt.predict.validation import (
         METHODS,
@@ -33,7 +37,13 @@ def validate(
         validate_networks,
         validate_rows,
     )
-    from hwopt.report.validation import layer_tables, network_tables, networks_json, write_errors
+    from hwopt.report.validation import (
+        layer_tables,
+        network_tables,
+        networks_json,
+        paper_tables,
+        write_errors,
+    )
 
     if (rows is None) == (device is None):
         raise InvalidInput("give either a file of layer rows or --device with a name or a profile folder")
@@ -47,12 +57,14 @@ def validate(
         if as_json:
             print(networks_json(validate_networks(loaded, methods, modes)))
             return
-        layers, networks = validate_device(loaded, methods, folds, seed, modes)
+        layers, networks = validate_device(loaded, methods, folds, seed, modes, drift)
+        papers = paper_networks(loaded, methods, modes)
         files = {"layers.csv": layers, "networks.csv": networks}
+        files |= {"paper_networks.csv": papers} if len(papers) else {}
         for one in modes if out is not None else ():
             name = "predictions.csv" if one == "eager" else f"predictions_{one}.csv"
             files[name] = network_predictions(loaded, methods, one)
-        tables = network_tables(loaded.name, networks)
+        tables = network_tables(loaded.name, networks) + paper_tables(loaded.name, papers, methods)
         notes += dict.fromkeys(
             note for name in methods for own in modes for note in loaded.model(name, own).notes
         )
@@ -61,7 +73,7 @@ def validate(
         )
     else:
         assert rows is not None
-        layers = validate_rows(read_rows(rows, notes), methods, folds, seed)
+        layers = validate_rows(read_rows(rows, notes), methods, folds, seed, drift=drift)
         files, tables = {"layers.csv": layers}, []
     notes += [note for note in layers.attrs["notes"] if not note.endswith(tuple(notes))]
     for table in [*layer_tables(layers), *tables]:

@@ -1,6 +1,8 @@
 """How well a layer model predicts layers that it has not seen, beside those that it has."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,7 @@ from hwopt.network.layer import SHAPE_COLUMNS
 from hwopt.predict.accuracy import error_figures
 from hwopt.predict.device_states import StateFactor, find_states
 from hwopt.predict.drift import Drift, find_drift
-from hwopt.predict.models import make_model
+from hwopt.predict.models import Factory, make_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +32,7 @@ def cross_validate(
     seed: int = 0,
     ceilings: Ceilings | None = None,
     drift: str = "delay",
+    factory: Factory | None = None,
 ) -> "pd.DataFrame":
     """Return the errors of a method on layer rows, in sample and out of fold.
 
@@ -47,6 +50,8 @@ def cross_validate(
         ceilings: of the device; estimated from the training rows of each fold where None.
         drift: "delay" looks for a delay that is the same for all layers at a time; "factor" for a factor,
             such as a clock or a power cap; "none" takes all rows as they are.
+        factory: returns an unfitted layer model of the method, such as that of one device; None takes the
+            one that `make_model` returns.
 
     Returns:
         One row for each device, kind ("all" as well), metric and fold_kind (in_sample, out_of_fold), with the
@@ -60,7 +65,8 @@ def cross_validate(
     """
     import pandas as pd
 
-    make_model(method)
+    fitting = _Fitting(method, factory or partial(make_model, method), ceilings, drift)
+    fitting.factory()
     if drift not in _FINDERS:
         names = sorted(_FINDERS)
         raise InvalidInput(f"drift = {drift!r}{did_you_mean(str(drift), names)}")
@@ -77,8 +83,8 @@ def cross_validate(
         own = own.reset_index(drop=True)
         fold = _folds(own, folds, seed)
         predictions = {
-            "in_sample": _predict(own, own, method, ceilings, drift, notes),
-            "out_of_fold": _out_of_fold(own, fold, folds, method, ceilings, drift),
+            "in_sample": fitting.predict(own, own, notes),
+            "out_of_fold": fitting.out_of_fold(own, fold),
         }
         for fold_kind, predicted in predictions.items():
             tables += _figures(str(device), own, fold_kind, predicted)
@@ -113,57 +119,52 @@ def _folds(rows: "pd.DataFrame", folds: int, seed: int) -> NDArray[np.intp]:
     return np.asarray(shuffled[layer], dtype=np.intp)
 
 
-def _predict(
-    train: "pd.DataFrame",
-    test: "pd.DataFrame",
-    method: str,
-    ceilings: Ceilings | None,
-    drift: str,
-    notes: list[str] | None = None,
-) -> dict[str, NDArray[np.float64]]:
-    """Return metric -> predictions of the test rows, [n]; a training row's index is its position."""
-    limits = ceilings or estimate_ceilings(train)
-    position = train.index.to_numpy(dtype=float)
-    found = _FINDERS[drift](train, position, limits)
-    if found is not None:
-        clean_s = found.without(train["time_s"].to_numpy(dtype=float), position)
-        train = train.assign(time_s=clean_s)
-        limits = ceilings or estimate_ceilings(train)
+@dataclass(frozen=True)
+class _Fitting:
+    """Way to fit and predict, as asked for in `cross_validate`."""
+
+    method: str
+    factory: Factory
+    ceilings: Ceilings | None
+    drift: str
+
+    def predict(
+        self, train: "pd.DataFrame", test: "pd.DataFrame", notes: list[str] | None = None
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return metric -> predictions of the test rows, [n]; a training row's index is its position."""
+        limits = self.ceilings or estimate_ceilings(train)
+        position, device = train.index.to_numpy(dtype=float), train["device"].iloc[0]
+        found = _FINDERS[self.drift](train, position, limits)
+        if found is not None:
+            clean_s = found.without(train["time_s"].to_numpy(dtype=float), position)
+            train = train.assign(time_s=clean_s)
+            limits = self.ceilings or estimate_ceilings(train)
+        model = self.factory().fit(train, limits)
+        values = dict(model.predict(test).values)
         if notes is not None:
-            notes.append(_drift_note(train, found))
-    model = make_model(method).fit(train, limits)
-    values = dict(model.predict(test).values)
-    if notes is not None:
-        notes += [f"{train['device'].iloc[0]}, {method}: {note}" for note in model.notes]
-    if found is not None:
-        values["time_s"] = found.expected(values["time_s"])
-    if "power_w" in values:
-        values["energy_j"] = values["power_w"] * values["time_s"]
-    return values
+            notes += [_drift_note(device, found)] if found is not None else []
+            notes += [f"{device}, {self.method}: {note}" for note in model.notes]
+        if found is not None:
+            values["time_s"] = found.expected(values["time_s"])
+        if "power_w" in values:
+            values["energy_j"] = values["power_w"] * values["time_s"]
+        return values
+
+    def out_of_fold(self, rows: "pd.DataFrame", fold: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+        """Return metric -> predictions of each row, [n], by a fit without its fold."""
+        predicted = {metric: np.full(len(rows), np.nan) for metric in _METRICS}
+        for k in np.unique(fold):
+            held_out = fold == k
+            for metric, one in self.predict(rows[~held_out], rows[held_out]).items():
+                predicted[metric][held_out] = one
+        return {metric: values for metric, values in predicted.items() if np.isfinite(values).any()}
 
 
-def _drift_note(rows: "pd.DataFrame", drift: Drift | StateFactor) -> str:
+def _drift_note(device: str, drift: Drift | StateFactor) -> str:
     return (
-        f"{rows['device'].iloc[0]}: {drift.description}; it is taken out of the rows that are fitted, and "
+        f"{device}: {drift.description}; it is taken out of the rows that are fitted, and "
         f"predictions are with a typical {'delay' if isinstance(drift, Drift) else 'factor'}"
     )
-
-
-def _out_of_fold(
-    rows: "pd.DataFrame",
-    fold: NDArray[np.intp],
-    folds: int,
-    method: str,
-    ceilings: Ceilings | None,
-    drift: str,
-) -> dict[str, NDArray[np.float64]]:
-    predicted = {metric: np.full(len(rows), np.nan) for metric in _METRICS}
-    for k in range(folds):
-        held_out = fold == k
-        values = _predict(rows[~held_out], rows[held_out], method, ceilings, drift)
-        for metric, one in values.items():
-            predicted[metric][held_out] = one
-    return {metric: values for metric, values in predicted.items() if np.isfinite(values).any()}
 
 
 def _figures(

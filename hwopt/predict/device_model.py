@@ -141,8 +141,7 @@ class DeviceModel:
 
     def predict_layers(self, rows: "pd.DataFrame") -> LayerPrediction:
         """Predict complete layer rows, [n], each measured alone."""
-        table = NetworkTable(rows, np.zeros(len(rows), dtype=np.intp), np.zeros(1), 1)
-        layers = self.method.prepare(table)
+        layers = self.method.prepare(NetworkTable.of_layers(rows))
         return LayerPrediction(self.full.alone(layers), self.method.is_fallback(layers))
 
     def predict_networks(self, table: NetworkTable) -> dict[str, Array]:

@@ -6,6 +6,7 @@ others          a layer model, fitted once on      sums with a few coefficients,
                 operators, which are no network's  (`hwopt.predict.network_model`)
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from hwopt.device.profile import DeviceProfile
 from hwopt.predict.gpu.facts import GpuFacts, idle_w
 from hwopt.predict.hybrid import Hybrid
 from hwopt.predict.measured import Mask, MeasuredNetworks
-from hwopt.predict.models import LayerModel, LayerPrediction, make_model
+from hwopt.predict.models import Factory, LayerModel, LayerPrediction, make_model
 from hwopt.predict.network_model import (
     MIN_NETWORKS,
     NetworkModel,
@@ -55,10 +56,12 @@ class Method(Protocol):
     Attributes:
         notes: what a reader of the predictions must know.
         learns_layers: whether networks teach it layers as well, and not sums of them alone.
+        layer_model: fitted to the operators; None where networks teach it layers as well.
     """
 
     notes: list[str]
     learns_layers: bool
+    layer_model: LayerModel | None
 
     def prepare(self, table: NetworkTable) -> Any:
         """Return of m networks what every fit needs and none changes."""
@@ -90,23 +93,38 @@ def make_method(
     facts = GpuFacts.of(profile) if name == "hybrid" else None
     if facts is None:
         if layer_model is None:
-            prior = prior_model(profile) if name == "hybrid" else None
-            layer_model = Hybrid(prior) if prior is not None else make_model(name)
+            layer_model = layer_factory(profile, name, networks)()
             layer_model.fit(profile.measured_layers, profile.ceilings)
         return Summed(profile, layer_model, networks)
     from hwopt.predict.gpu.model import GpuMethod
 
-    return GpuMethod(profile, facts, networks)
+    return GpuMethod(profile.measured_layers, facts, networks)
+
+
+def layer_factory(profile: DeviceProfile, name: str, networks: MeasuredNetworks) -> Factory:
+    """Return what makes an unfitted layer model of a method as a device has it.
+
+    Of a GPU's hybrid, whose parameters are those of networks too, it is fitted to all measured networks as
+    well as to the rows.
+    """
+    facts = GpuFacts.of(profile) if name == "hybrid" else None
+    if facts is not None:
+        from hwopt.predict.gpu.model import GpuLayerModel
+
+        return partial(GpuLayerModel, facts, networks)
+    prior = prior_model(profile) if name == "hybrid" else None
+    return partial(Hybrid, prior) if prior is not None else partial(make_model, name)
 
 
 class Summed:
     """A layer model, fitted on a profile's operators, and sums of its layers, fitted on networks."""
 
     learns_layers = False
+    layer_model: LayerModel | None
 
     def __init__(self, profile: DeviceProfile, layer_model: LayerModel, networks: MeasuredNetworks) -> None:
         self._profile, self._networks = profile, networks
-        self._model = layer_model
+        self.layer_model = self._model = layer_model
         self.notes = list(layer_model.notes)
         self._layers = self.prepare(networks.table)
 

@@ -60,6 +60,11 @@ class NetworkTable:
         memory = networks["modelled_memory_bytes"].to_numpy(dtype=float)
         return cls(layers.iloc[order].reset_index(drop=True), segment[order], memory, len(networks))
 
+    @classmethod
+    def of_layers(cls, rows: "pd.DataFrame") -> "NetworkTable":
+        """Return the table of one network of complete layer rows, [n], whose memory is not asked for."""
+        return cls(rows, np.zeros(len(rows), dtype=np.intp), np.zeros(1), 1)
+
     def sum(self, values: Array) -> Array:
         """Sum values of layers, [n], over each network, [m]."""
         sums = np.bincount(self.segment, weights=values, minlength=self.n_networks)

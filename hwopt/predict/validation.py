@@ -7,7 +7,7 @@ The oracle of a network is the sum of its own operators measured one by one: a l
 knowing what adding up loses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,9 @@ from hwopt.network.layer import METRICS
 from hwopt.predict.accuracy import error_figures
 from hwopt.predict.cross_validation import cross_validate
 from hwopt.predict.device import Device
+from hwopt.predict.measured import MeasuredNetworks
+from hwopt.predict.methods import layer_factory
+from hwopt.predict.models import Factory
 from hwopt.predict.tables import Array
 
 if TYPE_CHECKING:
@@ -58,14 +61,27 @@ def validate_rows(
     folds: int = 5,
     seed: int = 0,
     ceilings: Ceilings | None = None,
+    drift: str = "delay",
+    factories: Mapping[str, Factory] | None = None,
 ) -> "pd.DataFrame":
-    """Return the tables and notes of `cross_validate` of each method, with `method` as the first column."""
+    """Return the tables and notes of `cross_validate` of each method, with `method` as the first column.
+
+    Args:
+        rows: measured layers.
+        methods: names of cost models.
+        folds: how many.
+        seed: of the folds.
+        ceilings: of the device; None estimates them.
+        drift: what to look for in the rows' order, see `cross_validate`.
+        factories: method -> its layer model on a device, where it is not the one of that name.
+    """
     import pandas as pd
 
     tables: list[pd.DataFrame] = []
     notes: dict[str, None] = {}
     for method in methods:
-        table = cross_validate(rows, method, folds, seed, ceilings)
+        factory = (factories or {}).get(method)
+        table = cross_validate(rows, method, folds, seed, ceilings, drift, factory)
         notes |= dict.fromkeys(table.attrs["notes"])
         table.insert(0, "method", method)
         tables.append(table)
@@ -80,14 +96,20 @@ def validate_device(
     folds: int = 5,
     seed: int = 0,
     modes: Sequence[str] | None = None,
+    drift: str = "delay",
 ) -> tuple["pd.DataFrame", "pd.DataFrame"]:
     """Return the errors of a profile's layers and those of its networks.
+
+    Layers are predicted by the model that the device's networks are predicted by: a GPU's hybrid is fitted
+    to all measured networks beside the rows of the other folds.
 
     Returns:
         The table of `validate_rows`; and that of `validate_networks`.
     """
-    profile = device.profile
-    layers = validate_rows(profile.measured_layers, methods, folds, seed, profile.ceilings)
+    profile, networks = device.profile, MeasuredNetworks.of(device.profile)
+    factories = {method: layer_factory(profile, method, networks) for method in methods}
+    rows = profile.measured_layers
+    layers = validate_rows(rows, methods, folds, seed, profile.ceilings, drift, factories)
     return layers, validate_networks(device, methods, modes)
 
 

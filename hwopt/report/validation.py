@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from hwopt.errors import InvalidInput
-from hwopt.report.units import quantity_name
+from hwopt.report.units import format_quantity, quantity_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +46,31 @@ def network_tables(name: str, errors: "pd.DataFrame") -> list[Table]:
         for (mode, metric), own in errors.groupby(["mode", "metric"], sort=False)
         for rows in [own.sort_values("fold_kind", kind="stable", key=_in_order).to_dict("records")]
     ]
+
+
+def paper_tables(name: str, rows: "pd.DataFrame", methods: Sequence[str]) -> list[Table]:
+    """Return a table for each mode and metric of `hwopt.predict.paper_networks`; the last line has means."""
+    return [
+        _paper_table(
+            f"NeuralPower's networks on {name}, {mode}, fitted without their families: "
+            f"{quantity_name(str(metric))}",
+            str(metric),
+            own,
+            methods,
+        )
+        for (mode, metric), own in rows.groupby(["mode", "metric"], sort=False)
+    ]
+
+
+def _paper_table(title: str, metric: str, rows: "pd.DataFrame", methods: Sequence[str]) -> Table:
+    table = _empty_table(title, ("network", "measured", *methods, f"80% interval of {methods[-1]}"))
+    for row in rows.to_dict("records"):
+        errors = [_share(row[method] / row["measured"] - 1, "+") for method in methods]
+        bounds = " to ".join(format_quantity(metric, row[name]) for name in ("low", "high"))
+        table.add_row(row["network"], format_quantity(metric, row["measured"]), *errors, bounds)
+    sizes = [(rows[method] / rows["measured"] - 1).abs().mean() for method in methods]
+    table.add_row("mean error", "", *map(_share, sizes), "")
+    return table
 
 
 def write_errors(folder: Path, tables: Mapping[str, "pd.DataFrame"]) -> list[Path]:
@@ -88,9 +113,7 @@ def _in_order(folds: "pd.Series[str]") -> "pd.Series[int]":
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[tuple[tuple[str, ...], Any]]) -> Table:
     """Return a table of figures; a first cell that is the same as the one above stays empty."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for heading in heads:
-        table.add_column(heading, no_wrap=True)
+    table = _empty_table(title, heads)
     for heading in _FIGURES.values():
         table.add_column(heading, justify="right", no_wrap=True)
     above = None
@@ -98,6 +121,13 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[tuple[tuple[str, ...
         first = "" if cells[0] == above else cells[0]
         above = cells[0]
         table.add_row(first, *cells[1:], *(_figure(name, row[name]) for name in _FIGURES))
+    return table
+
+
+def _empty_table(title: str, heads: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for heading in heads:
+        table.add_column(heading, no_wrap=True)
     return table
 
 

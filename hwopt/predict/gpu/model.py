@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwopt.device.profile import DeviceProfile
+from hwopt.device.ceilings import Ceilings
 from hwopt.predict.gpu import times
 from hwopt.predict.gpu.copies import best_rule, never_copied
 from hwopt.predict.gpu.facts import GpuFacts
@@ -19,6 +19,7 @@ from hwopt.predict.gpu.memory import peak_bytes
 from hwopt.predict.gpu.parameters import PLACE
 from hwopt.predict.gpu.powers import KernelPower, NetworkPower
 from hwopt.predict.measured import Mask, MeasuredNetworks
+from hwopt.predict.models import LayerModel, LayerPrediction
 from hwopt.predict.tables import Array, NetworkTable
 
 if TYPE_CHECKING:
@@ -111,18 +112,23 @@ class GpuFit:
 
 
 class GpuMethod:
-    """Fits the base model of a GPU's profile to any part of its networks.
+    """Fits the base model of a GPU to its measured operators and any part of its networks.
+
+    Args:
+        rows: measured operators, [n].
+        facts: of the chip.
+        networks: measured, [m].
 
     Attributes:
         notes: what a reader of the predictions must know.
     """
 
     learns_layers = True
+    layer_model: LayerModel | None = None
 
-    def __init__(self, profile: DeviceProfile, facts: GpuFacts, networks: MeasuredNetworks) -> None:
+    def __init__(self, rows: "pd.DataFrame", facts: GpuFacts, networks: MeasuredNetworks) -> None:
         self._facts, self._networks = facts, networks
         self.notes: list[str] = []
-        rows = profile.measured_layers
         self._rule = never_copied if facts.is_channels_last else best_rule(rows)
         self._rows, self._row_s = self._kernels(rows), rows["time_s"].to_numpy(dtype=float)
         self._layers = self.prepare(networks.table)
@@ -186,3 +192,28 @@ class GpuMethod:
         mean_w = (table.sum(alone["power_w"] * parts_s) / device_s)[known]
         kernel_s = (device_s / self._layers.n_operators)[known]
         return NetworkPower.fit(self._power.scale, mean_w, kernel_s, measured_w[known])
+
+
+class GpuLayerModel:
+    """The base model as a layer model: fitted to rows, and to measured networks beside them.
+
+    Args:
+        facts: of the chip; they hold its ceilings.
+        networks: measured, [m].
+    """
+
+    def __init__(self, facts: GpuFacts, networks: MeasuredNetworks) -> None:
+        self._facts, self._networks = facts, networks
+        self.notes: list[str] = []
+
+    def fit(self, rows: "pd.DataFrame", ceilings: Ceilings) -> "GpuLayerModel":
+        """Fit on measured rows, [n]."""
+        self._method = GpuMethod(rows, self._facts, self._networks)
+        self._fit, notes = self._method.fit(np.ones(len(self._networks), dtype=bool), "graph")
+        self.notes = [*self._method.notes, *notes]
+        return self
+
+    def predict(self, rows: "pd.DataFrame") -> LayerPrediction:
+        """Predict rows, [n], each measured alone."""
+        layers = self._method.prepare(NetworkTable.of_layers(rows))
+        return LayerPrediction(self._fit.alone(layers), self._method.is_fallback(layers))
