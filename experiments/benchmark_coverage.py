@@ -24,12 +24,12 @@ from scipy.stats import binomtest
 from skopt.space import Categorical, Integer, Real
 
 from hwopt import Budget, Costs, Optimizer, SearchSpace, load_device
+from hwopt.predict.calibrated_model import DeviceModel
 from hwopt.predict.device import Device
-from hwopt.predict.device_model import DeviceModel
-from hwopt.predict.families import family
-from hwopt.predict.models import LayerModel, make_model
-from hwopt.predict.tables import NetworkTable
-from hwopt.predict.validation import measured_modes
+from hwopt.predict.layer_models.interface import LayerModel, make_model
+from hwopt.predict.network_table import NetworkTable
+from hwopt.predict.uncertainty.families import family
+from hwopt.predict.validation.report import measured_modes
 
 CONFIDENCES = (0.8, 0.9, 0.95)
 METHODS = ("hybrid", "neuralpower", "paleo")
@@ -61,7 +61,7 @@ def main() -> None:
 
 def law_rows(n: int) -> Iterator[Row]:
     """Measure one half of n networks of a known law and test on the other, and the reverse."""
-    from tests.device.profiles import write_profile
+    from tests.profile.profiles import write_profile
 
     with tempfile.TemporaryDirectory() as folder:
         profile = load_device(write_profile(Path(folder) / "law", 300, n, 0.1, has_power=True)).profile

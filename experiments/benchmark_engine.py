@@ -25,7 +25,7 @@ from benchmark_engine_kills import costs, error_after, make_space
 
 from hwopt import Study
 from hwopt.report.tables import write_csv
-from hwopt.study.store import Store, Trial
+from hwopt.study.store.store import Store, Trial
 
 N_PAIRS = 12
 N_TRIALS, N_REJECTIONS = 10_000, 100_000

@@ -29,9 +29,9 @@ from skopt.space import Categorical, Integer, Real
 
 from hwopt import Budget, SearchSpace, Study
 from hwopt.report.tables import write_csv
-from hwopt.study.database import Database
-from hwopt.study.files import StudyFiles
-from hwopt.study.store import Store
+from hwopt.study.store.files import StudyFiles
+from hwopt.study.store.sqlite import Database
+from hwopt.study.store.store import Store
 from hwopt.train import SliceResult
 
 N_EPOCHS = 3

@@ -31,13 +31,13 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np
 
-from hwopt.device.contention import Limits, Reading, describe_counters, read_machine, why_shared
-from hwopt.device.cpu import Protocol, Work, keep_freed_memory, one_thread_without_gradients
-from hwopt.device.machine import describe_cpu, describe_software
-from hwopt.device.networks import choose_networks
-from hwopt.device.operators import OperandPool, Recipe
-from hwopt.device.sampling import sample_operators
-from hwopt.device.watch import REPEAT_FILE, Watch, choose_repeats
+from hwopt.measure.cpu.contention import Limits, Reading, describe_counters, read_machine, why_shared
+from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, Watch, choose_repeats
+from hwopt.measure.cpu.timing import Protocol, Work, keep_freed_memory, one_thread_without_gradients
+from hwopt.measure.operators.build import OperandPool, Recipe
+from hwopt.measure.sampling.networks import choose_networks
+from hwopt.measure.sampling.operators import sample_operators
+from hwopt.measure.system_info import describe_cpu, describe_software
 from hwopt.network import trace
 
 LOADS = {  # name: one loop of each kind is a process

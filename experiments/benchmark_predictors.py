@@ -23,19 +23,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hwopt.device.ceilings import Ceilings, estimate_ceilings
-from hwopt.device.complete import complete
 from hwopt.network import trace
 from hwopt.network.layer import SHAPE_COLUMNS, LayerGraph
 from hwopt.predict import load_device
-from hwopt.predict.accuracy import error_figures
-from hwopt.predict.block_regression import BlockRegression, outline
 from hwopt.predict.device import shipped_devices
-from hwopt.predict.drift import Drift
 from hwopt.predict.hyperpower import fit_linear
-from hwopt.predict.layer_sum import LayerSum
-from hwopt.predict.models import make_model
-from hwopt.predict.network_regression import NetworkRegression, traced_features
+from hwopt.predict.layer_models.interface import make_model
+from hwopt.predict.totals.block_regression import BlockRegression, outline
+from hwopt.predict.totals.layer_sum import LayerSum
+from hwopt.predict.totals.network_regression import NetworkRegression, traced_features
+from hwopt.predict.validation.error_metrics import error_figures
+from hwopt.predict.validation.measurement_drift import Drift
+from hwopt.profile.derived_columns import complete
+from hwopt.profile.roofline import Ceilings, estimate_ceilings
 
 try:
     from experiments import foreign_networks as foreign

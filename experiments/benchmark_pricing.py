@@ -26,10 +26,11 @@ from skopt.space import Categorical, Integer
 from torch import nn
 
 from hwopt import SearchSpace, load_device
-from hwopt.network import leaves, load_attribute, trace_recorded
+from hwopt.network import leaf_modules as leaves
+from hwopt.network import load_attribute, trace_recorded
 from hwopt.network.build import build_on
-from hwopt.network.quick_modules import quick_modules
 from hwopt.network.tracing import trace_once
+from hwopt.network.weightless_modules import quick_modules
 
 SIDE = 32
 SPACES = Path(__file__).parent.parent / "search_spaces"

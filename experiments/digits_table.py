@@ -40,11 +40,11 @@ from fashion_mnist_table import (
 
 from hwopt import Budget, load_device
 from hwopt.costs import Costs, feasible
-from hwopt.device.cpu import keep_freed_memory
-from hwopt.device.machine import describe_software
-from hwopt.device.rows import RowFile
 from hwopt.errors import HwoptError, InvalidInput, TrainingFailed
+from hwopt.measure.cpu.timing import keep_freed_memory
+from hwopt.measure.system_info import describe_software
 from hwopt.network import trace_config
+from hwopt.profile.schema import RowFile
 from hwopt.train import Dataset, DatasetSpec, Split, TrainingSettings, seeded, train
 
 COSTS = ("time_s", "memory_bytes", "flops", "parameter_bytes")

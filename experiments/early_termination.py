@@ -34,8 +34,8 @@ from early_termination_summary import calibrate, summarise
 
 from hwopt import Optimizer
 from hwopt.compare.problem import Problem, Training
-from hwopt.device.rows import RowFile
 from hwopt.errors import Infeasible
+from hwopt.profile.schema import RowFile
 from hwopt.search.pareto import nondominated
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, make_stopping_rule
 from hwopt.train.stopping.base import Setting

@@ -22,7 +22,7 @@ from skopt.space import Integer, Real
 from hwopt import Budget, SearchSpace
 from hwopt.compare.problem import Problem, Training
 from hwopt.costs import feasible, price
-from hwopt.space import Config
+from hwopt.space.search_space import Config
 
 N_VALIDATION = 10_000  # images of the formula
 _CHANCE = 0.9

@@ -31,9 +31,9 @@ from torch.nn.functional import cross_entropy
 from hwopt.costs import Budget, price
 from hwopt.predict.device import load_device
 from hwopt.search.pareto import hypervolume, nondominated
-from hwopt.space import Config, SearchSpace
-from hwopt.study.experiment import Experiment, load_experiment
-from hwopt.study.store import Store
+from hwopt.space.search_space import Config, SearchSpace
+from hwopt.study.experiment.file import Experiment, load_experiment
+from hwopt.study.store.store import Store
 
 EXPERIMENT = Path(__file__).with_name("fashion_mnist_h200.toml")
 OUT = Path("results/fashion_mnist_h200")

@@ -36,12 +36,12 @@ from fashion_mnist_grid import LEVELS, SPACE, config_of, draw
 from fashion_mnist_report import write_report
 from joblib import Parallel, delayed
 
-from hwopt.device.cpu import keep_freed_memory
-from hwopt.device.machine import cpu_model, describe_software
-from hwopt.device.measure import measure_networks
-from hwopt.device.networks import Candidate
-from hwopt.device.rows import RowFile
 from hwopt.errors import HwoptError, InvalidInput, TrainingFailed
+from hwopt.measure.api import measure_networks
+from hwopt.measure.cpu.timing import keep_freed_memory
+from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.system_info import cpu_model, describe_software
+from hwopt.profile.schema import RowFile
 from hwopt.train import Dataset, DatasetSpec, Split, TrainingSettings, error_of, seeded, train
 
 PHASES = ("costs", "train", "report")

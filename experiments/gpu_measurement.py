@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from hwopt import load_device
-from hwopt.device.profile import DeviceProfile
-from hwopt.device.rows import LAYER_KEY
+from hwopt.profile.device_profile import DeviceProfile
+from hwopt.profile.schema import LAYER_KEY
 
 CLOSE = 0.03  # relative difference up to which two figures agree
 
@@ -77,7 +77,7 @@ def additivity(profile: DeviceProfile) -> pd.DataFrame:
 
     The rest comes from the cost model of layers, fitted on operators only: it has seen no network.
     """
-    from hwopt.predict.models import make_model
+    from hwopt.predict.layer_models.interface import make_model
 
     model = make_model("hybrid").fit(profile.measured_layers, profile.ceilings)
     rows = pd.concat([profile.measured_layers, profile.oracle[profile.oracle["time_s"].notna()]])

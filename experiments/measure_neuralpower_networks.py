@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from hwopt.device.cpu_campaign import memory_of
-from hwopt.device.memory import MemoryMeter
-from hwopt.device.networks import Candidate, neuralpower_networks
+from hwopt.measure.cpu.campaign import memory_of
+from hwopt.measure.cpu.peak_memory import MemoryMeter
+from hwopt.measure.sampling.networks import Candidate, neuralpower_networks
 from hwopt.network import trace
 from hwopt.predict import load_device
 from hwopt.predict.device import Device

@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 
 from hwopt.network.layer import SHAPE_COLUMNS
-from hwopt.predict.accuracy import error_figures
-from hwopt.predict.hybrid import Hybrid
-from hwopt.predict.network_regression import NetworkRegression
-from hwopt.predict.network_transfer import NetworkTransfer
+from hwopt.predict.layer_models.hybrid import Hybrid
 from hwopt.predict.shipped import load_profile
+from hwopt.predict.totals.network_regression import NetworkRegression
+from hwopt.predict.totals.network_transfer import NetworkTransfer
+from hwopt.predict.validation.error_metrics import error_figures
 
 try:
     from experiments import benchmark_predictors as benchmark

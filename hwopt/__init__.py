@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hwopt.costs import Budget, Costs
-    from hwopt.dimensions import Categorical, Integer, Real
     from hwopt.errors import HwoptError, Infeasible, InvalidInput, StudyError, TrainingFailed, UnknownName
     from hwopt.predict.device import load_device
     from hwopt.search.optimizer import Optimizer, Proposal
-    from hwopt.space import SearchSpace
+    from hwopt.space.dimensions import Categorical, Integer, Real
+    from hwopt.space.search_space import SearchSpace
     from hwopt.study.study import Study
 
 __version__ = "0.1.0"
@@ -24,16 +24,16 @@ logging.getLogger("hwopt").addHandler(logging.NullHandler())  # a library is sil
 
 _HOME = {
     "Budget": "hwopt.costs",
-    "Categorical": "hwopt.dimensions",
+    "Categorical": "hwopt.space.dimensions",
     "Costs": "hwopt.costs",
     "HwoptError": "hwopt.errors",
     "Infeasible": "hwopt.errors",
-    "Integer": "hwopt.dimensions",
+    "Integer": "hwopt.space.dimensions",
     "InvalidInput": "hwopt.errors",
     "Optimizer": "hwopt.search.optimizer",
     "Proposal": "hwopt.search.optimizer",
-    "Real": "hwopt.dimensions",
-    "SearchSpace": "hwopt.space",
+    "Real": "hwopt.space.dimensions",
+    "SearchSpace": "hwopt.space.search_space",
     "Study": "hwopt.study.study",
     "StudyError": "hwopt.errors",
     "TrainingFailed": "hwopt.errors",

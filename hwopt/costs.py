@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwopt.conformal import CalibrationErrors
 from hwopt.errors import Infeasible, InvalidInput, UnknownName, nearest
-from hwopt.numbers import as_number
+from hwopt.scalars import as_number
 
 Array = NDArray[np.float64]
 CostFunction = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, ArrayLike]]

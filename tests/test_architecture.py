@@ -10,33 +10,116 @@ import pytest
 ROOT = Path(__file__).parent.parent / "hwopt"
 # A package may import only those above it; `errors` is above all.
 ORDER = [
-    "errors", "numbers", "recorded", "dimensions", "space", "conformal", "costs", "network", "device",
-    "predict", "search", "train", "integrations", "study", "compare", "report", "commands", "cli",
+    "errors", "scalars", "space", "conformal", "costs", "network", "profile", "predict", "measure", "search", "train",
+    "integrations", "study", "compare", "report", "commands", "cli",
 ]  # fmt: skip
-SEARCH_MAY_IMPORT = {"errors", "numbers", "recorded", "dimensions", "space", "conformal", "costs", "search"}
+SEARCH_MAY_IMPORT = {"errors", "scalars", "space", "conformal", "costs", "search"}
 HEAVY = {"torch", "pandas", "matplotlib", "skopt", "sklearn", "torchvision", "scipy"}
+PATHS = {
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
 
 
-def imported_parts(path: Path) -> set[str]:
-    """The parts of hwopt that a module imports anywhere in its code."""
-    parts = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module]
-        parts |= {name.split(".")[1] for name in names if name.startswith("hwopt.")}
-    return parts
+def imports_of(module: str, source: str) -> set[tuple[str, str]]:
+    """Modules and names that a module's source imports anywhere: (module, name), name empty for the module.
+
+    Counted are imports within functions and under TYPE_CHECKING, relative imports, and the texts of dotted
+    names of modules, which `import_module` is called with or looks up in a table.
+    """
+    package = module.split(".") if PATHS[module].name == "__init__.py" else module.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {(alias.name, "") for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            home = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*home, *([node.module] if node.module else [])])
+            for alias in node.names:
+                whole = f"{base}.{alias.name}"
+                found.add((whole, "") if whole in PATHS else (base, alias.name))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in PATHS:
+            found.add((node.value, ""))
+    return {(name, imported) for name, imported in found if name in PATHS and name != "hwopt"}
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_package_imports_only_those_above_it(path):
-    part = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    if part == "__init__":
-        return
-    below = set(ORDER[ORDER.index(part) + 1 :])
-    assert not imported_parts(path) & below
+IMPORTS = {module: imports_of(module, path.read_text()) for module, path in PATHS.items()}
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("module", [module for module in PATHS if module != "hwopt"])
+def test_a_package_imports_only_those_above_it(module):
+    part, parts = part_of(module), {part_of(name) for name, _ in IMPORTS[module]}
+    assert not parts & set(ORDER[ORDER.index(part) + 1 :])
     if part == "search":
-        assert imported_parts(path) <= SEARCH_MAY_IMPORT
+        assert parts <= SEARCH_MAY_IMPORT
+
+
+def cycles_in(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components of more than one module (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(module: str) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for other in sorted(graph[module]):
+            if other not in index:
+                visit(other)
+                low[module] = min(low[module], low[other])
+            elif other in stack:
+                low[module] = min(low[module], index[other])
+        if low[module] == index[module]:
+            component = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(component) > 1:
+                found.append(sorted(component))
+
+    for module in sorted(graph):
+        if module not in index:
+            visit(module)
+    return found
+
+
+def test_no_two_modules_import_each_other():
+    """A package's own `__init__` stands above its modules: what it exports is no import of theirs."""
+    graph = {module: {name for name, _ in names} - {module} for module, names in IMPORTS.items()}
+    assert cycles_in(graph) == []
+
+
+def test_no_module_imports_private_names_of_another():
+    private = {
+        (module, f"{name}.{imported}")
+        for module, names in IMPORTS.items()
+        for name, imported in names
+        if imported.startswith("_") and not imported.startswith("__")
+    }
+    assert private == set()
+
+
+def test_cycles_and_hidden_imports_are_found():
+    assert cycles_in({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    hidden = """
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from hwopt.study.study import Study
+def late():
+    from . import curves
+    from ..costs import Costs
+    return import_module("hwopt.predict.prior"), {"x": "hwopt.search.pareto"}
+"""
+    assert imports_of("hwopt.train.trainer", hidden) == {
+        ("hwopt.study.study", "Study"),
+        ("hwopt.train.curves", ""),
+        ("hwopt.costs", "Costs"),
+        ("hwopt.predict.prior", ""),
+        ("hwopt.search.pareto", ""),
+    }
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -50,7 +133,7 @@ def loaded_by(statement: str) -> set[str]:
     [
         "import hwopt",
         "import hwopt.cli",
-        "import hwopt.network, hwopt.device, hwopt.predict, hwopt.train, hwopt.report, hwopt.study",
+        "import hwopt.network, hwopt.profile, hwopt.measure, hwopt.predict, hwopt.train, hwopt.report, hwopt.study",
     ],
 )
 def test_importing_loads_nothing_heavy(statement):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hwopt.study.store import Store
-from tests.device.profiles import write_profile
+from hwopt.study.store.store import Store
+from tests.profile.profiles import write_profile
 
 SPACE = """
 from skopt.space import Integer, Real

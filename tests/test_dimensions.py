@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwopt import InvalidInput, SearchSpace
-from hwopt.dimensions import Categorical, Integer, Real, convert_all
-from hwopt.search.region import mutate, walk
+from hwopt.search.feasible_region import mutate, walk
+from hwopt.space.dimensions import Categorical, Integer, Real, convert_all
 
 
 @st.composite

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hwopt import InvalidInput
-from hwopt.numbers import as_number, whole_number
+from hwopt.scalars import as_number, whole_number
 
 
 class Measured:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.device.profiles import write_profile
+from tests.profile.profiles import write_profile
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -28,7 +28,7 @@ def test_the_commands_of_the_readme_exist():
 
 
 def test_the_experiment_of_the_readme_is_valid(tmp_path):
-    from hwopt.study.experiment import load_experiment
+    from hwopt.study.experiment.file import load_experiment
 
     block = re.search(r"```toml\n(.*?)```", README.read_text(), flags=re.DOTALL)
     assert block

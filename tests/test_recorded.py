@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwopt.recorded import ABSENT, ReadTree, RecordedConfig
+from hwopt.space.recorded_config import ABSENT, ReadTree, RecordedConfig
 
 PLAIN = {"width": 8, "kernel": 3, "lr": 0.1}
 NAMES = ("width", "kernel", "depth", "lr")

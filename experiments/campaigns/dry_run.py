@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from hwopt.device.measure import profile_device
-from hwopt.device.profile import DeviceProfile
+from hwopt.measure.api import profile_device
+from hwopt.profile.device_profile import DeviceProfile
 
 BUDGETS_S = (120, 240, 540)
 _NOTE = """# What a GPU campaign measures in a few minutes: a dry run

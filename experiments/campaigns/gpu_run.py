@@ -35,24 +35,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hwopt.device.campaign import trace_candidate
-from hwopt.device.device_file import DEVICE_FILE, read_info
-from hwopt.device.gpu import open_gpu, profile_gpu
-from hwopt.device.gpu_campaign import CampaignStopped
-from hwopt.device.gpu_networks import choose_gpu_networks, operator_sources
-from hwopt.device.gpu_parts import NetworkPart
-from hwopt.device.gpu_session import Session
-from hwopt.device.machine import describe_software
-from hwopt.device.networks import Candidate, neuralpower_networks
-from hwopt.device.precision import Precision
-from hwopt.device.profile import NETWORK_FILE, DeviceProfile, read_networks
-from hwopt.device.schedule import Part
 from hwopt.errors import HwoptError, InvalidInput
+from hwopt.measure.campaign import trace_candidate
+from hwopt.measure.gpu.campaign import CampaignStopped
+from hwopt.measure.gpu.campaign_parts import NetworkPart
+from hwopt.measure.gpu.campaign_session import Session
+from hwopt.measure.gpu.networks import choose_gpu_networks, operator_sources
+from hwopt.measure.gpu.open_device import open_gpu, profile_gpu
+from hwopt.measure.gpu.precision import Precision
+from hwopt.measure.gpu.time_shares import Part
+from hwopt.measure.sampling.networks import Candidate, neuralpower_networks
+from hwopt.measure.system_info import describe_software
 from hwopt.network.layer import METRICS
 from hwopt.predict.device import Device, load_device, shipped_devices
 from hwopt.predict.hyperpower import MIN_NETWORKS, encode, fit_linear
-from hwopt.space import SearchSpace
-from hwopt.study.experiment import SpaceFile, load_experiment
+from hwopt.profile.device_json import DEVICE_FILE, read_info
+from hwopt.profile.device_profile import NETWORK_FILE, DeviceProfile, read_networks
+from hwopt.space.search_space import SearchSpace
+from hwopt.study.experiment.file import SpaceFile, load_experiment
 
 ROOT = Path(__file__).parents[2]
 SPACES = {name: ROOT / "search_spaces" / f"{name}.py" for name in ("hyperpower_mnist", "hyperpower_cifar10")}

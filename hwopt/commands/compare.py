@@ -31,8 +31,8 @@ def compare(
 ) -> None:
     """Run strategies on the same problem, seeds and start points; the same command goes on where it was."""
     from hwopt.compare import compare as run_all
-    from hwopt.compare.source import open_problem
-    from hwopt.report.comparison import write_comparison
+    from hwopt.compare.plan_file import open_problem
+    from hwopt.compare.report import write_comparison
     from hwopt.report.progress import ProgressDisplay
 
     folder = out or Path("results") / f"{Path(experiment.rpartition(':')[2]).stem}_comparison"

@@ -14,7 +14,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
 ) -> None:
     """Write weights, config and card of a trial."""
-    from hwopt.study.export import export_trial
+    from hwopt.study.run.export import export_trial
 
     written = export_trial(study, trial, out)
     console.print(f"written to {out}: {', '.join(path.name for path in written)}", highlight=False)

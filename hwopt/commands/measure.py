@@ -9,7 +9,7 @@ from hwopt.commands.console import console, parse_shape
 from hwopt.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from hwopt.device.local_device import LocalDevice
+    from hwopt.measure.local_device import LocalDevice
     from hwopt.predict.device import Device
 
 
@@ -32,9 +32,9 @@ def measure(
 
     Example: hwopt measure torchvision:resnet18 --batch-size 8
     """
-    from hwopt.device.architectures.described import Architecture
-    from hwopt.device.measure import measure_networks
-    from hwopt.device.networks import Candidate
+    from hwopt.measure.api import measure_networks
+    from hwopt.measure.sampling.architectures.described import Architecture
+    from hwopt.measure.sampling.networks import Candidate
     from hwopt.network import load_model, trace
     from hwopt.report.measurement import Measured, measurement_json, measurement_lines, measurement_table
 
@@ -61,7 +61,7 @@ def measure(
 
 def _devices(device: str | None, profile: str | None) -> "tuple[LocalDevice, Device | None]":
     """Return the device to measure on, and its profile if there is one."""
-    from hwopt.device.local_device import find_local_device
+    from hwopt.measure.local_device import find_local_device
     from hwopt.predict.device import load_device
 
     if profile is None:
@@ -72,7 +72,7 @@ def _devices(device: str | None, profile: str | None) -> "tuple[LocalDevice, Dev
 
 def _with_shipped_profile(device: str) -> "tuple[LocalDevice, Device | None]":
     """Return a device of this machine, and the shipped profile of the same model if there is one."""
-    from hwopt.device.local_device import LocalDevice, find_local_device
+    from hwopt.measure.local_device import LocalDevice, find_local_device
     from hwopt.predict.device import load_device, shipped_devices
 
     for name in shipped_devices():

@@ -9,7 +9,7 @@ from hwopt.commands.console import console, interruptible, parse_duration
 from hwopt.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from hwopt.device.profile import DeviceProfile
+    from hwopt.profile.device_profile import DeviceProfile
 
 
 def profile(
@@ -33,13 +33,13 @@ def profile(
 
     The same command again goes on where the last one ended, also after a crash.
     """
-    from hwopt.device.measure import profile_device
+    from hwopt.measure.api import profile_device
     from hwopt.predict.device import load_device
-    from hwopt.predict.validation import measured_modes
+    from hwopt.predict.validation.report import measured_modes
     from hwopt.report.device import write_profile_report
     from hwopt.report.prediction import validation_table
     from hwopt.report.progress import ProgressDisplay
-    from hwopt.study.experiment import SpaceFile
+    from hwopt.study.experiment.file import SpaceFile
 
     seconds = parse_duration(budget)
     loaded = SpaceFile(str(space))() if space else None

@@ -24,7 +24,7 @@ def report(
 def print_report(study: Path, folder: Path) -> None:
     """Print the front of a study, and write its tables and figure into a folder."""
     from hwopt.report.study import write_report
-    from hwopt.study.store import Store
+    from hwopt.study.store.store import Store
 
     with Store(study, read_only=True) as store:
         if "identity" not in store.meta():
@@ -36,7 +36,7 @@ def print_report(study: Path, folder: Path) -> None:
 def _write_ranking(study: Path, folder: Path, rank: str, alpha: float) -> None:
     from hwopt.report.ranking import batch_size, ranking_rows, ranking_table
     from hwopt.report.tables import write_csv
-    from hwopt.study.store import Store
+    from hwopt.study.store.store import Store
 
     with Store(study, read_only=True) as store:
         rows, n_items = ranking_rows(store, rank, alpha), batch_size(store)

@@ -20,8 +20,8 @@ def retarget(
 ) -> None:
     """Price a study's networks for another device and redraw the front; a search can go on from there."""
     from hwopt.report.progress import ProgressDisplay
-    from hwopt.study.retarget import parse_budgets
-    from hwopt.study.retarget import retarget as write_retargeted
+    from hwopt.study.experiment.retarget import parse_budgets
+    from hwopt.study.experiment.retarget import retarget as write_retargeted
 
     folder = out or study.parent / f"on-{Path(device).name}"
     with ProgressDisplay(console) as progress:

@@ -17,7 +17,7 @@ def run(
 ) -> None:
     """Train a trial again with its seed and say whether its errors come out the same; exit code 1 if not."""
     from hwopt.report.progress import ProgressDisplay
-    from hwopt.study.rerun import run_again
+    from hwopt.study.experiment.rerun import run_again
 
     with ProgressDisplay(console) as progress:
         rerun = run_again(study, trial, keep, lambda done, n: progress("training", done, n, f"trial {trial}"))

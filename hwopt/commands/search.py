@@ -12,9 +12,9 @@ from hwopt.errors import StudyError
 
 if TYPE_CHECKING:
     from hwopt.report.progress import ProgressDisplay
-    from hwopt.study.experiment import Experiment
-    from hwopt.study.search import Search
-    from hwopt.study.store import Trial
+    from hwopt.study.experiment.file import Experiment
+    from hwopt.study.experiment.search import Search
+    from hwopt.study.store.store import Trial
 
 
 def search(
@@ -36,8 +36,14 @@ def search(
     EXPERIMENT may be a study.db as well: its own experiment goes on.
     """
     from hwopt.report.progress import ProgressDisplay
-    from hwopt.study.executors import open_executor
-    from hwopt.study.search import measure_front, measure_trained, open_search, retrain_front, run_search
+    from hwopt.study.experiment.search import (
+        measure_front,
+        measure_trained,
+        open_search,
+        retrain_front,
+        run_search,
+    )
+    from hwopt.study.run.executors import open_executor
 
     loaded, folder = _load(experiment, out)
     if strategy is not None:
@@ -66,8 +72,8 @@ def search(
 
 def _load(path: Path, out: Path | None) -> "tuple[Experiment, Path]":
     """Return the experiment of a file, or of a study, and the folder of its results."""
-    from hwopt.study.experiment import load_experiment
-    from hwopt.study.retarget import experiment_of
+    from hwopt.study.experiment.file import load_experiment
+    from hwopt.study.experiment.retarget import experiment_of
 
     if path.suffix == ".db":
         return experiment_of(path), out or path.parent
@@ -101,7 +107,7 @@ def _print_setting(search: "Search", progress: "ProgressDisplay") -> None:
     from hwopt.predict.hyperpower import HyperPower
     from hwopt.report.prediction import validation_table
     from hwopt.report.units import format_quantity
-    from hwopt.study.search import pricing
+    from hwopt.study.experiment.search import pricing
 
     if isinstance(search.model, HyperPower):
         for line in search.model.lines():
@@ -141,7 +147,7 @@ def _percent(share: float) -> str:
 
 def _check_completed(study: Path) -> None:
     """Raise StudyError, with the first reason, where every training failed."""
-    from hwopt.study.store import Store
+    from hwopt.study.store.store import Store
 
     with Store(study, read_only=True) as store:
         trials = store.trials()

@@ -24,8 +24,8 @@ from hwopt.compare.run import run
 from hwopt.compare.versions import mixture_notes, read_versions
 from hwopt.costs import price
 from hwopt.errors import HwoptError, InvalidInput, StudyError
-from hwopt.numbers import whole_number
-from hwopt.study.identity import known_now
+from hwopt.scalars import whole_number
+from hwopt.study.store.identity import known_now
 
 ProblemSource = Problem | Callable[[], Problem]
 Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done

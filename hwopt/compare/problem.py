@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from hwopt.costs import Array, Budget, CostFunction
 from hwopt.errors import InvalidInput
-from hwopt.space import Config, SearchSpace
+from hwopt.space.search_space import Config, SearchSpace
 
 
 @dataclass(frozen=True)

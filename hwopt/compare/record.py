@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hwopt.errors import StudyError
-from hwopt.space import Config
+from hwopt.space.search_space import Config
 
 
 @dataclass(frozen=True)

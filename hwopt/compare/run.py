@@ -20,7 +20,7 @@ from hwopt.compare.versions import add_versions
 from hwopt.costs import feasible, price
 from hwopt.errors import Infeasible
 from hwopt.search.optimizer import Optimizer
-from hwopt.space import Config, Key
+from hwopt.space.search_space import Config, Key
 from hwopt.study.study import trial_seed
 
 _BATCH = 256  # configs of the sequence that are priced at a time

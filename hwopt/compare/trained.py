@@ -9,10 +9,10 @@ from hwopt.compare.problem import Problem, Training
 from hwopt.errors import InvalidInput
 from hwopt.predict.device import load_device
 from hwopt.search.optimizer import Optimizer
-from hwopt.space import Config
-from hwopt.study.experiment import Experiment, SpaceFile, load_experiment
-from hwopt.study.run import run_objective
-from hwopt.study.search import Progress, open_search
+from hwopt.space.search_space import Config
+from hwopt.study.experiment.file import Experiment, SpaceFile, load_experiment
+from hwopt.study.experiment.search import Progress, open_search
+from hwopt.study.run.objective_call import run_objective
 from hwopt.train.objective import TrainingObjective
 from hwopt.train.outcomes import OUTCOMES
 

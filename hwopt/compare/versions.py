@@ -11,7 +11,7 @@ from pathlib import Path
 
 import hwopt
 from hwopt.compare.record import Run
-from hwopt.study.identity import versions
+from hwopt.study.store.identity import versions
 
 _DECIDING = (
     "hwopt",
@@ -25,7 +25,7 @@ _DECIDING = (
     "botorch",
 )
 _UNKNOWN = {"versions": "not kept"}  # of what was made before they were
-_CHOOSING = ("search", "integrations", "compare")  # packages that decide what a run trains
+_CHOOSING = ("space", "search", "integrations", "compare")  # packages that decide what a run trains
 
 
 def add_versions(run: Path, goes_on: bool) -> None:
@@ -77,7 +77,7 @@ def _code() -> str:
     """Return a fingerprint of the code of this package that decides what a run trains."""
     root = Path(hwopt.__file__).parent
     files = [path for part in _CHOOSING for path in sorted((root / part).rglob("*.py"))]
-    files += [root / name for name in ("dimensions.py", "space.py", "costs.py")]
+    files += [root / name for name in ("conformal.py", "costs.py")]
     digest = sha256()
     for path in files:
         digest.update(path.read_bytes().replace(b"\r\n", b"\n"))

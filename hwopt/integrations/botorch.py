@@ -38,7 +38,7 @@ from torch import Tensor
 from hwopt.costs import Array, price
 from hwopt.integrations.shared import excesses, maximise, outcome_excesses, outcomes
 from hwopt.search.strategies import Choice, Situation, register_strategy
-from hwopt.space import Config
+from hwopt.space.search_space import Config
 
 N_STARTUP = 4  # configs known before anything is modelled; the first are drawn
 _BATCH = 256  # candidates evaluated at a time: memory grows with them

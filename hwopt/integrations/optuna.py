@@ -31,7 +31,6 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from hwopt.costs import Array, Budget
-from hwopt.dimensions import Categorical, Dimension, Integer, Value
 from hwopt.errors import InvalidInput
 from hwopt.integrations.shared import (
     N_ASKED,
@@ -43,7 +42,8 @@ from hwopt.integrations.shared import (
     outcomes,
 )
 from hwopt.search.strategies import Choice, Situation, register_strategy
-from hwopt.space import Config, SearchSpace
+from hwopt.space.dimensions import Categorical, Dimension, Integer, Value
+from hwopt.space.search_space import Config, SearchSpace
 
 POPULATION = 12  # of NSGA-II
 N_ASKED_GP = 3  # proposals of GPSampler in one ask: it tends to repeat what was refused

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hwopt.costs import Array, feasible, price
-from hwopt.dimensions import Value
 from hwopt.errors import Infeasible
-from hwopt.search.pool import drawer, explain_none, from_region, redraw, untaken
-from hwopt.search.region import mutate
+from hwopt.search.candidates import drawer, explain_none, from_region, redraw, untaken
+from hwopt.search.feasible_region import mutate
 from hwopt.search.strategies import Choice, Rejection, Situation, draw_feasible
-from hwopt.space import Config, Key, SearchSpace
+from hwopt.space.dimensions import Value
+from hwopt.space.search_space import Config, Key, SearchSpace
 
 N_ASKED = 100  # proposals of a library in one ask after which a config is drawn instead
 N_POOL = 512  # new configs, and neighbours of the front, among which an acquisition function is maximised

@@ -19,11 +19,11 @@ from skopt.space import Integer as SkoptInteger
 from skopt.space import Real as SkoptReal
 
 from hwopt.costs import Array, feasible, price
-from hwopt.dimensions import Categorical, Dimension, Integer, Value
 from hwopt.integrations.shared import completed, first_that_fits, outcomes
-from hwopt.search.pool import from_region
+from hwopt.search.candidates import from_region
 from hwopt.search.strategies import SMALLEST_SHARE, Choice, Situation, register_strategy
-from hwopt.space import Config, SearchSpace
+from hwopt.space.dimensions import Categorical, Dimension, Integer, Value
+from hwopt.space.search_space import Config, SearchSpace
 
 N_POINTS = 1000  # among which the acquisition function is maximised where each has to be priced
 _AUGMENTATION = 0.05  # weight of the sum in the scalarisation

@@ -8,15 +8,15 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hwopt.network.cost_rules import FREE, RULES, Operation, Rule, elementwise, reduction
 from hwopt.network.layer import METRICS, SHAPE_COLUMNS, WORK_COLUMNS, Layer, LayerGraph
-from hwopt.network.rules import FREE, RULES, Operation, Rule, elementwise, reduction
 
 if TYPE_CHECKING:
     from hwopt.network.build import Recorded, build_network, run_recorded, trace_config, trace_recorded
-    from hwopt.network.source import load_attribute, load_model, load_python_file
+    from hwopt.network.loading import load_attribute, load_model, load_python_file
     from hwopt.network.space_check import SpaceCheck, check_space, never_read
     from hwopt.network.tracing import UnknownOperator, trace
-    from hwopt.network.training import training_memory_bytes
+    from hwopt.network.training_memory import training_memory_bytes
 
 _LAZY = {
     "SpaceCheck": "hwopt.network.space_check",
@@ -26,12 +26,12 @@ _LAZY = {
     "check_space": "hwopt.network.space_check",
     "never_read": "hwopt.network.space_check",
     "run_recorded": "hwopt.network.build",
-    "load_attribute": "hwopt.network.source",
-    "load_model": "hwopt.network.source",
-    "load_python_file": "hwopt.network.source",
+    "load_attribute": "hwopt.network.loading",
+    "load_model": "hwopt.network.loading",
+    "load_python_file": "hwopt.network.loading",
     "trace_config": "hwopt.network.build",
     "trace_recorded": "hwopt.network.build",
-    "training_memory_bytes": "hwopt.network.training",
+    "training_memory_bytes": "hwopt.network.training_memory",
     "trace": "hwopt.network.tracing",
 }
 

@@ -11,14 +11,14 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from hwopt.errors import HwoptError, InvalidInput
-from hwopt.network.quick_modules import building_on_meta, quick_modules
 from hwopt.network.sequences import trace_chain
 from hwopt.network.tracing import trace_once
-from hwopt.recorded import ABSENT, RecordedConfig
+from hwopt.network.weightless_modules import building_on_meta, quick_modules
+from hwopt.space.recorded_config import ABSENT, RecordedConfig
 
 if TYPE_CHECKING:
     from hwopt.network.layer import LayerGraph
-    from hwopt.space import SearchSpace
+    from hwopt.space.search_space import SearchSpace
 
 T = TypeVar("T")
 

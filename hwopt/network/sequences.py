@@ -1,6 +1,7 @@
 """Trace chains of torch.nn's own modules (`nn.Sequential`, nested or not) without running them.
 
-    [n, c, h, w] --leaf--> shape --leaf--> shape ...   layers and memory of a leaf: `hwopt.network.leaves`
+    [n, c, h, w] --leaf--> shape --leaf--> shape ...   layers and memory of a leaf:
+    `hwopt.network.leaf_modules`
 
 The graph equals that of a plain trace: what is alive while a leaf runs is the network's input, the inputs of
 the chains that it is in, and its own.
@@ -14,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hwopt.network.layer import Layer, LayerGraph
-from hwopt.network.leaves import is_usual, key_of, observe, sizes, weights_of
+from hwopt.network.leaf_modules import is_usual, key_of, observe, sizes, weights_of
 
 _ITEM_BYTES = 4  # of float32
 _FORWARD = nn.Sequential.forward

@@ -21,10 +21,10 @@ import numpy as np
 from hwopt.errors import InvalidInput
 from hwopt.network.build import Recorded, trace_recorded
 from hwopt.network.layer import LayerGraph
-from hwopt.recorded import RecordedConfig
+from hwopt.space.recorded_config import RecordedConfig
 
 if TYPE_CHECKING:
-    from hwopt.space import Config, SearchSpace
+    from hwopt.space.search_space import Config, SearchSpace
 
 N_BUILT = 24  # networks that are built and compared
 _N_REBUILT = 6  # of these, built once more

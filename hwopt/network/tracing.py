@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hwopt.errors import HwoptError, InvalidInput, did_you_mean
-from hwopt.network.borrow import Borrowed, borrow
-from hwopt.network.fused import FusedLayers
+from hwopt.network.cost_rules import RULES, UNKNOWN, Operation, Rule, columns, elementwise
+from hwopt.network.deterministic_forward import notes_on, traced_repeatedly
+from hwopt.network.fused_operators import FusedLayers
 from hwopt.network.layer import Layer, LayerGraph
-from hwopt.network.operators import COMPOSITE, operator_of, run_on_meta
+from hwopt.network.meta_dispatch import COMPOSITE, operator_of, run_on_meta
+from hwopt.network.meta_module import Borrowed, borrow
+from hwopt.network.module_state import SavedState
 from hwopt.network.outputs import output_tensors, tensors_in
-from hwopt.network.repeatability import notes_on, traced_repeatedly
-from hwopt.network.rules import RULES, UNKNOWN, Operation, Rule, columns, elementwise
-from hwopt.network.saved_state import SavedState
 
 _DTYPE_NAMES = {
     value: str(value).removeprefix("torch.")
@@ -54,7 +54,7 @@ def trace(
     """Return the layers of a network, in the order in which they run in inference, and its memory.
 
     The network may be on any device, meta included, and is left as it was. It is taken in eval mode, with its
-    floating-point parameters and buffers in `dtype`. Shapes and conventions: `hwopt.network.rules`.
+    floating-point parameters and buffers in `dtype`. Shapes and conventions: `hwopt.network.cost_rules`.
 
     Args:
         module: the network; its forward takes one tensor [batch_size, *input_shape].

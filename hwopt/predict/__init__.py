@@ -7,26 +7,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hwopt.predict.calibrated_model import DeviceModel
     from hwopt.predict.cost_model import CostModel
-    from hwopt.predict.cross_validation import cross_validate
     from hwopt.predict.device import Device, Prediction, load_device, shipped_devices
-    from hwopt.predict.device_model import DeviceModel
     from hwopt.predict.energy_precision import crossover_alpha, epr
-    from hwopt.predict.models import LayerModel, LayerPrediction, model_names, register_model
+    from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction, model_names, register_model
+    from hwopt.predict.validation.cross_validation import cross_validate
 
 _HOME = {
     "CostModel": "hwopt.predict.cost_model",
     "Device": "hwopt.predict.device",
-    "DeviceModel": "hwopt.predict.device_model",
-    "LayerModel": "hwopt.predict.models",
-    "LayerPrediction": "hwopt.predict.models",
+    "DeviceModel": "hwopt.predict.calibrated_model",
+    "LayerModel": "hwopt.predict.layer_models.interface",
+    "LayerPrediction": "hwopt.predict.layer_models.interface",
     "Prediction": "hwopt.predict.device",
-    "cross_validate": "hwopt.predict.cross_validation",
+    "cross_validate": "hwopt.predict.validation.cross_validation",
     "crossover_alpha": "hwopt.predict.energy_precision",
     "epr": "hwopt.predict.energy_precision",
     "load_device": "hwopt.predict.device",
-    "model_names": "hwopt.predict.models",
-    "register_model": "hwopt.predict.models",
+    "model_names": "hwopt.predict.layer_models.interface",
+    "register_model": "hwopt.predict.layer_models.interface",
     "shipped_devices": "hwopt.predict.device",
 }
 __all__ = [

@@ -12,15 +12,15 @@ import numpy as np
 
 from hwopt.costs import Costs
 from hwopt.network.layer import LayerGraph
-from hwopt.predict.device_model import DeviceModel
-from hwopt.predict.kept_prices import as_config, packed, unpacked
-from hwopt.predict.tables import Array, NetworkTable
-from hwopt.predict.unknown_operators import UnknownOfMany
-from hwopt.recorded import ReadTree
+from hwopt.predict.calibrated_model import DeviceModel
+from hwopt.predict.network_table import Array, NetworkTable
+from hwopt.predict.price_serialization import as_config, packed, unpacked
+from hwopt.predict.uncertainty.unknown_operators import UnknownOfMany
+from hwopt.space.recorded_config import ReadTree
 
 if TYPE_CHECKING:
     from hwopt.network import Recorded, SpaceCheck
-    from hwopt.space import Config, Key, SearchSpace
+    from hwopt.space.search_space import Config, Key, SearchSpace
 
 NO_WORK = "the network has no operator that costs anything"
 _N_CHECKED = 8  # kept prices that are computed anew before the others are taken
@@ -166,7 +166,7 @@ class CostModel:
 
     def _price_new(self, configs: Sequence[Mapping[str, Any]]) -> None:
         """Price configs that are not known; those that turn out to be the same network only once."""
-        from hwopt.network.quick_modules import quick_modules
+        from hwopt.network.weightless_modules import quick_modules
 
         new: ReadTree[int] = ReadTree()
         traced: list[tuple[Mapping[str, Any], Recorded[LayerGraph]]] = []

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwopt.costs import Costs
-from hwopt.device.profile import DeviceProfile
-from hwopt.device.rows import MODES
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import LayerGraph
+from hwopt.predict.calibrated_model import DeviceModel
 from hwopt.predict.cost_model import NO_WORK, CostModel, check_structural
-from hwopt.predict.device_model import DeviceModel
+from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.prior import check_prior
 from hwopt.predict.shipped import load_profile
 from hwopt.predict.shipped import shipped_devices as shipped_devices
-from hwopt.predict.tables import NetworkTable
-from hwopt.predict.unknown_operators import notes_on_unknown, shares_of_unknown
+from hwopt.predict.uncertainty.unknown_operators import notes_on_unknown, shares_of_unknown
+from hwopt.profile.device_profile import DeviceProfile
+from hwopt.profile.schema import MODES
 
 _BUSY = 0.9  # share of the time: a device that works less waits for its host
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hwopt.predict.hyperpower import HyperPower
-    from hwopt.space import SearchSpace
+    from hwopt.space.search_space import SearchSpace
 
 
 def load_device(name_or_path: str | Path, prior: str | Path | None = None) -> "Device":

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.costs import Array, Costs
-from hwopt.device.profile import DeviceProfile
 from hwopt.errors import HwoptError, InvalidInput
 from hwopt.network.layer import METRICS
-from hwopt.space import Categorical, Config, SearchSpace
+from hwopt.profile.device_profile import DeviceProfile
+from hwopt.space.search_space import Categorical, Config, SearchSpace
 
 if TYPE_CHECKING:
     import pandas as pd

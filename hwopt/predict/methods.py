@@ -1,4 +1,4 @@
-"""Methods as `hwopt.predict.device_model` uses them: what can be fitted to a device and any of its networks.
+"""Methods as `hwopt.predict.calibrated_model` uses them: what can be fitted to a device and any of its networks.
 
 method          layers alone                       network
 hybrid, a GPU   `hwopt.predict.gpu`: one vector of parameters for both
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from hwopt.device.profile import DeviceProfile
 from hwopt.predict.gpu.facts import GpuFacts, idle_w
-from hwopt.predict.hybrid import Hybrid
-from hwopt.predict.measured import Mask, MeasuredNetworks
-from hwopt.predict.models import Factory, LayerModel, LayerPrediction, make_model
+from hwopt.predict.layer_models.hybrid import Hybrid
+from hwopt.predict.layer_models.interface import Factory, LayerModel, LayerPrediction, make_model
+from hwopt.predict.measured_networks import Mask, MeasuredNetworks
 from hwopt.predict.network_model import (
     MIN_NETWORKS,
     NetworkModel,
@@ -23,8 +22,9 @@ from hwopt.predict.network_model import (
     fit_network_model,
     with_host,
 )
+from hwopt.predict.network_table import Array, NetworkTable
 from hwopt.predict.prior import prior_model
-from hwopt.predict.tables import Array, NetworkTable
+from hwopt.profile.device_profile import DeviceProfile
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwopt.device.profile import DeviceProfile
 from hwopt.network.layer import METRICS
+from hwopt.predict.calibrated_model import DeviceModel
 from hwopt.predict.device import Device
-from hwopt.predict.device_model import DeviceModel
-from hwopt.predict.families import architecture, family
-from hwopt.predict.tables import Array, NetworkTable
+from hwopt.predict.network_table import Array, NetworkTable
+from hwopt.predict.uncertainty.families import architecture, family
+from hwopt.profile.device_profile import DeviceProfile
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,14 +3,14 @@
     profile --"prior" in device.json--> profile of a device of the same kind --fit--> layer model
             --rows-----------------> factor of each class between the devices, and what is left, learned
 
-The predictions of the prior are one more view of the layers (`hwopt.predict.hybrid`), used if it errs less on
-rows left out than a model of the device's own rows alone.
+The predictions of the prior are one more view of the layers (`hwopt.predict.layer_models.hybrid`), used if it
+errs less on rows left out than a model of the device's own rows alone.
 """
 
-from hwopt.device.profile import DeviceProfile
 from hwopt.errors import InvalidInput
-from hwopt.predict.hybrid import Hybrid
+from hwopt.predict.layer_models.hybrid import Hybrid
 from hwopt.predict.shipped import load_profile
+from hwopt.profile.device_profile import DeviceProfile
 
 
 def check_prior(profile: DeviceProfile) -> None:

@@ -3,9 +3,9 @@
 from importlib.resources import files
 from pathlib import Path
 
-from hwopt.device.device_file import DEVICE_FILE
-from hwopt.device.profile import DeviceProfile
 from hwopt.errors import UnknownName
+from hwopt.profile.device_json import DEVICE_FILE
+from hwopt.profile.device_profile import DeviceProfile
 
 
 def shipped_devices() -> dict[str, Path]:

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from hwopt.compare.comparison import Comparison
 from hwopt.compare.curves import all_curves, volume_name
+from hwopt.compare.figure import AXES, draw_curves
 from hwopt.compare.summary import Row, catch_rows, checkpoints, curve_rows, summary_rows, trial_rows
 from hwopt.errors import InvalidInput, StudyError
-from hwopt.report.comparison_figure import AXES, draw_curves
 from hwopt.report.tables import write_csv
 from hwopt.report.units import format_quantity
 

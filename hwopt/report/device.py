@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwopt.device.meters.meter import REASONS
-from hwopt.device.oracle import oracle_sums
-from hwopt.device.profile import DeviceProfile
+from hwopt.measure.energy.sensors.meter import REASONS
+from hwopt.measure.operator_sums import oracle_sums
+from hwopt.profile.device_profile import DeviceProfile
 from hwopt.report.units import format_quantity
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 from rich.table import Table
 
-from hwopt.device.profile import DeviceProfile
 from hwopt.predict.device import Device
+from hwopt.profile.device_profile import DeviceProfile
 from hwopt.report.units import format_quantity, quantity_name
 
 _METRICS = ("time_s", "power_w", "energy_j", "memory_bytes")

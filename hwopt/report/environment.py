@@ -2,8 +2,8 @@
 
 from rich.table import Table
 
-from hwopt.device.machine import cpu_model, describe_software
-from hwopt.device.meters.probe import probe_sensors
+from hwopt.measure.energy.sensors.probe import probe_sensors
+from hwopt.measure.system_info import cpu_model, describe_software
 
 
 def environment_tables() -> list[Table]:

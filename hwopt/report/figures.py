@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.report.units import quantity_name, unit_for
-from hwopt.study.results import front_of
-from hwopt.study.store import Store
+from hwopt.study.store.results import front_of
+from hwopt.study.store.store import Store
 
 Array = NDArray[np.float64]
 

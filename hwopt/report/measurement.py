@@ -24,7 +24,7 @@ class Measured:
         device: where it ran, such as "cuda:0 (NVIDIA H200)".
         mode: "eager" or "graph".
         input_shape: of a pass, the batch included.
-        row: a row of `hwopt.device.measure.measure_networks`, with `warm_time_s`.
+        row: a row of `hwopt.measure.api.measure_networks`, with `warm_time_s`.
         prediction: of the same network, mode and batch; None without a profile of the device.
         profile: name of that profile.
     """

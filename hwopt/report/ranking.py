@@ -9,7 +9,7 @@ from hwopt.errors import InvalidInput, UnknownName
 from hwopt.predict.energy_precision import epr
 from hwopt.report.tables import Row, front_rows
 from hwopt.report.units import format_quantity
-from hwopt.study.store import Store
+from hwopt.study.store.store import Store
 
 RANKINGS = ("epr",)
 

@@ -17,8 +17,8 @@ from hwopt.report.tables import (
     trial_rows,
     write_csv,
 )
-from hwopt.study.results import summarise
-from hwopt.study.store import Store
+from hwopt.study.store.results import summarise
+from hwopt.study.store.store import Store
 
 
 def report_text(store: Store, folder: Path) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 from rich.table import Table
 
 from hwopt.report.units import format_quantity, quantity_name
-from hwopt.search.unpriced import Unpriced, describe_unpriced
-from hwopt.study.columns import ConfigColumns
-from hwopt.study.results import Summary, failure_groups, front_of
-from hwopt.study.store import Store, Trial
+from hwopt.search.unpriceable import Unpriced, describe_unpriced
+from hwopt.study.store.columns import ConfigColumns
+from hwopt.study.store.results import Summary, failure_groups, front_of
+from hwopt.study.store.store import Store, Trial
 
 Row = dict[str, Any]
 

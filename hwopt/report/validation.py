@@ -23,7 +23,7 @@ _NETWORK_FOLDS = {"in_sample": "fitted", "out_of_group": "out of group", "test":
 
 
 def layer_tables(errors: "pd.DataFrame") -> list[Table]:
-    """Return a table for each device, metric and fold kind of `hwopt.predict.validation.validate_rows`."""
+    """Return a table for each device, metric and fold kind of `validation.report.validate_rows`."""
     kinds_last_all = errors.sort_values("kind", kind="stable", key=lambda kinds: kinds.replace("all", "~"))
     return [
         _table(
@@ -36,7 +36,7 @@ def layer_tables(errors: "pd.DataFrame") -> list[Table]:
 
 
 def network_tables(name: str, errors: "pd.DataFrame") -> list[Table]:
-    """Return a table for each metric of the networks of `hwopt.predict.validation.validate_device`."""
+    """Return a table for each metric of the networks of `hwopt.predict.validation.report.validate_device`."""
     return [
         _table(
             f"networks of {name}, {mode}: {quantity_name(str(metric))}",

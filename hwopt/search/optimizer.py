@@ -27,22 +27,22 @@ from hwopt.costs import (
     why_unpriced,
 )
 from hwopt.errors import Infeasible, InvalidInput, StrategyError, SuspiciousValue, UnknownName, did_you_mean
-from hwopt.numbers import as_number, whole_number
-from hwopt.search.arguments import (
+from hwopt.scalars import as_number, whole_number
+from hwopt.search.checks import (
     check_budgets,
     check_objectives,
     check_outcome_budgets,
     check_reference,
     check_switch,
 )
+from hwopt.search.feasible_region import Region, survey
 from hwopt.search.pareto import hypervolume
+from hwopt.search.pricing_steps import OnPriced
 from hwopt.search.reference import N_ERRORS, cost_reference, error_reference
-from hwopt.search.region import Region, survey
-from hwopt.search.situation import Observation, Rejection, Situation, log_axis
-from hwopt.search.steps import OnPriced
+from hwopt.search.state import Observation, Rejection, Situation, log_axis
 from hwopt.search.strategies import find_strategy
-from hwopt.search.suspicion import Suspicion
-from hwopt.space import Config, SearchSpace
+from hwopt.search.suspicious_errors import Suspicion
+from hwopt.space.search_space import Config, SearchSpace
 
 _LOG = logging.getLogger("hwopt")
 LARGEST_ERROR = 1e6  # a share of wrong answers, or any loss of a sensible size

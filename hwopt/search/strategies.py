@@ -27,10 +27,10 @@ from hwopt.search.acquisition import (
     log_expected_improvement,
     log_integrated_improvement,
 )
-from hwopt.search.pool import Offer, around, candidate_pool, drawer, explain_none, from_region
+from hwopt.search.candidates import Offer, around, candidate_pool, drawer, explain_none, from_region
+from hwopt.search.feasible_region import walk
 from hwopt.search.reference import SHARE
-from hwopt.search.region import walk
-from hwopt.search.situation import (
+from hwopt.search.state import (
     STRATEGIES,
     Choice,
     Observation,
@@ -47,7 +47,7 @@ from hwopt.search.surrogate import (
     log_probability_of_limits,
     log_probability_of_outcomes,
 )
-from hwopt.space import Config
+from hwopt.space.search_space import Config
 
 __all__ = [
     "STRATEGIES",

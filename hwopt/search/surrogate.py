@@ -15,8 +15,8 @@ from scipy.special import log_ndtr
 from hwopt.costs import Array, Costs, price
 from hwopt.search.gaussian_process import GaussianProcess
 from hwopt.search.pareto import nondominated
-from hwopt.search.situation import Observation, Situation
-from hwopt.space import Config
+from hwopt.search.state import Observation, Situation
+from hwopt.space.search_space import Config
 
 _LEAST_SHIFT = 1e-3  # of the worst error, so that an error of 0 has a logarithm
 _TINY = 1e-300  # worst errors below count as 0

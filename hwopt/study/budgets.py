@@ -16,9 +16,9 @@ from hwopt.costs import (
     price,
 )
 from hwopt.errors import InvalidInput
-from hwopt.search.steps import InSteps, OnPriced
-from hwopt.space import SearchSpace
-from hwopt.study.sections import BudgetSection, OutcomeBudgetSection
+from hwopt.search.pricing_steps import InSteps, OnPriced
+from hwopt.space.search_space import SearchSpace
+from hwopt.study.experiment.sections import BudgetSection, OutcomeBudgetSection
 
 N_QUANTILE = 1024  # configs priced to turn a quantile into a limit
 N_TRIED = 32  # configs priced to see whether any can be

@@ -3,7 +3,7 @@
     Study --run--> Driver: ask, train in slices, write down, tell, until a limit is reached
 
 What the file holds is all that a new process needs to go on: the optimizer is told again what ended, and
-trainings that were under way continue from their checkpoints. The loop itself is in `hwopt.study.driver`.
+trainings that were under way continue from their checkpoints. The loop itself is in `hwopt.study.run.loop`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,30 +20,30 @@ import numpy as np
 
 from hwopt.costs import CostFunction, no_costs
 from hwopt.errors import InvalidInput, StudyError
-from hwopt.numbers import whole_number
+from hwopt.scalars import whole_number
+from hwopt.search.feasible_region import Region
 from hwopt.search.optimizer import LARGEST_ERROR, Budgets, Optimizer
-from hwopt.search.region import Region
-from hwopt.search.steps import OnPriced
-from hwopt.space import SearchSpace
-from hwopt.study.active import RunOptions
+from hwopt.search.pricing_steps import OnPriced
+from hwopt.space.search_space import SearchSpace
 from hwopt.study.budgets import budgets_from, outcome_budgets_from
-from hwopt.study.columns import check_metric_names
-from hwopt.study.copied_trials import copy_priced, ended_trials
-from hwopt.study.driver import Driver, Listener
-from hwopt.study.executors import InProcess, LocalWorkers
-from hwopt.study.export import Rerun, export_trial, repeat_trial
-from hwopt.study.failure import check_catch
-from hwopt.study.files import KEEP_WEIGHTS, StudyFiles, check_path
-from hwopt.study.identity import code_of, compare, versions
-from hwopt.study.objective_check import check_objective
-from hwopt.study.price_cache import keep_prices, restore_prices
-from hwopt.study.results import FrontPoint, FrontTracker, front_of
-from hwopt.study.run import STOPPED_AT, Objective
-from hwopt.study.seeds import trial_seed as trial_seed
-from hwopt.study.stop import LARGEST_JOBS, LARGEST_STUDY, Stop
-from hwopt.study.stopping_names import RuleMaker, stopping_from
-from hwopt.study.store import Store, Trial
-from hwopt.study.unread import Reads, check_unread, warn_of_unread
+from hwopt.study.run.executors import InProcess, LocalWorkers
+from hwopt.study.run.export import Rerun, export_trial, repeat_trial
+from hwopt.study.run.limits import LARGEST_JOBS, LARGEST_STUDY, Stop
+from hwopt.study.run.loop import Driver, Listener
+from hwopt.study.run.objective_call import STOPPED_AT, Objective
+from hwopt.study.run.objective_call.failure import check_catch
+from hwopt.study.run.objective_check import check_objective
+from hwopt.study.run.running_trial import RunOptions
+from hwopt.study.run.seeds import trial_seed as trial_seed
+from hwopt.study.run.stopping_names import RuleMaker, stopping_from
+from hwopt.study.run.unread_hyperparameters import Reads, check_unread, warn_of_unread
+from hwopt.study.store.columns import check_metric_names
+from hwopt.study.store.copied_trials import copy_priced, ended_trials
+from hwopt.study.store.files import KEEP_WEIGHTS, StudyFiles, check_path
+from hwopt.study.store.identity import code_of, compare, versions
+from hwopt.study.store.price_cache import keep_prices, restore_prices
+from hwopt.study.store.results import FrontPoint, FrontTracker, front_of
+from hwopt.study.store.store import Store, Trial
 from hwopt.train.slice import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, judge_epochs
 
@@ -77,12 +77,12 @@ class Study:
             learned, and what breaks one is kept off the front.
         repeats: whether a config may be trained again, with the seed of another trial, where averaging its
             noise pays; its error is then the mean.
-        space_code: fingerprint of the file that makes the space; see `hwopt.study.code_identity`.
+        space_code: fingerprint of the file that makes the space; see `hwopt.study.store.code_identity`.
         catch: exceptions of the objective that fail one training while the search goes on; another ends the
             run. All by default; `catch=()` ends it at the first. A training that returns no finite error has
             failed in any case.
         on_told: called with the study and every trial that is told, in order, those of earlier processes
-            included; see `hwopt.study.feedback`.
+            included; see `hwopt.study.experiment.online_calibration`.
 
     Raises:
         StudyError: where the file belongs to another experiment, or cannot be used.

@@ -9,9 +9,9 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING
 
-from hwopt.device.meters.meter import Meter, SensorError
-from hwopt.device.meters.nvml import NvmlMeter
-from hwopt.device.meters.rapl import RaplMeter
+from hwopt.measure.energy.sensors.meter import Meter, SensorError
+from hwopt.measure.energy.sensors.nvml import NvmlMeter
+from hwopt.measure.energy.sensors.rapl import RaplMeter
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from hwopt.errors import InvalidInput, TrainingFailed
-from hwopt.space import Config, SearchSpace
+from hwopt.space.search_space import Config, SearchSpace
 from hwopt.train.data import Dataset, DatasetSpec
 from hwopt.train.placement import seeded
 from hwopt.train.settings import HYPERPARAMETERS, TrainingSettings

@@ -16,7 +16,7 @@ from hwopt.report.devices import device_facts
 from hwopt.report.strategies import DESCRIPTIONS
 from hwopt.search import strategies
 from hwopt.search.strategies import STRATEGIES
-from tests.device.profiles import write_profile
+from tests.profile.profiles import write_profile
 
 
 def test_version_is_that_of_the_package(command_line):

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hwopt.compare.figure import AXES, figure_lines, shown_range
+from hwopt.compare.report import needs_table, write_comparison
 from rich.console import Console
 
 from hwopt.compare.comparison import Comparison
@@ -13,8 +15,6 @@ from hwopt.compare.curves import all_curves
 from hwopt.compare.record import Run, Trial
 from hwopt.compare.summary import ask_seconds, catch_rows, checkpoints, curve_rows, summary_rows
 from hwopt.errors import StudyError
-from hwopt.report.comparison import needs_table, write_comparison
-from hwopt.report.comparison_figure import AXES, figure_lines, shown_range
 from tests.compare.toys import toy
 
 PROBLEM = replace(toy(), reference={"error": 0.5, "time_s": math.e})

@@ -7,7 +7,7 @@ import numpy as np
 
 from hwopt import Budget
 from hwopt.compare import Problem, Training
-from hwopt.space import Config
+from hwopt.space.search_space import Config
 from tests.search.problem import costs, error_of, make_space
 
 LIMIT_S = 8e-4  # of time; two thirds of the space keep it

@@ -13,7 +13,7 @@ import pytest
 import torch
 from fashion_mnist_grid import SPACE, config_of, draw
 
-from hwopt.device.networks import Candidate
+from hwopt.measure.sampling.networks import Candidate
 from hwopt.train import Split
 
 N_DRY = 8 + 3 * 3  # configs, and three further seeds of three of them

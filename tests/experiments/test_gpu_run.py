@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from experiments.campaigns import gpu_run
-from hwopt.device.architectures.described import Architecture
-from hwopt.device.architectures.small import Block
-from hwopt.device.machine import describe_software
-from hwopt.device.networks import Candidate
-from hwopt.device.profile import DeviceProfile, read_networks
-from hwopt.device.schedule import Part
 from hwopt.errors import InvalidInput
+from hwopt.measure.gpu.time_shares import Part
+from hwopt.measure.sampling.architectures.described import Architecture
+from hwopt.measure.sampling.architectures.small import Block
+from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.system_info import describe_software
+from hwopt.profile.device_profile import DeviceProfile, read_networks
 
 
 def small(n, split="fit"):

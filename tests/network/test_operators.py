@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from hwopt.network import trace
-from hwopt.network.operators import Operator, operator_of, run_on_meta
+from hwopt.network.meta_dispatch import Operator, operator_of, run_on_meta
 
 from .counting import Function
 

@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from hwopt.network import load_attribute, trace_config
-from hwopt.network.leaves import RULES
-from hwopt.network.quick_modules import building_on_meta, quick_modules
+from hwopt.network.leaf_modules import RULES
 from hwopt.network.sequences import trace_chain
 from hwopt.network.tracing import trace_once
+from hwopt.network.weightless_modules import building_on_meta, quick_modules
 
 SPACES = sorted((Path(__file__).parent.parent.parent / "search_spaces").glob("*.py"))
 

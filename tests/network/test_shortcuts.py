@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwopt.network.operators import operator_of, run_on_meta
-from hwopt.network.shortcuts import SHORTCUTS
+from hwopt.network.meta_dispatch import operator_of, run_on_meta
+from hwopt.network.meta_shapes import SHORTCUTS
 
 aten = torch.ops.aten
 UNARY = "relu silu gelu sigmoid hardsigmoid hardswish tanh elu leaky_relu hardtanh".split()

@@ -11,7 +11,7 @@ from torch import nn
 from hwopt import InvalidInput, SearchSpace
 from hwopt.network import check_space, trace_recorded
 from hwopt.network.space_check import never_read
-from hwopt.recorded import ABSENT
+from hwopt.space.recorded_config import ABSENT
 
 DIMENSIONS = [
     Integer(4, 32, name="width"),

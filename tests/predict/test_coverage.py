@@ -10,10 +10,10 @@ from torch import nn
 from hwopt import load_device
 from hwopt.network import trace
 from hwopt.predict.device import Device
-from hwopt.predict.extrapolation import MeasuredRange
-from hwopt.predict.tables import NetworkTable
-from hwopt.predict.unknown import widening
-from tests.device.profiles import layer_rows, write_profile
+from hwopt.predict.network_table import NetworkTable
+from hwopt.predict.uncertainty.extrapolation import widening
+from hwopt.predict.uncertainty.measured_range import MeasuredRange
+from tests.profile.profiles import layer_rows, write_profile
 
 N_NETWORKS = 1000
 
@@ -124,7 +124,7 @@ def test_power_and_energy_widen_by_what_power_varies(device):
 def test_configs_keep_their_own_widening_when_priced_together(device):
     from skopt.space import Integer
 
-    from hwopt.space import SearchSpace
+    from hwopt.space.search_space import SearchSpace
 
     space = SearchSpace(
         [Integer(8, 4096, name="n")],

@@ -6,9 +6,9 @@ import pytest
 
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.predict import cross_validate
-from hwopt.predict.accuracy import FIGURES
-from hwopt.predict.cross_validation import _folds
-from tests.device.profiles import CEILINGS, layer_rows
+from hwopt.predict.validation.cross_validation import _folds
+from hwopt.predict.validation.error_metrics import FIGURES
+from tests.profile.profiles import CEILINGS, layer_rows
 
 ROWS = layer_rows(150, np.random.default_rng(0), noise=0.05, has_power=True)
 

@@ -13,11 +13,11 @@ from hwopt.errors import InvalidInput, UnknownName
 from hwopt.network import LayerGraph, trace
 from hwopt.network.layer import METRICS
 from hwopt.predict import shipped_devices
-from hwopt.predict.models import LayerPrediction
+from hwopt.predict.layer_models.interface import LayerPrediction
 from hwopt.predict.network_model import NetworkModel, SummedLayers, fit_network_model, memory_bytes
-from hwopt.predict.tables import NetworkTable
-from hwopt.space import SearchSpace
-from tests.device.profiles import CEILINGS, timed, write_profile
+from hwopt.predict.network_table import NetworkTable
+from hwopt.space.search_space import SearchSpace
+from tests.profile.profiles import CEILINGS, timed, write_profile
 
 
 def build_chain(config):
@@ -274,7 +274,7 @@ def test_sums_are_of_each_network_and_coefficients_need_networks():
 
 
 def test_importing_loads_nothing_heavy():
-    code = "import sys, hwopt.device, hwopt.predict; print([m for m in sys.argv[1:] if m in sys.modules])"
+    code = "import sys, hwopt.measure, hwopt.predict; print([m for m in sys.argv[1:] if m in sys.modules])"
     heavy = ["torch", "pandas", "sklearn", "scipy", "pynvml"]
     out = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

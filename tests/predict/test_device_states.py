@@ -5,8 +5,8 @@ import pytest
 
 from hwopt.errors import InvalidInput
 from hwopt.predict import cross_validate
-from hwopt.predict.device_states import find_states
-from tests.device.profiles import CEILINGS, layer_rows
+from hwopt.predict.validation.device_states import find_states
+from tests.profile.profiles import CEILINGS, layer_rows
 
 N = 600
 ROWS = layer_rows(N, np.random.default_rng(0), noise=0.03).reset_index(drop=True)

@@ -5,9 +5,9 @@ import pytest
 
 from hwopt.errors import InvalidInput
 from hwopt.predict import cross_validate, load_device
-from hwopt.predict.cross_validation import _folds
-from hwopt.predict.drift import Drift, find_drift
-from tests.device.profiles import CEILINGS, layer_rows
+from hwopt.predict.validation.cross_validation import _folds
+from hwopt.predict.validation.measurement_drift import Drift, find_drift
+from tests.profile.profiles import CEILINGS, layer_rows
 
 N = 600
 ROWS = layer_rows(N, np.random.default_rng(0), noise=0.03).reset_index(drop=True)
@@ -77,13 +77,13 @@ def test_where_tested_rows_stand_changes_no_prediction(monkeypatch):
             predicted.append(dict(zip(rows["number"], values["time_s"], strict=True)))
         return [{"device": device}]
 
-    monkeypatch.setattr("hwopt.predict.cross_validation._figures", figures)
+    monkeypatch.setattr("hwopt.predict.validation.cross_validation._figures", figures)
     rows_in_order = DRIFTING.assign(number=POSITION)
     fold = _folds(DRIFTING, 2, 0)
     tested = np.flatnonzero(fold == 1)
     moved = np.arange(N)
     moved[tested] = np.random.default_rng(2).permutation(tested)
-    monkeypatch.setattr("hwopt.predict.cross_validation._folds", lambda rows, folds, seed: fold)
+    monkeypatch.setattr("hwopt.predict.validation.cross_validation._folds", lambda rows, folds, seed: fold)
     for rows in (rows_in_order, rows_in_order.iloc[moved]):
         cross_validate(rows, folds=2, ceilings=CEILINGS)
     before, after = predicted

@@ -6,8 +6,8 @@ import pytest
 from hwopt import Costs
 from hwopt.conformal import CalibrationErrors
 from hwopt.errors import InvalidInput
-from hwopt.predict.families import family
-from hwopt.predict.measured import group_weights
+from hwopt.predict.measured_networks import group_weights
+from hwopt.predict.uncertainty.families import family
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwopt.device.complete import complete
-from hwopt.predict.features import (
+from hwopt.predict.layer_models.neuralpower_features import (
     family,
     log_features,
     monomials,
@@ -17,6 +16,7 @@ from hwopt.predict.features import (
     special_terms,
     time_features,
 )
+from hwopt.profile.derived_columns import complete
 
 CONV = {
     "kind": "conv2d",

@@ -10,7 +10,6 @@ import pytest
 from torch import nn
 
 from hwopt import load_device
-from hwopt.device.complete import complete
 from hwopt.errors import InvalidInput
 from hwopt.network import trace
 from hwopt.predict.device import Device
@@ -21,7 +20,8 @@ from hwopt.predict.gpu.kernels import Kernels
 from hwopt.predict.gpu.memory import peak_bytes
 from hwopt.predict.gpu.parameters import MEAN, PARAMETERS, PLACE
 from hwopt.predict.gpu.powers import KernelPower, NetworkPower, Range
-from hwopt.predict.tables import NetworkTable
+from hwopt.predict.network_table import NetworkTable
+from hwopt.profile.derived_columns import complete
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import pytest
 from skopt.space import Categorical, Integer, Real
 
 from hwopt import load_device
-from hwopt.device.networks import choose_networks
 from hwopt.errors import InvalidInput, UnknownName
+from hwopt.measure.sampling.networks import choose_networks
 from hwopt.predict.hyperpower import HyperPower, encode, fit_linear
-from hwopt.space import SearchSpace
-from tests.device.profiles import write_profile
+from hwopt.space.search_space import SearchSpace
+from tests.profile.profiles import write_profile
 
 SPACE = SearchSpace(
     [

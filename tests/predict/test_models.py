@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from hwopt.device.ceilings import Ceilings
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.predict import model_names, register_model
-from hwopt.predict.accuracy import error_figures, kendall_tau
-from hwopt.predict.hybrid import tile_features
-from hwopt.predict.lasso import fit_lasso
-from hwopt.predict.models import LayerPrediction, Roofline, bound_s, make_model
-from tests.device.profiles import CEILINGS, layer_rows
+from hwopt.predict.layer_models.hybrid import tile_features
+from hwopt.predict.layer_models.interface import LayerPrediction, Roofline, bound_s, make_model
+from hwopt.predict.layer_models.lasso import fit_lasso
+from hwopt.predict.validation.error_metrics import error_figures, kendall_tau
+from hwopt.profile.roofline import Ceilings
+from tests.profile.profiles import CEILINGS, layer_rows
 
 METHODS = ("hybrid", "neuralpower", "paleo")
 TRAIN = layer_rows(400, np.random.default_rng(0), noise=0.02, has_power=True)

@@ -7,9 +7,9 @@ from torch import nn
 
 from hwopt.errors import InvalidInput
 from hwopt.network import trace
-from hwopt.predict.distance_width import DistanceWidth
-from hwopt.predict.network_regression import NetworkRegression, traced_features
-from hwopt.predict.second_opinion import unknown_share
+from hwopt.predict.totals.distance_width import DistanceWidth
+from hwopt.predict.totals.network_regression import NetworkRegression, traced_features
+from hwopt.predict.totals.second_opinion import unknown_share
 
 RNG = np.random.default_rng(0)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hwopt.errors import InvalidInput
-from hwopt.predict.network_regression import NetworkRegression
-from hwopt.predict.network_transfer import NetworkTransfer
+from hwopt.predict.totals.network_regression import NetworkRegression
+from hwopt.predict.totals.network_transfer import NetworkTransfer
 from tests.predict.test_network_regression import GRAPHS, KNOWN, X, seconds
 from tests.predict.test_network_regression import traced_features as features
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from hwopt.device.ceilings import Ceilings
-from hwopt.device.complete import complete
-from hwopt.predict.convolution_paths import ConvolutionPaths
-from hwopt.predict.hybrid import row_classes
-from hwopt.predict.models import make_model, touched_share, work
-from hwopt.predict.pooled_residual import PooledResidual, View
-from tests.device.profiles import CEILINGS, layer_rows, timed
+from hwopt.predict.layer_models.convolution_paths import ConvolutionPaths
+from hwopt.predict.layer_models.hybrid import row_classes
+from hwopt.predict.layer_models.interface import make_model, touched_share, work
+from hwopt.predict.layer_models.pooled_residual import PooledResidual, View
+from hwopt.profile.derived_columns import complete
+from hwopt.profile.roofline import Ceilings
+from tests.profile.profiles import CEILINGS, layer_rows, timed
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((120, 4))

@@ -10,12 +10,12 @@ from torch import nn
 
 from hwopt import Budget, load_device
 from hwopt.costs import check_confidence
-from hwopt.device.profile import DeviceProfile
 from hwopt.errors import Infeasible, InvalidInput
 from hwopt.network import trace
 from hwopt.predict import shipped_devices
 from hwopt.predict.device import Device
-from hwopt.predict.validation import validate_networks
+from hwopt.predict.validation.report import validate_networks
+from hwopt.profile.device_profile import DeviceProfile
 
 NETWORK = nn.Sequential(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 1))
 GRAPH = trace(NETWORK, (32, 28, 28), 32)
@@ -26,7 +26,7 @@ def profile(request, tmp_path_factory):
     """A GPU's shipped profile, and one of a law that the summed layers fit."""
     if request.param == "nvidia-h200":
         return load_device("nvidia-h200").profile
-    from tests.device.profiles import write_profile
+    from tests.profile.profiles import write_profile
 
     folder = tmp_path_factory.mktemp("poor") / "law"
     return load_device(write_profile(folder, 120, 24, has_power=True, host_s=1e-4)).profile

@@ -7,9 +7,9 @@ import pytest
 
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.predict import load_device
-from hwopt.predict.hybrid import Hybrid
-from hwopt.predict.models import make_model
-from tests.device.profiles import CEILINGS, layer_rows, write_profile
+from hwopt.predict.layer_models.hybrid import Hybrid
+from hwopt.predict.layer_models.interface import make_model
+from tests.profile.profiles import CEILINGS, layer_rows, write_profile
 
 
 def error(model, rows):

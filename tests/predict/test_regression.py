@@ -5,9 +5,9 @@ import pytest
 from scipy.optimize import approx_fprime
 from sklearn.gaussian_process.kernels import Matern
 
-from hwopt.predict import residual
-from hwopt.predict.regression import GaussianProcess, negative_log_likelihood
-from hwopt.predict.residual import Residual
+from hwopt.predict.layer_models import residual
+from hwopt.predict.layer_models.gaussian_process import GaussianProcess, negative_log_likelihood
+from hwopt.predict.layer_models.residual import Residual
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((80, 5)) * [1, 100, 1e-3, 1, 0] + [0, 5, 0, -2, 7]

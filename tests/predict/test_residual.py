@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hwopt.predict.residual import Residual
+from hwopt.predict.layer_models.residual import Residual
 
 
 def smooth(X):

@@ -10,9 +10,9 @@ from torch import nn
 
 from hwopt.errors import InvalidInput
 from hwopt.network import trace
-from hwopt.predict.block_regression import BlockRegression, outline
-from hwopt.predict.layer_sum import LayerSum
-from hwopt.predict.network_regression import (
+from hwopt.predict.totals.block_regression import BlockRegression, outline
+from hwopt.predict.totals.layer_sum import LayerSum
+from hwopt.predict.totals.network_regression import (
     NetworkRegression,
     layer_class,
     relative_least_squares,

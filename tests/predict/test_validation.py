@@ -7,17 +7,17 @@ import pandas as pd
 import pytest
 
 from hwopt import load_device
-from hwopt.device.rows import LAYER_COLUMNS, RowFile
 from hwopt.errors import InvalidInput, UnknownName
-from hwopt.predict.accuracy import FIGURES
-from hwopt.predict.validation import (
+from hwopt.predict.validation.error_metrics import FIGURES
+from hwopt.predict.validation.report import (
     network_predictions,
     oracle_errors,
     read_rows,
     validate_device,
     validate_rows,
 )
-from tests.device.profiles import layer_rows, write_profile
+from hwopt.profile.schema import LAYER_COLUMNS, RowFile
+from tests.profile.profiles import layer_rows, write_profile
 
 LEADING = ["device", "kind", "batch", "in_channels", "in_h", "in_w", "out_channels", "kernel_h", "kernel_w"]
 ROWS = layer_rows(60, np.random.default_rng(0), noise=0.05, has_power=True)

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hwopt.device.oracle import oracle_sums
-from hwopt.device.profile import DeviceProfile
-from hwopt.device.rows import LAYER_COLUMNS, REPEAT_COLUMNS, RowFile
+from hwopt.measure.operator_sums import oracle_sums
+from hwopt.profile.device_profile import DeviceProfile
+from hwopt.profile.schema import LAYER_COLUMNS, REPEAT_COLUMNS, RowFile
 from hwopt.report.device import profile_report, write_profile_report
-from tests.device.profiles import timed, write_profile
+from tests.profile.profiles import timed, write_profile
 
 
 @pytest.fixture

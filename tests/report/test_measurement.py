@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from hwopt.device import measure as measuring
-from hwopt.device.machine import cpu_model
-from tests.device.profiles import write_profile
+from hwopt.measure import api as measuring
+from hwopt.measure.system_info import cpu_model
+from tests.profile.profiles import write_profile
 
 ROW = {"time_s": 2e-3, "time_reason": "", "status": "ok", "memory_bytes": 3e6, "memory_reason": "",
        "warm_time_s": 1e-3}  # fmt: skip

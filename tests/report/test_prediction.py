@@ -22,7 +22,7 @@ from hwopt.report.prediction import (
     prediction_table,
 )
 from hwopt.report.prediction_figure import draw_layers, layer_bars
-from tests.device.profiles import write_profile
+from tests.profile.profiles import write_profile
 
 NETWORK = nn.Sequential(nn.Conv2d(16, 64, 3), nn.ReLU(), nn.GELU(), nn.Conv2d(64, 5000, 1))
 

@@ -7,7 +7,7 @@ import pytest
 
 from hwopt import InvalidInput, Study, UnknownName
 from hwopt.report.ranking import batch_size, ranking_rows
-from hwopt.study.store import Store
+from hwopt.study.store.store import Store
 from tests.report.studies import finish
 from tests.search.problem import costs, error_of, make_space
 

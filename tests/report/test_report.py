@@ -12,8 +12,8 @@ from hwopt import InvalidInput, SearchSpace, Study
 from hwopt.report.figures import front_figure
 from hwopt.report.study import write_report
 from hwopt.report.tables import front_rows, summary_lines, trial_rows, write_csv
-from hwopt.study.results import summarise
-from hwopt.study.store import Store
+from hwopt.study.store.results import summarise
+from hwopt.study.store.store import Store
 from tests.report.studies import finish
 from tests.search.problem import costs, make_space
 

@@ -8,7 +8,7 @@ import numpy as np
 from skopt.space import Categorical, Integer, Real
 
 from hwopt import Optimizer, SearchSpace
-from hwopt.space import Config
+from hwopt.space.search_space import Config
 
 
 def make_space() -> SearchSpace:

@@ -11,6 +11,7 @@ from skopt.space import Categorical, Integer, Real
 
 from hwopt import Optimizer, SearchSpace
 from hwopt.integrations.shared import outcomes
+from hwopt.search.feasible_region import mutate
 from hwopt.search.gaussian_process import (
     GaussianProcess,
     Priors,
@@ -18,7 +19,6 @@ from hwopt.search.gaussian_process import (
     negative_log_posterior,
     squared_differences,
 )
-from hwopt.search.region import mutate
 from hwopt.search.strategies import ModelBased
 from hwopt.search.surrogate import believe
 

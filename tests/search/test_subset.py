@@ -7,8 +7,8 @@ import pytest
 from skopt.space import Categorical, Integer, Real
 
 from hwopt import Budget, Infeasible, Optimizer, SearchSpace
-from hwopt.search.region import survey
-from hwopt.search.subset import subset_simulation
+from hwopt.search.feasible_region import survey
+from hwopt.search.subset_simulation import subset_simulation
 
 
 def simulate(violation_of, k=4, n=2000, seed=0):

@@ -9,7 +9,7 @@ from skopt.space import Categorical, Integer, Real
 from hwopt import Budget, HwoptError, Infeasible, InvalidInput, Optimizer, SearchSpace
 from hwopt.errors import StrategyError
 from hwopt.search import strategies
-from hwopt.search.situation import STRATEGIES, Choice
+from hwopt.search.state import STRATEGIES, Choice
 
 OURS = ["ehvi", "ei", "cwei", "ieci", "random", "random_walk", "scalarized", "epr"]
 LIMIT = (Budget("time_s", 0.02),)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hwopt import Budget, InvalidInput, SearchSpace, Study, StudyError, UnknownName
-from hwopt.study.code_identity import file_fingerprint, function_fingerprint
+from hwopt.study.store.code_identity import file_fingerprint, function_fingerprint
 from tests.search.problem import costs, error_of, make_space
 
 # some objectives here read nothing of their config

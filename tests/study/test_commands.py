@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from hwopt.study.store import Store
-from tests.device.profiles import write_profile
+from hwopt.study.store.store import Store
+from tests.profile.profiles import write_profile
 from tests.test_cli import EXPERIMENT, SPACE
 
 
@@ -39,7 +39,7 @@ def trials_of(path):
 
 
 def front_of(path):
-    from hwopt.study.results import summarise
+    from hwopt.study.store.results import summarise
 
     with Store(path, read_only=True) as store:
         return [point.number for point in summarise(store).front]
@@ -74,7 +74,7 @@ def test_only_the_weights_of_the_front_are_kept_and_no_checkpoint(study):
 
 
 def test_an_exported_network_has_the_error_that_the_card_says(study, folder, command_line):
-    from hwopt.network.source import load_attribute
+    from hwopt.network.loading import load_attribute
     from hwopt.train import error_of, load_dataset
 
     number = front_of(study)[0]
@@ -220,7 +220,7 @@ def test_trainings_that_know_no_better_than_guessing_are_stopped(folder, command
     ],
 )
 def test_limits_and_rules_that_cannot_be_are_explained(folder, command_line, monkeypatch, text, message):
-    monkeypatch.setattr("hwopt.study.search.energy_used_j", lambda device: None)
+    monkeypatch.setattr("hwopt.study.experiment.search.energy_used_j", lambda device: None)
     change(folder, ("[verify]", f"{text}\n[verify]"))
     code, _, errors = command_line("search", folder / "x.toml", "--out", folder / "out")
     assert code == 2 and message in " ".join(errors.split())

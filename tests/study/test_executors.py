@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hwopt import InvalidInput, Study, StudyError
-from hwopt.study.executors import LocalWorkers, worker_environment
+from hwopt.study.run.executors import LocalWorkers, worker_environment
 from tests.search.problem import costs, make_space
 from tests.study.slices import N_EPOCHS, Sliced
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hwopt.study.run.objective_call.failure import grouped
 from skopt.space import Real
 
 from hwopt import Budget, InvalidInput, SearchSpace, Study, StudyError, TrainingFailed
 from hwopt.errors import OutOfMemory
-from hwopt.study.executors import LocalWorkers
-from hwopt.study.failure import grouped
-from hwopt.study.stop import Stop
-from hwopt.study.store import Store
+from hwopt.study.run.executors import LocalWorkers
+from hwopt.study.run.limits import Stop
+from hwopt.study.store.store import Store
 
 # most objectives here read nothing of their config
 pytestmark = pytest.mark.filterwarnings("ignore::hwopt.errors.UnreadHyperparameter")

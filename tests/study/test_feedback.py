@@ -6,8 +6,8 @@ from torch import nn
 
 from hwopt import Budget, Study, TrainingFailed
 from hwopt.costs import Costs
-from hwopt.space import Integer, SearchSpace
-from hwopt.study.feedback import TRAINING_MEMORY, Feedback, Recalibrated, TrainingMemory
+from hwopt.space.search_space import Integer, SearchSpace
+from hwopt.study.experiment.online_calibration import TRAINING_MEMORY, Feedback, Recalibrated, TrainingMemory
 from hwopt.train import TrainingSettings
 from tests.search.problem import costs, error_of, make_space
 

@@ -12,11 +12,11 @@ from torch import nn
 from hwopt import InvalidInput, SearchSpace, Study, UnknownName
 from hwopt.errors import UnreadHyperparameter
 from hwopt.search.optimizer import Optimizer
-from hwopt.study.store import Store
+from hwopt.study.store.store import Store
 from hwopt.train import SliceResult
 from hwopt.train.objective import TrainingObjective
 from hwopt.train.settings import TrainingSettings, check_read
-from tests.device.profiles import write_profile
+from tests.profile.profiles import write_profile
 from tests.search.problem import costs, error_of, make_space
 from tests.test_cli import EXPERIMENT, SPACE
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hwopt import Budget, InvalidInput, Study, StudyError
-from hwopt.study.store import Store
+from hwopt.study.store.store import Store
 from tests.search.problem import costs, error_of, make_space
 from tests.study.slices import Sliced
 

@@ -6,11 +6,11 @@ from skopt.space import Integer, Real
 from torch import nn
 
 from hwopt import Budget, SearchSpace, Study, load_device
-from hwopt.study.feedback import TRAINING_MEMORY, TrainingMemory
-from hwopt.study.price_cache import keep_prices, restore_prices
-from hwopt.study.store import Store
+from hwopt.study.experiment.online_calibration import TRAINING_MEMORY, TrainingMemory
+from hwopt.study.store.price_cache import keep_prices, restore_prices
+from hwopt.study.store.store import Store
 from hwopt.train import TrainingSettings
-from tests.device.profiles import write_profile
+from tests.profile.profiles import write_profile
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +96,10 @@ def test_a_change_of_what_prices_depend_on_prices_all_anew(store, profile, tmp_p
 
 
 def test_other_code_of_hwopt_or_of_the_user_prices_all_anew(store, profile, monkeypatch):
-    monkeypatch.setattr("hwopt.study.price_cache._own_code", lambda: "another version")
+    monkeypatch.setattr("hwopt.study.store.price_cache._own_code", lambda: "another version")
     assert n_built(store, costs_of(profile, Built())) > 200
     monkeypatch.undo()
-    monkeypatch.setattr("hwopt.study.price_cache._own_files", lambda space: set())
+    monkeypatch.setattr("hwopt.study.store.price_cache._own_files", lambda space: set())
     assert n_built(store, costs_of(profile, Built())) > 200
 
 

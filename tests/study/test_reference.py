@@ -10,9 +10,9 @@ from skopt.space import Integer, Real
 from hwopt import SearchSpace, Study
 from hwopt.errors import SuspiciousValue
 from hwopt.report.tables import summary_lines
-from hwopt.study.results import summarise
-from hwopt.study.stop import Stop
-from hwopt.study.store import Store
+from hwopt.study.run.limits import Stop
+from hwopt.study.store.results import summarise
+from hwopt.study.store.store import Store
 from hwopt.train import SliceResult
 from hwopt.train.stopping import make_stopping_rule
 

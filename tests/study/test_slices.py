@@ -10,7 +10,7 @@ import pytest
 from skopt.space import Integer, Real
 
 from hwopt import InvalidInput, SearchSpace, Study, StudyError
-from hwopt.study.stop import Stop
+from hwopt.study.run.limits import Stop
 from hwopt.train import SliceResult
 from hwopt.train.stopping import Verdict, make_stopping_rule
 from tests.search.problem import costs, error_of, make_space

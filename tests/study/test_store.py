@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from hwopt import StudyError
-from hwopt.study.store import FORMAT, EpochRow, Rejected, Store, Trial
+from hwopt.study.store.store import FORMAT, EpochRow, Rejected, Store, Trial
 
 
 def make_trial(number: int, **changes) -> Trial:
@@ -120,7 +120,9 @@ def test_a_reader_sees_a_running_study_and_cannot_write(tmp_path):
 
 def test_a_second_driver_is_kept_out(tmp_path):
     path = tmp_path / "study.db"
-    holding = f"from hwopt.study.store import Store; s = Store({str(path)!r}); print(1, flush=True); input()"
+    holding = (
+        f"from hwopt.study.store.store import Store; s = Store({str(path)!r}); print(1, flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:

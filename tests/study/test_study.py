@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hwopt import Budget, InvalidInput, Study, StudyError
-from hwopt.study.run import run_objective
-from hwopt.study.store import Store
+from hwopt.study.run.objective_call import run_objective
+from hwopt.study.store.store import Store
 from tests.search.problem import costs, error_of, make_space
 from tests.study.crashing_study import open_study
 

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from hwopt.device import measure as measuring
-from hwopt.device.architectures.described import Architecture
-from hwopt.device.local_device import LocalDevice
-from hwopt.device.machine import cpu_model
-from hwopt.device.networks import Candidate
-from hwopt.study.store import Store
-from tests.device.profiles import write_profile
+from hwopt.measure import api as measuring
+from hwopt.measure.local_device import LocalDevice
+from hwopt.measure.sampling.architectures.described import Architecture
+from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.system_info import cpu_model
+from hwopt.study.store.store import Store
+from tests.profile.profiles import write_profile
 from tests.test_cli import EXPERIMENT, SPACE
 
 

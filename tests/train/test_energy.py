@@ -5,8 +5,8 @@ import logging
 import pytest
 import torch
 
-from hwopt.device.meters.meter import SensorError
-from hwopt.device.meters.rapl import RaplMeter
+from hwopt.measure.energy.sensors.meter import SensorError
+from hwopt.measure.energy.sensors.rapl import RaplMeter
 from hwopt.train import energy
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hwopt.errors import TrainingFailed
-from hwopt.space import Integer, SearchSpace
+from hwopt.space.search_space import Integer, SearchSpace
 from hwopt.train import ResumableObjective, TrainingObjective, TrainingSettings, objective
 from hwopt.train.outcomes import OUTCOMES
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from hwopt.errors import InvalidInput, TrainingFailed, UnknownName
-from hwopt.space import Integer, Real, SearchSpace
+from hwopt.space.search_space import Integer, Real, SearchSpace
 from hwopt.train import DatasetSpec, TrainingObjective, TrainingSettings, load_dataset, seeded, train
 from hwopt.train.outcomes import OUTCOMES
 

@@ -15,7 +15,7 @@ from hwopt.compare.problem import Problem
 from hwopt.compare.problems.blocks_formula import synthetic_blocks
 from hwopt.compare.problems.cnn_formula import synthetic_cnn
 from hwopt.compare.problems.nas_bench import nas_bench_201
-from hwopt.compare.problems.replays import (
+from hwopt.compare.problems.recorded import (
     digits_emulator,
     digits_table,
     fashion_mnist_emulator,
@@ -42,6 +42,6 @@ def load_problem(name: str, **options: Any) -> Problem:
         UnknownName: no such problem, with the nearest name.
         InvalidInput: it does not take these options, or its files are missing or damaged.
     """
-    from hwopt.compare.source import NamedProblem  # it looks names up here
+    from hwopt.compare.plan_file import NamedProblem  # it looks names up here
 
     return NamedProblem(name, tuple(sorted(options.items())))()

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.compare.problem import Problem, Training
-from hwopt.compare.problems.fronts import front_of
+from hwopt.compare.problems.large_front import front_of
 from hwopt.compare.problems.noise import bounded_normal, generator_of
 from hwopt.costs import Array, Budget
 from hwopt.errors import InvalidInput
-from hwopt.space import Categorical, Config, Integer, Real, SearchSpace
+from hwopt.space.search_space import Categorical, Config, Integer, Real, SearchSpace
 
 CHANCE = 0.9
 N_EPOCHS = 10

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from hwopt.compare.problem import Problem, Training
-from hwopt.compare.problems.fronts import front_of
+from hwopt.compare.problems.large_front import front_of
 from hwopt.compare.problems.noise import bounded_normal, generator_of
 from hwopt.costs import Array, Budget
-from hwopt.space import Categorical, Config, Integer, Real, SearchSpace, Value
+from hwopt.space.search_space import Categorical, Config, Integer, Real, SearchSpace, Value
 
 CHANCE = 0.9
 N_EPOCHS = 20

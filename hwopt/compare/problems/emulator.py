@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from hwopt.compare.problem import Training
+from hwopt.compare.problems.cnn_work import work_of
 from hwopt.compare.problems.noise import generator_of
-from hwopt.compare.problems.table import TrainingTable
-from hwopt.compare.problems.work import work_of
+from hwopt.compare.problems.training_table import TrainingTable
 from hwopt.costs import Array
-from hwopt.dimensions import Integer
-from hwopt.space import SearchSpace
+from hwopt.space.dimensions import Integer
+from hwopt.space.search_space import SearchSpace
 
 _N_TREES = 150
 _N_PERCEPTRONS = 3

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.compare.problem import Problem, Training
-from hwopt.compare.problems.fronts import front_of
+from hwopt.compare.problems.large_front import front_of
 from hwopt.costs import Array, Budget
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
-from hwopt.space import Categorical, Config, SearchSpace
+from hwopt.space.search_space import Categorical, Config, SearchSpace
 
 if TYPE_CHECKING:
     import pandas as pd

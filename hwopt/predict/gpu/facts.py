@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from hwopt.device.profile import DeviceProfile
+from hwopt.profile.device_profile import DeviceProfile
 
 _ASSUMED_CAP = 1.0  # of the largest power measured, where device.json has no power limit
 _BF16 = ("bfloat16", "float16")

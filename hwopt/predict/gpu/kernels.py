@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hwopt.predict.gpu.copies import Column, CopyRule, Mask, products
 from hwopt.predict.gpu.facts import GpuFacts
 from hwopt.predict.gpu.parameters import HALF, PLACE
-from hwopt.predict.models import is_matrix_kind, n_steps
+from hwopt.predict.layer_models.interface import is_matrix_kind, n_steps
 
 if TYPE_CHECKING:
     import pandas as pd

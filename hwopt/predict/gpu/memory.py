@@ -5,7 +5,7 @@ peak = weights + max over layers of (live bytes while it runs + the kernel's cop
 
 import numpy as np
 
-from hwopt.predict.tables import Array, NetworkTable
+from hwopt.predict.network_table import Array, NetworkTable
 
 
 def peak_bytes(table: NetworkTable, copy_bytes: Array) -> Array:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwopt.device.ceilings import Ceilings
 from hwopt.predict.gpu import times
 from hwopt.predict.gpu.copies import best_rule, never_copied
 from hwopt.predict.gpu.facts import GpuFacts
@@ -18,9 +17,10 @@ from hwopt.predict.gpu.kernels import Kernels
 from hwopt.predict.gpu.memory import peak_bytes
 from hwopt.predict.gpu.parameters import PLACE
 from hwopt.predict.gpu.powers import KernelPower, NetworkPower
-from hwopt.predict.measured import Mask, MeasuredNetworks
-from hwopt.predict.models import LayerModel, LayerPrediction
-from hwopt.predict.tables import Array, NetworkTable
+from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
+from hwopt.predict.measured_networks import Mask, MeasuredNetworks
+from hwopt.predict.network_table import Array, NetworkTable
+from hwopt.profile.roofline import Ceilings
 
 if TYPE_CHECKING:
     import pandas as pd

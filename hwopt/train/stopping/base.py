@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from numbers import Integral
 
 from hwopt.errors import InvalidInput
-from hwopt.numbers import as_number
+from hwopt.scalars import as_number
 from hwopt.train.curves import Extrapolation, extrapolate
 from hwopt.train.stopping.curve import Curve, Verdict
 

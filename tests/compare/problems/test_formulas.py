@@ -6,7 +6,7 @@ from hwopt.compare.problem import Problem
 from hwopt.compare.problems import PROBLEMS, load_problem
 from hwopt.compare.problems import blocks_formula as blocks
 from hwopt.compare.problems import cnn_formula as cnn
-from hwopt.compare.problems.fronts import dominated, front_of
+from hwopt.compare.problems.large_front import dominated, front_of
 from hwopt.costs import Costs, feasible
 from hwopt.errors import InvalidInput, UnknownName
 

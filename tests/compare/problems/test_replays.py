@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hwopt.compare.problems import load_problem
-from hwopt.compare.problems.replays import DIGITS, FASHION_MNIST, ROOT, fit_once, load_table
+from hwopt.compare.problems.recorded import DIGITS, FASHION_MNIST, ROOT, fit_once, load_table
 from hwopt.costs import Costs, feasible
 from hwopt.errors import InvalidInput
 from hwopt.search.pareto import hypervolume

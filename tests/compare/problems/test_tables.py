@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from hwopt.compare.problems.table import read_table
+from hwopt.compare.problems.training_table import read_table
 from hwopt.costs import Costs
 from hwopt.errors import InvalidInput
-from hwopt.space import Integer, Real, SearchSpace
+from hwopt.space.search_space import Integer, Real, SearchSpace
 
 SPACE = SearchSpace(
     [Integer(1, 2, name="depth"), Integer(4, 64, name="width"), Real(1e-3, 1.0, name="learning_rate")],

@@ -1,0 +1,132 @@
+"""Where a problem comes from: a name, a function in a Python file, or a TOML file that says more.
+
+problem = "synthetic_cnn"                  a name of `hwopt.compare.problems`, or "file.py:function"
+strategies = ["ehvi", "optuna:tpe"]        what the command line does not say
+seeds = 10
+n_trials = 60
+[arguments]                                of the problem; those called path are relative to the file
+path = "../data/table.csv"
+
+A search experiment (`hwopt.study.experiment.file`) is a problem as well: its networks are really trained.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hwopt.compare.comparison import N_START, Progress
+from hwopt.compare.problem import Problem
+from hwopt.compare.trained import prepare
+from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.network.loading import load_attribute
+from hwopt.study.experiment.file import load_experiment
+
+
+@dataclass(frozen=True)
+class NamedProblem:
+    """A problem by name and arguments: small to send to a worker process."""
+
+    name: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+
+    def __call__(self) -> Problem:
+        """Make the problem.
+
+        Raises:
+            UnknownName: where no problem has this name, with the nearest.
+            InvalidInput: where it does not take these arguments, or is something else.
+        """
+        try:
+            problem = self._factory()(**dict(self.arguments))
+        except TypeError as error:
+            raise InvalidInput(
+                f"problem {self.name}: {error}; give its arguments under [arguments]"
+            ) from None
+        if not isinstance(problem, Problem):
+            raise InvalidInput(
+                f"problem {self.name}: {type(problem).__name__} is no Problem; return hwopt.compare.Problem"
+            )
+        return problem
+
+    def _factory(self) -> Callable[..., Any]:
+        path, _, function = self.name.rpartition(":")
+        if path.endswith(".py"):
+            found: Callable[..., Any] = load_attribute(path, function)
+            return found
+        known: Mapping[str, Callable[..., Any]] = import_module("hwopt.compare.problems").PROBLEMS
+        if self.name not in known:
+            hint = did_you_mean(self.name, known)
+            raise UnknownName(f"no problem {self.name!r}{hint}, or give a TOML file, or file.py:function")
+        return known[self.name]
+
+
+class Plan(BaseModel):
+    """What is compared, and how far: a TOML file's content, or what stands for it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    problem: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    strategies: list[str] = Field(default_factory=list)
+    seeds: int = Field(10, ge=1)
+    n_trials: int = Field(60, ge=1)
+    n_start: int = Field(N_START, ge=0)
+
+
+def open_problem(experiment: str, out: Path, progress: Progress) -> tuple[Callable[[], Problem], Plan]:
+    """Return how to make the problem that an argument of the command line means, and the plan for it.
+
+    Args:
+        experiment: a TOML file, the name of a problem, or file.py:function.
+        out: folder of the comparison; a search experiment that measures its device does that there, first.
+        progress: told how measuring goes.
+
+    Raises:
+        InvalidInput, UnknownName: where it is none of them, or the file cannot be meant.
+    """
+    if not experiment.endswith(".toml"):
+        return NamedProblem(experiment), Plan.model_validate({"problem": experiment})
+    path = Path(experiment)
+    content = _read(path)
+    if "problem" not in content and "space" in content:
+        loaded = load_experiment(path)
+        plan = Plan.model_validate({"problem": path.stem, "n_trials": loaded.n_trials})
+        return prepare(path, loaded, out, progress), plan
+    plan = _check(path, content)
+    arguments = {
+        name: str((path.parent / value).resolve()) if name.endswith("path") else value
+        for name, value in plan.arguments.items()
+    }
+    name = plan.problem
+    if ".py:" in name:
+        name = str((path.parent / name).resolve())
+    return NamedProblem(name, tuple(sorted(arguments.items()))), plan
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InvalidInput(f"no experiment file {path}; give a TOML file or the name of a problem") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{path}: no valid TOML: {error}") from None
+
+
+def _check(path: Path, content: Mapping[str, Any]) -> Plan:
+    for key in content:
+        if key not in Plan.model_fields:
+            raise InvalidInput(f"{path}: {key}: unknown key{did_you_mean(key, Plan.model_fields)}")
+    try:
+        return Plan.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"][:1].lower() + first["msg"][1:]
+        raise InvalidInput(f"{path}: {where}: {message}") from None

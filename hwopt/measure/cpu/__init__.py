@@ -1,0 +1,1 @@
+"""Measurements on one thread of a CPU: time, contention, peak memory, campaign."""

@@ -1,0 +1,239 @@
+"""A campaign on one thread of a CPU: operators in groups, networks, the test networks' operators."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwopt.measure.campaign import (
+    Deadline,
+    Progress,
+    identity_columns,
+    measured_keys,
+    rows_of_graph,
+    tested,
+    trace_candidate,
+)
+from hwopt.measure.cpu.peak_memory import MemoryMeter, Unmeasurable
+from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, Watch, choose_repeats
+from hwopt.measure.cpu.timing import Protocol, Timing, Work
+from hwopt.measure.energy.sensors.probe import energy_reason, probe_sensors
+from hwopt.measure.operator_sums import oracle_operators
+from hwopt.measure.operators.build import OperandPool, Recipe
+from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.operators import Operator
+from hwopt.network.layer import LayerGraph
+from hwopt.profile.device_profile import (
+    LAYER_FILE,
+    NETWORK_FILE,
+    NETWORK_LAYER_FILE,
+    ORACLE_FILE,
+    read_layers,
+    read_network_layers,
+    read_networks,
+)
+from hwopt.profile.schema import LAYER_COLUMNS, LAYER_KEY, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS, RowFile
+
+OPERATOR_SHARE = 0.5  # of the budget, ceilings included
+_NETWORK_SHARE = 0.85  # of the budget, operators included; the rest is the oracle's
+_OPERATOR_GROUP = 12  # how many are timed interleaved
+_NETWORK_GROUP = 4
+_N_ATTEMPTS = 2  # groups that a contended row is in, each with the protocol's own retries
+_PATIENCE = 0.2  # share of the budget that waits and further attempts may take
+_REPEAT_RESERVE = 0.94  # of a stage's share; the rest is for measuring some of its rows again
+_LEAST_NETWORKS = 44  # of a space, of which enough calibrate a bound at 95%: a slow machine may overrun
+_OVERRUN = 1.6  # of the budget, for these
+_MAX_PASS_S = 0.1  # a network that needs longer is left out
+
+
+@dataclass
+class CpuCampaign:
+    """One run of `profile_device` on a CPU.
+
+    Args:
+        folder: of the profile; device.json is there.
+        info: contents of device.json.
+        deadline: when to stop.
+        progress: called with stage, rows done, rows planned, message.
+        accepts_busy: times of a machine that others use as well are kept, as status `shared`.
+        has_oracle: time is kept for `measure_oracle`; without, networks have it, and a slow machine may
+            overrun for as many as calibrate a bound.
+    """
+
+    folder: Path
+    info: Mapping[str, Any]
+    deadline: Deadline
+    progress: Progress
+    accepts_busy: bool = False
+    has_oracle: bool = True
+
+    def __post_init__(self) -> None:
+        rotation_bytes = self.info["settings"]["protocol"]["rotation_bytes"]
+        self.protocol = Protocol(rotation_bytes=rotation_bytes)
+        self.pool = OperandPool(rotation_bytes, self.protocol.max_sets)
+        patience_s = _PATIENCE * self.deadline.budget_s
+        self.network_share = _NETWORK_SHARE if self.has_oracle else 1.0
+        self.watch = Watch(self.folder / REPEAT_FILE, self.protocol, patience_s, self.accepts_busy)
+        reason = energy_reason(probe_sensors(), "rapl") or "RAPL counts the package, and one core was used"
+        self.energy_reason = f"no_sensor: {reason}"
+
+    def __enter__(self) -> "CpuCampaign":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.watch.close()
+
+    def measure_operators(self, operators: Sequence[Operator]) -> None:
+        """Time operators in groups until the share of the budget is spent; write a row each."""
+        self._operators("operators", LAYER_FILE, operators, OPERATOR_SHARE)
+
+    def measure_oracle(self, candidates: Sequence[Candidate]) -> None:
+        """Time the operators of the test networks, one by one."""
+        graphs = map(trace_candidate, tested(candidates, self.folder / NETWORK_FILE))
+        self._operators("oracle", ORACLE_FILE, oracle_operators(graphs), 1.0)
+
+    def _operators(self, stage: str, file_name: str, operators: Sequence[Operator], share: float) -> None:
+        path = self.folder / file_name
+        done = measured_keys(path, read_layers, LAYER_KEY)
+        waiting = [operator for operator in operators if operator.key not in done]
+        with RowFile(path, LAYER_COLUMNS) as file:
+            self._in_groups(
+                stage,
+                file_name,
+                waiting,
+                _OPERATOR_GROUP,
+                share,
+                lambda operator: Work(operator.key, operator.recipe.call, self.pool.sets(operator.recipe)),
+                lambda operator, timing: file.append(self._layer_row(operator, timing)),
+            )
+
+    def measure_networks(self, candidates: Sequence[Candidate]) -> None:
+        """Time networks in groups until the budget is spent; write their row and their layers."""
+        path, layer_path = self.folder / NETWORK_FILE, self.folder / NETWORK_LAYER_FILE
+        done = {key[0] for key in measured_keys(path, read_networks, ("network",))}
+        has_layers = {key[0] for key in measured_keys(layer_path, read_network_layers, ("network",), None)}
+        waiting = [candidate for candidate in candidates if candidate.name not in done]
+        with RowFile(path, NETWORK_COLUMNS) as file, RowFile(layer_path, NETWORK_LAYER_COLUMNS) as layers:
+            with MemoryMeter() as meter:
+
+                def write(candidate: Candidate, timing: Timing) -> None:
+                    graph = trace_candidate(candidate)
+                    row = self._network_row(candidate, timing, graph, meter)
+                    if candidate.name not in has_layers:
+                        layers.append_all(rows_of_graph(candidate.name, graph))
+                    file.append(row)
+
+                self._in_groups(
+                    "networks",
+                    NETWORK_FILE,
+                    waiting,
+                    _NETWORK_GROUP,
+                    self.network_share,
+                    self._network_work,
+                    write,
+                )
+
+    def _in_groups(
+        self,
+        stage: str,
+        file_name: str,
+        items: Sequence[Any],
+        size: int,
+        share: float,
+        work_of: Callable[[Any], Work],
+        write: Callable[[Any, Timing], None],
+    ) -> None:
+        """Time items in groups; what is contended comes again at the end, then some that have a time."""
+        queue = [(item, 1) for item in items]
+        left_over: list[tuple[Any, Timing]] = []
+        measured: list[tuple[Any, float]] = []
+        n_done, seconds = 0, 0.0
+        least = _LEAST_NETWORKS if stage == "networks" and not self.has_oracle else 1
+        while queue and (
+            self.deadline.allows(seconds, _REPEAT_RESERVE * share)
+            or not seconds
+            or (n_done < least and self.deadline.allows(seconds, _OVERRUN))
+        ):
+            begin = time.monotonic()
+            group, queue = queue[:size], queue[size:]
+            timings = self.watch.time([work_of(item) for item, _ in group])
+            for (item, attempt), timing in zip(group, timings, strict=True):
+                if timing.status == "contended" and attempt < _N_ATTEMPTS:
+                    queue.append((item, attempt + 1))
+                    left_over.append((item, timing))
+                    continue
+                left_over = [(other, last) for other, last in left_over if other is not item]
+                write(item, timing)
+                n_done += 1
+                if timing.time_s is not None:
+                    measured.append((item, timing.time_s))
+            seconds = max(0.7 * seconds, time.monotonic() - begin)
+            self.progress(stage, n_done, len(items), f"{len(left_over)} contended")
+        for item, timing in left_over:
+            write(item, timing)
+        if measured and self.deadline.allows(seconds, share):
+            self._repeat(measured, size, work_of, file_name)
+
+    def _repeat(
+        self, measured: Sequence[tuple[Any, float]], size: int, work_of: Callable[[Any], Work], file_name: str
+    ) -> None:
+        """Measure a twentieth of the rows again, to know from the run itself how it repeats."""
+        rng = np.random.default_rng([int(self.info["settings"]["seed"]), len(measured)])
+        again = [measured[i] for i in choose_repeats(len(measured), rng)]
+        for begin in range(0, len(again), size):
+            group = again[begin : begin + size]
+            self.watch.repeat(
+                [work_of(item) for item, _ in group], [time_s for _, time_s in group], file_name
+            )
+
+    def _network_work(self, candidate: Candidate) -> Work:
+        network = candidate.build().eval()
+        recipe = Recipe(network, (candidate.input_shape,))
+        inputs = self.pool.sets(recipe)[:16]
+        begin = time.perf_counter()
+        network(*inputs[0])
+        if time.perf_counter() - begin > 1.5 * _MAX_PASS_S:
+            return Work(candidate.name, _too_slow)
+        return Work(candidate.name, network, inputs)
+
+    def _layer_row(self, operator: Operator, timing: Timing) -> dict[str, Any]:
+        row = {**operator.layer.row(), "device": self.info["name"], "source": operator.source}
+        return {**row, **self._quality(timing), "memory_reason": "not measured for single operators"}
+
+    def _network_row(
+        self, candidate: Candidate, timing: Timing, graph: LayerGraph, meter: MemoryMeter
+    ) -> dict[str, Any]:
+        memory_bytes, memory_reason = memory_of(candidate, meter)
+        return {
+            **identity_columns(candidate, graph),
+            "mode": "eager",
+            "memory_bytes": memory_bytes,
+            **self._quality(timing),
+            "memory_reason": memory_reason,
+        }
+
+    def _quality(self, timing: Timing) -> dict[str, Any]:
+        return {
+            "time_s": timing.time_s,
+            "status": timing.status,
+            "time_reason": timing.reason,
+            "energy_reason": self.energy_reason,
+            "spread": timing.spread,
+            "n_blocks": timing.n_blocks,
+            "n_passes": timing.n_passes,
+        }
+
+
+def _too_slow() -> None:
+    raise ValueError(f"one pass takes more than {_MAX_PASS_S:g} s: too slow to measure in a short run")
+
+
+def memory_of(candidate: Candidate, meter: MemoryMeter) -> tuple[int | None, str]:
+    """Return the peak memory of a network, or None and the reason."""
+    try:
+        return meter.measure(candidate.build, candidate.input_shape), ""
+    except Unmeasurable as reason:
+        return None, str(reason)

@@ -1,0 +1,237 @@
+"""Time a piece of work on one CPU thread so that a busy machine gives the same figure, or none.
+
+    round 1                      round 2                      round 3
+    [A A A A][B B B B][C C C C]  [A A A A][B B B B][C C C C]  [A A A A][B B B B][C C C C]     A, B, C: works
+      each letter one block of about 0.7 ms on operands that the caches no longer hold
+
+A work's figure is its second-smallest block: interruptions only ever add time. Rounds whose own figures
+disagree saw different machines: the work is `contended`, and has no figure. A load that lasts slows all
+rounds alike, so a guard (see `hwopt.measure.cpu.contention`) reads the machine's counters around each group
+and times sentinels in it; what it refuses is contended as well. The contended are tried again, after a wait.
+Nothing here knows torch: a work is any callable, and clock and guard are passed in, so tests replay them.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hwopt.measure.cpu.contention import Guard
+
+Clock = Callable[[], int]
+
+_MALLOPT_TRIM_THRESHOLD, _MALLOPT_MMAP_THRESHOLD = -1, -3
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a work is timed. The defaults are the protocol that `PROTOCOL_VERSION` of a profile names."""
+
+    block_s: float = 0.7e-3
+    n_rounds: int = 3
+    n_blocks: int = 8  # a round
+    agreement: float = 0.03  # largest relative difference between the rounds' figures; inf: refuse nothing
+    n_retries: int = 2  # further groups for the contended
+    rotation_bytes: int = 64 * 2**20  # operands of a work span at least this much, or `max_sets` copies
+    max_sets: int = 256
+    n_warmup: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One thing to time: `call(*operands[i])` is one pass; passes take the operand sets in turn.
+
+    `agreement` replaces the protocol's: a sentinel has a figure whether its rounds agree or not.
+    """
+
+    key: Any
+    call: Callable[..., object]
+    operands: Sequence[tuple[Any, ...]] = ((),)
+    agreement: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The time of one pass, or the reason for having none.
+
+    `spread` is the largest relative difference between the rounds' figures; `n_passes` is of one block.
+    """
+
+    time_s: float | None
+    status: str  # ok, contended or failed
+    reason: str = ""
+    spread: float = float("nan")
+    n_blocks: int = 0
+    n_passes: int = 0
+
+
+@dataclass(slots=True)
+class _Running:
+    """A work in progress: which operands come next, and the blocks of each round in seconds a pass."""
+
+    work: Work
+    n_passes: int = 1
+    next_set: int = 0
+    rounds: list[list[float]] = field(default_factory=list)
+    failure: str = ""
+
+    def block(self, n_passes: int, clock: Clock) -> float:
+        """Return the seconds that one pass of a block of `n_passes` took."""
+        sets, call = self.work.operands, self.work.call
+        order = [sets[(self.next_set + i) % len(sets)] for i in range(n_passes)]
+        self.next_set = (self.next_set + n_passes) % len(sets)
+        begin = clock()
+        for operands in order:
+            call(*operands)
+        return (clock() - begin) / n_passes * 1e-9
+
+
+def time_works(
+    works: Sequence[Work],
+    protocol: Protocol | None = None,
+    clock: Clock = time.perf_counter_ns,
+    guard: Guard | None = None,
+) -> list[Timing]:
+    """Time the works interleaved, then those that were contended again.
+
+    Args:
+        works: what to time, shape [n]; all operands must fit into memory together.
+        protocol: see `Protocol`.
+        clock: nanoseconds, monotonic.
+        guard: refuses the timings of a shared machine; None takes one that has counters and no sentinels.
+
+    Returns:
+        One timing for each work, in their order, shape [n]; a work that raises has status `failed`.
+    """
+    protocol, guard = protocol or Protocol(), guard or Guard()
+    timings = _time_guarded(works, protocol, clock, guard)
+    for attempt in range(protocol.n_retries):
+        again = [i for i, timing in enumerate(timings) if timing.status == "contended"]
+        if not again or guard.patience_s <= 0:
+            break
+        if not guard.wait(attempt):
+            continue
+        begin_s = guard.read().wall_s
+        group = _time_guarded([works[i] for i in again], protocol, clock, guard)
+        guard.patience_s -= guard.read().wall_s - begin_s
+        for i, timing in zip(again, group, strict=True):
+            timings[i] = timing
+    return timings
+
+
+def _time_guarded(works: Sequence[Work], protocol: Protocol, clock: Clock, guard: Guard) -> list[Timing]:
+    """Time a group with the guard's sentinels; where it refuses, what would be ok is contended, or shared."""
+    before = guard.read()
+    timings = _time_group([*works, *guard.sentinels], protocol, clock)
+    reason = guard.verdict(before, guard.read(), timings[len(works) :])
+    if not reason or protocol.agreement == float("inf"):
+        return timings[: len(works)]
+    return [
+        _refused(timing, reason, guard.accepts) if timing.status == "ok" else timing
+        for timing in timings[: len(works)]
+    ]
+
+
+def _refused(timing: Timing, reason: str, accepts: bool) -> Timing:
+    """Return a timing of a shared machine: without its figure, unless those are accepted."""
+    if accepts:
+        return replace(timing, status="shared")
+    return replace(timing, time_s=None, status="contended", reason=reason)
+
+
+def _time_group(works: Sequence[Work], protocol: Protocol, clock: Clock) -> list[Timing]:
+    running = [_Running(work) for work in works]
+    with _no_collector():
+        for one in running:
+            _guarded(one, lambda one: _warm_up(one, protocol, clock))
+        for _ in range(protocol.n_rounds):
+            for one in running:
+                _guarded(one, lambda one: _round(one, protocol, clock))
+    return [_timing(one, protocol) for one in running]
+
+
+def _guarded(one: _Running, step: Callable[[_Running], None]) -> None:
+    """Run a step of a work; one that raises is out, and the others go on."""
+    if one.failure:
+        return
+    try:
+        step(one)
+    except (RuntimeError, MemoryError, ValueError, TypeError, NotImplementedError) as error:
+        one.failure = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+
+
+def _warm_up(one: _Running, protocol: Protocol, clock: Clock) -> None:
+    for _ in range(protocol.n_warmup):
+        one.block(1, clock)
+    seconds = one.block(1, clock)
+    if seconds < protocol.block_s / 4:  # one pass of a short work says little: let a few decide
+        n_trial = max(2, int(protocol.block_s / 4 / max(seconds, 1e-8)))
+        seconds = min(seconds, one.block(n_trial, clock))
+    one.n_passes = max(1, round(protocol.block_s / max(seconds, 1e-9)))
+
+
+def _round(one: _Running, protocol: Protocol, clock: Clock) -> None:
+    one.rounds.append([one.block(one.n_passes, clock) for _ in range(protocol.n_blocks)])
+
+
+def _timing(one: _Running, protocol: Protocol) -> Timing:
+    if one.failure:
+        return Timing(None, "failed", one.failure)
+    figures = [second_smallest(blocks) for blocks in one.rounds]
+    spread = max(figures) / min(figures) - 1 if min(figures) > 0 else float("inf")
+    blocks = [block for blocks in one.rounds for block in blocks]
+    agreement = protocol.agreement if one.work.agreement is None else one.work.agreement
+    if spread > agreement:
+        reason = f"rounds disagree by {spread:.1%}, more than {agreement:.0%}: a busy machine"
+        return Timing(None, "contended", reason, spread, len(blocks), one.n_passes)
+    return Timing(second_smallest(blocks), "ok", "", spread, len(blocks), one.n_passes)
+
+
+def second_smallest(values: Sequence[float]) -> float:
+    """Return the second-smallest value, or the only one: the smallest may be a glitch of the clock."""
+    return sorted(values)[min(1, len(values) - 1)]
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Keep Python's garbage collector from running inside a block."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def keep_freed_memory() -> str:
+    """Have glibc keep freed memory for the rest of this process; return what was done, for the profile.
+
+    Left alone it gives large results back and fetches fresh pages for the next, depending on all that the
+    process did before: the same network then takes up to twice as long in one process as in another.
+    """
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return "the system's default"
+    is_kept = bool(mallopt(_MALLOPT_TRIM_THRESHOLD, 2**31 - 1))
+    is_kept &= any(bool(mallopt(_MALLOPT_MMAP_THRESHOLD, size)) for size in (2**30, 2**25))
+    return "glibc, freed memory kept" if is_kept else "the system's default"
+
+
+@contextmanager
+def one_thread_without_gradients() -> Iterator[None]:
+    """Run torch on one thread and without gradients; the number of threads is restored afterwards."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.set_num_threads(n_threads)

@@ -1,0 +1,1 @@
+"""Power and energy of repeated work: sensor characterization, counter steps, measurement windows."""

@@ -1,0 +1,99 @@
+"""Find out how an energy sensor behaves, before anything is measured with it.
+
+    idle, no context | idle, context | busy: period, jitter, drift | instantaneous power | idle after load
+    square waves at several periods and phases: which work it misjudges, which part of a period it sees
+
+It knows no accelerator: a meter, a clock, and ways to make a loop of constant power are given to it. From
+the report follows the plan of all later windows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from hwopt.measure.energy.characterization_steps import STALL_S, Steps, resolution_j
+from hwopt.measure.energy.sensor_report import SensorReport, WaveResponse
+from hwopt.measure.energy.sensors.meter import Clock, Meter
+from hwopt.measure.energy.square_wave import WaveMaker, tail_s
+from hwopt.measure.gpu.accelerator import Loop
+
+__all__ = ["SensorReport", "WaveResponse", "characterise"]
+WAVE_PERIODS_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_OWN_PERIODS = (1.0, 0.5, 1.5, 2.5)  # of waves, in periods of the sensor: those that it misjudges most
+
+
+def characterise(
+    make_loop: Callable[[], Loop],
+    meter: Meter,
+    clock: Clock,
+    open_context: Callable[[], None] | None = None,
+    budget_s: float = 90.0,
+    busy_s: float = 6.0,
+    wave_periods_s: Sequence[float] = WAVE_PERIODS_S,
+) -> SensorReport:
+    """Find out how a sensor behaves.
+
+    Args:
+        make_loop: gives a loop of constant, high power with short replays, such as a large matrix product;
+            it is closed in the end.
+        meter: the sensor, opened before this process first used the device.
+        clock: in whose time both are read.
+        open_context: has this process use the device for the first time; None where it does already, and then
+            nothing is known about the time before.
+        budget_s: no further wave is begun after so many seconds.
+        busy_s: for how long the loop runs to tell the period and the drift.
+        wave_periods_s: of square waves, beside some multiples of the sensor's own period.
+
+    Raises:
+        SensorError: where the counter cannot be read at all, or does not move.
+    """
+    steps = Steps(meter, clock, budget_s)
+    before_w = context_w = None
+    if open_context is not None:
+        before_w = steps.timed("idle before context", steps.idle_w)
+        open_context()
+        steps.timed("settle", lambda: clock.sleep(1.0))
+    context_w = steps.timed("idle with context", steps.idle_w)
+    loop = make_loop()
+    try:
+        busy = steps.timed("busy", lambda: steps.busy(loop, busy_s))
+        ratio = steps.timed("instantaneous power", lambda: steps.instant_ratio(loop, busy.period_s))
+        after_w = steps.timed("idle after load", steps.idle_w)
+        stall_s = max(STALL_S, 8 * busy.period_s)
+        maker = WaveMaker(loop, meter, clock, stall_s, tail_s(loop, clock), busy.grid)
+        share = steps.timed("sampled share", lambda: steps.share(maker, busy))
+        periods = _wave_periods(wave_periods_s, busy.period_s, maker.tail_s)
+        low_w = after_w if after_w is not None else context_w or 0.0
+        waves = steps.timed("waves", lambda: steps.waves(maker, busy, low_w, periods))
+    finally:
+        loop.close()
+    report = SensorReport(
+        meter=meter.name,
+        period_s=busy.period_s,
+        jitter_s=busy.jitter_s,
+        scatter_s=busy.scatter_s,
+        poll_s=busy.poll_s,
+        read_s=steps.read_s(),
+        resolution_j=resolution_j(busy.ticks, meter.resolution_j),
+        busy_w=busy.power_w,
+        idle_before_context_w=before_w,
+        idle_context_w=context_w,
+        idle_after_load_w=after_w,
+        instant_ratio=ratio,
+        sampling_share=share,
+        waves=waves,
+        unsafe_band_s=None,
+        drift_s=busy_s,
+        power_drift=busy.power_drift,
+        time_drift=busy.time_drift,
+        warming_c=busy.warming_c,
+        seconds=steps.seconds,
+        tick_s=busy.tick_s,
+    )
+    return replace(report, unsafe_band_s=report.misjudged_band_s())
+
+
+def _wave_periods(wanted_s: Sequence[float], period_s: float, tail_s: float) -> list[float]:
+    """Return periods of waves to try, the sensor's own first; none that the device cannot follow."""
+    periods = [share * period_s for share in _OWN_PERIODS]
+    periods += [one for one in sorted(wanted_s) if all(abs(one / other - 1) > 0.02 for other in periods)]
+    return [one for one in periods if one >= max(4 * tail_s, 4e-3)]

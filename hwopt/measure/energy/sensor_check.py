@@ -1,0 +1,98 @@
+"""Check that a known energy sensor is here what it was, in about 8 seconds instead of 50.
+
+    idle, context | busy: period, on a line | one wave, a little out of step: sampled share
+
+Each answer is compared with the table of `hwopt.measure.energy.sensors.known_sensors`; a sensor that answers
+otherwise is characterised in full.
+"""
+
+from collections.abc import Callable
+
+from hwopt.measure.energy.characterization_steps import STALL_S, Busy, Steps, resolution_j
+from hwopt.measure.energy.sensor_report import ON_LINE_S, SensorReport
+from hwopt.measure.energy.sensors.known_sensors import KnownSensor
+from hwopt.measure.energy.sensors.meter import Clock, Meter
+from hwopt.measure.energy.square_wave import WaveMaker, tail_s
+from hwopt.measure.gpu.accelerator import Loop
+
+_IDLE_S, _BUSY_S = 1.0, 2.5
+_SWEEP_STEPS = 16
+_PERIOD_ERROR, _SHARE_ERROR = 0.005, 0.12  # relative; absolute
+
+
+def check_known_sensor(
+    known: KnownSensor,
+    make_loop: Callable[[], Loop],
+    meter: Meter,
+    clock: Clock,
+    open_context: Callable[[], None] | None = None,
+) -> tuple[SensorReport | None, str]:
+    """Compare a sensor with what is known of its kind.
+
+    Args:
+        known: what it should be.
+        make_loop: gives a loop of constant, high power with short replays; it is closed in the end.
+        meter: the sensor.
+        clock: in whose time it is read.
+        open_context: has this process use the device for the first time; None where it does already.
+
+    Returns:
+        The report with an empty text, or None and what differs.
+
+    Raises:
+        SensorError: where the counter cannot be read at all, or does not move.
+    """
+    steps = Steps(meter, clock, budget_s=0.0)
+    if open_context is not None:
+        open_context()
+        steps.timed("settle", lambda: clock.sleep(1.0))
+    context_w = steps.timed("idle with context", lambda: steps.idle_w(_IDLE_S))
+    loop = make_loop()
+    try:
+        busy = steps.timed("busy", lambda: steps.busy(loop, _BUSY_S))
+        fault = _fault_of_period(busy, known)
+        if fault:
+            return None, fault
+        maker = WaveMaker(loop, meter, clock, STALL_S, tail_s(loop, clock), busy.grid)
+        share = steps.timed("sampled share", lambda: steps.share(maker, busy, _SWEEP_STEPS))
+    finally:
+        loop.close()
+    if share is None or abs(share - known.sampling_share) > _SHARE_ERROR:
+        seen = "no share that a wave tells" if share is None else f"a share of {share:.2f}"
+        return None, f"it looks at {seen} of a period, known is {known.sampling_share:g}"
+    return _report(known, meter, steps, busy, context_w), ""
+
+
+def _fault_of_period(busy: Busy, known: KnownSensor) -> str:
+    if not busy.is_on_line:
+        return f"its steps lie on no line (jitter {busy.jitter_s:.2g} s), known is an exact period"
+    if abs(busy.period_s / known.period_s - 1) > _PERIOD_ERROR:
+        return f"it steps every {busy.period_s:.3g} s, known is {known.period_s:.3g} s"
+    return ""
+
+
+def _report(known: KnownSensor, meter: Meter, steps: Steps, busy: Busy, context_w: float) -> SensorReport:
+    return SensorReport(
+        meter=meter.name,
+        period_s=known.period_s,
+        jitter_s=busy.jitter_s,
+        scatter_s=known.scatter_s,
+        poll_s=busy.poll_s,
+        read_s=steps.read_s(n=10),
+        resolution_j=resolution_j(busy.ticks, meter.resolution_j),
+        busy_w=busy.power_w,
+        idle_before_context_w=None,
+        idle_context_w=context_w,
+        idle_after_load_w=None,
+        instant_ratio=None,
+        sampling_share=known.sampling_share,
+        waves=(),
+        unsafe_band_s=None,
+        drift_s=_BUSY_S,
+        power_drift=busy.power_drift,
+        time_drift=busy.time_drift,
+        warming_c=busy.warming_c,
+        seconds=steps.seconds,
+        tick_s=ON_LINE_S,
+        known=known.label,
+    )

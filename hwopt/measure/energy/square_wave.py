@@ -1,0 +1,204 @@
+"""A square wave of power: how a sensor answers it tells which part of every period it looks at.
+
+    work    |####____|####____|####____|   of period L, at half duty
+    sensor   **        **        **        of period T: looks at s T of every T
+
+With L = T (1 + 1/n) the sensor looks at a part of the wave that moves by 1/n of a turn from step to step:
+n steps show the wave as seen through a part of the width w = s T / L of a turn. Through a narrow part it is a
+square again, through a wide one a small trapezoid, so the variance of the steps tells w:
+
+    var / swing^2 = 1/4 - w/3                          w <= 1/2
+                  = ((1 - w) / w)^2 (w/3 - 1/12)       w > 1/2       (integrals of a trapezoid)
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+
+from hwopt.measure.energy.counter_steps import Grid
+from hwopt.measure.energy.polling import Poller, Step
+from hwopt.measure.energy.sensors.meter import Clock, Meter
+from hwopt.measure.gpu.accelerator import Loop
+
+_PAUSE_S = 5e-4
+_SHORTEST_S = 1e-6  # so that rounding cannot keep time from passing
+
+
+class PulsedLoop:
+    """A loop that works for the first half of every period; to a `Poller` it is a loop like any other.
+
+    Args:
+        loop: work of constant power, whose replays are short beside the period.
+        clock: in whose time it runs.
+        period_s: of the wave.
+        tail_s: what the device still has queued when it is given no more work.
+        begin_s: when the wave begins.
+    """
+
+    def __init__(self, loop: Loop, clock: Clock, period_s: float, tail_s: float, begin_s: float) -> None:
+        self.loop, self.clock, self.period_s, self.tail_s = loop, clock, period_s, tail_s
+        self.begin_s = begin_s
+        self.pulses: list[tuple[float, float]] = []  # begin and end of the work, seconds
+        self._working_since_s: float | None = None
+        self.n_passes, self.mode, self.mode_reason = loop.n_passes, loop.mode, loop.mode_reason
+        self.memory_bytes = loop.memory_bytes
+
+    def replay(self) -> None:
+        """Work, finish a pulse, or pause, whichever is due."""
+        now = self.clock.now()
+        turn_s = (now - self.begin_s) % self.period_s
+        if turn_s < self.period_s / 2 - self.tail_s:
+            self._working_since_s = now if self._working_since_s is None else self._working_since_s
+            self.loop.replay()
+        elif self._working_since_s is not None:
+            self.loop.synchronize()
+            self.pulses.append((self._working_since_s, self.clock.now()))
+            self._working_since_s = None
+        else:
+            self.clock.sleep(max(_SHORTEST_S, min(_PAUSE_S, self.period_s - turn_s)))
+
+    def n_replayed(self) -> int:
+        """Return how many replays the device has finished."""
+        return self.loop.n_replayed()
+
+    def duty(self, begin_s: float, end_s: float) -> float:
+        """Return the share of a span in which the device worked."""
+        worked = sum(max(0.0, min(b, end_s) - max(a, begin_s)) for a, b in self.pulses)
+        return worked / (end_s - begin_s)
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished all replays."""
+        self.loop.synchronize()
+
+    def time_replays(self, n: int) -> Sequence[float]:
+        """Return the seconds of one pass in each of n replays."""
+        return self.loop.time_replays(n)
+
+    def time_eager(self, n: int) -> Sequence[float]:
+        """Return the seconds of each of n passes called operator by operator."""
+        return self.loop.time_eager(n)
+
+    def close(self) -> None:
+        """Leave the loop as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """What the sensor said about a wave: its steps from the second period on, and the share of work then."""
+
+    ticks: Sequence[Step]
+    duty: float
+
+    @property
+    def power_w(self) -> float:
+        """Mean power as the counter tells it."""
+        return (self.ticks[-1].value - self.ticks[0].value) / (self.ticks[-1].time_s - self.ticks[0].time_s)
+
+
+@dataclass(frozen=True, slots=True)
+class WaveMaker:
+    """Makes waves with one loop and reads one meter.
+
+    Attributes:
+        loop: work of constant power.
+        meter: of the device that runs it.
+        clock: in whose time both are read.
+        stall_s: seconds without a step after which the counter counts as stalled.
+        tail_s: seconds that the device goes on after its last replay was asked for.
+        grid: the line of the counter's steps.
+    """
+
+    loop: Loop
+    meter: Meter
+    clock: Clock
+    stall_s: float
+    tail_s: float
+    grid: Grid
+
+    def wave(self, period_s: float, seconds: float, shift_s: float = 0.0) -> Wave:
+        """Make a wave that begins `shift_s` after a step of the counter; read it for so many seconds."""
+        self.loop.synchronize()
+        begin_s = self._next_tick_s() + shift_s
+        self.clock.sleep(begin_s - self.clock.now())
+        pulsed = PulsedLoop(self.loop, self.clock, period_s, self.tail_s, begin_s)
+        with Poller(self.meter, self.clock, pulsed, self.stall_s, self.grid.quiet_s) as poller:
+            poller.poll_for(period_s)
+            first = poller.next_tick()
+            poller.poll_for(first.time_s + seconds - self.clock.now())
+            poller.next_tick()
+            n = len(poller.ticks)
+            poller.poll_for(period_s)  # so that the last pulse has ended, and counts
+            placed = self.grid.place(poller.ticks)[:n]
+        seen = [one for one in placed if one.latest_s >= first.earliest_s]
+        ticks = _whole_periods(seen, period_s)
+        return Wave(ticks, pulsed.duty(ticks[0].time_s, ticks[-1].time_s))
+
+    def _next_tick_s(self) -> float:
+        """Return when the counter steps, or has just stepped."""
+        due_s = self.grid.next_after(self.clock.now())
+        if due_s is None:
+            with Poller(self.meter, self.clock, None, self.stall_s) as poller:
+                due_s = poller.next_tick().time_s
+        return due_s
+
+
+def _whole_periods(ticks: Sequence[Step], period_s: float) -> Sequence[Step]:
+    """Return the ticks up to where whole periods fit best, the last third being free."""
+    turns = (np.array([tick.time_s for tick in ticks]) - ticks[0].time_s) / period_s
+    least = max(1, math.ceil(2 / 3 * (len(ticks) - 1)))
+    misfit = np.abs(turns - np.round(turns))[least:]
+    return ticks[: least + int(np.argmin(misfit)) + 1]
+
+
+def tail_s(loop: Loop, clock: Clock, seconds: float = 0.1) -> float:
+    """Return for how long a busy device goes on when it is given no more work."""
+    end = clock.now() + seconds
+    while clock.now() < end:
+        loop.replay()
+    begin = clock.now()
+    loop.synchronize()
+    return clock.now() - begin
+
+
+def seen_variance(width: float) -> float:
+    """Return the variance of a square wave of swing 1 and half duty, averaged over a part of a turn.
+
+    Args:
+        width: of the part, in turns, in (0, 1].
+    """
+    if width <= 0.5:
+        return 0.25 - width / 3
+    return ((1 - width) / width) ** 2 * (width / 3 - 1 / 12)
+
+
+def width_of_variance(variance: float) -> float:
+    """Return the width, in turns, at which `seen_variance` is this; 0 and 1 beyond its ends."""
+    if variance >= seen_variance(0.0):
+        return 0.0
+    if variance <= 0.0:
+        return 1.0
+    return float(brentq(lambda width: seen_variance(width) - variance, 0.0, 1.0))
+
+
+def sampled_share(wave: Wave, period_s: float, sensor_period_s: float, high_w: float) -> float | None:
+    """Return which share of a period the sensor looks at, from a wave that moves slowly against its steps.
+
+    Args:
+        wave: at a period a little above a multiple of the sensor's, over all phases.
+        period_s: of the wave.
+        sensor_period_s: between two steps of the counter.
+        high_w: power while the device works, watts.
+
+    Returns:
+        The share, or None where the wave does not tell: the work hardly changes the power.
+    """
+    values, times = (np.array([getattr(t, name) for t in wave.ticks]) for name in ("value", "time_s"))
+    powers = np.diff(values) / np.diff(times)  # [n_ticks - 1]
+    swing_w = (high_w - wave.power_w) / (1 - wave.duty) if wave.duty < 1 else 0.0
+    if swing_w < 0.1 * high_w:
+        return None
+    width = width_of_variance(float(powers.var()) / swing_w**2)
+    return min(1.0, width * period_s / sensor_period_s)

@@ -1,0 +1,224 @@
+"""Take windows of one loop, from step to step of the energy counter, at chosen phases of the sensor.
+
+    ~~~ rest ~~~|- pre-roll, device busy -| wait for a step |=== window, busy all along ===| passes end
+    step ^ shift ^ work begins                              ^ begin                        ^ end: at a step
+
+Nothing but the counter is read in it, beside the thread that launches. What a window means and when phases
+are needed is in `hwopt.measure.energy.measurement`.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwopt.measure.energy.aliasing import alias_error, cautious_alias_error
+from hwopt.measure.energy.counter_steps import Grid
+from hwopt.measure.energy.polling import Poller, Step
+from hwopt.measure.energy.sensor_plan import SensorPlan
+from hwopt.measure.energy.sensors.meter import Clock, Meter, SensorError
+from hwopt.measure.gpu.accelerator import Loop
+
+MIN_UPDATES = 5  # of the counter in a window
+_MIN_PASSES = 2
+_STRETCH = 1.5  # how much longer a window may become for whole passes to fit
+_LEAST_PASSES = 3.2  # in a window at one phase, so that _MIN_PASSES of them begin and end in it
+_LONGEST = 4  # windows that a few updates or passes are waited for
+_TIME_AND_VALUE = ("time_s", "value")
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one window saw.
+
+    Attributes:
+        began_s: when its work began, before the pre-roll.
+        ticks: steps of the energy counter, at least two.
+        progress: steps of the number of finished replays, from before the first tick to behind the last.
+        n_passes: passes in a replay.
+    """
+
+    began_s: float
+    ticks: Sequence[Step]
+    progress: Sequence[Step]
+    n_passes: int
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window."""
+        return self.ticks[-1].time_s - self.ticks[0].time_s
+
+    @property
+    def energy_j(self) -> float:
+        """Joules in the window."""
+        return self.ticks[-1].value - self.ticks[0].value
+
+    @property
+    def power_w(self) -> float:
+        """Mean power in the window."""
+        return self.energy_j / self.seconds
+
+    @property
+    def passes(self) -> Array:
+        """Passes that had ended at each tick, interpolated, shape [n_ticks].
+
+        Before the first replay that was seen to end, and behind the last, the mean pace goes on.
+        """
+        times, counts = (np.array([getattr(one, name) for one in self.progress]) for name in _TIME_AND_VALUE)
+        moments = np.array([tick.time_s for tick in self.ticks])
+        outside_s = np.minimum(moments - times[0], 0) + np.maximum(moments - times[-1], 0)
+        pace = (counts[-1] - counts[0]) / (times[-1] - times[0])
+        return np.asarray((np.interp(moments, times, counts) + outside_s * pace) * self.n_passes)
+
+    @property
+    def pass_s(self) -> float:
+        """Seconds of a pass, from tick to tick."""
+        passes = self.passes
+        return self.seconds / float(passes[-1] - passes[0])
+
+    @property
+    def paces(self) -> Array:
+        """Passes a second from each tick to the next, shape [n_ticks - 1]."""
+        return np.asarray(np.diff(self.passes) / np.diff([tick.time_s for tick in self.ticks]))
+
+    @property
+    def pace_width_s(self) -> float:
+        """Seconds to which the end of a replay is known."""
+        return float(np.median([one.width_s for one in self.progress]))
+
+    @property
+    def cycles(self) -> list[float]:
+        """Passes since the work began at each tick, shape [n_ticks]."""
+        return [(tick.time_s - self.began_s) / self.pass_s for tick in self.ticks]
+
+
+@dataclass
+class WindowTaker:
+    """Takes windows of one loop.
+
+    Args:
+        loop: the work.
+        meter: of the device that runs it.
+        clock: in whose time both are read.
+        plan: of the sensor.
+        window_s: shortest window.
+        grid: the line of the counter's steps.
+        is_steady: the power does not change within a pass, so it does not matter where a window ends.
+    """
+
+    loop: Loop
+    meter: Meter
+    clock: Clock
+    plan: SensorPlan
+    window_s: float
+    grid: Grid
+    is_steady: bool = False
+
+    def window(self, shift_s: float | None = None, n_updates: int | None = None) -> Window:
+        """Take one window.
+
+        Args:
+            shift_s: seconds from a step of the counter to the beginning of the work; None begins at once.
+            n_updates: end after so many steps; None where passes fit best.
+
+        Raises:
+            SensorError: of the meter, `counter_stalled`, or `too_short` where hardly a pass ended.
+        """
+        if shift_s is not None:
+            self._rest_until(shift_s)
+        began_s = self.clock.now()
+        with Poller(self.meter, self.clock, self.loop, self.plan.stall_s, self.grid.quiet_s) as poller:
+            poller.poll_for(self.plan.preroll_s)
+            poller.next_tick()
+            first = len(poller.ticks) - 1
+            while not self._is_enough(poller.ticks[first:], poller.progress, n_updates):
+                poller.next_tick()
+            last_s = poller.ticks[-1].latest_s
+            while poller.progress and poller.progress[-1].earliest_s < last_s:
+                poller.poll()
+            ticks: Sequence[Step] = self.grid.place(poller.ticks)[first:]
+            progress = poller.progress
+        pace = _pace(progress, ticks[0].time_s)
+        if pace is None:
+            raise SensorError("too_short", f"fewer than {_MIN_PASSES} passes in {self.window_s:g} s")
+        if n_updates is None:
+            ticks = self._up_to_whole_passes(ticks, pace)
+        return Window(began_s, ticks, progress, self.loop.n_passes)
+
+    def phases(self, pass_s: float, n: int) -> list[Window]:
+        """Take n windows of equally many steps, each begun a further n-th of a period after a step.
+
+        Together they are at least as long as one window, and each as one of a layer.
+
+        Args:
+            pass_s: seconds of a pass, about; windows end where whole passes do.
+            n: how many.
+        """
+        period_s = self.plan.period_s
+        seconds = max(self.window_s / n, min(self.window_s, self.plan.window_s), _LEAST_PASSES * pass_s)
+        least = max(MIN_UPDATES, math.ceil(seconds / period_s))
+        n_passes = np.arange(least, math.ceil(_STRETCH * least) + 1) * period_s / pass_s
+        n_updates = least + int(np.argmin(np.abs(n_passes - np.round(n_passes))))
+        return [self.window(i * period_s / n, n_updates) for i in range(n)]
+
+    def foreseen_alias(self, pass_s: float) -> float:
+        """Return how far alternating power will mislead the best window for passes of this length."""
+        if self.is_steady:
+            return 0.0
+        n = max(MIN_UPDATES, math.ceil(self.window_s / self.plan.period_s))
+        ends = range(n, math.ceil(_STRETCH * n) + 1)
+        times = [k * self.plan.period_s for k in range(ends[-1] + 1)]
+        end = min(ends, key=lambda k: alias_error([times[: k + 1]], pass_s, self.plan.share))
+        return cautious_alias_error([times[: end + 1]], pass_s, self.plan.share)
+
+    def alias_error(self, ticks: Sequence[Step], pass_s: float) -> float:
+        """Return how far alternating power can mislead a window between these ticks."""
+        if self.is_steady or len(ticks) < 2:
+            return 0.0
+        return alias_error([[tick.time_s - ticks[0].time_s for tick in ticks]], pass_s, self.plan.share)
+
+    def _rest_until(self, shift_s: float) -> None:
+        """Empty the device and wait for a moment after a step of the counter."""
+        self.loop.synchronize()
+        due_s = self.grid.next_after(self.clock.now() - shift_s)
+        if due_s is None:
+            with Poller(self.meter, self.clock, None, self.plan.stall_s) as poller:
+                due_s = poller.next_tick().time_s
+        self.clock.sleep(due_s + shift_s - self.clock.now())
+
+    def _is_enough(self, ticks: Sequence[Step], progress: Sequence[Step], n_updates: int | None) -> bool:
+        """Whether a window may end here: long enough, with whole passes, or as long as it may become."""
+        seconds = ticks[-1].time_s - ticks[0].time_s
+        pace = _pace(progress, ticks[0].time_s)
+        if pace is None or len(ticks) <= MIN_UPDATES:
+            return seconds >= _LONGEST * self.window_s
+        if n_updates is not None:
+            return len(ticks) > n_updates
+        if seconds < self.window_s:
+            return False
+        if seconds >= _STRETCH * self.window_s:
+            return True
+        return self.alias_error(ticks, _pass_s(pace, self.loop.n_passes)) <= self.plan.alias_tolerance / 2
+
+    def _up_to_whole_passes(self, ticks: Sequence[Step], pace: tuple[Step, Step]) -> Sequence[Step]:
+        """Return the ticks up to where whole passes fit best, among the ends that are late enough."""
+        pass_s = _pass_s(pace, self.loop.n_passes)
+        ends = [n for n in range(2, len(ticks) + 1) if ticks[n - 1].time_s >= ticks[0].time_s + self.window_s]
+        if not ends:
+            return ticks
+        return ticks[: min(ends, key=lambda n: self.alias_error(ticks[:n], pass_s))]
+
+
+def _pace(progress: Sequence[Step], begin_s: float) -> tuple[Step, Step] | None:
+    """Return the first and the last step of the progress since a moment, or None with too few of them."""
+    first = bisect_left(progress, begin_s, key=lambda step: step.time_s)
+    return (progress[first], progress[-1]) if len(progress) - first > _MIN_PASSES else None
+
+
+def _pass_s(pace: tuple[Step, Step], n_passes: int) -> float:
+    first, last = pace
+    return (last.time_s - first.time_s) / ((last.value - first.value) * n_passes)

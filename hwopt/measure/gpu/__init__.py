@@ -1,0 +1,1 @@
+"""Measurements on a GPU: accelerators, jobs, the parts of a campaign."""

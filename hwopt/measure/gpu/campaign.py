@@ -1,0 +1,68 @@
+"""A campaign on a GPU, in as many runs of one command as it needs: each goes on where the last one ended.
+
+    |- sensor, ceilings -|= operators | networks | oracle | repeats | sentinels, in turns =|
+    once a folder         each part for its share of the time
+
+Every row is written when it is measured, and the parts take turns, so a run that ends at any second leaves a
+folder that has its share of everything. Operators run as graphs, with their eager time beside; networks run
+as graphs, and some of them eager in the same visit.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hwopt.errors import HwoptError
+from hwopt.measure.campaign import Progress
+from hwopt.measure.gpu.campaign_parts import (
+    Choice,
+    NetworkPart,
+    OperatorPart,
+    OraclePart,
+    RepeatPart,
+    SentinelPart,
+)
+from hwopt.measure.gpu.campaign_session import Session
+from hwopt.measure.gpu.time_shares import Part, run_in_turns
+from hwopt.measure.sampling.networks import Candidate
+
+
+class CampaignStopped(HwoptError):
+    """The device was lost: what was measured is kept, and the same command goes on elsewhere or later."""
+
+
+@dataclass
+class GpuCampaign:
+    """One run of a campaign into one folder.
+
+    Args:
+        session: folder, bench, deadline and policy.
+        choice: chooses operators by the rows so far.
+        candidates: networks, those that matter most first.
+        progress: called with stage, seconds done, seconds planned, message.
+        also: returns further parts, which take their turns with the profile's, before them.
+    """
+
+    session: Session
+    choice: Choice
+    candidates: Sequence[Candidate]
+    progress: Progress
+    also: Callable[[Session], Sequence[Part]] | None = None
+
+    def run(self) -> None:
+        """Measure until the time is up or everything is there."""
+        with self.session as session:
+            work = [*(self.also(session) if self.also else ()), *self._parts(session)]
+            parts = [one for one in [SentinelPart(session, work), *work] if one.share > 0]
+            is_done = run_in_turns(parts, session.deadline, lambda: self._report(work))
+            self._report(work, "all is measured" if is_done else "time is up; the same command goes on")
+
+    def _parts(self, session: Session) -> list[Part]:
+        operators = OperatorPart(session, self.choice)  # the first ones are chosen beside all else
+        networks = NetworkPart(session, self.candidates)
+        return [networks, operators, OraclePart(session, networks), RepeatPart(session, operators)]
+
+    def _report(self, parts: Sequence[Part], message: str = "") -> None:
+        deadline = self.session.deadline
+        done = ", ".join(f"{part.n_done} {part.name}" for part in parts)
+        seconds = min(deadline.elapsed_s, deadline.budget_s)
+        self.progress("measuring", int(seconds), int(deadline.budget_s), message or done)

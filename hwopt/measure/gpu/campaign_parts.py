@@ -1,0 +1,316 @@
+"""The parts of a GPU's campaign: operators, networks, the oracle, what is measured again, sentinels.
+
+Each gives one item at a time, which measures one piece of work and writes its rows; what an earlier run
+measured is not measured again, except where others used the device.
+"""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import Any, Protocol
+
+from hwopt.errors import HwoptError
+from hwopt.measure.background_work import Beside
+from hwopt.measure.campaign import identity_columns, measured_keys, rows_of_graph, trace_candidate
+from hwopt.measure.gpu.accelerator import Job, Unrunnable
+from hwopt.measure.gpu.campaign_session import Session
+from hwopt.measure.gpu.job_measurement import Row
+from hwopt.measure.gpu.jobs import network_job, sentinels, text_key
+from hwopt.measure.gpu.time_shares import Item, Part
+from hwopt.measure.operator_sums import oracle_operators
+from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.operators import Operator, key_of_row, operator_of
+from hwopt.network.layer import LayerGraph
+from hwopt.profile.device_profile import (
+    LAYER_FILE,
+    NETWORK_FILE,
+    NETWORK_KEY,
+    NETWORK_LAYER_FILE,
+    ORACLE_FILE,
+    REPEAT_FILE,
+    read_layers,
+    read_network_layers,
+    read_networks,
+    read_repeats,
+)
+from hwopt.profile.schema import LAYER_KEY
+
+_AGAIN = ("contended",)
+_PICKS = 24  # operators that are chosen at once; the next ones while the second half is measured
+
+
+class Choice(Protocol):
+    """Chooses operators by the rows so far; see `hwopt.measure.sampling.operator_choice`."""
+
+    def pick(self, rows: Sequence[Row], pending: Sequence[Operator], n: int) -> list[Operator]:
+        """Return up to n operators to measure next."""
+
+
+class OperatorPart:
+    """Operators of networks, those first of which the rows so far know least."""
+
+    name = "operators"
+
+    def __init__(self, session: Session, choice: Choice) -> None:
+        self._session, self._choice = session, choice
+        self.share, self.n_done = session.shares.operators, 0
+        self.rows = session.rows_of(LAYER_FILE, read_layers, again=_AGAIN)
+        self._n_energy = sum(_is_there(row.get("energy_j")) for row in self.rows)
+        self._queue: deque[Operator] = deque()
+        self._next: Beside[list[Operator]] | None = self._choose(())
+
+    def take(self) -> Item | None:
+        """Return the next operator; more are chosen while the second half of the last ones is measured."""
+        if not self._queue and self._next is not None:
+            self._queue.extend(self._next.result())
+            self._next = None
+        if not self._queue:
+            return None
+        operator = self._queue.popleft()
+        if len(self._queue) < _PICKS // 2 and self._next is None:
+            self._next = self._choose((operator, *self._queue))
+        return partial(self._measure, operator)
+
+    def _choose(self, pending: Sequence[Operator]) -> Beside[list[Operator]]:
+        rows = list(self.rows)
+        return self._session.start(lambda: self._choice.pick(rows, pending, _PICKS))
+
+    def _measure(self, operator: Operator) -> None:
+        wants_energy = self._n_energy < self._session.policy.energy_share * (len(self.rows) + 1)
+        row = self._session.layer_row(operator, wants_energy)
+        self._session.write(LAYER_FILE, row)
+        self.rows.append(row)
+        self._n_energy += _is_there(row.get("energy_j"))
+
+
+class NetworkPart:
+    """Networks, as graphs and some eager too, in one visit; each is built while operators are measured.
+
+    Args:
+        session: whose folder gets the rows.
+        candidates: networks, those that matter most first.
+        name: for messages, in the plural.
+    """
+
+    def __init__(self, session: Session, candidates: Sequence[Candidate], name: str = "networks") -> None:
+        self._session, self._candidates, self.name = session, list(candidates), name
+        self.share, self.n_done = session.shares.networks, 0
+        path, layer_path = session.folder / NETWORK_FILE, session.folder / NETWORK_LAYER_FILE
+        done = measured_keys(path, read_networks, NETWORK_KEY, None, again=_AGAIN)
+        self._done = {(name, mode) for name, batch, dtype, mode in done if dtype == session.dtype}
+        self._timed = {name for (name,) in measured_keys(path, read_networks, ("network",))}
+        self._has_layers = {
+            key[0] for key in measured_keys(layer_path, read_network_layers, ("network",), None)
+        }
+        self._tried: set[tuple[str, str]] = set()
+        self._next: Beside[_Built] | None = None
+        self._begin_next()
+
+    def take(self) -> Item | None:
+        """Return the visit of the next network; None where all are measured in both modes."""
+        if self._next is None:
+            self._begin_next()
+        return None if self._next is None else self._visit
+
+    def measured_tests(self) -> list[Candidate]:
+        """Return the test networks that have a time, of any run, in the order of the list."""
+        return [one for one in self._candidates if one.split == "test" and one.name in self._timed]
+
+    def _visit(self) -> None:
+        assert self._next is not None
+        built, self._next = self._next.result(), None
+        rows = self._rows(built)
+        if built.graph is not None and built.candidate.name not in self._has_layers:
+            layers = rows_of_graph(built.candidate.name, built.graph)
+            self._session.write(NETWORK_LAYER_FILE, *layers)
+            self._has_layers.add(built.candidate.name)
+        for mode, row in rows.items():
+            self._session.write(NETWORK_FILE, row)
+            self._done.add((built.candidate.name, mode))
+            if _is_there(row.get("time_s")):
+                self._timed.add(built.candidate.name)
+        self._begin_next()  # beside the rows of other parts, not beside eager passes of this visit
+
+    def _rows(self, built: "_Built") -> dict[str, Row]:
+        if built.job is None or built.graph is None:
+            return {mode: _failed(built, mode, self._session.dtype) for mode in built.modes}
+        identity = identity_columns(built.candidate, built.graph)
+        measured = self._session.visit(built.job, built.modes)
+        return {mode: {**identity, **row, "mode": mode} for mode, row in measured.items()}
+
+    def _begin_next(self) -> None:
+        """Choose the next network by what there is, and begin to build it."""
+        waiting = [one for one in self._candidates if self._is_due(one, "graph")]
+        modes = ["graph"] if waiting else ["eager"]
+        waiting = waiting or [one for one in self._candidates if self._is_due(one, "eager")]
+        if not waiting:
+            return
+        seen = Counter(_architecture(name) for name, mode in self._done | self._tried if mode == modes[0])
+        candidate = min(waiting, key=lambda one: seen[_architecture(one.name)])  # the first of the least
+        if modes == ["graph"] and self._is_due(candidate, "eager") and self._wants_eager(candidate):
+            modes.append("eager")
+        self._tried |= {(candidate.name, mode) for mode in modes}
+        dtype, accelerator = self._session.dtype, self._session.bench.accelerator
+        self._next = self._session.start(lambda: _build(candidate, modes, dtype, accelerator))
+
+    def _is_due(self, candidate: Candidate, mode: str) -> bool:
+        key = (candidate.name, mode)
+        return key not in self._done and key not in self._tried
+
+    def _wants_eager(self, candidate: Candidate) -> bool:
+        """Whether a network is measured eager as well: NeuralPower's are, as its table is of such runs."""
+        if candidate.source == "neuralpower":
+            return True
+        modes = Counter(mode for _, mode in self._done | self._tried)
+        return modes["eager"] < self._session.policy.eager_share * modes["graph"]
+
+
+class OraclePart:
+    """The operators of the measured test networks one by one, those networks first that have few."""
+
+    name = "oracle"
+
+    def __init__(self, session: Session, networks: NetworkPart) -> None:
+        self._session, self._networks = session, networks
+        self.share, self.n_done = session.shares.oracle, 0
+        path = session.folder / ORACLE_FILE
+        self._done = measured_keys(path, read_layers, LAYER_KEY, None, again=_AGAIN)
+        self._queue: deque[Operator] = deque()
+        self._begun: set[str] = set()
+
+    def take(self) -> Item | None:
+        """Return the next operator; None where no test network was measured yet, or all are done."""
+        while not self._queue:
+            operators = {
+                one.name: oracle_operators([trace_candidate(one, self._session.dtype)])
+                for one in self._networks.measured_tests()
+                if one.name not in self._begun
+            }
+            if not operators:
+                return None
+            name = min(operators, key=lambda one: len(operators[one]))
+            self._begun.add(name)
+            self._queue.extend(one for one in operators[name] if one.key not in self._done)
+        return partial(self._measure, self._queue.popleft())
+
+    def _measure(self, operator: Operator) -> None:
+        wants_energy = len(self._begun) <= self._session.policy.n_oracle_energy
+        self._session.write(ORACLE_FILE, self._session.layer_row(operator, wants_energy))
+        self._done.add(operator.key)
+
+
+class RepeatPart:
+    """A share of the operators that have a time, once more."""
+
+    name = "repeats"
+
+    def __init__(self, session: Session, operators: OperatorPart) -> None:
+        self._session, self._operators = session, operators
+        self.share, self.n_done = session.shares.repeats, 0
+        self._done = set(read_repeats(session.folder / REPEAT_FILE)["key"])
+
+    def take(self) -> Item | None:
+        """Return the next row to repeat; None where the share of them is repeated."""
+        for row in self._operators.rows:
+            key = key_of_row(row)
+            is_chosen = share_of(("repeat", *key)) < self._session.policy.repeat_share
+            if is_chosen and _is_there(row.get("time_s")) and text_key(key) not in self._done:
+                self._done.add(text_key(key))
+                return partial(self._measure, row)
+        return None
+
+    def _measure(self, row: Row) -> None:
+        try:
+            operator = operator_of(row, "repeat", self._session.limits)
+        except HwoptError:
+            return  # a row of another version, or by hand: it cannot be run again
+        has_energy = _is_there(row.get("energy_j"))
+        self._session.repeat("repeat", operator, LAYER_FILE, has_energy, row["time_s"])
+
+
+class SentinelPart:
+    """The same few operators time and again, the first time before anything else."""
+
+    name = "sentinels"
+
+    def __init__(self, session: Session, others: Sequence[Part]) -> None:
+        self._session, self._others, self._n_before = session, others, -1
+        self.share, self.n_done = session.shares.sentinels, 0
+        self._operators = sentinels(session.dtype)
+        table = read_repeats(session.folder / REPEAT_FILE)
+        rows = table[(table["role"] == "sentinel") & table["time_s"].notna()]
+        firsts = rows.drop_duplicates("key").set_index("key")["time_s"]
+        self._first_s: dict[str, float] = {str(key): float(time_s) for key, time_s in firsts.items()}
+
+    def take(self) -> Item | None:
+        """Return the measurement of all of them, where other rows came since the last."""
+        return None if self._n_others() == self._n_before else self._measure
+
+    def _n_others(self) -> int:
+        return sum(part.n_done for part in self._others)
+
+    def _measure(self) -> None:
+        """Measure them; power is read of the first, which draws the most."""
+        self._n_before = self._n_others()
+        for i, operator in enumerate(self._operators):
+            key = text_key(operator.key)
+            time_s = self._session.repeat("sentinel", operator, "", i == 0, self._first_s.get(key))
+            if time_s is not None:
+                self._first_s.setdefault(key, time_s)
+
+
+class _Built:
+    """A network that is ready to be measured, or the reason why it is not."""
+
+    def __init__(self, candidate: Candidate, modes: Sequence[str]) -> None:
+        self.candidate, self.modes = candidate, tuple(modes)
+        self.graph: LayerGraph | None = None
+        self.job: Job | None = None
+        self.reason = ""
+
+
+def _build(candidate: Candidate, modes: Sequence[str], dtype: str, accelerator: Any) -> _Built:
+    """Trace and build a network; one that cannot be says why, whatever its code raises."""
+    built = _Built(candidate, modes)
+    try:
+        built.graph = trace_candidate(candidate, dtype)
+        built.job = accelerator.build(network_job(candidate, built.graph))
+    except Unrunnable as reason:
+        built.reason = str(reason)
+    except Exception as error:
+        built.reason = f"{type(error).__name__}: {error}"
+    return built
+
+
+def _failed(built: _Built, mode: str, dtype: str) -> Row:
+    """Return the row of a network that could not be built or traced."""
+    candidate = built.candidate
+    return {
+        "network": candidate.name,
+        "source": candidate.source,
+        "split": candidate.split,
+        "batch": candidate.input_shape[0],
+        "dtype": dtype,
+        "mode": mode,
+        "input_shape": "x".join(str(side) for side in candidate.input_shape),
+        "config": candidate.config,
+        "status": "failed",
+        "time_reason": built.reason,
+        "energy_reason": f"not_run: {built.reason}",
+        "memory_reason": built.reason,
+    }
+
+
+def _architecture(name: str) -> str:
+    """Return the name of a network without its batch size."""
+    return name.rpartition("-b")[0]
+
+
+def _is_there(value: Any) -> bool:
+    return value is not None and value == value
+
+
+def share_of(key: Sequence[Any]) -> float:
+    """Return a number in [0, 1) that is the same for a key in every run, and uniform over keys."""
+    return int.from_bytes(blake2b(text_key(key).encode(), digest_size=8).digest(), "big") / 2**64

@@ -1,0 +1,195 @@
+"""State shared by the parts of a GPU campaign: the folder, the bench, and how results become rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from hwopt.measure.background_work import Beside
+from hwopt.measure.campaign import Deadline
+from hwopt.measure.campaign_folder import drop_orphans
+from hwopt.measure.energy.sensors.meter import Clock
+from hwopt.measure.gpu.accelerator import Job
+from hwopt.measure.gpu.job_measurement import Bench, Row
+from hwopt.measure.gpu.jobs import operator_job, text_key
+from hwopt.measure.sampling.operators import GPU_PLAN, Operator
+from hwopt.measure.sampling.sobol import Limits
+from hwopt.profile.device_profile import (
+    LAYER_FILE,
+    NETWORK_FILE,
+    NETWORK_LAYER_FILE,
+    ORACLE_FILE,
+    REPEAT_FILE,
+    read_repeats,
+)
+from hwopt.profile.schema import (
+    LAYER_COLUMNS,
+    NETWORK_COLUMNS,
+    NETWORK_LAYER_COLUMNS,
+    REPEAT_COLUMNS,
+    RowFile,
+)
+
+T = TypeVar("T")
+_COLUMNS = {
+    LAYER_FILE: LAYER_COLUMNS,
+    NETWORK_FILE: NETWORK_COLUMNS,
+    NETWORK_LAYER_FILE: NETWORK_LAYER_COLUMNS,
+    ORACLE_FILE: LAYER_COLUMNS,
+    REPEAT_FILE: REPEAT_COLUMNS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Share of a run's time that each part has."""
+
+    operators: float = 0.44
+    networks: float = 0.44
+    oracle: float = 0.06
+    repeats: float = 0.03
+    sentinels: float = 0.03
+
+
+AROUND_A_SPACE = Shares(operators=0.4, networks=0.54, oracle=0.0)  # every second goes to its own networks
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Shares of rows that are measured for energy, repeated or run eager."""
+
+    energy_share: float = 0.22  # of operators that are measured for energy as well as for time
+    eager_share: float = 0.05  # of networks that are measured eager as well, beside NeuralPower's
+    repeat_share: float = 0.05  # of operators that are measured twice
+    n_oracle_energy: int = 1  # networks whose operators are measured for energy one by one
+
+
+@dataclass
+class Session:
+    """One run of a campaign; use it as a context manager, which closes the files of rows.
+
+    Args:
+        folder: of the profile; device.json is there.
+        info: contents of device.json.
+        bench: what measures.
+        deadline: when to stop.
+        policy: which rows are measured how.
+        shares: which share of the time each part has.
+        limits: on the work of an operator.
+    """
+
+    folder: Path
+    info: Mapping[str, Any]
+    bench: Bench
+    deadline: Deadline
+    policy: Policy = field(default_factory=Policy)
+    shares: Shares = field(default_factory=Shares)
+    limits: Limits = GPU_PLAN.limits
+
+    def __post_init__(self) -> None:
+        self.dtype = str(self.info["settings"]["dtype"])
+        self._begin_s = _elapsed_before(self.folder / REPEAT_FILE)
+        self._files: dict[str, RowFile] = {}
+        self._begun: list[Beside[Any]] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def beside(self, folder: Path, policy: Policy) -> "Session":
+        """Return a session of the same run into another folder, which is closed with this one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        drop_orphans(folder)
+        other = replace(self, folder=folder, policy=policy)
+        other._begin_s, other._begun = self._begin_s, self._begun
+        return self._stack.enter_context(other)
+
+    def start(self, make: Callable[[], T]) -> Beside[T]:
+        """Begin to make something beside the measurements that follow."""
+        begun = Beside(self.clock, make)
+        self._begun[:] = [*(one for one in self._begun if one.is_running), begun]
+        begun.start()
+        return begun
+
+    def settle(self) -> None:
+        """Wait until nothing runs beside: a host that does other work calls operators more slowly."""
+        for begun in self._begun:
+            begun.wait()
+
+    @property
+    def clock(self) -> Clock:
+        """The time in which the device runs."""
+        return self.bench.accelerator.clock
+
+    def rows_of(self, file_name: str, read: Callable[[Path], Any], again: Sequence[str] = ()) -> list[Row]:
+        """Return the rows of a file, without those of a status that is measured again."""
+        path = self.folder / file_name
+        if not path.exists():
+            return []
+        table = read(path)
+        kept = table[~table["status"].isin(again)]
+        return [{str(name): cell for name, cell in row.items()} for row in kept.to_dict("records")]
+
+    def write(self, file_name: str, *rows: Row) -> None:
+        """Append rows that belong together to a file of the folder; they are on the disk then."""
+        if file_name not in self._files:
+            file = RowFile(self.folder / file_name, _COLUMNS[file_name])
+            self._files[file_name] = self._stack.enter_context(file)
+        self._files[file_name].append_all(rows)
+
+    def layer_row(self, operator: Operator, wants_energy: bool) -> Row:
+        """Measure an operator and return its row."""
+        measured = self._measured(operator, wants_energy)
+        row = {**operator.layer.row(), "device": self.info["name"], "source": operator.source, **measured}
+        held = row.get("memory_bytes")
+        return row if held is None else {**row, "workspace_bytes": max(0, held - operator.layer.bytes)}
+
+    def visit(self, job: Job, modes: Sequence[str]) -> dict[str, Row]:
+        """Measure a network in several modes and return the measured columns of each."""
+        plan = self.bench.plan
+        windows = {mode: plan.network_window_s if mode == "eager" else plan.window_s for mode in modes}
+        if "eager" in modes:
+            self.settle()
+        rows = self.bench.visit(job, True, windows)
+        return {mode: self._stamped(_in_its_mode(row, mode)) for mode, row in rows.items()}
+
+    def repeat(
+        self, role: str, operator: Operator, file: str, wants_energy: bool, first_s: float | None
+    ) -> float | None:
+        """Measure an operator once more, write that beside the first time, and return the time."""
+        row = self._measured(operator, wants_energy)
+        time_s = row.get("time_s")
+        ratio = None if time_s is None else time_s / (first_s or time_s)
+        repeated = {"role": role, "elapsed_s": row["elapsed_s"], "file": file, "key": text_key(operator.key)}
+        measured = {"time_s": time_s, "power_w": row.get("power_w"), "status": row["status"], "ratio": ratio}
+        self.write(REPEAT_FILE, {**repeated, **measured})
+        return time_s
+
+    def _measured(self, operator: Operator, wants_energy: bool) -> Row:
+        window_s = self.bench.plan.window_s
+        return self._stamped(self.bench.measure(operator_job(operator), "graph", wants_energy, window_s))
+
+    def _stamped(self, row: Row) -> Row:
+        return row | {"elapsed_s": self._begin_s + self.deadline.elapsed_s}
+
+
+def _in_its_mode(row: Row, mode: str) -> Row:
+    """Return the row, without figures where the device ran it in another mode."""
+    if row["mode"] == mode:
+        return row
+    reason = row["time_reason"]
+    none = {"time_s": None, "energy_j": None, "power_w": None, "status": "failed"}
+    return {**row, **none, "energy_reason": f"not_run: {reason}"}
+
+
+def _elapsed_before(path: Path) -> float:
+    """Return the seconds that earlier runs of a campaign took, as far as its rows say."""
+    elapsed_s = read_repeats(path)["elapsed_s"].max() if path.exists() else 0.0
+    return float(elapsed_s) if elapsed_s == elapsed_s else 0.0

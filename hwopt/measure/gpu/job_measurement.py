@@ -1,0 +1,333 @@
+"""One measurement on a GPU: time, energy and memory of one job, with all that was around it.
+
+    energy window, GPU busy | replays until the median is known, device hot | eager passes | state, GPU busy
+                                                                                             |
+          clocks, temperature, throttling, other processes: what a reader needs to trust the row
+
+Timing comes right after the window, so that time and power are of the same hot, loaded device. The state
+after a row is the state before the next one. A job is built once, and measured in every mode asked for.
+
+**Eager is two things.** Where an eager pass takes as long as the graph's, the device sets the pace, and the
+row is as good as a graph's. Where it takes longer the host does, whose pace changes from one moment to the
+next: the passes that were timed are not those of the window. Time and power of such a row are of one and the
+same window, joules over the passes counted there, and the spread of the pace is their uncertainty.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from hwopt.measure.energy.counter_steps import Grid
+from hwopt.measure.energy.disturbance import disturbance
+from hwopt.measure.energy.measurement import EnergyReading, SensorPlan, measure_energy
+from hwopt.measure.energy.polling import ask_beside
+from hwopt.measure.energy.sensors.meter import DeviceState, Meter, SensorError
+from hwopt.measure.gpu.accelerator import Accelerator, DeviceLost, Job, Loop, Unrunnable
+from hwopt.measure.gpu.steady_median import SteadyMedian, steady_median
+
+Row = dict[str, Any]
+_EAGER_S = 0.12  # for which eager passes are timed at most
+_FRESH_S = 2.0  # for which a state counts as that before the next row
+_HOST_BOUND = 1.1  # times the graph's time, from which on the host sets the pace of eager passes
+_ONLY_UNCERTAIN = ("aliased", "too_short", "windows_disagree")  # doubts that the uncertainty tells of
+_UNBOUND_PASSES = 6  # of a graph, that tell what bounds an eager row
+
+
+@dataclass(frozen=True, slots=True)
+class Precautions:
+    """How one job is measured, beside what the sensor's plan says."""
+
+    second_window_share: float = 0.05
+    half_width: float = 0.01  # of a median's confidence interval, relative: timing goes on until then
+    agreement: float = 0.03  # beyond which there is no number
+    window_agreement: float = 0.05  # that a pass in the window must have with one timed after it
+    timing_preroll_s: float = 0.1  # at most, where no energy is read
+
+
+@dataclass
+class Bench:
+    """Measures jobs on one GPU.
+
+    Args:
+        accelerator: what runs the work.
+        meter: what reads its energy; None where nothing can, with `no_energy` the reason.
+        plan: of the sensor, from its characterisation.
+        no_energy: why there is no meter.
+        seed: of which jobs get a second window.
+    """
+
+    accelerator: Accelerator
+    meter: Meter | None
+    plan: SensorPlan
+    no_energy: str = ""
+    precautions: Precautions = field(default_factory=Precautions)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng([self.seed, 3])
+        self._grid = Grid(self.plan.period_s)
+        self._last: tuple[DeviceState, float] | None = None  # the last state, and when it was asked
+
+    def visit(self, job: Job, wants_energy: bool, window_s: Mapping[str, float]) -> dict[str, Row]:
+        """Measure a job in several modes, built once; as a graph first, by which eager rows are judged.
+
+        Args:
+            job: the operator or network.
+            wants_energy: whether energy is read as well as time.
+            window_s: mode -> shortest window, seconds.
+
+        Returns:
+            Mode -> the measured columns, as `measure` gives them.
+        """
+        try:
+            job = self.accelerator.build(job)
+        except Unrunnable as reason:
+            return {mode: _without_figures(str(reason), mode) for mode in window_s}
+        rows: dict[str, Row] = {}
+        for mode in sorted(window_s, reverse=True):  # graph before eager
+            graph = rows.get("graph", {})
+            graph_s = graph.get("time_s") if graph.get("mode") == "graph" else None
+            rows[mode] = self.measure(job, mode, wants_energy, window_s[mode], graph_s)
+        return rows
+
+    def measure(
+        self, job: Job, mode: str, wants_energy: bool, window_s: float, graph_s: float | None = None
+    ) -> Row:
+        """Return the measured columns of one job; what has no figure has its reason.
+
+        Args:
+            job: the operator or network.
+            mode: graph or eager.
+            wants_energy: whether energy is read as well as time.
+            window_s: shortest window, seconds.
+            graph_s: of an eager row, what a pass takes as a graph; None has it timed for that.
+        """
+        try:
+            job = self.accelerator.build(job)
+            if mode == "eager" and graph_s is None:
+                graph_s = self._graph_s(job)
+            loop = self.accelerator.prepare(job, mode)
+        except Unrunnable as reason:
+            return _without_figures(str(reason), mode)
+        try:
+            before, begin_s = self._before(), self.accelerator.clock.now()
+            row = self._figures(loop, wants_energy, window_s, len(job.graph.layers) == 1, graph_s, before)
+            return row | self._surroundings(before, self._after(loop), begin_s)
+        except Unrunnable as reason:
+            return _without_figures(str(reason), mode)
+        finally:
+            loop.close()
+
+    def warm_time_s(self, job: Job, mode: str) -> float | None:
+        """Return the seconds of a pass that takes the same operands every time; None if it cannot run."""
+        try:
+            loop = self.accelerator.prepare(replace(job, is_warm=True), mode)
+        except Unrunnable:
+            return None
+        try:
+            self._preroll(loop)
+            half_width = self.precautions.half_width
+            return steady_median(loop.time_replays, half_width, self.accelerator.clock).median
+        finally:
+            loop.close()
+
+    # -- figures ---------------------------------------------------------------------------------------------
+
+    def _figures(
+        self,
+        loop: Loop,
+        wants_energy: bool,
+        window_s: float,
+        is_operator: bool,
+        graph_s: float | None,
+        before: DeviceState,
+    ) -> Row:
+        if loop.mode == "graph":
+            reading = self._energy(loop, wants_energy, window_s, is_operator, before)
+            row = self._timed(loop)
+            row["eager_time_s"] = self._eager(loop).median
+            return row | _energy_columns(self._checked(reading, row["time_s"]))
+        self._preroll(loop)
+        eager = self._eager(loop)
+        bound = _bound(eager.median, graph_s)
+        if bound == "host" or (not bound and eager.half_width > self.precautions.agreement):
+            reading = self._energy(loop, wants_energy, window_s, is_operator, before, is_paced_by_host=True)
+            return _host_bound_row(loop, eager, reading)
+        reading = self._energy(loop, wants_energy, window_s, is_operator, before)
+        row = self._timed(loop) | {"eager_time_s": eager.median, "bound": bound}
+        return row | _energy_columns(self._checked(reading, row["time_s"]))
+
+    def _graph_s(self, job: Job) -> float | None:
+        """Return what a pass takes as a graph, roughly; None where it cannot be captured."""
+        loop = self.accelerator.prepare(job, "graph")
+        try:
+            return float(np.median(loop.time_replays(_UNBOUND_PASSES))) if loop.mode == "graph" else None
+        finally:
+            loop.close()
+
+    def _energy(
+        self,
+        loop: Loop,
+        wants_energy: bool,
+        window_s: float,
+        is_operator: bool,
+        before: DeviceState,
+        is_paced_by_host: bool = False,
+    ) -> EnergyReading:
+        if self.meter is None or not wants_energy:
+            self._preroll(loop)
+            code = "not_planned" if self.meter is not None else "no_sensor"
+            return EnergyReading.refused(code, self.no_energy)
+        is_repeated = not is_paced_by_host and self._rng.random() < self.precautions.second_window_share
+        return measure_energy(
+            loop,
+            self.meter,
+            self.accelerator.clock,
+            self.plan,
+            window_s,
+            2 if is_repeated else 1,
+            is_operator,
+            self._grid,
+            before,
+        )
+
+    def _preroll(self, loop: Loop) -> None:
+        """Load the device, so that all rows are timed in the same state."""
+        clock = self.accelerator.clock
+        end_s = clock.now() + min(self.plan.preroll_s, self.precautions.timing_preroll_s)
+        while clock.now() < end_s:
+            loop.replay()
+        loop.synchronize()
+
+    def _checked(self, reading: EnergyReading, time_s: float | None) -> EnergyReading:
+        """Refuse energy of another work than the one that was timed, such as of a device kept waiting."""
+        if reading.loop_time_s is None or time_s is None:
+            return reading
+        ratio = reading.loop_time_s / time_s
+        if abs(ratio - 1) <= self.precautions.window_agreement:
+            return reading
+        detail = f"a pass took {ratio:.3f} of its time"
+        return replace(reading, status="suspect", reason="unsteady", detail=detail)
+
+    def _eager(self, loop: Loop) -> SteadyMedian:
+        return steady_median(
+            loop.time_eager, self.precautions.half_width, self.accelerator.clock, max_s=_EAGER_S
+        )
+
+    def _timed(self, loop: Loop) -> Row:
+        """Return the columns of time and memory."""
+        timing = steady_median(loop.time_replays, self.precautions.half_width, self.accelerator.clock)
+        row = _time_columns(loop, timing)
+        if timing.half_width > self.precautions.agreement:
+            reason = f"the median is known to {timing.half_width:.1%} only after {timing.n} replays"
+            return row | {"time_s": None, "status": "contended", "time_reason": reason}
+        return row
+
+    # -- surroundings ----------------------------------------------------------------------------------------
+
+    def _before(self) -> DeviceState:
+        """Return the state after the last row, or a new one where that is old."""
+        clock = self.accelerator.clock
+        if self._last is None or clock.now() - self._last[1] > _FRESH_S:
+            self._last = (self._state(), clock.now())
+        return self._last[0]
+
+    def _after(self, loop: Loop) -> DeviceState:
+        """Return the state of the busy device."""
+        if self.meter is not None:
+            after = ask_beside(self.accelerator.clock, self._state, loop.replay)
+            self._last = (after, self.accelerator.clock.now())
+            loop.synchronize()
+            return after
+        return DeviceState()
+
+    def _surroundings(self, before: DeviceState, after: DeviceState, begin_s: float) -> Row:
+        """Return clocks, heat and throttling; heat and other processes take the figures away."""
+        throttled = [cause for cause, held_s in after.throttled_since(before).items() if held_s > 0]
+        row: Row = {
+            "core_clock_hz": after.core_clock_hz,
+            "temperature_c": after.temperature_c,
+            "throttled": " ".join(throttled),
+        }
+        seconds = self.accelerator.clock.now() - begin_s
+        code, reason = disturbance(before, after, seconds, seconds + _FRESH_S)
+        return row | _taken_away(code, reason) if code else row
+
+    def _state(self) -> DeviceState:
+        if self.meter is None:
+            return DeviceState()
+        try:
+            return self.meter.state()
+        except SensorError as error:
+            raise DeviceLost(str(error)) from error
+
+
+def _bound(eager_s: float, graph_s: float | None) -> str:
+    """Return what sets the pace of eager passes: host, device, or nothing where that is not known."""
+    if graph_s is None:
+        return ""
+    return "host" if eager_s > _HOST_BOUND * graph_s else "device"
+
+
+def _time_columns(loop: Loop, timing: SteadyMedian) -> Row:
+    return {
+        "time_s": timing.median,
+        "status": "ok",
+        "time_reason": loop.mode_reason,
+        "spread": timing.half_width,
+        "n_blocks": timing.n,
+        "n_passes": loop.n_passes,
+        "mode": loop.mode,
+        "memory_bytes": loop.memory_bytes,
+        "memory_reason": "" if loop.memory_bytes else "the device does not tell",
+    }
+
+
+def _host_bound_row(loop: Loop, eager: SteadyMedian, reading: EnergyReading) -> Row:
+    """Return the columns of a row whose pace the host sets: time and power of one and the same window.
+
+    Its spread is that of the pace within the window, or of the two figures of time where they differ by more.
+    """
+    row = _time_columns(loop, eager) | {"eager_time_s": eager.median, "bound": "host"}
+    if reading.loop_time_s is None or reading.power_w is None:
+        return row | _energy_columns(reading)
+    between = abs(eager.median / reading.loop_time_s - 1) / math.sqrt(2)
+    spread = max(between, reading.pace_spread or 0.0)
+    row |= {"time_s": reading.loop_time_s, "spread": spread}
+    uncertainty = math.hypot(reading.uncertainty or 0.0, spread)
+    status = "ok" if reading.reason in _ONLY_UNCERTAIN else reading.status
+    return row | _energy_columns(replace(reading, uncertainty=uncertainty, status=status))
+
+
+def _taken_away(code: str, reason: str) -> Row:
+    none = {"time_s": None, "power_w": None, "energy_j": None, "idle_subtracted_energy_j": None}
+    reasons = {"time_reason": reason, "energy_reason": f"{code}: {reason}"}
+    return {**none, **reasons, "status": "contended", "energy_uncertainty": None, "energy_status": "failed"}
+
+
+def _energy_columns(reading: EnergyReading) -> Row:
+    """Return the columns of energy; a figure in doubt is left out, and its reason says what it was."""
+    row: Row = {"loop_time_s": reading.loop_time_s, "energy_status": reading.status}
+    if reading.status == "ok":
+        return row | {
+            "power_w": reading.power_w,
+            "energy_j": reading.energy_j,
+            "idle_subtracted_energy_j": reading.idle_subtracted_j,
+            "energy_uncertainty": reading.uncertainty,
+            "energy_reason": "",
+        }
+    read = "" if reading.power_w is None else f"; {reading.power_w:.4g} W were read"
+    return row | {"energy_reason": f"{reading.reason}: {reading.detail}{read}"}
+
+
+def _without_figures(reason: str, mode: str) -> Row:
+    return {
+        "status": "failed",
+        "time_reason": reason,
+        "energy_reason": f"not_run: {reason}",
+        "memory_reason": reason,
+        "mode": mode,
+    }

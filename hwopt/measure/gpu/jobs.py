@@ -1,0 +1,68 @@
+"""Jobs for a GPU's bench: an operator alone, a whole network, the fixed operators measured throughout."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hwopt.measure.gpu.accelerator import Job
+from hwopt.measure.operators.build import recipe_of, trace_recipe
+from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.operators import Operator
+from hwopt.network.layer import Layer, LayerGraph
+
+
+def operator_job(operator: Operator) -> Job:
+    """Return the job of an operator alone."""
+    recipe = operator.recipe
+    return Job(
+        text_key(operator.key),
+        graph_of_layer(operator.layer),
+        lambda: recipe.call,
+        recipe.inputs,
+        recipe.weights,
+    )
+
+
+def network_job(candidate: Candidate, graph: LayerGraph) -> Job:
+    """Return the job of a traced network."""
+    return Job(candidate.name, graph, candidate.build, (candidate.input_shape,))
+
+
+def sentinels(dtype: str) -> list[Operator]:
+    """Return the fixed operators measured throughout: bound by arithmetic, by memory, by the launch."""
+    conv = {"batch": 32, "in_channels": 128, "out_channels": 128, **_square("in", 56), **_square("out", 56)}
+    sides = {**_square("in", 112), **_square("out", 112)}
+    shapes = {
+        "conv2d": {**conv, **_square("kernel", 3), **_square("padding", 1)},
+        "relu": {"batch": 64, "in_channels": 64, "out_channels": 64, **sides},
+        "linear": {"batch": 16, "in_channels": 256, "out_channels": 256},
+    }
+    found = []
+    for kind, shape in shapes.items():
+        row = {**Layer("", kind, "", 1, 1, 1, 1, 1, 1, 1).row(), **shape, "dtype": dtype}
+        recipe = recipe_of(row)
+        found.append(Operator(trace_recipe(recipe, kind, dtype), recipe, "sentinel"))
+    return found
+
+
+def _square(name: str, side: int) -> dict[str, Any]:
+    return {f"{name}_h": side, f"{name}_w": side}
+
+
+def graph_of_layer(layer: Layer) -> LayerGraph:
+    """Return an operator alone as a network of one layer."""
+    return LayerGraph(
+        layers=(layer,),
+        n_parameters=0,
+        parameter_bytes=layer.weight_bytes,
+        buffer_bytes=0,
+        input_bytes=layer.input_bytes,
+        output_bytes=layer.output_bytes,
+        peak_activation_bytes=layer.input_bytes + layer.output_bytes,
+        batch_size=layer.batch,
+        dtype=layer.dtype,
+    )
+
+
+def text_key(key: Sequence[Any]) -> str:
+    """Return a key as one cell of text."""
+    return " ".join(str(value) for value in key)

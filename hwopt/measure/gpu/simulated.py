@@ -1,0 +1,254 @@
+"""A GPU that is only a law of time, power and memory, in virtual time: what a dry run and the tests measure.
+
+    layer    time = launch + max(FLOPs / rate, bytes / bandwidth) / utilisation(work)
+    power    idle + (cap - idle) * share of the time in which the bound resource works
+    eager    a pass takes at least a host's call for each operator; the host's pace comes and goes
+    memory   as traced, plus a workspace of convolutions; beyond the device's own it is "out of memory"
+
+Since the law is known, a test can hold every row against it. Sensors, and how long the machine around the GPU
+takes to answer, are in `hwopt.measure.energy.sensors.simulated`.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hwopt.measure.energy.sensors.simulated import Latencies, SimulatedGpu
+from hwopt.measure.gpu.accelerator import DeviceLost, Job, Unrunnable
+from hwopt.measure.gpu.precision import Precision
+from hwopt.network.layer import Layer
+
+Array = NDArray[np.float64]
+
+FLOPS_PER_S = {"default": 60e12, "ieee": 30e12, "bfloat16": 400e12}
+BYTES_PER_S = 3e12
+LAUNCH_S = 2e-6
+IDLE_W, CAP_W = 75.0, 700.0
+_HALF_WORK_S = 2e-6  # a bound of this length uses half of what the device could
+_REUSE = 0.03  # of the time that a network saves because operands are near
+_SLICE_S = 1e-3  # of virtual time that one call of `replay` lets pass
+_REPLAY_S = 3.5e-3
+_PACE_NOISE = 0.03  # of a host from one pass to the next
+_TRIED_BYTES, _TRIED_FLOPS = 2**20, 10**6  # what is small enough to be run once on this machine as well
+
+
+class SimulatedAccelerator:
+    """The simulated GPU; the same protocol as `hwopt.measure.gpu.cuda.CudaAccelerator`.
+
+    Args:
+        gpu: whose power it drives, in virtual time.
+        precision: what it computes in.
+        memory_bytes: beyond which a job is out of memory.
+        noise: relative standard deviation of a timing.
+        lost_at_s: moment from which it does not answer any more.
+        seed: of the noise.
+    """
+
+    name = "Simulated GPU"
+    cache_bytes = 50 * 2**20
+
+    def __init__(
+        self,
+        gpu: SimulatedGpu,
+        precision: Precision,
+        memory_bytes: float = 8 * 2**30,
+        noise: float = 0.002,
+        lost_at_s: float = float("inf"),
+        seed: int = 0,
+    ) -> None:
+        self.gpu, self.clock, self.precision = gpu, gpu.clock, precision
+        self.memory_bytes, self.noise, self.lost_at_s = memory_bytes, noise, lost_at_s
+        self.rng = np.random.default_rng(seed)
+
+    def __enter__(self) -> "SimulatedAccelerator":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is held."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the hardware as device.json keeps it."""
+        return {
+            "model": self.name,
+            "memory_bytes": int(self.memory_bytes),
+            "last_level_cache_bytes": self.cache_bytes,
+        }
+
+    def wake(self) -> None:
+        """Have this process appear on the device."""
+        self.gpu.has_context = True
+
+    def build(self, job: Job) -> Job:
+        """Return the job as one that is built, after the time which that takes a network; nothing is made."""
+        if not job.is_built and len(job.graph.layers) > 1:
+            self.clock.sleep(self.gpu.latencies.build_s)
+        return replace(job, is_built=True)
+
+    def prepare(self, job: Job, mode: str = "graph") -> "SimulatedLoop":
+        """Return a loop over a job; small operators are run once for real.
+
+        Raises:
+            Unrunnable: where the job needs more memory than there is, or cannot be run.
+            DeviceLost: after `lost_at_s`.
+        """
+        self.check()
+        job = self.build(job)
+        self.clock.sleep(self.gpu.latencies.prepare_s)
+        if job.graph.memory_bytes > self.memory_bytes:
+            raise Unrunnable("out of memory on the GPU")
+        if sum(layer.bytes for layer in job.graph.layers) < _TRIED_BYTES and job.graph.flops < _TRIED_FLOPS:
+            _try(job, self.precision.torch_dtype)
+        return SimulatedLoop(self, job, mode)
+
+    def check(self) -> None:
+        """Raise DeviceLost once the device is gone."""
+        if self.clock.now() >= self.lost_at_s:
+            raise DeviceLost("the GPU does not answer any more: simulated")
+
+    def ceilings(self) -> dict[str, float]:
+        """Return the law's own rates."""
+        self.gpu.run(2.0, CAP_W)
+        rates = {f"flops_per_s_{name}": rate for name, rate in FLOPS_PER_S.items()}
+        return {
+            "flops_per_s": FLOPS_PER_S[self.precision.name],
+            "bytes_per_s": BYTES_PER_S,
+            "launch_s": LAUNCH_S,
+            "eager_launch_s": self.gpu.latencies.operator_s,
+            **rates,
+        }
+
+
+class SimulatedLoop:
+    """A job that the simulated GPU repeats; see `hwopt.measure.gpu.accelerator.Loop`."""
+
+    def __init__(self, accelerator: SimulatedAccelerator, job: Job, mode: str) -> None:
+        self._accelerator = accelerator
+        self.mode, self.mode_reason = mode, ""
+        if mode == "graph" and any(layer.kind == "embedding" for layer in job.graph.layers):
+            self.mode, self.mode_reason = (
+                "eager",
+                "no graph: operation not permitted when stream is capturing",
+            )
+        times, powers = job_law(job.graph.layers, accelerator.precision)
+        self._host = Host(accelerator.gpu.latencies, accelerator.rng)
+        self._graph_s, self._n_operators = float(times.sum()), len(times)
+        self._phases = np.concatenate([[0.0], np.cumsum(times)]) / self._graph_s  # of a pass
+        self._energy_j = np.concatenate([[0.0], np.cumsum(powers * times)])
+        pass_s = self._pass_s(self.mode)
+        self.n_passes = max(1, round(_REPLAY_S / pass_s))
+        self.memory_bytes: int | None = job.graph.memory_bytes + workspace_bytes(job.graph.layers)
+        self._n_run = 0.0  # passes
+        self._run(3 * pass_s)
+
+    def _pass_s(self, mode: str) -> float:
+        """Return what a pass takes at this moment."""
+        if mode == "graph":
+            return self._graph_s
+        host_s = self._n_operators * self._host.operator_s(self._accelerator.clock.now())
+        return max(self._graph_s, host_s)
+
+    def replay(self) -> None:
+        """Let a moment of virtual time pass, with the GPU at work."""
+        self._accelerator.check()
+        self._run(_SLICE_S)
+
+    def _run(self, seconds: float, pass_s: float | None = None) -> None:
+        """Run on from where the work is: power changes from layer to layer; between them the GPU waits."""
+        pass_s = pass_s or self._pass_s(self.mode)
+        begin, end = self._n_run, self._n_run + seconds / pass_s
+        waited_s = seconds * (1 - self._graph_s / pass_s)
+        energy_j = self._energy_until(end) - self._energy_until(begin) + IDLE_W * waited_s
+        self._accelerator.gpu.run(seconds, energy_j / seconds)
+        self._n_run = end
+
+    def _energy_until(self, n_passes: float) -> float:
+        whole, phase = divmod(n_passes, 1.0)
+        return float(whole * self._energy_j[-1] + np.interp(phase, self._phases, self._energy_j))
+
+    def n_replayed(self) -> int:
+        """Return how many replays have ended."""
+        return int(self._n_run / self.n_passes)
+
+    def synchronize(self) -> None:
+        """Nothing is queued."""
+
+    def time_replays(self, n: int) -> list[float]:
+        """Return the seconds of one pass in each of n replays, shape [n]."""
+        return self._times(self.mode, n, self.n_passes)
+
+    def time_eager(self, n: int) -> list[float]:
+        """Return the seconds of each of n passes, operator by operator, shape [n]."""
+        return self._times("eager", n, 1)
+
+    def _times(self, mode: str, n: int, n_passes: int) -> list[float]:
+        self._accelerator.check()
+        noise = np.exp(self._accelerator.noise * self._accelerator.rng.standard_normal(n))
+        times = []
+        for factor in noise:
+            times.append(self._pass_s(mode) * float(factor))
+            self._run(times[-1] * n_passes, times[-1])
+        return times
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def job_law(layers: tuple[Layer, ...], precision: Precision) -> tuple[Array, Array]:
+    """Return the seconds, [n], and the watts, [n], of the layers of a job, run as a graph."""
+    flops = np.array([layer.flops + layer.elementwise_ops for layer in layers], dtype=float)
+    moved = np.array([layer.bytes for layer in layers], dtype=float)
+    bound_s = np.maximum(flops / FLOPS_PER_S[precision.name], moved / BYTES_PER_S)
+    utilisation = bound_s / (bound_s + _HALF_WORK_S)
+    times = LAUNCH_S + bound_s / np.maximum(utilisation, 1e-3)
+    powers = IDLE_W + (CAP_W - IDLE_W) * (0.3 + 0.65 * bound_s / times)
+    return times * (1 - _REUSE if len(layers) > 1 else 1.0), powers
+
+
+def eager_time_s(times: Array, operator_s: float = Latencies().operator_s) -> float:
+    """Return the seconds of a pass whose operators the host calls one by one."""
+    return max(float(times.sum()), operator_s * len(times))
+
+
+class Host:
+    """Host that calls operators one by one, at a varying pace.
+
+    Args:
+        latencies: mean time of a call, and how far the pace goes.
+        rng: of the pace.
+    """
+
+    def __init__(self, latencies: Latencies, rng: np.random.Generator) -> None:
+        self._latencies, self._rng = latencies, rng
+        self._factor, self._until_s = 1.0, -1.0
+
+    def operator_s(self, now_s: float) -> float:
+        """Return what the host takes to call an operator in a pass at this moment."""
+        spread = self._latencies.spread
+        if spread == 1:
+            return self._latencies.operator_s
+        if now_s >= self._until_s:
+            self._factor = spread ** (float(self._rng.random()) - 0.5)
+            self._until_s = now_s + self._latencies.pace_s
+        noise = float(np.exp(_PACE_NOISE * self._rng.standard_normal()))
+        return self._latencies.operator_s * self._factor * noise
+
+
+def workspace_bytes(layers: tuple[Layer, ...]) -> int:
+    """Return what convolutions hold beside operands and result."""
+    return max((layer.output_bytes // 2 for layer in layers if layer.kind == "conv2d"), default=0)
+
+
+def _try(job: Job, dtype: torch.dtype) -> None:
+    """Run a job once on this machine's CPU, so that one that cannot run is found without a GPU."""
+    call: Callable[..., Any] = job.build()
+    if isinstance(call, torch.nn.Module):
+        call = call.to(dtype).eval()
+    try:
+        with torch.no_grad():
+            call(*(torch.rand(shape).to(dtype) for shape in (*job.inputs, *job.weights)))
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        raise Unrunnable(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,71 @@
+"""The oracle: what a network's own operators, measured one by one, add up to.
+
+network measured whole      --------------------------- 1.00     what a prediction is held against
+its operators, measured     ------------------------- 0.95       what is lost by adding up: the protocol
+its operators, predicted    -------------------- 0.90            what the layer model adds to that
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from hwopt.measure.operators.build import Unbuildable, recipe_of
+from hwopt.measure.sampling.operators import Operator, key_of
+from hwopt.network.layer import LayerGraph
+from hwopt.profile.device_profile import NETWORK_KEY, DeviceProfile
+from hwopt.profile.plausibility import bound_s
+from hwopt.profile.schema import LAYER_KEY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MOST_UNMEASURED = 0.1  # of a network's least time, for its sum to stand for it
+
+
+def oracle_operators(graphs: Iterable[LayerGraph]) -> list[Operator]:
+    """Return the distinct operators of networks that can be run alone, in the order in which they come."""
+    operators: dict[tuple[Any, ...], Operator] = {}
+    for layer in (layer for graph in graphs for layer in graph.layers):
+        if key_of(layer) not in operators:
+            with suppress(Unbuildable):  # it counts as unmeasured
+                operators[key_of(layer)] = Operator(layer, recipe_of(layer.row()), "oracle")
+    return list(operators.values())
+
+
+def oracle_sums(profile: DeviceProfile) -> "pd.DataFrame":
+    """Return the test networks that have oracle rows, one row a network and mode.
+
+    Columns: network, split, batch, dtype, mode; time_s and energy_j of the network; oracle_time_s and
+    oracle_energy_j, sums over its operators; n_operators; n_unmeasured, those without a time of their own;
+    unmeasured_share, of the network's least time by the ceilings; time_ratio and energy_ratio, oracle over
+    network. A sum is scaled up by what is unmeasured where that is at most a tenth, else it is NaN.
+    """
+    layers = profile.network_layers.copy()
+    layers["bound_s"] = bound_s(layers, profile.ceilings) + profile.ceilings.launch_s
+    measured = profile.oracle[[*LAYER_KEY, "time_s", "energy_j"]]
+    layers = layers.drop(columns=["time_s", "energy_j"], errors="ignore").merge(
+        measured, on=list(LAYER_KEY), how="left"
+    )
+    grouped = layers.groupby("network", sort=False)
+    sums = grouped.size().to_frame("n_operators")
+    sums["n_unmeasured"] = grouped["time_s"].agg(lambda values: int(values.isna().sum()))
+    for metric in ("time_s", "energy_j"):
+        share = _share_without(layers, metric)
+        scaled = grouped[metric].sum(min_count=1) / (1 - share)
+        sums[f"oracle_{metric}"] = scaled.where(share <= _MOST_UNMEASURED)
+        sums["unmeasured_share"] = share if metric == "time_s" else sums["unmeasured_share"]
+    table = profile.networks[[*NETWORK_KEY, "split", "time_s", "energy_j"]].merge(
+        sums, left_on="network", right_index=True
+    )
+    has_rows = (table["split"] == "test") & (table["n_unmeasured"] < table["n_operators"])
+    table = table[has_rows].reset_index(drop=True)
+    for metric, column in (("time", "time_s"), ("energy", "energy_j")):
+        table[f"{metric}_ratio"] = table[f"oracle_{column}"] / table[column]
+    return table
+
+
+def _share_without(layers: "pd.DataFrame", metric: str) -> "pd.Series[float]":
+    """Return for each network which share of its least time is of layers without a figure."""
+    total = layers.groupby("network", sort=False)["bound_s"].sum()
+    missing = layers[layers[metric].isna()].groupby("network", sort=False)["bound_s"].sum()
+    return (missing.reindex(total.index).fillna(0.0) / total).astype(float)

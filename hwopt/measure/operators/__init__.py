@@ -1,0 +1,1 @@
+"""Operators built from the columns of a layer row."""

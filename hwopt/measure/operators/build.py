@@ -1,0 +1,104 @@
+"""From the columns of a layer row to the operator itself, so that it can be measured alone.
+
+    row --recipe--> function, shapes of its operands --trace--> the row as the tracer writes it
+                                 |
+                                 +--operand sets--> many copies of the operands, so that no cache holds them
+
+The traced row is what is kept, so FLOPs, bytes and shapes have one origin. A kind without a recipe is an
+`Unbuildable` with its reason; who samples counts them.
+"""
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+from hwopt.errors import InvalidInput
+from hwopt.measure.operators.recipes import RECIPES, WITHOUT_RECIPE
+from hwopt.measure.operators.recipes.recipe import (
+    ITEM_BYTES,
+    Recipe,
+    Row,
+    Shape,
+    Unbuildable,
+    Whole,
+    fits,
+    trace_recipe,
+)
+
+__all__ = [
+    "RECIPES", "WITHOUT_RECIPE", "OperandPool", "Recipe", "Unbuildable", "Whole", "fits", "recipe_of",
+    "trace_recipe",
+]  # fmt: skip
+
+_ALIGNMENT_BYTES = {"cpu": 64, "cuda": 512}  # as PyTorch aligns tensors of its own
+
+
+def recipe_of(row: Row) -> Recipe:
+    """Return how to run the operator of a layer row.
+
+    Raises:
+        Unbuildable: for a kind without a recipe, or shapes that its columns do not tell.
+    """
+    kind = str(row["kind"])
+    if kind in WITHOUT_RECIPE:
+        raise Unbuildable(f"{kind}: {WITHOUT_RECIPE[kind]}")
+    if kind not in RECIPES:
+        raise Unbuildable(f"no recipe for kind {kind!r}")
+    if row["dtype"] not in ITEM_BYTES:
+        raise Unbuildable(f"no recipe for dtype {row['dtype']!r}")
+    return RECIPES[kind](row)
+
+
+class OperandPool:
+    """A block of numbers that all operands are slices of: filled once, and larger than the caches.
+
+    Args:
+        n_bytes: size of the block; the operand sets of a work span it, as far as `max_sets` allow.
+        max_sets: most operand sets of a work.
+        dtype: of the operands, other than whole numbers and truths.
+        device: where the operands lie, for example "cuda:0".
+    """
+
+    def __init__(self, n_bytes: int, max_sets: int, dtype: str = "float32", device: str = "cpu") -> None:
+        if dtype not in ITEM_BYTES:
+            raise InvalidInput(f"no operands of dtype {dtype!r}; known: {', '.join(ITEM_BYTES)}")
+        self.dtype, self.device = getattr(torch, dtype), torch.device(device)
+        self.max_sets = max_sets
+        self._generator = torch.Generator(self.device).manual_seed(0)
+        n = n_bytes // ITEM_BYTES[dtype]
+        numbers = torch.rand(n, generator=self._generator, device=self.device)
+        self._block = numbers.to(self.dtype) + 0.05
+        self._step = _ALIGNMENT_BYTES.get(self.device.type, 512) // ITEM_BYTES[dtype]
+        self._next = 0
+
+    def sets(self, recipe: Recipe) -> list[tuple[Tensor, ...]]:
+        """Return operand sets that together span the block; at least two, all positive random numbers.
+
+        No two operands of a set share memory; what is larger than the block is made for the set.
+        """
+        n_sets = min(self.max_sets, max(2, -(-self._block.numel() // max(recipe.n_elements, 1))))
+        shapes = (*recipe.inputs, *recipe.weights)
+        n = sum(prod(shape) + self._step for shape in shapes)
+        take = self._take if n <= self._block.numel() else self._make
+        found = []
+        for _ in range(n_sets):
+            if self._next + n > self._block.numel():
+                self._next = 0
+            numbers = [take(shape) for shape in shapes]
+            found.append((*numbers, *(self._whole(whole) for whole in recipe.wholes)))
+        return found
+
+    def _make(self, shape: Shape) -> Tensor:
+        numbers = torch.rand(shape, generator=self._generator, device=self.device)
+        return numbers.to(self.dtype) + 0.05
+
+    def _take(self, shape: Shape) -> Tensor:
+        n = prod(shape)
+        operand = self._block[self._next : self._next + n].view(shape)
+        self._next += -(-n // self._step) * self._step
+        return operand
+
+    def _whole(self, whole: Whole) -> Tensor:
+        numbers = torch.randint(whole.high, whole.shape, generator=self._generator, device=self.device)
+        return numbers.to(getattr(torch, whole.dtype))

@@ -1,0 +1,38 @@
+"""How each kind of operator is run alone: recipes by kind, and the kinds that have none, with the reason."""
+
+from hwopt.measure.operators.recipes import matrix, moving, norms, pointwise, recurrent, reductions, windows
+from hwopt.measure.operators.recipes.recipe import RecipeOf
+
+RECIPES: dict[str, RecipeOf] = {
+    **matrix.RECIPES,
+    **windows.RECIPES,
+    **norms.RECIPES,
+    **pointwise.RECIPES,
+    **reductions.RECIPES,
+    **recurrent.RECIPES,
+    **moving.RECIPES,
+}
+
+_OF_TRUTHS = "the row's dtype is that of its result, truths; the operands' is not in the columns"
+_OF_PLACES = "the row's dtype is that of its result, places; the operands' is not in the columns"
+_RARE = "it is rare, and its operands do not follow from the columns"
+_ELSEWHERE = {
+    "avg_pool1d": "avg_pool2d", "isfinite": "abs, ne, eq, mul", "norm": "linalg_vector_norm",
+    "rms_norm": "pow, mean, add, rsqrt, mul, mul", "selu": "elu", "square": "pow",
+}  # fmt: skip
+WITHOUT_RECIPE: dict[str, str] = {
+    **{kind: f"PyTorch runs it as {others}, each a row of its own" for kind, others in _ELSEWHERE.items()},
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), _OF_TRUTHS),
+    **dict.fromkeys(("logical_not", "logical_and", "logical_or", "logical_xor"), _OF_TRUTHS),
+    **dict.fromkeys(("isnan", "isinf", "isfinite", "any", "all"), _OF_TRUTHS),
+    **dict.fromkeys(("argmax", "argmin"), _OF_PLACES),
+    **dict.fromkeys(
+        ("bitwise_not", "bitwise_and", "bitwise_or", "bitwise_xor"),
+        "on whole numbers or truths only, and operands are made as floating-point numbers",
+    ),
+    **dict.fromkeys(("pointwise", "reduction", "unknown"), "which operator it is is not in the columns"),
+    **dict.fromkeys(("affine_grid", "bilinear", "cdist", "embedding_bag"), _RARE),
+    **dict.fromkeys(("fractional_max_pool2d", "grid_sampler_3d", "upsample_antialiased"), _RARE),
+    "index": "which elements are read or written, and where, is not in the columns",
+    "fill": "which numbers are made is not in the columns: zeros, a range or random ones cost differently",
+}

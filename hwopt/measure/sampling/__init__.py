@@ -1,0 +1,1 @@
+"""Selection of the operators and networks that a campaign measures."""

@@ -1,0 +1,173 @@
+"""Which whole networks a profile measures: torchvision's, random small ones, or configs of a search space.
+
+    campaign   on a CPU         7 of torchvision, random small CNNs
+               on a GPU         see `hwopt.measure.gpu.networks`
+               of a space       its configs, and where it has few, random networks of the same input
+
+Networks of the split `fit` fit the network-level coefficients, those of `calibrate` give the predictive
+distribution, those of `test` show the error. The splits alternate, so that a run cut short has all three; a
+named network is in one split at all batch sizes.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import nn
+
+from hwopt.errors import InvalidInput
+from hwopt.measure.sampling.architectures.described import Architecture
+from hwopt.measure.sampling.architectures.small import random_block
+
+if TYPE_CHECKING:
+    from hwopt.space.search_space import SearchSpace
+
+_CYCLE = (
+    "fit",
+    "calibrate",
+    "test",
+    "calibrate",
+    "fit",
+    "calibrate",
+    "fit",
+    "calibrate",
+    "test",
+    "calibrate",
+)
+LEAST_NETWORKS = 40  # of which 20 calibrate: a bound at 95% takes 19
+# Networks of torchvision that one thread runs in a fraction of a second.
+_TORCHVISION_CPU = {
+    "mobilenet_v3_small": "fit",
+    "resnet18": "fit",
+    "squeezenet1_1": "calibrate",
+    "mnasnet0_5": "calibrate",
+    "shufflenet_v2_x0_5": "test",
+    "mobilenet_v2": "test",
+    "alexnet": "test",
+}
+_NEURALPOWER = {  # batch and side of its table; architecture
+    "vgg16": (64, 224, Architecture.of("torchvision", model="vgg16")),
+    "alexnet": (128, 224, Architecture.of("torchvision", model="alexnet")),
+    "nin": (128, 224, Architecture.of("nin")),
+    "overfeat": (128, 231, Architecture.of("overfeat")),
+    "cifar10_6conv": (128, 32, Architecture.of("cifar10_6conv")),
+}
+_SIDES = (28, 32, 48, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A network to measure.
+
+    Attributes:
+        name: unique in a profile.
+        source: torchvision, random, space, neuralpower or block.
+        split: fit, calibrate or test.
+        input_shape: batch included.
+        build: returns the network.
+        config: JSON from which it can be built again: hyperparameters of a space's network, otherwise the
+            description of its `Architecture`.
+    """
+
+    name: str
+    source: str  # torchvision, random, space, neuralpower or block
+    split: str
+    input_shape: tuple[int, ...]
+    build: Callable[[], nn.Module]
+    config: str = ""
+
+
+def choose_networks(
+    n: int, rng: np.random.Generator, space: "SearchSpace | None" = None, batch_sizes: Sequence[int] = (1, 8)
+) -> list[Candidate]:
+    """Return networks in the order in which to measure them, on a CPU or of a search space.
+
+    Args:
+        n: how many random ones, beside torchvision's where no space is given.
+        rng: source of all randomness.
+        space: draw configs of this space instead, at the first batch size; where it has few distinct
+            networks, random ones of its input's shape fill up to `LEAST_NETWORKS`, or to n.
+        batch_sizes: items a pass; random networks draw one, torchvision's take all.
+    """
+    if space is not None:
+        return networks_of_space(n, rng, space, batch_sizes[0])
+    random = [_random(i, rng, int(rng.choice(batch_sizes))) for i in range(n)]
+    known = [_torchvision(name, batch) for name in _TORCHVISION_CPU for batch in batch_sizes]
+    return _shuffled(random + known, rng)
+
+
+def _shuffled(candidates: Sequence[Candidate], rng: np.random.Generator) -> list[Candidate]:
+    return [candidates[i] for i in rng.permutation(len(candidates))]
+
+
+def networks_of_space(n: int, rng: np.random.Generator, space: "SearchSpace", batch: int) -> list[Candidate]:
+    """Return n networks of a space, filled up with random ones where it has few distinct ones."""
+    if space.build is None or space.input_shape is None:
+        raise InvalidInput(
+            "the space has no build or no input_shape; a profile measures networks built from it"
+        )
+    configs = {space.structural_key(config): config for config in space.sample(2 * n, rng)}
+    shape = (batch, *space.input_shape)
+    own = [
+        Candidate(
+            f"config-{i}-b{batch}",
+            "space",
+            split_of(i),
+            shape,
+            partial(space.build, config),
+            json.dumps(config),
+        )
+        for i, config in enumerate(list(configs.values())[:n])
+    ]
+    return own + [_random_like(i, rng, shape) for i in range(len(own), min(n, LEAST_NETWORKS))]
+
+
+def split_of(i: int) -> str:
+    """Return the split of the i-th of many networks."""
+    return _CYCLE[i % len(_CYCLE)]
+
+
+def described(
+    name: str, source: str, split: str, input_shape: tuple[int, ...], architecture: Architecture
+) -> Candidate:
+    """Return a candidate whose config is the description of its architecture."""
+    return Candidate(name, source, split, input_shape, architecture, architecture.description)
+
+
+def _torchvision(name: str, batch: int) -> Candidate:
+    architecture, split = Architecture.of("torchvision", model=name), _TORCHVISION_CPU[name]
+    return described(f"{name}-b{batch}", "torchvision", split, (batch, 3, 224, 224), architecture)
+
+
+def neuralpower_networks() -> list[Candidate]:
+    """Return the five networks of NeuralPower's table at the batch sizes of the table, held out."""
+    return [_neuralpower(name) for name in _NEURALPOWER]
+
+
+def _neuralpower(name: str) -> Candidate:
+    batch, side, architecture = _NEURALPOWER[name]
+    return described(f"{name}-b{batch}", "neuralpower", "test", (batch, 3, side, side), architecture)
+
+
+def _random(i: int, rng: np.random.Generator, batch: int) -> Candidate:
+    side = int(rng.choice(_SIDES))
+    stages = tuple(random_block(rng) for _ in range(int(rng.integers(2, 7))))
+    hidden = tuple(int(h) for h in rng.integers(32, 512, size=int(rng.integers(0, 3))))
+    channels = int(rng.choice([1, 3]))
+    shape = (channels, side, side)
+    architecture = Architecture.of("small_cnn", input_shape=shape, blocks=stages, hidden=hidden)
+    return described(f"small-{i}-b{batch}", "random", split_of(i), (batch, *shape), architecture)
+
+
+def _random_like(i: int, rng: np.random.Generator, shape: tuple[int, ...]) -> Candidate:
+    """Return a random network for an input of a shape, batch included: a small CNN where it is an image."""
+    hidden = tuple(int(h) for h in rng.integers(32, 512, size=int(rng.integers(0, 3))))
+    if len(shape) == 4:
+        stages = tuple(random_block(rng) for _ in range(int(rng.integers(2, 7))))
+        architecture = Architecture.of("small_cnn", input_shape=shape[1:], blocks=stages, hidden=hidden)
+    else:
+        architecture = Architecture.of("small_mlp", input_shape=shape[1:], hidden=hidden)
+    return described(f"small-{i}-b{shape[0]}", "random", split_of(i), shape, architecture)

@@ -1,0 +1,84 @@
+"""Repeated traces: detect networks whose next trace differs, and inputs that were taken differently."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from hwopt.network.layer import LayerGraph
+
+if TYPE_CHECKING:
+    from hwopt.network.meta_module import Borrowed
+
+_MORE_TRACES = 6  # of a forward that draws random numbers on the host
+
+
+def notes_on(borrowed: Borrowed) -> tuple[str, ...]:
+    """Return what was taken differently from how the network is."""
+    notes = []
+    if borrowed.dtype is not None and borrowed.dtypes - {borrowed.dtype}:
+        own = " and ".join(sorted(_name(dtype) for dtype in borrowed.dtypes))
+        wanted = _name(borrowed.dtype)
+        notes.append(f"its weights are {own} and are taken as {wanted}; give the dtype that it runs in")
+    if borrowed.is_compiled:
+        notes.append("torch.compile is left out: taken as eager, operator by operator; compiled it is faster")
+    if borrowed.is_autocast and borrowed.dtype is not None:
+        notes.append(
+            f"torch.autocast is left out: all of it is taken as {_name(borrowed.dtype)}; give the dtype that "
+            "most of it runs in"
+        )
+    return tuple(notes)
+
+
+def traced_repeatedly(trace: Callable[[], LayerGraph], n_traces: int) -> LayerGraph:
+    """Return the first of at least `n_traces` traces; where they differ, it has a note on that.
+
+    A forward that draws random numbers on the host is traced more often: they may decide what runs. Python's,
+    NumPy's and PyTorch's generators are left as they were.
+    """
+    with _random_states_kept():
+        before = _random_states()
+        graphs = [trace()]
+        n_more = _MORE_TRACES if _random_states() != before else n_traces - 1
+        graphs += [trace() for _ in range(n_more)]
+    if all(graph == graphs[0] for graph in graphs):
+        return graphs[0]
+    return replace(graphs[0], notes=(*graphs[0].notes, _how_they_differ(graphs)))
+
+
+def _how_they_differ(graphs: list[LayerGraph]) -> str:
+    layers, flops = sorted(len(graph.layers) for graph in graphs), sorted(graph.flops for graph in graphs)
+    return (
+        f"the network is not the same each time that it runs: in {len(graphs)} traces {layers[0]:,} to "
+        f"{layers[-1]:,} layers and {flops[0]:,} to {flops[-1]:,} FLOPs; the costs are of the first of them"
+    )
+
+
+def _random_states() -> tuple[Any, ...]:
+    own = np.random.get_state(legacy=False)["state"]
+    return random.getstate(), own["key"].tobytes(), own["pos"], torch.get_rng_state().numpy().tobytes()
+
+
+@contextmanager
+def _random_states_kept() -> Iterator[None]:
+    of_python, of_numpy, of_torch = (
+        random.getstate(),
+        np.random.get_state(legacy=False),
+        torch.get_rng_state(),
+    )
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+        torch.set_rng_state(of_torch)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,248 @@
+"""Lend a network to the tracer: on the meta device, in one mode, and afterwards exactly as it was.
+
+Nothing is copied: while borrowed, each module's dictionaries of parameters and buffers are replaced by ones
+that hold meta tensors of the same shapes, and put back at the end together with everything else that running
+may have changed (`hwopt.network.module_state`). One network is borrowed at a time: other threads wait.
+
+Wrappers run what they wrap: `DataParallel`, `DistributedDataParallel`, what `torch.compile` returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from hwopt.errors import InvalidInput
+from hwopt.network.activation_memory import LiveMemory
+from hwopt.network.module_state import SavedState
+from hwopt.network.outputs import tensors_in
+
+_ONE_AT_A_TIME = RLock()  # two threads may borrow the same network, or two that share a module
+_TAKES_VALUES = frozenset(("aten._pack_padded_sequence",))  # its lengths are on the host, whatever the device
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
+
+@dataclass(slots=True)
+class Borrowed:
+    """What a borrowed network consists of.
+
+    Attributes:
+        dtype: what floating-point weights are taken as; None leaves them as they are.
+        is_training: whether modules are in training mode, and weights require gradients as the originals do.
+        memory: what results occupy.
+        state: what is put back; a host tensor is noted there before it is written to.
+        n_parameters: elements of distinct parameters.
+        parameter_bytes: bytes of distinct parameters, at the traced dtype.
+        buffer_bytes: bytes of distinct buffers, likewise.
+        dtypes: floating-point types of the original parameters.
+        is_compiled: whether a part of the network was compiled.
+        is_autocast: whether an operator was called where torch.autocast is on.
+        weights: storage addresses of the parameters and buffers, of the originals and of their meta copies.
+        path: the modules that are running, outermost first.
+        failed_in: path of the innermost module that raised, if any did.
+    """
+
+    dtype: torch.dtype | None
+    is_training: bool
+    state: SavedState
+    memory: LiveMemory = field(init=False)
+    n_parameters: int = 0
+    parameter_bytes: int = 0
+    buffer_bytes: int = 0
+    dtypes: set[torch.dtype] = field(default_factory=set)
+    is_compiled: bool = False
+    is_autocast: bool = False
+    weights: set[int] = field(default_factory=set)
+    path: list[str] = field(default_factory=list)
+    failed_in: str | None = None
+    _before: set[int] = field(default_factory=set)  # storages of host tensors that are not of this run
+    _copies: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _seen: set[Any] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.memory = LiveMemory(self.weights)
+
+    def on_meta(self, tensor: Tensor) -> Tensor:
+        """Return the meta tensor that stands for a tensor: itself, or one copy for all uses of a weight."""
+        if id(tensor) in self._copies:
+            return self._copies[id(tensor)][1]
+        is_weight = tensor.untyped_storage()._cdata in self.weights
+        dtype = self.dtype if is_weight and self.dtype and tensor.is_floating_point() else tensor.dtype
+        is_own = is_weight and self.is_training  # backward leaves a gradient on it
+        if tensor.is_meta and tensor.dtype == dtype and not is_own:
+            return tensor
+        copy = torch.empty_strided(tensor.size(), tensor.stride(), dtype=dtype, device="meta")
+        if is_own and tensor.requires_grad and tensor.is_leaf:
+            copy.requires_grad_()
+        if is_weight:
+            self.weights.add(copy.untyped_storage()._cdata)
+            self._copies[id(tensor)] = (tensor, copy)  # both stay alive, so neither address is used again
+        return copy
+
+    def on_one_device(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]:
+        """Return an operator's arguments on meta where devices meet, and the tensors among them."""
+        operands = list(tensors_in(args))
+        if kwargs:
+            operands += tensors_in(kwargs)
+        on_host = [x for x in operands if not x.is_meta]
+        has_meta = len(on_host) < len(operands)
+        for tensor in on_host:
+            if not self.memory.is_counted(tensor):
+                self._before.add(tensor.untyped_storage()._cdata)
+        if has_meta and on_host and name not in _TAKES_VALUES:
+            # A number that a module keeps in a tensor may stay: PyTorch mixes those with any device.
+            args, kwargs = self._moved(args), self._moved(kwargs)
+            operands = [*tensors_in(args), *tensors_in(kwargs)]
+        device = kwargs.get("device")
+        if device is not None and device.type != "meta" and (has_meta or device.type != "cpu"):
+            kwargs = {**kwargs, "device": torch.device("meta")}
+        return args, kwargs, operands
+
+    def _moved(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value if value.is_meta or value.dim() == 0 else self.on_meta(value)
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._moved(item) for item in value)
+        if isinstance(value, dict):
+            return {key: self._moved(item) for key, item in value.items()}
+        return value
+
+    def keep_written(self, operands: list[Tensor]) -> None:
+        """Note the values of host tensors that were there before; an operator may write to one of them."""
+        for tensor in operands:
+            if not tensor.is_meta and tensor.untyped_storage()._cdata in self._before:
+                self.state.keep_tensor(tensor)
+
+    def lend(self, tensors: dict[str, Tensor | None]) -> tuple[dict[str, Any], int, int]:
+        """Return meta stand-ins of parameters or buffers, and the elements and bytes of the new ones."""
+        stand_ins: dict[str, Any] = {}
+        n_elements = n_bytes = 0
+        for name, tensor in tensors.items():
+            if tensor is None:
+                stand_ins[name] = None
+                continue
+            if tensor.is_floating_point():
+                self.dtypes.add(tensor.dtype)
+            if is_lazy(tensor):
+                raise InvalidInput(
+                    f"parameter '{name}' has no shape yet (a lazy module); "
+                    "run the network once before tracing it"
+                )
+            address, n = tensor.untyped_storage()._cdata, tensor.numel()
+            self.weights.add(address)
+            stand_ins[name] = stand_in = self.on_meta(tensor)
+            if self._is_new(id(tensor)):
+                n_elements += n
+            if self._is_new((address, tensor.storage_offset(), n)):
+                n_bytes += stand_in.nbytes
+        return stand_ins, n_elements, n_bytes
+
+    def _is_new(self, identity: Any) -> bool:
+        if identity in self._seen:
+            return False
+        self._seen.add(identity)
+        return True
+
+
+@contextmanager
+def borrow(module: nn.Module, dtype: torch.dtype | None, is_training: bool = False) -> Iterator[Borrowed]:
+    """Put a network on the meta device, in eval or training mode, its weights as `dtype`, for a while.
+
+    Raises:
+        InvalidInput: for a part of TorchScript, or a lazy one that has not run.
+    """
+    with _ONE_AT_A_TIME, torch.inference_mode(False), torch.set_grad_enabled(is_training):
+        parts = list(module.named_modules())
+        state = SavedState(part for _, part in parts)
+        borrowed = Borrowed(dtype, is_training, state)
+        before: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        try:
+            for name, part in parts:
+                _lend_part(part, name, borrowed, before)
+            for one in dict.fromkeys(type(part) for _, part in parts):
+                state.keep_class(one)
+            for _, saved in before:
+                state.keep(saved.values())
+            _lend_hidden(borrowed, before)
+            yield borrowed
+        finally:
+            state.restore()
+            for now, saved in before:
+                for key in now.keys() - saved.keys():
+                    del now[key]
+                now.update(saved)
+
+
+def _lend_hidden(borrowed: Borrowed, before: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """Lend modules that only a list, a dict or a closure holds; put stand-ins where such hold weights."""
+    lent = {id(now) for now, _ in before}
+    for root in borrowed.state.modules:  # grows while they are looked at
+        for name, part in root.named_modules():
+            if id(part.__dict__) not in lent:
+                lent.add(id(part.__dict__))
+                _lend_part(part, name, borrowed, before)
+                borrowed.state.keep(before[-1][1].values())
+    for container, content in borrowed.state.containers:
+        if isinstance(container, list):
+            for i, value in enumerate(content):
+                if isinstance(value, Tensor) and value.untyped_storage()._cdata in borrowed.weights:
+                    container[i] = borrowed.on_meta(value)
+
+
+def _lend_part(
+    part: nn.Module, name: str, borrowed: Borrowed, before: list[tuple[dict[str, Any], dict[str, Any]]]
+) -> None:
+    if isinstance(part, torch.jit.ScriptModule):
+        raise InvalidInput(f"module '{name}' is a TorchScript module; trace the nn.Module it was made from")
+    state = part.__dict__
+    before.append((state, state.copy()))
+    parameters, n, n_bytes = borrowed.lend(state["_parameters"])
+    borrowed.n_parameters += n
+    borrowed.parameter_bytes += n_bytes
+    buffers, _, n_bytes = borrowed.lend(state["_buffers"])
+    borrowed.buffer_bytes += n_bytes
+    is_compiled = "_orig_mod" in state["_modules"]  # torch.compile(module); else module.compile()
+    borrowed.is_compiled |= is_compiled or state.get("_compiled_call_impl") is not None
+    forward = part.forward
+    if is_compiled:
+        forward = state["_modules"]["_orig_mod"]
+    elif isinstance(part, _WRAPPERS):
+        forward = part.module
+    state.update(
+        _parameters=parameters,
+        _buffers=buffers,
+        _modules=state["_modules"].copy(),
+        training=borrowed.is_training,
+        forward=_with_path(forward, name, borrowed),
+        _compiled_call_impl=None,
+    )
+
+
+def _with_path(forward: Callable[..., Any], name: str, borrowed: Borrowed) -> Callable[..., Any]:
+    """Return `forward`, noting in `borrowed.path` that this module runs.
+
+    Replacing `forward` is cheaper than hooks and keeps no tensor alive that the plain call would not.
+    """
+    path = borrowed.path
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        path.append(name)
+        try:
+            return forward(*args, **kwargs)
+        except Exception:
+            if borrowed.failed_in is None:
+                borrowed.failed_in = name
+            raise
+        finally:
+            path.pop()
+
+    return run

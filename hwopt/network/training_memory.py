@@ -1,0 +1,71 @@
+"""How much memory a training step takes: storages counted while alive, forward and backward, on meta.
+
+    forward --keeps what backward needs--> sum of the outputs --backward--> a gradient for each parameter
+
+Parameters, their gradients, buffers, saved and passing activations count; an optimizer's state, the loss's
+own work and what kernels allocate within themselves do not: it is an estimate from below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hwopt.errors import InvalidInput
+from hwopt.network.meta_dispatch import operator_of
+from hwopt.network.meta_module import Borrowed, borrow
+from hwopt.network.outputs import output_tensors, tensors_in
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self, borrowed: Borrowed) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._borrowed = borrowed
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        operator = operator_of(func)
+        args, kwargs, operands = self._borrowed.on_one_device(operator.name, args, kwargs or {})
+        if operator.writes:
+            self._borrowed.keep_written(operands)
+        out = func(*args, **kwargs)
+        self._borrowed.memory.hold(tensors_in(out))
+        return out
+
+
+def training_memory_bytes(module: nn.Module, input_shape: Sequence[int], batch_size: int = 1) -> int:
+    """Return the peak memory of one training step of a batch, in bytes, without an optimizer's state.
+
+    A network may return tensors in lists, tuples, dicts or dataclasses; the step goes back from the sum of
+    all that have gradients.
+
+    Raises:
+        InvalidInput: where the network does not run, or has no gradient, on the meta device.
+    """
+    module = getattr(module, "_orig_mod", module)
+    with borrow(module, None, is_training=True) as borrowed:
+        memory = borrowed.memory
+        try:
+            x = torch.empty((batch_size, *input_shape), device="meta")
+            memory.hold([x])
+            with _Counter(borrowed):
+                _sum(module(x)).backward()  # type: ignore[no-untyped-call]
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+            raise InvalidInput(
+                f"{type(module).__name__} cannot be trained on the meta device: {reason}"
+            ) from error
+        return borrowed.parameter_bytes + borrowed.buffer_bytes + memory.peak_bytes
+
+
+def _sum(out: Any) -> Tensor:
+    """Return the sum of all tensors with gradients in what a network returned."""
+    sums = [tensor.sum() for tensor in output_tensors(out) if tensor.requires_grad]
+    if not sums:
+        raise InvalidInput("what it returns does not require grad: it holds no tensor that gradients reach")
+    return sum(sums[1:], sums[0])

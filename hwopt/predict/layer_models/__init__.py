@@ -1,0 +1,1 @@
+"""Models of one layer: Paleo, NeuralPower, hybrid; their interface and registry."""

@@ -1,0 +1,297 @@
+"""A metric of whole networks from what their traces add up to; for devices where only networks were measured.
+
+    sum       y = (w0 + sum_j w_j x_j) * exp(g(x)),   w >= 0      what adds up: time, energy
+    constant  y = w0 * exp(g(x))                                  what does not: power, a peak of memory
+    second    y = (v0 + v (calls, FLOPs, bytes)) * exp(trees(x))  an opinion on the logarithm
+    together  ln y = (1 - a) ln first + a ln second
+
+x are counts, FLOPs and bytes of all operators, of each class and of those of no class, summed over a network.
+The sum is what operators that run one after another cost, with least squared relative error. g, a Gaussian
+process, is what is left: overlap, caches, launch queues; it is fitted to errors on networks left out, for in
+sample little is left. Sum or constant, extra features or none, and the share a of the second opinion have the
+least error on networks left out. a grows with the share of work that is of no known class: such a coefficient
+was never measured. These networks are marked, and their intervals are wider. Networks whose layers were
+measured are better served by `hwopt.predict.network_model`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwopt.errors import InvalidInput
+from hwopt.network.layer import Layer, LayerGraph
+from hwopt.predict.layer_models.gaussian_process import GaussianProcess
+from hwopt.predict.least_squares import relative_least_squares as relative_least_squares
+from hwopt.predict.totals.distance_width import DistanceWidth
+from hwopt.predict.totals.second_opinion import SecondOpinion, proportions, unknown_share
+
+Array = NDArray[np.float64]
+
+MIN_NETWORKS = 8
+MIN_OF_CLASS = 4  # networks that a class must be in to have coefficients of its own
+_N_STEPS = 30
+_N_FOLDS = 10
+_SHARES = (0.0, 0.25, 0.5)  # of the second opinion
+_STRANGE = 0.1  # share of work of no known class at which the second opinion counts alone
+_DOUBT = 2.0  # standard errors by which extra features must reduce the error
+_SLACK = 1e-9  # of a logarithm, for rounding
+_LEAST = 0.25  # of the smallest measured value: no prediction is below
+_WIDEST = 0.5  # g beyond the training range by this much is cut off
+
+
+def layer_class(layer: Layer) -> str:
+    """Return which layers share coefficients: the kind; of convolutions depthwise, 1x1 or windowed too."""
+    if not layer.kind.startswith("conv"):
+        return layer.kind
+    if layer.groups > 1 and layer.groups == layer.in_channels:
+        return f"{layer.kind} depthwise"
+    return f"{layer.kind} {'1x1' if layer.kernel_h * layer.kernel_w == 1 else 'windowed'}"
+
+
+def traced_features(
+    graphs: Sequence[LayerGraph], classes: Sequence[str] | None = None
+) -> tuple[Array, tuple[str, ...]]:
+    """Return counts, FLOPs and bytes of all layers, of each class and of none, [m, 6 + 3c]; the c classes.
+
+    Args:
+        graphs: m traced networks.
+        classes: those of the networks that a model was fitted on, in their order; where None, those that
+            occur in at least 4 of these. Operators of other classes count among all layers, and in the last
+            three columns.
+    """
+    sums: list[dict[str, Array]] = []
+    for graph in graphs:
+        own: dict[str, Array] = {}
+        for layer in graph.layers:
+            name = layer_class(layer)
+            own[name] = own.get(name, np.zeros(3)) + np.array([1.0, layer.flops, layer.bytes])
+        sums.append(own)
+    counts = Counter(name for own in sums for name in own)
+    common = sorted(name for name, n in counts.items() if n >= MIN_OF_CLASS)
+    names = tuple(common if classes is None else classes)
+    table = np.zeros((len(graphs), 2 + len(names), 3))
+    for row, own in zip(table, sums, strict=True):
+        for name, work in own.items():
+            row[0] += work
+            row[1 + names.index(name) if name in names else -1] += work
+    return table.reshape(len(graphs), 6 + 3 * len(names)), names
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRegression:
+    """A fitted regression of one positive metric.
+
+    Attributes:
+        weights: w0 and w, in the metric's unit per unit of the features, shape [1 + d].
+        correction: g, of log2(1 + x); None where it does not help networks left out.
+        low, high: g is kept between them.
+        least: the least that is predicted, in the metric's unit.
+        second: the opinion on the logarithm.
+        share: a, of a network whose operators are all of known classes.
+        n_features: of X and of the extra features that are used.
+        residuals: ln(measured / predicted) of networks left out, shape [m].
+        width: of intervals, by the distance from the fitted networks.
+        range: of log2(1 + x) of the fitted networks: least, most and standard deviation, shape [3, d].
+    """
+
+    weights: Array
+    correction: GaussianProcess | None
+    low: float
+    high: float
+    least: float
+    second: SecondOpinion
+    share: float
+    n_features: int
+    residuals: Array
+    width: DistanceWidth
+    range: Array
+
+    @classmethod
+    def fit(
+        cls,
+        X: Array,
+        y: Array,
+        is_additive: bool | None = None,
+        extra: Array | None = None,
+    ) -> "NetworkRegression":
+        """Fit y [m], positive, on features X [m, d], none of them negative.
+
+        Args:
+            X: see `traced_features`.
+            y: measured values.
+            is_additive: whether the metric of a network is the sum of that of its layers; None chooses by the
+                error on networks left out.
+            extra: more features, such as indicators of operations, shape [m, e], none negative; they are used
+                if they reduce that error.
+
+        Raises:
+            InvalidInput: for fewer networks than 8, or values that are not positive and finite.
+        """
+        if len(y) < MIN_NETWORKS:
+            raise InvalidInput(
+                f"{len(y)} networks to fit on; at least {MIN_NETWORKS} are needed: measure more"
+            )
+        if not (np.isfinite(y).all() and (y > 0).all()):
+            raise InvalidInput("a measured value is not positive and finite; leave such networks out")
+        fold = _folds(len(y))
+        opinions = (True, False) if is_additive is None else (is_additive,)
+        best = _best(X, y, opinions, fold)
+        if extra is not None:
+            wide = _best(np.hstack([X, extra]), y, opinions, fold)
+            gain = np.abs(best.residuals) - np.abs(wide.residuals)
+            if gain.mean() > _DOUBT * gain.std() / np.sqrt(len(y)):
+                best = wide
+        return best.fitted(y, X.shape[1])
+
+    def predict(self, X: Array, extra: Array | None = None) -> Array:
+        """Return predictions [m] of features X [m, d], in the metric's unit; all positive."""
+        X = self._features(X, extra)
+        first = np.log(self.total(X))
+        if self.correction is not None:
+            first = first + np.clip(self.correction.predict(_logs(X)), self.low, self.high)
+        share = self.share + (1 - self.share) * np.minimum(unknown_share(X) / _STRANGE, 1.0)
+        if not share.any():
+            return np.exp(first)
+        return np.asarray(np.exp(first + share * (np.log(self.second.predict(X)) - first)))
+
+    def total(self, X: Array) -> Array:
+        """Return the sum without g of features X [m, d], [m], in the metric's unit."""
+        return np.maximum(_sum(X[:, : len(self.weights) - 1], self.weights), self.least)
+
+    def distance(self, X: Array, extra: Array | None = None) -> Array:
+        """Return how far outside the fitted networks each network is in its farthest feature, [m]; 0 inside.
+
+        In standard deviations of the fitted networks' log2(1 + x); infinite for a feature that none had.
+        """
+        low, high, scale = self.range
+        logs = _logs(self._features(X, extra))
+        outside = np.maximum(low - logs, logs - high)
+        with np.errstate(divide="ignore"):
+            far = np.where(outside > _SLACK, np.maximum(outside, _SLACK) / scale, 0.0)
+        return np.asarray(far.max(axis=1, initial=0.0))
+
+    def is_extrapolated(self, X: Array, extra: Array | None = None) -> NDArray[np.bool_]:
+        """Return which networks are outside the range of the fitted ones in some feature, [m]."""
+        return self.distance(X, extra) > 0
+
+    def interval(self, X: Array, confidence: float = 0.9, extra: Array | None = None) -> tuple[Array, Array]:
+        """Return the least and the most that each network is expected to take, each [m].
+
+        Half-widths of the logarithm are conformal, from networks left out, and wider the farther a network
+        is from the fitted ones (`hwopt.predict.totals.distance_width`); infinite if there are too few
+        networks.
+
+        Raises:
+            InvalidInput: for a confidence that is not between 0 and 1.
+        """
+        if not 0 < confidence < 1:
+            raise InvalidInput(f"confidence = {confidence!r}; it must be between 0 and 1, such as 0.9")
+        value = self.predict(X, extra)
+        half = self.width.half_width(proportions(X), confidence)
+        return value * np.exp(-half), value * np.exp(half)
+
+    def _features(self, X: Array, extra: Array | None) -> Array:
+        if X.shape[1] == self.n_features:
+            return X
+        if extra is None or X.shape[1] + extra.shape[1] != self.n_features:
+            n_extra = 0 if extra is None else extra.shape[1]
+            raise InvalidInput(
+                f"{X.shape[1]} features and {n_extra} extra ones; the fit used {self.n_features}: "
+                "pass the same features to fit and predict"
+            )
+        return np.hstack([X, extra])
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """One way to fit, with its errors on networks left out."""
+
+    X: Array
+    is_additive: bool
+    least: float
+    left: Array  # ln(y / first opinion's sum) of networks left out
+    process: GaussianProcess | None
+    share: float
+    residuals: Array
+
+    @classmethod
+    def of(cls, X: Array, y: Array, is_additive: bool, fold: NDArray[np.intp]) -> "_Candidate":
+        least = _LEAST * float(y.min())
+        left, second = _left_out(X, y, is_additive, fold)
+        process: GaussianProcess | None = GaussianProcess.fit(_logs(X), left, n_steps=_N_STEPS)
+        assert process is not None
+        if process.unseen >= float(np.mean(np.abs(left - np.median(left)))):
+            process = None
+        first = left if process is None else process.left_out
+        mixed = {share: (1 - share) * first + share * second for share in _SHARES}
+        share = min(_SHARES, key=lambda one: float(np.mean(np.abs(mixed[one]))))
+        return cls(X, is_additive, least, left, process, share, mixed[share])
+
+    @property
+    def error(self) -> float:
+        """Mean absolute error of the logarithm on networks left out."""
+        return float(np.mean(np.abs(self.residuals)))
+
+    def together(self, y: Array, fold: NDArray[np.intp]) -> Array:
+        """Return the errors of both opinions' mean, without g, with each fold left out, [m]."""
+        first, second = _left_out(self.X, y, self.is_additive, fold)
+        return np.asarray((1 - self.share) * first + self.share * second)
+
+    def fitted(self, y: Array, n_own: int) -> NetworkRegression:
+        """Return the model of all networks; their distances are of the first `n_own` features."""
+        logs = _logs(self.X)
+        return NetworkRegression(
+            weights=_weights(self.X, y, self.is_additive),
+            correction=self.process,
+            low=float(self.left.min()) - _WIDEST,
+            high=float(self.left.max()) + _WIDEST,
+            least=self.least,
+            second=SecondOpinion.fit(self.X, y, self.is_additive),
+            share=self.share,
+            n_features=self.X.shape[1],
+            residuals=self.residuals,
+            width=DistanceWidth.fit(
+                proportions(self.X[:, :n_own]), self.residuals, lambda fold: self.together(y, fold)
+            ),
+            range=np.stack([logs.min(axis=0), logs.max(axis=0), logs.std(axis=0)]),
+        )
+
+
+def _best(X: Array, y: Array, opinions: Sequence[bool], fold: NDArray[np.intp]) -> _Candidate:
+    """Return the fit with the least error on networks left out."""
+    candidates = [_Candidate.of(X, y, is_additive, fold) for is_additive in opinions]
+    return min(candidates, key=lambda one: one.error)
+
+
+def _left_out(X: Array, y: Array, is_additive: bool, fold: NDArray[np.intp]) -> tuple[Array, Array]:
+    """Return ln(y / predicted) of each fold left out, by the first and by the second opinion, each [m]."""
+    left, second, least = np.empty(len(y)), np.empty(len(y)), _LEAST * float(y.min())
+    for k in np.unique(fold):
+        train, test = fold != k, fold == k
+        weights = _weights(X[train], y[train], is_additive)
+        left[test] = np.log(y[test] / np.maximum(_sum(X[test], weights), least))
+        opinion = SecondOpinion.fit(X[train], y[train], is_additive)
+        second[test] = np.log(y[test] / opinion.predict(X[test]))
+    return left, second
+
+
+def _folds(m: int) -> NDArray[np.intp]:
+    """Return the fold of each network, [m]; ten folds."""
+    return np.asarray(np.random.default_rng(0).permutation(m) % _N_FOLDS, dtype=np.intp)
+
+
+def _weights(X: Array, y: Array, is_additive: bool) -> Array:
+    if is_additive:
+        return relative_least_squares(X, y)
+    return np.array([np.exp(np.mean(np.log(y))), *np.zeros(X.shape[1])])
+
+
+def _sum(X: Array, weights: Array) -> Array:
+    return np.asarray(weights[0] + X @ weights[1:], dtype=float)
+
+
+def _logs(X: Array) -> Array:
+    return np.log2(1 + X)

@@ -1,0 +1,79 @@
+"""Whole networks on a new device of which few were measured, from a regression of another device.
+
+    ln y = ln prior(x) + c + g(x)      c the median, g a Gaussian process of log2(1 + x) and ln prior(x)
+
+g is used if it errs less than c on networks left out; of several priors the one with the least such error is
+used. What two devices share, such as the proportions of operators, need not be measured again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwopt.errors import InvalidInput
+from hwopt.predict.layer_models.gaussian_process import GaussianProcess
+from hwopt.predict.totals.network_regression import NetworkRegression
+
+Array = NDArray[np.float64]
+
+MIN_OF_PROCESS = 5
+_N_STEPS = 30
+_WIDEST = 0.5  # g beyond the training range by this much is cut off
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkTransfer:
+    """A fitted transfer.
+
+    Attributes:
+        prior: regression of the other device.
+        level: c.
+        correction: g; None where it does not help.
+        low, high: c + g is kept between them.
+        unseen: mean absolute error of the logarithm on networks left out; infinite for a single network.
+    """
+
+    prior: NetworkRegression
+    level: float
+    correction: GaussianProcess | None
+    low: float
+    high: float
+    unseen: float
+
+    @classmethod
+    def fit(cls, priors: Sequence[NetworkRegression], X: Array, y: Array) -> "NetworkTransfer":
+        """Fit y [m], positive, of m networks with the features X [m, d] that the priors were fitted on.
+
+        Raises:
+            InvalidInput: for no prior, no network, or values that are not positive and finite.
+        """
+        if not priors or not len(y):
+            raise InvalidInput(f"{len(priors)} priors and {len(y)} networks; at least one of each is needed")
+        if not (np.isfinite(y).all() and (y > 0).all()):
+            raise InvalidInput("a measured value is not positive and finite; leave such networks out")
+        return min((cls._of(prior, X, y) for prior in priors), key=lambda one: one.unseen)
+
+    @classmethod
+    def _of(cls, prior: NetworkRegression, X: Array, y: Array) -> "NetworkTransfer":
+        left = np.log(y / prior.predict(X))
+        level = float(np.median(left))
+        others = [np.median(np.delete(left, i)) for i in range(len(y))] if len(y) > 1 else [np.inf]
+        unseen, correction = float(np.mean(np.abs(left - np.array(others)))), None
+        if len(y) >= MIN_OF_PROCESS:
+            process = GaussianProcess.fit(_features(prior, X), left, n_steps=_N_STEPS)
+            if process.unseen < unseen:
+                unseen, correction = process.unseen, process
+        return cls(prior, level, correction, left.min() - _WIDEST, left.max() + _WIDEST, unseen)
+
+    def predict(self, X: Array) -> Array:
+        """Return predictions [n] of features X [n, d], in the metric's unit; all positive."""
+        above = np.full(len(X), self.level)
+        if self.correction is not None:
+            above = np.clip(self.correction.predict(_features(self.prior, X)), self.low, self.high)
+        return np.asarray(self.prior.predict(X) * np.exp(above), dtype=float)
+
+
+def _features(prior: NetworkRegression, X: Array) -> Array:
+    return np.hstack([np.log2(1 + X), np.log(prior.predict(X))[:, None]])

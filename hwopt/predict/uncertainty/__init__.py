@@ -1,0 +1,1 @@
+"""Uncertainty of predictions: measured range, extrapolation, distribution shift, networks left out."""

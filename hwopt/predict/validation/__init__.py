@@ -1,0 +1,1 @@
+"""Validation of cost models: error metrics, cross-validation, measurement drift."""

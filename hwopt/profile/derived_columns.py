@@ -1,0 +1,148 @@
+"""What follows from the other columns of layer rows: output size, FLOPs, bytes, energy or power.
+
+A file from elsewhere may leave these out; the formulas are those of the tracer
+(`hwopt.network.operation_counts`), over whole columns at once. What does not follow is NaN, never 0.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwopt.errors import InvalidInput
+from hwopt.network.layer import SHAPE_COLUMNS, WORK_COLUMNS
+from hwopt.network.operation_counts import WORK, Columns, Work, work_of
+from hwopt.profile.text_file import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+
+_DEFAULTS: dict[str, Any] = {
+    "device": "unknown", "in_h": 1, "in_w": 1, "kernel_h": 1, "kernel_w": 1, "stride_h": 1, "stride_w": 1,
+    "padding_h": 0, "padding_w": 0, "dilation_h": 1, "dilation_w": 1, "groups": 1, "dtype": "float32",
+}  # fmt: skip
+ITEM_BYTES = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1, "int64": 8,
+    "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16,
+}  # fmt: skip
+_DERIVED = ("out_h", "out_w", *WORK_COLUMNS)
+_NUMBERS = tuple(column for column in SHAPE_COLUMNS if column not in ("kind", "dtype"))
+
+
+def complete(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a copy of layer rows, [n], with every shape and work column filled, or NaN.
+
+    What a pass held beside its operands and result, `workspace_bytes`, follows from the memory where that is
+    there. An energy or a power is filled where the other and a time are there, see `complete_energy`.
+
+    Raises:
+        InvalidInput: where `kind`, `batch`, `in_channels` or `out_channels` is missing.
+    """
+    rows = rows.copy()
+    for column in ("kind", "batch", "in_channels", "out_channels"):
+        if column not in rows.columns:
+            raise InvalidInput(f"layer rows lack the column {column}; it follows from no other")
+    for column, value in _DEFAULTS.items():
+        _fill(rows, column, value)
+    for side in ("h", "w"):
+        _fill(rows, f"out_{side}", _output_side(rows, side))
+    for column, values in _work(rows).items():
+        _fill(rows, column, values)
+    if "memory_bytes" in rows.columns:
+        operands = rows[["input_bytes", "weight_bytes", "output_bytes"]].to_numpy(dtype=float).sum(axis=1)
+        _fill(rows, "workspace_bytes", (rows["memory_bytes"] - operands).clip(lower=0))
+    return complete_energy(rows)
+
+
+def complete_energy(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a copy of rows, [n], of layers or networks, with the third of time, power and energy.
+
+    Energy is of a pass as it ran while energy was read, so the time is `loop_time_s` where the row has it.
+    """
+    rows = rows.copy()
+    if "time_s" not in rows.columns:
+        return rows
+    time_s = rows["loop_time_s"].fillna(rows["time_s"]) if "loop_time_s" in rows.columns else rows["time_s"]
+    if "power_w" in rows.columns:
+        _fill(rows, "energy_j", rows["power_w"] * time_s)
+    if "energy_j" in rows.columns:
+        _fill(rows, "power_w", rows["energy_j"] / time_s)
+    return rows
+
+
+def _fill(rows: "pd.DataFrame", column: str, values: Any) -> None:
+    if column not in rows.columns:
+        rows[column] = values
+        return
+    is_empty = rows[column].isna() | (rows[column] == "")
+    if is_empty.any():
+        rows[column] = rows[column].where(~is_empty, values)
+
+
+def _output_side(rows: "pd.DataFrame", side: str) -> Any:
+    """Return the output's height or width, [n]; NaN where it does not follow, except of a side of 1."""
+
+    def of_kind(own: Work, columns: Columns) -> Any:
+        formula = own.out_h if side == "h" else own.out_w
+        if formula is not None:
+            return formula(columns)
+        return np.where(columns[f"in_{side}"] == 1, 1.0, np.nan)
+
+    return _by_kind(rows, of_kind)
+
+
+def _by_kind(rows: "pd.DataFrame", of_kind: Callable[[Work, Columns], Any]) -> "pd.Series[float]":
+    """Return what follows from the columns of each row, [n], by the formulas of its kind."""
+    import pandas as pd
+
+    values = np.full(len(rows), np.nan)
+    kinds = rows["kind"].to_numpy(dtype=str)
+    columns = {name: rows[name].to_numpy(dtype=float) for name in _NUMBERS if name in rows.columns}
+    for kind in np.unique(kinds):
+        chosen = kinds == kind
+        own = {name: column[chosen] for name, column in columns.items()}
+        values[chosen] = of_kind(work_of(str(kind)), own)
+    return pd.Series(values, index=rows.index)
+
+
+def _work(rows: "pd.DataFrame") -> dict[str, Any]:
+    """Return FLOPs, element-wise operations and bytes that follow, each a Series [n]; else NaN.
+
+    Biases are left out: they are in no column.
+    """
+    item = rows["dtype"].map(ITEM_BYTES).astype(float).fillna(4)
+    place_bytes = _by_kind(rows, lambda own, columns: own.place_bytes)
+
+    def of(name: str) -> "pd.Series[float]":
+        def of_kind(own: Work, columns: Columns) -> Any:
+            formula = getattr(own, name)
+            return np.nan if formula is None else formula(columns)
+
+        return _by_kind(rows, of_kind)
+
+    return {
+        "flops": of("flops"),
+        "elementwise_ops": of("operations"),
+        "input_bytes": item * of("inputs"),
+        "weight_bytes": item * of("weights"),
+        "output_bytes": (item + place_bytes) * of("outputs"),
+    }
+
+
+def incomplete(rows: "pd.DataFrame") -> NDArray[np.bool_]:
+    """Return which complete rows, [n], lack a side or work that did not follow from the other columns."""
+    return rows[[*_DERIVED]].isna().any(axis=1).to_numpy(dtype=bool)
+
+
+def note_incomplete(rows: "pd.DataFrame") -> list[str]:
+    """Say, a line a kind, which rows are not used since what they lack did not follow."""
+    lacking = rows[incomplete(rows)]
+    notes = []
+    for kind, own in lacking.groupby("kind", sort=True):
+        names = ", ".join(name for name in _DERIVED if own[name].isna().any())
+        known = "" if str(kind) in WORK else ", a kind that is not known"
+        notes.append(f"{len(own)} rows of {shown(kind)}{known}: not used, {names} do not follow; give them")
+    return notes

@@ -1,0 +1,144 @@
+"""Do the figures of a profile fit together? What contradicts itself is another unit more often than a device.
+
+energy = power x time           within `ENERGY_TOLERANCE`
+memory >= operands              no less than a `MEMORY_FACTOR`th of them
+time >= roofline                no more than `FASTEST` times below; in the median no more than `SLOWEST` above
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwopt.errors import InvalidInput, nearest
+from hwopt.measure.energy.sensors.meter import REASONS
+from hwopt.network.cost_rules import KINDS
+from hwopt.profile.cells import refuse
+from hwopt.profile.roofline import Ceilings
+from hwopt.profile.text_file import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+
+ENERGY_TOLERANCE = 0.25  # by which energy and power times time may differ
+MEMORY_FACTOR = 300.0  # by which memory may be below the bytes of the operands
+FASTEST = 100.0  # by which a time may be below the roofline: caches, and narrower types than the ceiling's
+SLOWEST = 300.0  # by which the median of the times may be above it
+_MIN_ROWS = 8  # that a median is of
+_PREFIXES = ((1e9, "giga"), (1e6, "mega"), (1e3, "kilo"), (1e-3, "milli"), (1e-6, "micro"))
+
+
+def check_energy(path: Path, rows: "pd.DataFrame") -> None:
+    """Refuse rows whose energy is not their power times their time, where all three are there.
+
+    The time is that of a pass while energy was read, `loop_time_s`, or `time_s`: one of them has to agree.
+    """
+    if not {"time_s", "power_w", "energy_j"} <= set(rows.columns):
+        return
+    times = [rows[name] for name in ("time_s", "loop_time_s") if name in rows.columns]
+    factors = [(rows["energy_j"] / (rows["power_w"] * time_s)).to_numpy(dtype=float) for time_s in times]
+    off = np.abs(np.log(np.stack(factors)))  # [1 or 2, n]; NaN where a figure is missing
+    nearest_off = np.fmin.reduce(off)
+    wrong = nearest_off > np.log(1 + ENERGY_TOLERANCE)
+    if wrong.any():
+        factor = float(np.exp(nearest_off[wrong][0]))
+        refuse(
+            path, wrong, rows["energy_j"],
+            f"power_w x time_s differs by a factor of {factor:.4g}, more than {1 + ENERGY_TOLERANCE:g}; "
+            "is one of the three in another unit, such as milliwatts, millijoules or milliseconds?",
+        )  # fmt: skip
+
+
+def check_memory(path: Path, rows: "pd.DataFrame", least_bytes: "pd.Series[float]") -> None:
+    """Refuse memory far below the bytes that a row must have held, `least_bytes`, [n]."""
+    if "memory_bytes" not in rows.columns:
+        return
+    wrong = (rows["memory_bytes"] * MEMORY_FACTOR < least_bytes).to_numpy(dtype=bool)
+    if wrong.any():
+        least = float(least_bytes[wrong].iloc[0])
+        unit = _likely_prefix(least / float(rows["memory_bytes"][wrong].iloc[0]))
+        wanted = f"its operands and results alone take {least:.4g} bytes; is it in {unit}bytes?"
+        refuse(path, wrong, rows["memory_bytes"], wanted)
+
+
+def check_times(path: Path, time_s: "pd.Series[float]", bound_s: Array, launch_s: Array) -> None:
+    """Refuse times that the ceilings do not allow, or that are far above them throughout.
+
+    Args:
+        path: the file that they are from.
+        time_s: measured, [n], indexed by line; NaN where not measured.
+        bound_s: the roofline of each row, [n], seconds.
+        launch_s: the launch floors of each row, [n], seconds.
+    """
+    times = time_s.to_numpy(dtype=float)
+    with np.errstate(invalid="ignore"):
+        too_fast = times * FASTEST < bound_s
+    if too_fast.any():
+        factor = float((bound_s / times)[too_fast][0])
+        refuse(
+            path, too_fast, time_s,
+            f"by the ceilings of device.json it takes at least {float(bound_s[too_fast][0]):.3g} s, "
+            f"{factor:.3g} times as long; is it seconds of a pass of the whole batch, and are the ceilings "
+            "in FLOPs and bytes a second?",
+        )  # fmt: skip
+    known = np.isfinite(times) & np.isfinite(bound_s)
+    ratio = float(np.median((times / (bound_s + launch_s))[known])) if known.sum() >= _MIN_ROWS else 0.0
+    if ratio > SLOWEST:
+        unit = "microseconds" if ratio > 1e3 * SLOWEST else "milliseconds"
+        raise InvalidInput(
+            f"{path}: in the median {time_s.name} is {ratio:.3g} times what device.json's ceilings allow, "
+            f"more than {SLOWEST:g}; it is wanted in seconds: is it in {unit}, or are the ceilings in others?"
+        )
+
+
+def _likely_prefix(factor: float) -> str:
+    """Return the prefix of the unit that explains a factor best."""
+    return min(_PREFIXES, key=lambda prefix: abs(np.log(prefix[0] / factor)))[1]
+
+
+def bound_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
+    """Return the roofline of complete layer rows, [n], seconds."""
+    flops = rows["flops"].to_numpy(dtype=float)
+    return np.maximum(flops / ceilings.flops_per_s, moved_bytes(rows) / ceilings.bytes_per_s)
+
+
+def moved_bytes(rows: "pd.DataFrame") -> Array:
+    """Return the bytes of the operands and results of complete layer rows, [n]."""
+    parts = rows[["input_bytes", "weight_bytes", "output_bytes"]].to_numpy(dtype=float)
+    return np.asarray(parts.sum(axis=1), dtype=float)
+
+
+def note_kinds(name: str, rows: "pd.DataFrame") -> list[str]:
+    """State the kinds of layer rows that the tracer never writes; they are fitted like any other."""
+    counts = Counter(kind for kind in rows["kind"] if kind not in KINDS)
+    notes = []
+    for kind, n in sorted(counts.items()):
+        match = nearest(kind, KINDS, cutoff=0.8)
+        like = f"; did you mean {match}?" if match else ""
+        notes.append(f"{name}: kind {shown(kind)} is none of the tracer's, {n} rows{like}")
+    return notes if len(notes) <= 5 else [*notes[:5], f"{name}: and {len(notes) - 5} more such kinds"]
+
+
+def note_reasons(name: str, rows: "pd.DataFrame") -> list[str]:
+    """State metrics without a figure and without a reason, in rows that tell their energy's status."""
+    told = rows[rows["energy_status"] != ""]
+    notes = []
+    for metric, reason in (
+        ("time_s", "time_reason"),
+        ("energy_j", "energy_reason"),
+        ("memory_bytes", "memory_reason"),
+    ):
+        n = int((told[metric].isna() & (told[reason] == "")).sum())
+        if n:
+            notes.append(f"{name}: {n} rows have neither {metric} nor {reason}")
+    codes = Counter(text.partition(":")[0] for text in told["energy_reason"] if text)
+    unknown = sorted(code for code in codes if code not in REASONS)
+    if unknown:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        codes_shown = ", ".join(shown(code) for code in unknown[:3])
+        notes.append(f"{name}: energy_reason begins with unknown codes: {codes_shown}{more}")
+    return notes

@@ -1,0 +1,206 @@
+"""What a strategy sees and answers, and the strategies by name.
+
+    Situation --strategy--> Choice
+
+A strategy keeps every budget in `situation.budgets`. Its constraint-unaware form is the same function with no
+budgets to keep: what a training broke is known afterwards, in `Observation.is_feasible`. Randomness comes
+from the generator that is passed in, and from nothing else.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import import_module
+
+import numpy as np
+
+from hwopt.costs import Array, Budget, CostFunction, Costs, why_unpriced
+from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.search.feasible_region import Region
+from hwopt.search.pareto import nondominated
+from hwopt.space.search_space import Config, Key, SearchSpace
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One told config: its error, the costs predicted for it, and how its training ended.
+
+    The error of a stopped training is what its curve was expected to end at, with `error_std`.
+    """
+
+    config: Config
+    error: float | None  # None where the training failed
+    costs: dict[str, float]
+    status: str  # complete, stopped, failed
+    is_feasible: bool = True
+    metrics: dict[str, float] = field(default_factory=dict)  # what else the training revealed
+    error_std: float = 0.0
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether every cost could be predicted."""
+        return all(np.isfinite(cost) for cost in self.costs.values())
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A config that a strategy selected and that was refused, with its predicted costs."""
+
+    config: Config
+    costs: dict[str, float]
+    broken: tuple[str, ...]  # metrics of the budgets that it breaks; empty where it cannot be priced
+    reason: str | None = None  # why it cannot be priced
+
+    @classmethod
+    def of(cls, config: Config, costs: Costs, budgets: Sequence[Budget]) -> "Rejection":
+        """Return the rejection of a config of these costs, [1]."""
+        reason = why_unpriced(costs, 0)
+        broken = [budget.metric for budget in budgets if reason is None and not budget.holds(costs)[0]]
+        return cls(config, costs.at(0), tuple(broken), reason)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a strategy decided, how many configs it priced on the way, and how many the budgets excluded.
+
+    `broken` counts those by metric; one config can break several budgets.
+    """
+
+    config: Config
+    n_priced: int = 0
+    n_infeasible: int = 0
+    broken: dict[str, int] = field(default_factory=dict)
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a strategy may know.
+
+    Args:
+        space: what may vary.
+        costs: of configs, known before training.
+        budgets: what the choice must keep; empty for a constraint-unaware search.
+        limits: all budgets on known costs; of a constraint-unaware search they show in what is told.
+        outcome_budgets: limits on metrics that only a training reveals.
+        objectives: "error", first, and known costs.
+        reference: an error and logarithms of costs, in the order of the objectives, shape [m].
+        told: how trainings ended, in the order of telling.
+        pending: configs in training.
+        rejected: what the strategy had selected and a budget refused, in that order.
+        candidates: the only configs to choose from; all of the space if None.
+        repeats: whether a config that was trained may be chosen again, to average its noise.
+        region: the part of the space that keeps `budgets`.
+    """
+
+    space: SearchSpace
+    costs: CostFunction
+    budgets: tuple[Budget, ...]
+    limits: tuple[Budget, ...]
+    outcome_budgets: tuple[Budget, ...]
+    objectives: tuple[str, ...]
+    reference: Array
+    told: tuple[Observation, ...]
+    pending: tuple[Config, ...]
+    rejected: tuple[Rejection, ...]
+    candidates: tuple[Config, ...] | None
+    repeats: bool
+    region: Callable[[], Region]
+
+    @cached_property
+    def taken(self) -> set[Key]:
+        """Identities of the configs that cannot be chosen: told or pending; only pending ones with repeats.
+
+        A config whose training failed is never chosen again.
+        """
+        barred = [o.config for o in self.told if not self.repeats or o.status != "complete"]
+        return {self.space.key(config) for config in [*barred, *self.pending]}
+
+    @property
+    def n_known(self) -> int:
+        """Number of configs that are told or pending."""
+        return len(self.told) + len(self.pending)
+
+    @property
+    def worst_error(self) -> float:
+        """The largest error seen, which a failed training counts as; the reference where none was seen."""
+        seen = [o.error for o in self.told if o.error is not None]
+        return max(seen, default=float(self.reference[0]))
+
+    def complete(self) -> list[Observation]:
+        """Return the complete, feasible, priced observations; repeats of a config as one, with mean error."""
+        return list(self._complete)
+
+    def front(self) -> list[Observation]:
+        """Return the complete, feasible told configs that no other one dominates."""
+        return list(self._front)
+
+    @cached_property
+    def _complete(self) -> list[Observation]:
+        groups: dict[Key, list[Observation]] = {}
+        for o in self.told:
+            if o.status == "complete" and o.is_feasible and o.is_priced:
+                groups.setdefault(self.space.key(o.config), []).append(o)
+        return [
+            g[0] if len(g) == 1 else replace(g[0], error=float(np.mean([o.error for o in g])))
+            for g in groups.values()
+        ]
+
+    @cached_property
+    def _front(self) -> list[Observation]:
+        keep = nondominated(self.outcomes(self._complete))
+        return [observation for observation, is_kept in zip(self._complete, keep, strict=True) if is_kept]
+
+    def outcomes(self, observations: Sequence[Observation]) -> Array:
+        """Return error and log costs of complete observations, shape [n, m]."""
+        rows = [[o.error, *[np.log(o.costs[name]) for name in self.objectives[1:]]] for o in observations]
+        return np.array(rows, dtype=float).reshape(-1, len(self.objectives))
+
+    def log_costs(self, costs: Costs) -> Array:
+        """Return the costs among the objectives on their logarithmic axes, shape [n, m - 1]."""
+        columns = [log_axis(name, costs[name]) for name in self.objectives[1:]]
+        return np.stack(columns, axis=1) if columns else np.zeros((costs.n, 0))
+
+
+def log_axis(name: str, values: Array) -> Array:
+    """Return costs on their logarithmic axis; raise InvalidInput where one is not positive."""
+    if np.any(values <= 0):
+        reason = "objectives are compared by their logarithms, so costs must be positive"
+        raise InvalidInput(f"{name} = {np.nanmin(values):g}: {reason}; or leave {name} out of the objectives")
+    return np.asarray(np.log(values))
+
+
+Strategy = Callable[[Situation, np.random.Generator], Choice]
+
+STRATEGIES: dict[str, Strategy] = {}
+_OTHERS = "hwopt.integrations"  # loads strategies of other libraries by name; later in the order of imports
+
+
+def register_strategy(name: str, strategy: Strategy) -> None:
+    """Make a strategy available by name; a name can be taken once."""
+    if name in STRATEGIES:
+        raise InvalidInput(f"strategy {name!r} exists already; choose another name")
+    STRATEGIES[name] = strategy
+
+
+def find_strategy(name: str) -> Strategy:
+    """Return the strategy of this name; one of another library, such as "optuna:tpe", is loaded.
+
+    Raises:
+        InvalidInput: where it is no text, or the library is not installed.
+        UnknownName: where there is none, with the nearest.
+    """
+    if not isinstance(name, str):
+        raise InvalidInput(f"strategy = {name!r} must be the name of one: {', '.join(STRATEGIES)}")
+    if name in STRATEGIES:
+        return STRATEGIES[name]
+    bare = name.removesuffix(":unaware")  # how comparisons call a strategy without the budgets
+    others = import_module(_OTHERS)
+    if bare not in STRATEGIES and ":" in bare:
+        others.load(bare)
+    if name not in STRATEGIES:
+        known = [*STRATEGIES, *(peer for peer in others.PEERS if peer not in STRATEGIES)]
+        is_suffixed = bare != name and bare in STRATEGIES
+        hint = f"; write {bare!r}: aware=False is what leaves the budgets out" if is_suffixed else ""
+        raise UnknownName(f"no strategy {name!r}{hint or did_you_mean(bare, known)}")
+    return STRATEGIES[name]

@@ -1,0 +1,1 @@
+"""The search space: dimensions, conditions, and the network built from a config."""

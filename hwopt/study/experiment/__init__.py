@@ -1,0 +1,1 @@
+"""Experiment files: sections, the search that one describes, retargeting."""

@@ -1,0 +1,253 @@
+"""Experiment files: a TOML file says what is searched, on which device, under which budgets.
+
+space = "../search_spaces/digits_cnn.py"       a Python file with SPACE; paths are relative to the TOML file
+objectives = ["error", "time_s"]
+n_trials = 32
+
+[device]                                       either a profile, or measure = "cpu" to make one
+measure = "cpu"
+batch_size = 32
+[budgets]                                      a number, "5 ms", {limit, confidence} or {quantile, confidence}
+time_s = {quantile = 0.4}
+[outcome_budgets]                              of what only a training reveals, learned from outcomes
+calibration_error = 0.05
+[data]
+name = "digits"
+[training]
+epochs = 15
+[stop]                                         whichever comes first, beside n_trials
+wall_s = "8 h"
+[stopping]                                     trainings that cannot win end early; off by default
+rule = "front"
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+
+from hwopt.costs import (
+    Budget,
+    CostFunction,
+    parse_quantity,
+)
+from hwopt.errors import HwoptError, InvalidInput, did_you_mean
+from hwopt.search.pricing_steps import OnPriced
+from hwopt.space.search_space import SearchSpace
+from hwopt.study.budgets import resolve_budgets
+from hwopt.study.experiment.sections import (
+    BudgetSection,
+    DataSection,
+    DeviceSection,
+    OutcomeBudgetSection,
+    Section,
+    StoppingSection,
+    StopSection,
+    VerifySection,
+)
+from hwopt.study.run.limits import LARGEST_JOBS, LARGEST_STUDY
+from hwopt.study.store.code_identity import file_fingerprint
+from hwopt.train.data import DatasetSpec
+from hwopt.train.outcomes import OUTCOMES
+from hwopt.train.settings import TrainingSettings
+
+
+class Experiment(Section):
+    """An experiment file. Paths are relative to the file's folder."""
+
+    space: str
+    objectives: list[str]
+    n_trials: int = Field(gt=0, le=LARGEST_STUDY)
+    strategy: str = "ehvi"
+    aware: bool = True
+    repeats: bool = False  # train a config again, with another seed, where averaging its noise pays
+    seed: int = Field(0, ge=0)
+    jobs: int | None = Field(
+        None, gt=0, le=LARGEST_JOBS
+    )  # trainings at a time; 1, or as many as a cluster has workers
+    executor: Literal["local", "dask", "ray"] = "local"
+    address: str | None = None  # of the cluster
+    retries: int = Field(1, ge=0)  # of a trial whose worker died
+    slice_epochs: int = Field(1, gt=0)
+    keep_weights: Literal["front", "all", "none"] = "front"
+    device: DeviceSection
+    data: DataSection
+    training: dict[str, Any] = Field(default_factory=dict)
+    budgets: dict[str, BudgetSection] = Field(default_factory=dict)
+    outcome_budgets: dict[str, OutcomeBudgetSection] = Field(default_factory=dict)
+    reference: dict[str, float] = Field(default_factory=dict)
+    enqueue: list[dict[str, Any]] = Field(default_factory=list)
+    verify: VerifySection = VerifySection()  # type: ignore[call-arg]
+    stop: StopSection = StopSection()
+    stopping: StoppingSection = StoppingSection()
+
+    _folder: Path = PrivateAttr(default=Path("."))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the file, from which its paths start."""
+        return self._folder
+
+    def changed(self, **values: Any) -> "Experiment":
+        """Return the experiment with other top-level values."""
+        changed = self.model_copy(update=values)
+        changed._folder = self._folder
+        return changed
+
+    def load_space(self) -> SearchSpace:
+        """Import the search space's file and return its SPACE."""
+        return SpaceFile(str(self.folder / self.space))()
+
+    def dataset(self) -> DatasetSpec:
+        """Return what to load, with its folder made absolute."""
+        data = self.data.model_dump()
+        if data["data_dir"] is not None:
+            data["data_dir"] = str((self.folder / data["data_dir"]).resolve())
+        return DatasetSpec(**data)
+
+    def settings(self) -> TrainingSettings:
+        """Return how to train."""
+        return TrainingSettings(**self.training)
+
+    def resolve_budgets(
+        self, space: SearchSpace, costs: CostFunction, on_priced: OnPriced | None = None
+    ) -> list[Budget]:
+        """Return the budgets, quantiles turned into limits at the budget's own confidence.
+
+        `on_priced` is called while a sample of the space is priced, with how many are and how many will be.
+        """
+        return resolve_budgets(self.budgets, space, costs, on_priced)
+
+    def outcome_limits(self) -> list[Budget]:
+        """Return the limits on what only a training reveals.
+
+        Raises:
+            InvalidInput: for a metric that the trainer does not report, or a limit that is none.
+        """
+        for metric in self.outcome_budgets:
+            if metric not in OUTCOMES:
+                near = did_you_mean(metric, OUTCOMES)
+                raise InvalidInput(f"outcome_budgets.{metric}: no training reports it{near}")
+        return [Budget(metric, section.limit) for metric, section in self.outcome_budgets.items()]
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes a study of this experiment what it is, beside what the study knows itself."""
+        identity = {
+            "device": self.device.model_dump(exclude={"budget_s"}),
+            "data": self.data.model_dump(exclude={"data_dir"}),
+            "training": self.training,
+        }
+        if self.stopping.rule != "none":
+            identity["stopping"] = self.stopping.model_dump()
+        return identity
+
+    def space_path(self) -> Path:
+        """Return the path of the search space's file."""
+        return (self.folder / self.space).resolve()
+
+    def space_fingerprint(self) -> str | None:
+        """Return what tells whether the code of the search space's file has changed."""
+        return file_fingerprint(self.space_path())
+
+    def stored(self) -> dict[str, Any]:
+        """Return the experiment as a study keeps it; `Experiment.restored` is the way back."""
+        return {"folder": str(self.folder.resolve()), "content": self.model_dump(mode="json")}
+
+    @classmethod
+    def restored(cls, stored: Mapping[str, Any]) -> "Experiment":
+        """Return the experiment that a study keeps."""
+        experiment = cls.model_validate(stored["content"])
+        experiment._folder = Path(stored["folder"])
+        return experiment
+
+
+@dataclass(frozen=True)
+class SpaceFile:
+    """A search space by the path of its file: small to send to a worker process."""
+
+    path: str
+
+    def __call__(self) -> SearchSpace:
+        """Import the file and return its SPACE."""
+        from hwopt.network.loading import load_attribute
+
+        space = load_attribute(self.path, "SPACE")
+        if not isinstance(space, SearchSpace):
+            raise InvalidInput(f"{self.path}: SPACE is a {type(space).__name__}; it must be a SearchSpace")
+        return space
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Read and check an experiment file.
+
+    Raises:
+        InvalidInput: where the file is missing, no TOML, or says something that cannot be meant; a
+            misspelt key is answered with the nearest right one.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InvalidInput(f"no experiment file {path}; give the path of a TOML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{path}: no valid TOML: {error}") from None
+    try:
+        experiment = Experiment.model_validate(content)
+    except ValidationError as error:
+        raise InvalidInput("\n".join(_explain(path, dict(e)) for e in error.errors())) from None
+    experiment._folder = path.parent
+    _check_values(path, experiment)
+    return experiment
+
+
+def _check_values(path: Path, experiment: Experiment) -> None:
+    known = [field.name for field in fields(TrainingSettings)]
+    for key in experiment.training:
+        if key not in known:
+            raise InvalidInput(f"{path}: training.{key}: unknown key{did_you_mean(key, known)}")
+    try:
+        experiment.settings()
+    except HwoptError as error:
+        raise InvalidInput(f"{path}: training: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{path}: training: a value has the wrong type: {error}") from None
+    try:
+        experiment.outcome_limits()
+        experiment.stop.limits()
+        if rule := experiment.stopping.maker(experiment.settings().epochs, 0.5, experiment.objectives):
+            rule(reference=dict.fromkeys(experiment.objectives, 1.0))
+        for metric, section in experiment.budgets.items():
+            if section.limit is not None:
+                parse_quantity(metric, section.limit)
+    except HwoptError as error:
+        raise InvalidInput(f"{path}: {error}") from None
+
+
+def _explain(path: Path, error: dict[str, Any]) -> str:
+    """Say in one line where in the file what is wrong."""
+    place = [str(part) for part in error["loc"] if part not in ("float", "str")]
+    where, kind = ".".join(place), error["type"]
+    if kind == "extra_forbidden":
+        return f"{path}: {where}: unknown key{did_you_mean(place[-1], _keys(place[:-1]))}"
+    if kind == "missing":
+        owner = f"every [{'.'.join(place[:-1])}]" if place[:-1] else "every experiment"
+        return f"{path}: {where}: missing; {owner} needs it"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    got = "" if isinstance(error["input"], dict) else f"; got {error['input']!r}"
+    return f"{path}: {where or 'experiment'}: {message}{got}"
+
+
+def _keys(place: Sequence[str]) -> list[str]:
+    """Return the keys that are known at a place of the file."""
+    sections: dict[str, type[BaseModel]] = {
+        "device": DeviceSection, "data": DataSection, "verify": VerifySection, "budgets": BudgetSection,
+        "outcome_budgets": OutcomeBudgetSection, "stop": StopSection, "stopping": StoppingSection,
+    }  # fmt: skip
+    model = sections[place[0]] if place and place[0] in sections else Experiment
+    return list(model.model_fields)

@@ -1,0 +1,188 @@
+"""What a study learns about costs while it runs: measured networks, and trainings that ran out of memory.
+
+    trial told --> measured on this machine --> ln(measured / predicted) joins the calibration errors
+               --> out of memory -------------> its estimate is more than the machine has
+
+Point predictions stay as they are, so a study that is opened again prices its trials as it did; the bounds
+move. What is learned is in the store, and is learned again in the same order when the study is opened.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwopt.costs import CostFunction, Costs, price
+from hwopt.errors import OutOfMemory
+from hwopt.predict.cost_model import key_names
+from hwopt.predict.price_serialization import as_config, packed, unpacked
+from hwopt.predict.training_memory import TrainingMemory as MeasuredPeaks
+from hwopt.space.recorded_config import ABSENT, ReadTree, RecordedConfig
+from hwopt.space.search_space import SearchSpace
+from hwopt.study.store.store import Trial
+from hwopt.train.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hwopt.study.study import Study
+
+TRAINING_MEMORY = "training_memory_bytes"
+
+_STATES = {"adam": 2, "adamw": 2}  # numbers that an optimizer keeps for each parameter
+
+
+class Recalibrated:
+    """A cost function whose calibration errors are joined by those of networks measured since."""
+
+    def __init__(self, costs: CostFunction) -> None:
+        self.costs = costs
+        self._errors: dict[str, list[float]] = {}
+
+    def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
+        """Price configs."""
+        priced = price(self.costs, configs)
+        residuals, weights = dict(priced.residuals), dict(priced.weights)
+        for metric in residuals.keys() & self._errors.keys():
+            own = np.array(self._errors[metric])
+            known = residuals[metric]
+            residuals[metric] = np.concatenate(
+                [known, np.broadcast_to(own, (*known.shape[:-1], len(own)))], axis=-1
+            )
+            weights[metric] = np.concatenate([weights[metric], np.ones(len(own))])
+        return Costs(dict(priced), residuals, priced.reasons, priced.widening, weights)
+
+    def add(self, predicted: Mapping[str, float], measured: Mapping[str, Any]) -> None:
+        """Take what a network was predicted and measured at, SI units; a metric that is None is left out."""
+        for metric, value in predicted.items():
+            found = measured.get(metric)
+            if found is not None and found > 0 and value > 0:
+                self._errors.setdefault(metric, []).append(float(np.log(found / value)))
+
+
+class TrainingMemory:
+    """Adds to a cost function what a training step takes of the machine that trains.
+
+    The metric is `training_memory_bytes`: parameters, gradients, buffers, activations and the optimizer's
+    state; no kernels' own work, so it is an estimate from below until `calibrate` has measured
+    peaks. A config at or above one that ran out of memory cannot be priced any more, so no strategy proposes
+    it.
+    """
+
+    def __init__(self, costs: CostFunction, space: SearchSpace, settings: TrainingSettings) -> None:
+        self.costs, self._space, self._settings = costs, space, settings
+        self._known: dict[tuple[int, str], ReadTree[float]] = {}
+        self._key_names = key_names(space)
+        self.usable_bytes = np.inf
+        self.scale = MeasuredPeaks()
+
+    def calibrate(self, configs: Sequence[Mapping[str, Any]], peaks_bytes: Sequence[float]) -> None:
+        """Fit the device's context and a factor to the measured peaks of some configs' trainings, [n]."""
+        estimates = np.array([self.estimate(config) for config in configs], dtype=float)
+        known = np.isfinite(estimates)
+        self.scale = MeasuredPeaks.fit(estimates[known], np.asarray(peaks_bytes, dtype=float)[known])
+
+    def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
+        """Price configs."""
+        priced = price(self.costs, configs)
+        estimates = np.array([self.estimate(config) for config in configs])
+        is_too_large = estimates >= self.usable_bytes
+        reason = f"a training of {self.usable_bytes:.4g} bytes ran out of memory"
+        reasons = [
+            reason if large else known for large, known in zip(is_too_large, priced.reasons, strict=True)
+        ]
+        peaks = self.scale.predict(estimates)
+        values = dict(priced) | {TRAINING_MEMORY: np.where(is_too_large, np.nan, peaks)}
+        return Costs(values, priced.residuals, reasons, priced.widening, priced.weights)
+
+    def estimate(self, config: Mapping[str, Any]) -> float:
+        """Return the bytes that a training step of a config takes at least; NaN where it cannot be told."""
+        settings = self._settings.with_config(config)
+        has_states = settings.optimizer != "sgd" or settings.momentum > 0
+        optimizer = settings.optimizer if has_states else "sgd-without-momentum"
+        known = self._known.setdefault((settings.batch_size, optimizer), ReadTree())
+        estimate = known.find(config)
+        if estimate is None:
+            recorded = RecordedConfig(config, self._space.names)
+            estimate = self._estimated(recorded, settings)
+            listed = {name: config.get(name, ABSENT) for name in self._key_names}
+            known.add(config, {**listed, **recorded.reads}, estimate)
+        return estimate
+
+    def identity(self) -> dict[str, Any]:
+        """Return what estimates depend on beside the space."""
+        return {"settings": asdict(self._settings)}
+
+    def kept(self) -> bytes:
+        """Return all estimates, as bytes."""
+        keys = [key for key, tree in self._known.items() for _ in tree.items()]
+        found = [one for tree in self._known.values() for one in tree.items()]
+        kinds = [f"{batch_size} {optimizer}" for batch_size, optimizer in keys]
+        return packed([reads for reads, _ in found], kinds, estimates=np.array([n for _, n in found]))
+
+    def keep(self, kept: bytes) -> bool:
+        """Take what `kept` returned."""
+        reads, kinds, arrays = unpacked(kept)
+        for own, kind, estimate in zip(reads, kinds, arrays["estimates"].tolist(), strict=True):
+            batch_size, optimizer = str(kind).split()
+            known = self._known.setdefault((int(batch_size), optimizer), ReadTree())
+            known.add(as_config(own), own, estimate)
+        return True
+
+    def learn(self, config: Mapping[str, Any]) -> None:
+        """Take note that a training of this config ran out of memory."""
+        estimate = self.estimate(config)
+        if np.isfinite(estimate):
+            self.usable_bytes = min(self.usable_bytes, estimate)
+
+    def _estimated(self, config: Mapping[str, Any], settings: TrainingSettings) -> float:
+        """Return the estimate of a network, built on the meta device."""
+        from hwopt.network import run_recorded, training_memory_bytes
+
+        shape = self._space.input_shape
+        n_states = _STATES.get(settings.optimizer, int(settings.momentum > 0))  # sgd keeps its momentum
+        if self._space.build is None or shape is None:
+            return float("nan")
+
+        def taken(network: "nn.Module") -> float:
+            weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
+            return float(training_memory_bytes(network, shape, settings.batch_size) + n_states * weights)
+
+        estimate = run_recorded(self._space, config, taken).result
+        return float("nan") if estimate is None else estimate
+
+
+class Feedback:
+    """Called with every trial that is told, in order: when it ends, and when its study is opened again.
+
+    Args:
+        recalibrated: takes the measured networks; None where nothing is measured.
+        memory: takes trainings that ran out of memory; None where there is no budget on it.
+        measure: measures the network of a trial on this machine; None where others use it meanwhile.
+    """
+
+    def __init__(
+        self,
+        recalibrated: Recalibrated | None = None,
+        memory: TrainingMemory | None = None,
+        measure: Callable[[Trial], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.recalibrated, self._memory, self.measure = recalibrated, memory, measure
+
+    def __call__(self, study: "Study", trial: Trial) -> None:
+        """Learn from a trial; the feasible region is surveyed anew where anything was learned."""
+        if self._memory is not None and trial.failure == OutOfMemory.__name__:
+            self._memory.learn(trial.config)
+            study.optimizer.costs_changed()
+        if self.recalibrated is not None and trial.status == "complete":
+            self._take_measured(study, trial, self.recalibrated)
+
+    def _take_measured(self, study: "Study", trial: Trial, recalibrated: Recalibrated) -> None:
+        found = study.measured.get(trial.number)
+        if found is None and self.measure is not None:
+            found = dict(self.measure(trial))
+            study.store.add_check(trial.number, "measured", 0, found)
+        if found is not None:
+            recalibrated.add(trial.costs, found)
+            study.optimizer.costs_changed()

@@ -1,0 +1,100 @@
+"""A study's trainings for another device: the errors stand, the costs are priced anew, nothing is trained."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hwopt.costs import CONFIDENCE
+from hwopt.errors import InvalidInput, StudyError
+from hwopt.study.experiment.file import Experiment
+from hwopt.study.experiment.search import Progress, open_search
+from hwopt.study.experiment.sections import BudgetSection
+from hwopt.study.store.copied_trials import copy_priced, ended_trials
+from hwopt.study.store.store import Store
+
+
+def experiment_of(study: Path) -> Experiment:
+    """Return the experiment that a study keeps.
+
+    Raises:
+        StudyError: where it is no study, or one that was not made from an experiment file.
+    """
+    with Store(study, read_only=True) as store:
+        meta = store.meta()
+    stored = meta.get("experiment")
+    if stored is None and "device" in (meta.get("identity", {}).get("description") or {}):
+        raise StudyError(
+            f"{study} does not say which experiment made it; run `hwopt search EXPERIMENT` on it once"
+        )
+    if stored is None:
+        raise StudyError(
+            f"{study} was made in Python, by no experiment file; go on in the script that made it: "
+            "study.run(), study.run_again(), study.export(), study.retarget()"
+        )
+    return Experiment.restored(stored)
+
+
+def retarget(
+    study: Path,
+    out: Path,
+    device: str,
+    budgets: Mapping[str, float | str],
+    progress: Progress,
+    mode: str | None = None,
+) -> int:
+    """Write a new study in `out` with the trials of another, their costs predicted for another device.
+
+    A search goes on from there: `hwopt search OUT/study.db`.
+
+    Args:
+        study: the file of the old study; it stays as it is.
+        out: folder of the new one.
+        device: name of a shipped profile, or the path of a profile folder.
+        budgets: metric -> limit, in place of those of the same metric; the others stand.
+        progress: told of what is done.
+        mode: "eager" or "graph"; that of the old study where None.
+
+    Returns:
+        Number of trials that the new study has.
+
+    Raises:
+        StudyError: where there is nothing to start from, or a study in `out` already.
+        HwoptError: where the device, or a budget, cannot be used.
+    """
+    if (out / "study.db").exists():
+        raise StudyError(f"{out / 'study.db'} exists already; choose another folder with --out")
+    ended = ended_trials(study)
+    search = open_search(_retargeted(experiment_of(study), device, budgets, mode), out, progress)
+    with search.study:
+        copy_priced(study, ended, search.study.store, search.study.optimizer)
+        search.study.survey()
+    return len(ended)
+
+
+def _retargeted(
+    experiment: Experiment, device: str, budgets: Mapping[str, float | str], mode: str | None
+) -> Experiment:
+    profile = str(Path(device).resolve()) if Path(device).is_dir() else device
+    section = experiment.device.model_copy(
+        update={"profile": profile, "measure": None, "mode": mode or experiment.device.mode}
+    )
+    changed = dict(experiment.budgets)
+    for metric, limit in budgets.items():
+        before = changed.get(metric)
+        confidence = before.confidence if before is not None else CONFIDENCE
+        changed[metric] = BudgetSection.model_validate({"limit": limit, "confidence": confidence})
+    return experiment.changed(device=section, budgets=changed, enqueue=[])
+
+
+def parse_budgets(texts: list[str]) -> dict[str, float | str]:
+    """Return metric -> limit from texts such as "time_s=5 ms".
+
+    Raises:
+        InvalidInput: for a text without an equals sign.
+    """
+    budgets: dict[str, float | str] = {}
+    for text in texts:
+        metric, equals, limit = text.partition("=")
+        if not equals or not limit.strip():
+            raise InvalidInput(f"budget {text!r}: write METRIC=LIMIT, such as 'time_s=5 ms'")
+        budgets[metric.strip()] = limit.strip()
+    return budgets

@@ -1,0 +1,304 @@
+"""A search from an experiment file: device measured or loaded, study opened, front verified afterwards.
+
+    Experiment --open_search--> Search --study.run--> trials --retrain, measure--> checks of the front
+
+Nothing here prints; a `Progress` is told what is done, out of how much.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwopt.costs import Budget, CostFunction
+from hwopt.errors import HwoptError, InvalidInput
+from hwopt.network import trace_config
+from hwopt.predict.device import Device, load_device
+from hwopt.search.pricing_steps import OnPriced
+from hwopt.space.search_space import Config, SearchSpace
+from hwopt.study.experiment.file import Experiment, SpaceFile
+from hwopt.study.experiment.online_calibration import TRAINING_MEMORY, Feedback, Recalibrated, TrainingMemory
+from hwopt.study.run.executors import InProcess, threads_of_worker
+from hwopt.study.run.loop import Listener
+from hwopt.study.run.objective_call import run_objective
+from hwopt.study.run.seeds import fresh_seed
+from hwopt.study.run.unread_hyperparameters import check_unread
+from hwopt.study.store.price_cache import restore_prices
+from hwopt.study.store.store import Store, Trial
+from hwopt.study.study import Study
+from hwopt.train.data import Dataset
+from hwopt.train.energy import energy_used_j, why_no_energy
+from hwopt.train.objective import TrainingObjective
+from hwopt.train.placement import check_device
+from hwopt.train.settings import HYPERPARAMETERS
+
+if TYPE_CHECKING:
+    from hwopt.measure.local_device import LocalDevice
+    from hwopt.measure.sampling.networks import Candidate
+
+Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
+
+
+@dataclass(frozen=True)
+class Search:
+    """An experiment that is ready to run: everything is loaded and checked.
+
+    Attributes:
+        model: cost model of the device, without what the study adds to it.
+        local_device: the device of the costs, if this machine has it and the experiment wants to measure.
+        not_measured: why nothing can be measured although the experiment wants it; empty otherwise.
+    """
+
+    experiment: Experiment
+    space: SearchSpace
+    device: Device
+    model: CostFunction
+    budgets: list[Budget]
+    study: Study
+    feedback: Feedback
+    local_device: "LocalDevice | None" = None
+    not_measured: str = ""
+
+    def front_trials(self) -> list[Trial]:
+        """Return the trials of the front, by falling error."""
+        trials = {trial.number: trial for trial in self.study.trials()}
+        return [trials[point.number] for point in self.study.front()]
+
+
+def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search:
+    """Load and check all that an experiment names, measure its device if asked, open its study in `out`.
+
+    Raises:
+        HwoptError: for whatever of it cannot be used; nothing is trained before all of it is checked.
+    """
+    space = experiment.load_space()
+    enqueued = _check_enqueued(experiment, space)
+    dataset = experiment.dataset().load()
+    _check_shapes(space, dataset)
+    check_unread(space, HYPERPARAMETERS, is_new=not (out / "study.db").exists())
+    device = _open_device(experiment, space, out, progress)
+    model, budgets, costs, feedback = _price(experiment, space, device, out, progress)
+    _check_outputs(space, dataset)
+    check_device(experiment.settings().device)
+    _check_energy(experiment)
+    study = Study(
+        out / "study.db",
+        space,
+        costs,
+        training_objective(experiment),
+        budgets=budgets,
+        objectives=experiment.objectives,
+        strategy=experiment.strategy,
+        aware=experiment.aware,
+        reference={"error": dataset.chance_error, **experiment.reference},
+        seed=experiment.seed,
+        description=experiment.identity(),
+        stopping=experiment.stopping.maker(
+            experiment.settings().epochs, dataset.chance_error, experiment.objectives
+        ),
+        on_told=feedback,
+        outcome_budgets=experiment.outcome_limits(),
+        repeats=experiment.repeats,
+        space_code=experiment.space_fingerprint(),
+    )
+    local_device, not_measured = _local_device(experiment, device)
+    search = Search(experiment, space, device, model, budgets, study, feedback, local_device, not_measured)
+    study.store.set_meta(experiment=experiment.stored())
+    if "n_enqueued" not in study.store.meta():
+        study.store.enqueue(enqueued, n_enqueued=len(enqueued))
+    return search
+
+
+def pricing(progress: Progress) -> OnPriced:
+    """Return what shows how many configs are priced, as a stage of the progress."""
+    return lambda done, planned: progress("pricing", done, planned, "")
+
+
+def training_objective(experiment: Experiment) -> TrainingObjective:
+    """Return what trains a config of an experiment.
+
+    Several trainings at a time share the cores of this machine; the number of threads is then fixed, since
+    the same training with another number of threads ends in other digits.
+    """
+    settings, n_jobs = experiment.settings(), experiment.jobs or 1
+    if settings.threads is None and experiment.executor == "local" and n_jobs > 1:
+        settings = replace(settings, threads=threads_of_worker(n_jobs))
+    loader = SpaceFile(str((experiment.folder / experiment.space).resolve()))
+    return TrainingObjective(loader, experiment.dataset(), settings)
+
+
+def run_search(search: Search, executor: Executor, listener: Listener | None = None) -> str:
+    """Run the study of an experiment as the experiment says, and return why it ended."""
+    experiment = search.experiment
+    measures = experiment.verify.trained and search.local_device is not None
+    if measures and isinstance(executor, InProcess):
+        search.feedback.measure = partial(_measure_one, search)
+    return search.study.run(
+        experiment.n_trials,
+        experiment.jobs,
+        listener,
+        executor=executor,
+        stop=experiment.stop.limits(),
+        retries=experiment.retries,
+        slice_epochs=experiment.slice_epochs,
+        keep_weights=experiment.keep_weights,
+    )
+
+
+def retrain_front(search: Search, progress: Progress) -> None:
+    """Train the networks of the front again on fresh seeds, and write down what came of it."""
+    trials, n_seeds = search.front_trials(), search.experiment.verify.retrain_seeds
+    done = search.study.store.checks("retrained")
+    for i, trial in enumerate(trials):
+        for k in range(len(done.get(trial.number, [])), n_seeds):
+            progress("retraining", i, len(trials), f"trial {trial.number}")
+            seed = fresh_seed(search.experiment.seed, trial.number, k)
+            outcome = run_objective(search.study.objective, trial.config, seed)
+            found: dict[str, object] = {**outcome.values, "reason": outcome.reason}
+            search.study.store.add_check(trial.number, "retrained", seed, found)
+    progress("retraining", len(trials), len(trials), "")
+
+
+def measure_front(search: Search, progress: Progress) -> None:
+    """Measure the networks of the front if the device is here; keep the costs beside the predicted ones."""
+    if search.experiment.verify.measure and search.local_device is not None:
+        _measure(search, search.front_trials(), progress)
+
+
+def measure_trained(search: Search, progress: Progress) -> None:
+    """Measure all trained networks, if the experiment wants it, that were not measured during the search."""
+    if search.experiment.verify.trained and search.local_device is not None:
+        _measure(search, [t for t in search.study.trials() if t.status == "complete"], progress)
+
+
+def _measure(search: Search, trials: Sequence[Trial], progress: Progress) -> None:
+    done = search.study.store.checks("measured")
+    trials = [trial for trial in trials if trial.number not in done]
+    for trial, row in zip(trials, _measured(search, trials, progress), strict=True):
+        search.study.store.add_check(trial.number, "measured", 0, row)
+
+
+def _measured(search: Search, trials: Sequence[Trial], progress: Progress | None) -> list[dict[str, Any]]:
+    """Return the measured costs of trials' networks, on the device that their costs are predicted for."""
+    from hwopt.measure.api import measure_networks
+
+    assert search.local_device is not None
+    if not trials:
+        return []
+    candidates = [_candidate(search, trial) for trial in trials]
+    section = search.experiment.device
+    return measure_networks(candidates, progress, search.local_device, section.on_busy, section.mode)
+
+
+def _measure_one(search: Search, trial: Trial) -> dict[str, Any]:
+    return _measured(search, [trial], None)[0]
+
+
+def _candidate(search: Search, trial: Trial) -> "Candidate":
+    """Return the network of a trial as what is measured."""
+    from hwopt.measure.sampling.networks import Candidate
+
+    build, shape = search.space.build, search.space.input_shape
+    assert build is not None and shape is not None
+    batch = search.experiment.device.batch_size
+    return Candidate(f"trial-{trial.number}", "study", "test", (batch, *shape), partial(build, trial.config))
+
+
+def _price(
+    experiment: Experiment, space: SearchSpace, device: Device, out: Path, progress: Progress
+) -> tuple[CostFunction, list[Budget], CostFunction, Feedback]:
+    """Return the device's model, the budgets, the study's costs, and what these learn while it runs."""
+    section = experiment.device
+    model: CostFunction = device.cost_model(
+        space, section.batch_size, section.method, section.dtype, section.mode
+    )
+    costs, memory, recalibrated = model, None, None
+    if experiment.verify.trained:
+        costs = recalibrated = Recalibrated(costs)
+    if TRAINING_MEMORY in experiment.budgets:
+        costs = memory = TrainingMemory(costs, space, experiment.settings())
+    if (out / "study.db").exists():
+        with Store(out / "study.db", read_only=True) as store:
+            restore_prices(store, costs, space)
+    budgets = experiment.resolve_budgets(space, costs, pricing(progress))
+    return model, budgets, costs, Feedback(recalibrated, memory)
+
+
+def _check_energy(experiment: Experiment) -> None:
+    """Refuse a limit on energy that nothing here measures."""
+    if experiment.stop.training_energy_j is None or experiment.executor != "local":
+        return
+    device = check_device(experiment.settings().device)
+    if energy_used_j(device) is None:
+        raise InvalidInput(
+            "stop.training_energy_j: no energy counter of this device can be read (see hwopt env): "
+            f"{why_no_energy(device)}; use wall_s instead"
+        )
+
+
+def _open_device(experiment: Experiment, space: SearchSpace, out: Path, progress: Progress) -> Device:
+    """Load the device's profile; measure it first where the experiment says so and it is not there yet."""
+    section = experiment.device
+    if section.profile is not None:
+        local = experiment.folder / section.profile
+        return load_device(str(local) if local.is_dir() else section.profile)
+    from hwopt.measure.api import profile_device
+
+    assert section.measure is not None
+    folder = out / "device"
+    if not (out / "study.db").exists():  # a study keeps the profile that it began with
+        measure, budget_s, batch_size = section.measure, section.budget_s, section.batch_size
+        on_busy = section.on_busy
+        profile_device(folder, measure, budget_s, space, batch_size, progress=progress, on_busy=on_busy)
+    return load_device(str(folder))
+
+
+def _local_device(experiment: Experiment, device: Device) -> "tuple[LocalDevice | None, str]":
+    """Return the device to measure on, and why there is none although the experiment wants to measure."""
+    from hwopt.measure.local_device import find_local_device
+
+    if not (experiment.verify.measure or experiment.verify.trained):
+        return None, ""
+    try:
+        return find_local_device(device.profile.info), ""
+    except InvalidInput as error:
+        return None, str(error)
+
+
+def _check_enqueued(experiment: Experiment, space: SearchSpace) -> list[Config]:
+    """Return the configs of `enqueue`, checked before the study exists."""
+    checked = []
+    for position, config in enumerate(experiment.enqueue):
+        try:
+            checked.append(space.validate(config))
+        except HwoptError as error:
+            raise InvalidInput(f"enqueue[{position}]: {error}") from None
+    return checked
+
+
+def _check_outputs(space: SearchSpace, dataset: Dataset) -> None:
+    """Check that the networks give one number for each class, on the first config that can be traced."""
+    for config in space.sample(32, np.random.default_rng(0)):
+        try:
+            n_outputs = trace_config(space, config).output_bytes // 4
+        except HwoptError:
+            continue
+        if n_outputs != dataset.n_classes:
+            raise InvalidInput(
+                f"networks of SPACE give {n_outputs} outputs, {dataset.name} has {dataset.n_classes} classes"
+            )
+        return
+
+
+def _check_shapes(space: SearchSpace, dataset: Dataset) -> None:
+    if space.build is None or space.input_shape is None:
+        raise InvalidInput("SPACE has no build= or input_shape=; a search trains the networks that it builds")
+    if tuple(space.input_shape) != tuple(dataset.input_shape):
+        raise InvalidInput(
+            f"SPACE takes inputs of shape {space.input_shape}, images of {dataset.name} are "
+            f"{dataset.input_shape}; choose another data set or search space"
+        )

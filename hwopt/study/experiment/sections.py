@@ -1,0 +1,155 @@
+"""The tables of an experiment file, each with what it may hold."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hwopt.costs import CONFIDENCE, UNITS
+from hwopt.errors import InvalidInput
+from hwopt.study.run.limits import Stop
+from hwopt.train.stopping import StoppingRule, make_stopping_rule
+
+
+class Section(BaseModel):
+    """A table of the file: no unknown keys, no other types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DeviceSection(Section):
+    """Where the network will run: a measured profile, or a device to measure first."""
+
+    profile: str | None = None  # a shipped name, or the path of a profile folder
+    measure: str | None = None  # a device to measure, such as "cpu"
+    budget_s: float = Field(80.0, gt=0)  # seconds that measuring may take
+    method: str = "hybrid"
+    on_busy: Literal["refuse", "accept"] = "accept"  # a machine that others use as well
+    batch_size: int = Field(1, gt=0)
+    dtype: str = "float32"
+    mode: Literal["eager", "graph"] = "eager"
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "DeviceSection":
+        if (self.profile is None) == (self.measure is None):
+            raise ValueError('give either profile = "NAME or folder" or measure = "cpu"')
+        return self
+
+
+class LimitSection(Section):
+    """A section that may be written as a bare limit: `time_s = "5 ms"`."""
+
+    ways_to_write: ClassVar[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_limit(cls, given: Any) -> Any:
+        if isinstance(given, int | float | str) and not isinstance(given, bool):
+            return {"limit": given}
+        if not isinstance(given, dict):
+            raise ValueError(f"write {cls.ways_to_write}")
+        return given
+
+
+class BudgetSection(LimitSection):
+    """A limit, or the quantile of the predicted costs that becomes one."""
+
+    ways_to_write: ClassVar[str] = '250, "250 W", {limit = "250 W"} or {quantile = 0.3}'
+    limit: float | str | None = None
+    quantile: float | None = Field(None, gt=0, lt=1)
+    confidence: float = Field(CONFIDENCE, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "BudgetSection":
+        if (self.limit is None) == (self.quantile is None):
+            raise ValueError("give either limit or quantile")
+        return self
+
+
+class OutcomeBudgetSection(LimitSection):
+    """A limit on what only a training reveals; what is learned from outcomes has no confidence to promise."""
+
+    ways_to_write: ClassVar[str] = "0.05 or {limit = 0.05}"
+    limit: float | str
+
+
+class DataSection(Section):
+    """The data set; see `hwopt.train.load_dataset`."""
+
+    name: str
+    data_dir: str | None = None
+    validation_share: float | None = None
+    subset: int | None = None
+    seed: int = 0
+
+
+class VerifySection(Section):
+    """What is checked; `verify = true` is short for measuring both what is trained and the front."""
+
+    retrain_seeds: int = Field(0, ge=0)  # trainings of each network of the front on fresh seeds
+    measure: bool = False  # measure each network of the front where the device is this machine
+    trained: bool = False  # measure each trained network as well, and recalibrate the cost model
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_bool(cls, given: Any) -> Any:
+        """Take `verify = true`."""
+        if not isinstance(given, bool | dict):
+            raise ValueError("write true, or {retrain_seeds = 1, measure = true, trained = true}")
+        return {"measure": given, "trained": given} if isinstance(given, bool) else given
+
+
+class StopSection(Section):
+    """Limits of the search beside `n_trials`; see `hwopt.study.run.limits.Stop`."""
+
+    wall_s: float | str | None = None  # 3600 or "1 h"
+    training_energy_j: float | str | None = None  # 2e6 or "2 MJ"
+    hypervolume: float | None = None
+    no_progress: int | None = None
+
+    def limits(self) -> Stop:
+        """Return the limits as numbers in SI units."""
+        return Stop(
+            _quantity("wall_s", self.wall_s, {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}),
+            _quantity("training_energy_j", self.training_energy_j, {**UNITS["_j"], "MJ": 1e6, "kWh": 3.6e6}),
+            self.hypervolume,
+            self.no_progress,
+        )
+
+
+class StoppingSection(Section):
+    """Early termination: the name of a rule, and its own options beside it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    rule: str = "none"
+
+    def maker(
+        self, n_epochs: int, chance_error: float, objectives: Sequence[str]
+    ) -> Callable[..., StoppingRule] | None:
+        """Return a function that makes the rule from `reference=`; None where no training is stopped."""
+        if self.rule == "none":
+            return None
+        options = dict(self.model_extra or {})
+        return partial(
+            make_stopping_rule,
+            self.rule,
+            n_epochs=n_epochs,
+            chance_error=chance_error,
+            objectives=objectives,
+            **options,
+        )
+
+
+def _quantity(name: str, given: float | str | None, units: dict[str, float]) -> float | None:
+    """Return a number in SI units; InvalidInput for a text that is none."""
+    if not isinstance(given, str):
+        return given
+    number = given.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
+    unit = given[len(number) :].strip()
+    try:
+        return float(number) * units[unit]
+    except (KeyError, ValueError):
+        known = ", ".join(units)
+        raise InvalidInput(f"stop: {name} = {given!r} is no quantity; use a number and {known}") from None

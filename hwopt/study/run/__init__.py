@@ -1,0 +1,1 @@
+"""The run of a study: loop, executors, calls of the objective, limits."""

@@ -1,0 +1,236 @@
+"""One trial to take away, or to train once more: weights, config and card; the same curve again or not."""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwopt.errors import InvalidInput, StudyError
+from hwopt.study.run.objective_call import run_objective, run_slice
+from hwopt.study.run.objective_call.failure import Failure
+from hwopt.study.store.files import StudyFiles
+from hwopt.study.store.results import FrontPoint, front_of
+from hwopt.study.store.store import Store, Trial
+from hwopt.train.slice import ResumableObjective
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A training and its repetition: validation errors after each epoch, and how it ended, if it failed."""
+
+    then: tuple[float, ...]
+    now: tuple[float, ...]
+    reason: str | None = None
+
+    @property
+    def first_difference(self) -> int | None:
+        """The first epoch, from 1, where the two differ; None where they are equal to the last digit."""
+        pairs = zip(self.then, self.now, strict=False)
+        differing = [epoch for epoch, (a, b) in enumerate(pairs, start=1) if a != b]
+        if differing:
+            return differing[0]
+        return None if len(self.then) == len(self.now) else min(len(self.then), len(self.now)) + 1
+
+
+def find_trial(store: Store, number: int) -> Trial:
+    """Return a trial by its number, or raise InvalidInput."""
+    trials = {trial.number: trial for trial in store.trials()}
+    if number not in trials:
+        last = f"it has 0 to {max(trials)}" if trials else "it has none"
+        raise InvalidInput(f"{store.path} has no trial {number}; {last}")
+    return trials[number]
+
+
+def export_trial(study: Path, number: int, out: Path, needs_weights: bool = True) -> list[Path]:
+    """Write the weights, the config and a card of a trial into a folder, and return what was written.
+
+    `weights.pt` is a state dict that `torch.load(..., weights_only=True)` reads; of an objective with weights
+    in a form of its own, `checkpoint.bin` is what its last slice returned.
+
+    Args:
+        study: the study's file.
+        number: of the trial.
+        out: folder to write into.
+        needs_weights: whether a trial without weights is an error; else config and card are written.
+
+    Raises:
+        InvalidInput: where there is no such trial.
+        StudyError: where its weights are not kept, or the folder holds something else.
+    """
+    with Store(study, read_only=True) as store:
+        trial, meta = find_trial(store, number), store.meta()
+        measured = store.checks("measured").get(number, [{}])[0]
+        retrained = store.checks("retrained").get(number, [])
+        front = front_of(store.trials(), meta["identity"]["objectives"])
+    weights = StudyFiles(study).weights_of(number)
+    if weights is None and needs_weights:
+        raise StudyError(_no_weights(study, number, meta))
+    _check_free(out, trial)
+    out.mkdir(parents=True, exist_ok=True)
+    written = [] if weights is None else [_write_weights(weights, out)]
+    (out / "config.json").write_text(json.dumps(trial.config, indent=2) + "\n", encoding="utf-8")
+    card = _card(trial, meta, measured, retrained, _place(number, front), [path.name for path in written])
+    (out / "card.md").write_text(card, encoding="utf-8")
+    return [*written, out / "config.json", out / "card.md"]
+
+
+def repeat_trial(
+    objective: Any,
+    study: Path,
+    number: int,
+    keep: bool = False,
+    on_epoch: Callable[[int, int], None] | None = None,
+) -> Rerun:
+    """Train a trial again, alone, with its seed, for as many epochs as it had.
+
+    Args:
+        objective: what the study trains.
+        study: the study's file.
+        number: of the trial.
+        keep: keep the weights beside the study, where the errors are the same and the objective gives them.
+        on_epoch: called with the epoch and the number of epochs.
+
+    Raises:
+        InvalidInput: where there is no such trial, or it has no epoch.
+    """
+    with Store(study, read_only=True) as store:
+        trial = find_trial(store, number)
+    if not isinstance(objective, ResumableObjective):
+        return _repeat_whole(objective, trial)
+    if not trial.curve:
+        raise InvalidInput(f"trial {number} ended before its first epoch: {trial.reason or trial.status}")
+    errors: list[float] = []
+    checkpoint: bytes | None = None
+    while len(errors) < len(trial.curve):
+        result = run_slice(objective, trial.config, trial.seed, checkpoint, 1)
+        if isinstance(result, Failure):
+            return Rerun(trial.curve, tuple(errors), result.reason)
+        errors, checkpoint = [*errors, *result.errors], result.checkpoint
+        if on_epoch is not None:
+            on_epoch(len(errors), len(trial.curve))
+    rerun = Rerun(trial.curve, tuple(errors))
+    if keep and rerun.first_difference is None and checkpoint is not None:
+        StudyFiles(study).save_weights(number, checkpoint)
+    return rerun
+
+
+def _repeat_whole(objective: Any, trial: Trial) -> Rerun:
+    """Train a trial again whose objective cannot be resumed; its final error stands for an epoch."""
+    outcome = run_objective(objective, trial.config, trial.seed)
+    then = (*trial.curve, *([] if trial.error is None else [trial.error]))
+    now = (*outcome.curve, *([outcome.values["error"]] if "error" in outcome.values else []))
+    return Rerun(then, now, outcome.reason if outcome.status == "failed" else None)
+
+
+def _no_weights(study: Path, number: int, meta: dict[str, Any]) -> str:
+    text = f"the weights of trial {number} are not kept: it is not on the front, or trained elsewhere; "
+    if "experiment" in meta:
+        return f"{text}`hwopt run {study} --trial {number} --keep` trains it again and keeps them"
+    return (
+        f"{text}in the script that made this study, study.run_again({number}, keep=True) trains it again and "
+        f"study.export({number}, FOLDER) writes what there is"
+    )
+
+
+def _check_free(out: Path, trial: Trial) -> None:
+    """Refuse a folder that holds the export of another trial, or a file called as one of ours."""
+    card, names = out / "card.md", ("weights.pt", "checkpoint.bin", "config.json", "card.md")
+    if not any((out / name).exists() for name in names):
+        return
+    try:
+        is_same = card.read_text(encoding="utf-8").startswith(f"# Trial {trial.number}\n")
+        is_same = is_same and json.loads((out / "config.json").read_text(encoding="utf-8")) == trial.config
+    except (OSError, ValueError):
+        is_same = False
+    if not is_same:
+        raise StudyError(f"{out} holds another export, or files called as its; choose another folder")
+
+
+def _write_weights(weights: Path, out: Path) -> Path:
+    """Write the network's state, or what an objective of another form gave as it is."""
+    import torch
+
+    content = weights.read_bytes()
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["network"]
+    except Exception:  # torch raises many kinds for what it has not written
+        (out / "checkpoint.bin").write_bytes(content)
+        return out / "checkpoint.bin"
+    torch.save(state, out / "weights.pt")
+    return out / "weights.pt"
+
+
+def _place(number: int, front: Sequence[FrontPoint]) -> str:
+    """Say whether a trial's config is on the front, and of how many trainings."""
+    point = next((point for point in front if number in point.numbers), None)
+    if point is None:
+        return ""
+    n = len(point.numbers)
+    return "; on the front" + (f" with {point.values['error']:.4%}, mean of {n}" if n > 1 else "")
+
+
+def _card(
+    trial: Trial,
+    meta: dict[str, Any],
+    measured: dict[str, Any],
+    retrained: list[dict[str, Any]],
+    place: str,
+    written: Sequence[str],
+) -> str:
+    """Return what one must know of a network, as Markdown."""
+    description = meta["identity"].get("description") or {}
+    lines = [f"# Trial {trial.number}", ""]
+    lines += [f"- {trial.status}{place}; {len(trial.curve)} epochs, seed {trial.seed}"]
+    lines += _space_lines(meta)
+    lines += [f"- validation error {trial.error:.4%}" if trial.error is not None else "- no error"]
+    limited = [budget["metric"] for budget in meta["identity"].get("outcome_budgets", [])]
+    lines += [f"- {metric} {trial.metrics[metric]:.4g}" for metric in limited if metric in trial.metrics]
+    if "test_error" in trial.metrics:
+        lines += [f"- test error of these weights {trial.metrics['test_error']:.4%}"]
+    fresh = [found["test_error"] for found in retrained if "test_error" in found]
+    if fresh:
+        lines += [f"- test error on fresh seeds {sum(fresh) / len(fresh):.4%}, mean of {len(fresh)}"]
+    for name in ("device", "data", "training"):
+        if name in description:
+            lines += [f"- {name}: `{json.dumps(description[name])}`"]
+    lines += ["", "| cost of one pass, SI units | predicted | measured |", "|---|---|---|"]
+    for metric, value in trial.costs.items():
+        found = measured.get(metric)
+        lines += [f"| {metric} | {value:.6g} | {'' if found is None else f'{found:.6g}'} |"]
+    lines += ["", "| hyperparameter | value |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in trial.config.items()]
+    if "weights.pt" in written:
+        lines += ["", "```python", *_rebuild(meta), _LOAD, "```"]
+    elif not written:
+        lines += ["", "No weights: the objective gives none, or they were not kept."]
+    return "\n".join([*lines, ""])
+
+
+def _space_lines(meta: dict[str, Any]) -> list[str]:
+    """Say which search space the config is of, and by which fingerprint its code is known again."""
+    code = (meta["identity"].get("code") or {}).get("file") or (meta["identity"].get("code") or {}).get(
+        "build"
+    )
+    path = _space_path(meta)
+    made = f"file `{path}`" if path else "made in Python"
+    return [f"- search space: {made}" + (f", fingerprint {code}" if code else "")]
+
+
+def _space_path(meta: dict[str, Any]) -> str | None:
+    stored = meta.get("experiment")
+    return None if stored is None else str((Path(stored["folder"]) / stored["content"]["space"]).resolve())
+
+
+def _rebuild(meta: dict[str, Any]) -> list[str]:
+    path = _space_path(meta)
+    if path is None:
+        return ["network = build(config)  # of the search space"]
+    return [
+        "from hwopt.network.loading import load_attribute",
+        f"network = load_attribute({path!r}, 'SPACE').build(config)",
+    ]
+
+
+_LOAD = 'network.load_state_dict(torch.load("weights.pt", weights_only=True))'

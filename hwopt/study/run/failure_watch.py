@@ -1,0 +1,66 @@
+"""Failures of trainings while a study runs: each is logged, and those that no config can help end the run."""
+
+import logging
+
+from hwopt.errors import OutOfMemory, StudyError, TrainingFailed
+from hwopt.study.run.objective_call.failure import Failure, WorkerTraceback
+from hwopt.study.store.store import Trial
+
+_LOG = logging.getLogger("hwopt")
+_N_ALIKE = 3  # first failures alike that end a run
+
+
+class FailureWatch:
+    """Judges the failures of one run.
+
+    Args:
+        has_succeeded: whether a training of the study gave an error already; then each failure is its
+            trial's own.
+    """
+
+    def __init__(self, has_succeeded: bool) -> None:
+        self._has_succeeded = has_succeeded
+        self._first: list[Failure] = []
+
+    def check_set_up(self, number: int, failure: Failure | None) -> None:
+        """Raise StudyError where the first training cannot import something, before its trial has ended."""
+        if failure is not None and failure.is_import and not self._has_succeeded:
+            raise StudyError(
+                f"the objective cannot be run: {failure.reason}; install what is missing where it is trained "
+                f"and run the study again: trial {number} is then trained first"
+            ) from _cause(failure)
+
+    def check(self, failure: Failure | None) -> None:
+        """End the run for an exception that is not to be caught, and for first failures that are all alike.
+
+        Raises:
+            Exception: the one that the study does not catch, as the objective raised it.
+            TrainingFailed: the first trainings failed for the same reason.
+        """
+        if failure is None:
+            self._has_succeeded = True
+            return
+        if failure.uncaught is not None:
+            raise failure.raised()
+        if self._has_succeeded or failure.kind == OutOfMemory.__name__:
+            return  # a search learns how much memory there is
+        self._first.append(failure)
+        if len(self._first) == _N_ALIKE and len({one.group for one in self._first}) == 1:
+            raise TrainingFailed(
+                f"the first {_N_ALIKE} trainings failed alike: {self._first[0].reason}; `hwopt report` and "
+                "study.trials()[...].traceback say where; mend the objective and run the study again"
+            ) from _cause(self._first[0])
+
+
+def log_end(trial: Trial) -> None:
+    """Log a line for a trial that has ended: a warning for a failure and for values that were left out."""
+    if trial.status == "failed":
+        _LOG.warning("trial %d failed: %s", trial.number, trial.reason)
+    elif trial.status == "complete" and trial.reason:
+        _LOG.warning("trial %d: %s", trial.number, trial.reason)
+    else:
+        _LOG.info("trial %d %s: error %.4g", trial.number, trial.status, trial.error)
+
+
+def _cause(failure: Failure) -> BaseException | None:
+    return None if failure.traceback is None else WorkerTraceback(failure.traceback)

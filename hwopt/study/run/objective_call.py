@@ -1,0 +1,220 @@
+"""Run a training or a slice of one, catch what it raises, and say how it ended. Runs in any process.
+
+run_objective    a plain objective, at once; each epoch is passed on and answered as it comes
+run_slice        some epochs of a resumable objective
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from hwopt.errors import TrainingFailed
+from hwopt.scalars import as_number
+from hwopt.search.optimizer import LARGEST_ERROR
+from hwopt.space.search_space import Config
+from hwopt.study.run.objective_call.failure import Catch, Failure, failure_of
+from hwopt.study.run.objective_check import takes_seed
+from hwopt.study.run.unread_hyperparameters import Reads
+from hwopt.study.store.store import EpochRow
+from hwopt.train.slice import ResumableObjective, SliceResult
+from hwopt.train.stopping import Curve, StoppingRule, Verdict
+
+T = TypeVar("T")
+Objective = Callable[..., Any]  # (config, report) or (config, report, seed) -> error or {"error": ..., ...}
+STOPPED_AT = "stopped_at_epoch"  # metric of a stopped trial with epochs beyond the one that it was stopped at
+EpochListener = Callable[[int, float, float], Verdict | None]  # epoch from 1, error, seconds of training
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of a training: status, values ("error" and others), its epochs.
+
+    `reason` says why it failed or was stopped, of a complete one which values were left out; `verdict` is
+    that on a stopped one; `reads` is what the objective read of its config, where that was recorded.
+    """
+
+    status: str
+    values: dict[str, float]
+    epochs: tuple[EpochRow, ...]
+    train_s: float
+    reason: str | None = None
+    verdict: Verdict | None = None
+    failure: Failure | None = None
+    reads: Reads | None = None
+
+    @property
+    def curve(self) -> tuple[float, ...]:
+        """Error after each epoch."""
+        return tuple(row.error for row in self.epochs)
+
+
+@dataclass
+class ShippedRule:
+    """A stopping rule with the curves that were known when the training was sent to its worker."""
+
+    rule: StoppingRule
+    own: Curve
+    others: Sequence[Curve]
+    errors: list[float] = field(default_factory=list)
+
+    def __call__(self, epoch: int, error: float, elapsed_s: float) -> Verdict:
+        """Judge the training after one more epoch."""
+        self.errors.append(error)
+        return self.rule.judge(replace(self.own, errors=tuple(self.errors)), self.others)
+
+
+class _Reporter:
+    """The `report` of an objective: keeps the epochs, and answers whether to go on."""
+
+    def __init__(self, on_epoch: EpochListener | None) -> None:
+        self._on_epoch = on_epoch
+        self._begun = time.perf_counter()
+        self.epochs: list[EpochRow] = []
+        self._n_reported = 0  # by this call of the objective
+        self.verdict: Verdict | None = None
+        self.broken: Exception | None = None  # what listening raised: no fault of the training
+
+    def begin(self) -> None:
+        """Take note that the objective is called, perhaps again: epochs that came are not taken twice."""
+        self._n_reported = 0
+
+    def __call__(self, epoch: int, error: float) -> bool:
+        expected = self._n_reported + 1
+        if epoch != expected:
+            raise TrainingFailed(f"report(epoch={epoch!r}): epochs count 1, 2, ...; next is {expected}")
+        number = _error(error, f"report({epoch}, error): error", f" after epoch {epoch}")
+        self._n_reported = expected
+        if expected <= len(self.epochs):
+            return not self.is_stopped
+        self.epochs.append(EpochRow(number, self.elapsed_s))
+        if self._on_epoch is not None:
+            try:
+                self.verdict = self._on_epoch(int(epoch), number, self.epochs[-1].elapsed_s)
+            except Exception as error_of_listener:
+                self.broken = error_of_listener
+                raise
+        return not self.is_stopped
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the last answer was to stop."""
+        return self.verdict is not None and self.verdict.reason is not None
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self._begun
+
+
+def run_objective(
+    objective: Objective,
+    config: Config,
+    seed: int,
+    on_epoch: EpochListener | None = None,
+    catch: Catch = (Exception,),
+    records: bool = False,
+) -> Outcome:
+    """Train one config; what the objective raises makes a failed trial with a reason, not an exception.
+
+    Args:
+        objective: the user's; `report(epoch, error)` answers False where the training should stop.
+        config: what to train.
+        seed: passed on where the objective takes one.
+        on_epoch: called after every epoch; a verdict with a reason stops the training. What it raises passes
+            through.
+        catch: exceptions that are failures of one training; another is in `failure.uncaught`.
+        records: whether the objective is given a config that records what is read of it.
+    """
+    report = _Reporter(on_epoch)
+    keywords = {"seed": seed} if takes_seed(objective) else {}
+
+    def trained(given: Config) -> tuple[dict[str, float], str | None]:
+        report.begin()
+        return _values(objective(given, report, **keywords))
+
+    reads = Reads()
+    found, failure = _tried(lambda: reads.call(trained, config, records), catch)
+    if report.broken is not None:
+        raise report.broken
+    epochs, train_s = tuple(report.epochs), report.elapsed_s
+    if found is None:
+        reason = failure.reason if failure is not None else None
+        return Outcome("failed", {}, epochs, train_s, reason, failure=failure)
+    values, left_out = found
+    if report.is_stopped and report.verdict is not None:
+        return Outcome("stopped", values, epochs, train_s, report.verdict.reason, report.verdict, reads=reads)
+    return Outcome("complete", values, epochs, train_s, left_out, reads=reads)
+
+
+def run_slice(
+    objective: ResumableObjective,
+    config: Config,
+    seed: int,
+    checkpoint: bytes | None,
+    n_epochs: int,
+    catch: Catch = (Exception,),
+    records: bool = False,
+) -> SliceResult | Failure:
+    """Train some epochs; where that fails, return why."""
+    reads = Reads()
+
+    def trained(given: Config) -> SliceResult:
+        return objective.run_slice(given, seed, checkpoint, n_epochs)
+
+    def checked() -> SliceResult:
+        result = replace(reads.call(trained, config, records), reads=reads)
+        errors = tuple(_error(error, "run_slice: errors") for error in result.errors)
+        if result.final is None and not errors:
+            raise TrainingFailed("a slice without an epoch has not ended either; it would go on for ever")
+        if result.final is None:
+            return replace(result, errors=errors)
+        final, left_out = _values(result.final)
+        return replace(result, errors=errors, final=final, left_out=left_out)
+
+    result, failure = _tried(checked, catch)
+    if result is not None:
+        return result
+    assert failure is not None
+    return failure
+
+
+def _tried(action: Callable[[], T], catch: Catch) -> tuple[T | None, Failure | None]:
+    """Return a result, or the reason for having none: an exception of the objective, except interrupts."""
+    try:
+        return action(), None
+    except Exception as error:
+        return None, failure_of(error, catch)
+
+
+def _values(result: Any) -> tuple[dict[str, float], str | None]:
+    """Return what the objective returned as plain floats, and which of them were left out, if any.
+
+    The error must be there; what else is beside it and is not a finite number costs nobody a training.
+    """
+    values = dict(result) if isinstance(result, Mapping) else {"error": result}
+    if "error" not in values:
+        raise TrainingFailed(f"the objective returned {sorted(map(str, values))}; it must return its error")
+    found = {"error": _error(values.pop("error"), "the objective returned error")}
+    left_out = []
+    for name, value in values.items():
+        number = as_number(value)
+        if number is None or not math.isfinite(number) or not isinstance(name, str):
+            left_out.append(f"{name} = {value!r:.60}")
+        else:
+            found[name] = number
+    return found, f"left out, not a finite number: {', '.join(left_out)}" if left_out else None
+
+
+def _error(value: Any, what: str, when: str = "") -> float:
+    """Return an error as a float; raise TrainingFailed where the optimizer could not be told of it."""
+    error = as_number(value)
+    if error is None:
+        raise TrainingFailed(f"{what} = {value!r:.200}, which is not a number")
+    if not math.isfinite(error) or error > LARGEST_ERROR:
+        raise TrainingFailed(f"diverged: error {'' if when or math.isfinite(error) else 'is '}{error}{when}")
+    if error < 0:
+        raise TrainingFailed(
+            f"error {error}{when} is below 0: give a share of wrong answers, or a loss from 0"
+        )
+    return error

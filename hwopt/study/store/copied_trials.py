@@ -1,0 +1,41 @@
+"""Trials of one study in another: their errors stand, their costs are priced anew, nothing is trained."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hwopt.errors import StudyError
+from hwopt.search.optimizer import Optimizer
+from hwopt.study.store.files import StudyFiles
+from hwopt.study.store.store import Store, Trial
+
+
+def ended_trials(study: Path) -> list[Trial]:
+    """Return the trials of a study that have ended; raise StudyError where there is none."""
+    with Store(study, read_only=True) as store:
+        ended = [trial for trial in store.trials() if trial.told is not None]
+    if not ended:
+        raise StudyError(f"{study} has no training that has ended; there is nothing to retarget")
+    return ended
+
+
+def copy_priced(study: Path, trials: Sequence[Trial], to: Store, optimizer: Optimizer) -> None:
+    """Write trials of a study, and their weights, into another one, with the costs of its optimizer."""
+    priced = [_priced(optimizer, trial, number) for number, trial in enumerate(trials)]
+    to.copy_trials(priced, {"retargeted_from": str(study.resolve())})
+    old, new = StudyFiles(study), StudyFiles(to.path)
+    for number, trial in enumerate(trials):
+        weights = old.weights_of(trial.number)
+        if weights is not None:
+            new.weights.mkdir(exist_ok=True)
+            shutil.copyfile(weights, new.weights / f"trial-{number}.pt")
+
+
+def _priced(optimizer: Optimizer, trial: Trial, number: int) -> Trial:
+    """Return a trial with its costs on the new device; its number may change, its seed stays."""
+    costs = optimizer.price(trial.config)
+    is_feasible = optimizer.is_feasible(trial.config) and optimizer.keeps_outcomes(trial.metrics)
+    return replace(
+        trial, number=number, costs=costs, is_feasible=is_feasible, n_priced=0, n_infeasible=0, broken={}
+    )

@@ -1,0 +1,89 @@
+"""What makes a study what it is: a file is continued by the same experiment only."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hwopt.errors import StudyError
+from hwopt.space.search_space import SearchSpace
+from hwopt.study.store.code_identity import function_fingerprint, is_same
+
+_PACKAGES = ("hwopt", "numpy", "scipy", "scikit-learn", "scikit-optimize", "torch")
+
+
+def compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to continue a study that is not this one; what older versions did not write is not compared."""
+    now = json.loads(json.dumps(now))
+    code_then, code_now = then.get("code") or {}, now.get("code") or {}
+    differing = first_difference(known_then(then), known_now(then, now))
+    if differing:
+        place, old, new = differing
+        if place == "space.conditions":
+            raise StudyError(_space_changed(path, "the conditions of its hyperparameters (active=)"))
+        raise StudyError(
+            f"{path} belongs to another experiment: its {place} is {_short(old)}, not {_short(new)}; "
+            "choose another path to start anew"
+        )
+    for what, text in (("file", "the code of its file"), ("build", "the function build")):
+        if not is_same(code_then.get(what), code_now.get(what)):
+            raise StudyError(_space_changed(path, text))
+    for name, condition in (code_now.get("conditions") or {}).items():
+        if not is_same((code_then.get("conditions") or {}).get(name), condition):
+            raise StudyError(_space_changed(path, f"the condition of {name} (active=)"))
+
+
+def code_of(space: SearchSpace, file: str | None) -> dict[str, Any]:
+    """Return fingerprints of the functions of a space: what builds its networks, and its conditions."""
+    conditions = {name: function_fingerprint(condition) for name, condition in space.active.items()}
+    return {"file": file, "build": function_fingerprint(space.build), "conditions": conditions}
+
+
+def known_then(then: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a study wrote of itself, less its code, which is compared otherwise."""
+    return {key: value for key, value in then.items() if key != "code"}
+
+
+def known_now(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a study is now, less what older versions did not write down."""
+    known = known_then(now)
+    space = dict(known.get("space") or {})
+    if "conditions" not in (then.get("space") or {}):
+        space.pop("conditions", None)
+    return {**known, "space": space} if space else known
+
+
+def _space_changed(path: Path, what: str) -> str:
+    return (
+        f"{path}: the space has changed since the study began: {what}; use it as it was, or choose another "
+        "path to start anew"
+    )
+
+
+def first_difference(then: Any, now: Any, place: str = "") -> tuple[str, Any, Any] | None:
+    """Return where two JSON values first differ, as a dotted path, and the two values there."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*now, *then]):
+            found = first_difference(then.get(key), now.get(key), f"{place}.{key}" if place else key)
+            if found:
+                return found
+        return None
+    return None if then == now else (place, then, now)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def versions(more: Sequence[str] = ()) -> dict[str, str]:
+    """Return the versions of Python, of the system and of the packages that matter, and of `more`."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in (*_PACKAGES, *more):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found

@@ -1,0 +1,196 @@
+"""What a study has found, read off its stored trials: no space, no cost model and no training needed."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from hwopt.search.pareto import hypervolume
+from hwopt.space.search_space import Config
+from hwopt.study.run.objective_call.failure import grouped
+from hwopt.study.store.store import Store, Trial
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A config on the front, with its error and costs in `values`.
+
+    `number` is that of the first trial that trained it, `numbers` are all of them: the error is their mean.
+    """
+
+    number: int
+    config: Config
+    values: dict[str, float]
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Trainings that failed alike: how many, and the first of them."""
+
+    n: int
+    number: int
+    reason: str
+    traceback: str | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a search took and gave.
+
+    Of `n_priced` configs, `n_infeasible` were excluded before training, `broken` by which budgets (one
+    config can break several); `n_rejected` of them had been selected by the strategy.
+    """
+
+    n_priced: int
+    n_infeasible: int
+    n_unpriced: int
+    n_rejected: int
+    broken: dict[str, int]
+    n_trained: dict[str, int]  # trials by status
+    failures: dict[str, int]  # reasons; those that differ in numbers only count as the first of them
+    left_out: dict[str, int]  # values of complete trainings that are not numbers
+    n_infeasible_trials: int
+    share: float | None  # of the space that is feasible
+    front: list[FrontPoint]
+    hypervolume: float | None
+    reference: dict[str, float] | None  # worst values that count for the hypervolume, by objective
+    train_s: float
+    ask_s: float
+    energy_j: float | None  # of the trainings, where it was measured
+    ended: str | None  # why the search ended, None where it has not
+
+
+def front_of(trials: Sequence[Trial], objectives: Sequence[str]) -> list[FrontPoint]:
+    """Return what is complete, feasible and nondominated by falling error, each config once."""
+    points = sorted(_tracked(trials, objectives).points, key=lambda point: point.number)
+    return sorted(points, key=lambda point: -point.values["error"])
+
+
+def hypervolume_of(trials: Sequence[Trial], reference: Mapping[str, float]) -> float:
+    """Return the hypervolume of the feasible trials: error times logarithms of costs."""
+    return _tracked(trials, list(reference)).hypervolume(reference)
+
+
+def summarise(store: Store) -> Summary:
+    """Summarise a study from its file."""
+    meta, trials = store.meta(), store.trials()
+    region: dict[str, Any] = meta.get("region", {})
+    broken = Counter(region.get("broken", {}))
+    for trial in trials:
+        broken.update(trial.broken)
+    surveyed = region.get("n_priced", 0)
+    reference = meta.get("reference")
+    return Summary(
+        n_priced=surveyed + sum(trial.n_priced for trial in trials),
+        n_infeasible=round(surveyed * (1 - region.get("share", 1.0))) + sum(t.n_infeasible for t in trials),
+        n_unpriced=region.get("n_unpriced", 0),
+        n_rejected=len(store.rejections()),
+        broken=dict(broken),
+        n_trained=dict(Counter(trial.status for trial in trials)),
+        failures={group.reason: group.n for group in failure_groups(trials)},
+        left_out=dict(Counter(grouped(t.reason) for t in trials if t.status == "complete" and t.reason)),
+        n_infeasible_trials=sum(not trial.is_feasible for trial in trials),
+        share=region.get("share"),
+        front=front_of(trials, meta["identity"]["objectives"]),
+        hypervolume=hypervolume_of(trials, reference) if reference else None,
+        reference=reference,
+        train_s=sum(trial.train_s or 0.0 for trial in trials),
+        ask_s=sum(trial.ask_s for trial in trials),
+        energy_j=energy_of(trials),
+        ended=meta.get("ended"),
+    )
+
+
+def failure_groups(trials: Iterable[Trial]) -> list[FailureGroup]:
+    """Return the failed trials by their reasons, which are alike where only numbers differ."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.status == "failed":
+            groups.setdefault(grouped(trial.reason or ""), []).append(trial)
+    return [
+        FailureGroup(len(alike), alike[0].number, alike[0].reason or "", alike[0].traceback)
+        for alike in sorted(groups.values(), key=len, reverse=True)
+    ]
+
+
+def energy_of(trials: Iterable[Trial]) -> float | None:
+    """Return the joules of those trainings that were measured, or None where none was."""
+    measured = [trial.energy_j for trial in trials if trial.energy_j is not None]
+    return sum(measured) if measured else None
+
+
+class FrontTracker:
+    """The front as trials end, one after another: which configs are on it, and how long it has not moved.
+
+    Trainings of the same config count as one, with their mean error, as for the optimizer. Feasibility is
+    the trial's own: decided when it was proposed and, of what training reveals, when it ended.
+    """
+
+    def __init__(self, objectives: Sequence[str]) -> None:
+        self._objectives = list(objectives)
+        self._trained: dict[str, list[Trial]] = {}  # complete and feasible ones by config
+        self._outcomes = np.empty((0, len(self._objectives)))  # [k, m] of the front
+        self.points: list[FrontPoint] = []  # the front, [k]
+        self.n_since_progress = 0  # trials that have ended since other configs came to the front
+
+    @property
+    def numbers(self) -> set[int]:
+        """Numbers of all trials whose configs are on the front."""
+        return set(chain.from_iterable(point.numbers for point in self.points))
+
+    def add(self, trial: Trial) -> None:
+        """Take an ended trial; of configs with equal outcomes that of the first trial is on the front."""
+        self.n_since_progress += 1
+        if trial.status != "complete" or not trial.is_feasible:
+            return
+        before = {point.number for point in self.points}
+        trained = self._trained.setdefault(json.dumps(trial.config, sort_keys=True), [])
+        trained.append(trial)
+        if len(trained) == 1:
+            self._insert(trained)
+        else:  # its mean has changed: what it dominated may be back
+            self.points, self._outcomes = [], self._outcomes[:0]
+            for others in self._trained.values():
+                self._insert(others)
+        if before != {point.number for point in self.points}:
+            self.n_since_progress = 0
+
+    def hypervolume(self, reference: Mapping[str, float]) -> float:
+        """Return the hypervolume of the front; see `hypervolume_of`."""
+        corner = [value if name == "error" else np.log(value) for name, value in reference.items()]
+        columns = [self._objectives.index(name) for name in reference]
+        return hypervolume(self._outcomes[:, columns], np.array(corner))
+
+    def _insert(self, trained: Sequence[Trial]) -> None:
+        """Put the trainings of one config on the front, unless another dominates them."""
+        point = _point(trained)
+        values = [point.values[name] for name in self._objectives]
+        logs = [v if name == "error" else np.log(v) for name, v in zip(self._objectives, values, strict=True)]
+        outcome = np.array(logs)  # [m]
+        is_earlier = np.array([one.number < point.number for one in self.points], dtype=bool)
+        is_smaller = np.any(self._outcomes < outcome, axis=1)
+        if np.any(np.all(self._outcomes <= outcome, axis=1) & (is_smaller | is_earlier)):
+            return
+        keep = ~np.all(outcome <= self._outcomes, axis=1)
+        self.points = [one for one, is_kept in zip(self.points, keep, strict=True) if is_kept] + [point]
+        self._outcomes = np.vstack([self._outcomes[keep], outcome])
+
+
+def _tracked(trials: Sequence[Trial], objectives: Sequence[str]) -> FrontTracker:
+    tracker = FrontTracker(objectives)
+    for trial in trials:
+        tracker.add(trial)
+    return tracker
+
+
+def _point(trained: Sequence[Trial]) -> FrontPoint:
+    """Return the trainings of one config as a point."""
+    first = min(trained, key=lambda trial: trial.number)
+    error = float(np.mean([trial.error for trial in trained]))
+    numbers = tuple(sorted(trial.number for trial in trained))
+    return FrontPoint(first.number, first.config, {"error": error, **first.costs}, numbers)

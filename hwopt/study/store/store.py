@@ -1,0 +1,325 @@
+"""The store: one SQLite file a study. It loses no finished trial, whatever kills the process.
+
+    meta          what the study is: space, budgets, objectives, seed, versions
+    trials        one training each: running, complete, stopped or failed
+    epochs        the error after every epoch
+    rejections    configs that a strategy selected and a budget refused
+    queue         configs to train before any proposal
+    checks        what was found about a trial afterwards: trained again, measured
+
+Every method that writes is one transaction.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwopt.errors import StudyError
+from hwopt.space.search_space import Config
+from hwopt.study.store.sqlite import FORMAT as FORMAT
+from hwopt.study.store.sqlite import Database
+
+_COLUMNS = (
+    "number, config, costs, is_feasible, seed, source, n_priced, n_infeasible, broken, ask_s, status, error, "
+    "metrics, reason, started, train_s, told, attempts, elapsed_s, failure, traceback"
+)
+_COLUMNS_OF = {  # in files of earlier formats, which can be read without being changed
+    1: _COLUMNS.replace("attempts, elapsed_s, failure, traceback", "0, NULL, NULL, NULL"),
+    2: _COLUMNS.replace("failure, traceback", "NULL, NULL"),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training as stored; costs are those predicted before it, in SI units, times in seconds."""
+
+    number: int
+    config: Config
+    costs: dict[str, float]
+    is_feasible: bool
+    seed: int
+    source: str  # name of the strategy, or "queue"
+    n_priced: int
+    n_infeasible: int
+    broken: dict[str, int]  # the infeasible ones by the budgets that they break
+    ask_s: float
+    status: str
+    error: float | None
+    metrics: dict[str, float]
+    reason: str | None
+    started: str
+    train_s: float | None  # of a running trial: so far
+    told: int | None  # position in the order in which trials ended
+    curve: tuple[float, ...] = ()  # error after each epoch
+    attempts: int = 0  # that ended with the death of a worker
+    elapsed_s: float | None = None  # that the search had run when the trial ended
+    energy_j: float | None = None  # of the epochs, where it was measured
+    failure: str | None = None  # of a failed trial: name of the exception's class, such as "OutOfMemory"
+    traceback: str | None = None  # of a failed trial: where the exception came from
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch of a trial: its error, the seconds of training up to its end, its energy where measured."""
+
+    error: float
+    elapsed_s: float
+    energy_j: float | None = None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A rejection as it is stored: at which trial's ask, what it would have cost, which budgets it breaks."""
+
+    trial: int
+    config: Config
+    costs: dict[str, float]
+    broken: tuple[str, ...]
+
+
+class Store:
+    """The file of one study.
+
+    Args:
+        path: of the file; it is created with its folder where it does not exist.
+        read_only: open for reading beside a running study; nothing is created or locked.
+
+    Raises:
+        StudyError: where the file cannot be opened, is not a study, is damaged, or another process drives it.
+    """
+
+    def __init__(self, path: str | Path, read_only: bool = False) -> None:
+        self.path = Path(path)
+        self._database = Database(self.path, read_only)
+
+    def close(self) -> None:
+        """Close the file and let another process drive the study; what it holds can still be read."""
+        self._database.close()
+
+    def check_open(self) -> None:
+        """Raise StudyError where the store is closed, or its file was deleted or replaced."""
+        self._database.check_open()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # -- what the study is
+
+    def meta(self) -> dict[str, Any]:
+        """Return everything that describes the study."""
+        return {key: json.loads(value) for key, value in self._database.rows("SELECT key, value FROM meta")}
+
+    def set_meta(self, **entries: Any) -> None:
+        """Write entries that describe the study; each must be JSON-safe."""
+        rows = [(key, _dump(value)) for key, value in entries.items()]
+        with self._database.write() as connection:
+            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+
+    def set_elapsed(self, elapsed_s: float) -> None:
+        """Write how many seconds the search has run, in all its processes; it waits for no disk."""
+        with self._database.write(durable=False) as connection:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('elapsed_s', ?)", (_dump(elapsed_s),))
+
+    def elapsed_s(self) -> float:
+        """Return how many seconds the search has run, in all its processes."""
+        ended = self._database.rows("SELECT MAX(elapsed_s) FROM trials") if self._database.version > 1 else []
+        kept = self._database.rows("SELECT value FROM meta WHERE key = 'elapsed_s'")
+        return max([0.0, *(float(row[0]) for row in (*ended, *kept) if row[0] is not None)])
+
+    # -- what was priced, by what the prices depend on
+
+    def prices(self, key: str) -> bytes | None:
+        """Return the prices that are kept under a key, or None."""
+        if not self._database.rows("SELECT 1 FROM sqlite_master WHERE name = 'prices'"):
+            return None
+        rows = self._database.rows("SELECT prices FROM prices WHERE key = ?", (key,))
+        return bytes(rows[0][0]) if rows else None
+
+    def set_prices(self, prices: Mapping[str, bytes]) -> None:
+        """Keep prices under their keys, and no others."""
+        with self._database.write(durable=False) as connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS prices (key TEXT PRIMARY KEY, prices BLOB NOT NULL)"
+            )
+            connection.execute("DELETE FROM prices")
+            connection.executemany("INSERT INTO prices VALUES (?, ?)", prices.items())
+
+    # -- trials
+
+    def start_trial(
+        self, trial: Trial, rejections: Sequence[Rejected] = (), queued: int | None = None
+    ) -> None:
+        """Write a trial as running, with the rejections of its ask, and take its config from the queue."""
+        row = _row(trial) | {"status": "running", "error": None, "metrics": "{}", "told": None}
+        refused = [(r.trial, _dump(r.config), _dump(r.costs), _dump(r.broken)) for r in rejections]
+        with self._database.write() as connection:
+            connection.execute(_INSERT, row)
+            connection.executemany(
+                "INSERT INTO rejections (trial, config, costs, broken) VALUES (?, ?, ?, ?)", refused
+            )
+            connection.execute("DELETE FROM queue WHERE id = ?", (queued,))
+
+    def restart_trial(self, number: int, n_epochs: int = 0) -> None:
+        """Forget the epochs of a running trial after the first `n_epochs`: it goes on from there."""
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM epochs WHERE trial = ? AND epoch > ?", (number, n_epochs))
+
+    def add_attempt(self, number: int) -> None:
+        """Count an attempt of a running trial that ended with the death of its worker."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE trials SET attempts = attempts + 1 WHERE number = ?", (number,))
+
+    def add_epochs(self, number: int, first: int, epochs: Sequence[EpochRow]) -> None:
+        """Write epochs of a running trial, the first of which is epoch `first`, counted from 1."""
+        with self._database.write(durable=False) as connection:
+            connection.executemany(_INSERT_EPOCH, _epoch_rows(number, first, epochs))
+
+    def end_trial(
+        self,
+        number: int,
+        status: str,
+        error: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+        reason: str | None = None,
+        train_s: float = 0.0,
+        epochs: Sequence[EpochRow] = (),
+        elapsed_s: float | None = None,
+        is_feasible: bool | None = None,
+        failure: str | None = None,
+        traceback: str | None = None,
+    ) -> None:
+        """Write how a running trial ended, and those of its `epochs` that are not there yet.
+
+        `is_feasible` is what it was found to be where training reveals that; None leaves what was predicted.
+        """
+        rows = _epoch_rows(number, 1, epochs)
+        with self._database.write() as connection:
+            connection.executemany(_INSERT_EPOCH.replace("OR REPLACE", "OR IGNORE"), rows)
+            changed = connection.execute(
+                "UPDATE trials SET status = ?, error = ?, metrics = ?, reason = ?, train_s = ?, "
+                "elapsed_s = ?, is_feasible = COALESCE(?, is_feasible), failure = ?, traceback = ?, "
+                "told = (SELECT COALESCE(MAX(told), 0) + 1 FROM trials) "
+                "WHERE number = ? AND status = 'running'",
+                (
+                    *(status, error, _dump(metrics or {}), reason, train_s, elapsed_s, is_feasible),
+                    *(failure, traceback, number),
+                ),
+            ).rowcount
+        if changed != 1:
+            raise StudyError(f"{self.path}: trial {number} is not running, so it cannot end")
+
+    def copy_trials(self, trials: Sequence[Trial], meta: Mapping[str, Any]) -> None:
+        """Write trials of another study as they are, with entries that describe this one."""
+        with self._database.write() as connection:
+            for trial in trials:
+                connection.execute(_INSERT, _row(trial))
+                epochs = [EpochRow(error, 0.0) for error in trial.curve]
+                connection.executemany(_INSERT_EPOCH, _epoch_rows(trial.number, 1, epochs))
+            rows = [(key, _dump(value)) for key, value in meta.items()]
+            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+
+    def trials(self) -> list[Trial]:
+        """Return all trials by number."""
+        version = self._database.version
+        energy, columns = "NULL" if version == 1 else "energy_j", _COLUMNS_OF.get(version, _COLUMNS)
+        epochs: dict[int, list[EpochRow]] = {}
+        query = f"SELECT trial, error, elapsed_s, {energy} FROM epochs ORDER BY trial, epoch"
+        for number, *values in self._database.rows(query):
+            epochs.setdefault(number, []).append(EpochRow(*values))
+        rows = self._database.rows(f"SELECT {columns} FROM trials ORDER BY number")
+        parsed = {name: _loaded([row[i] for row in rows]) for i, name in enumerate(_NAMES) if name in _JSON}
+        return [
+            _trial(dict(zip(_NAMES, row, strict=True)) | dict(zip(parsed, json_values, strict=True)), epochs)
+            for row, json_values in zip(rows, zip(*parsed.values(), strict=True), strict=True)
+        ]
+
+    def epochs(self, number: int) -> list[EpochRow]:
+        """Return the epochs of a trial."""
+        query = "SELECT error, elapsed_s, energy_j FROM epochs WHERE trial = ? ORDER BY epoch"
+        return [EpochRow(*row) for row in self._database.rows(query, (number,))]
+
+    def rejections(self) -> list[Rejected]:
+        """Return all rejections in the order in which they happened."""
+        rows = self._database.rows("SELECT trial, config, costs, broken FROM rejections ORDER BY id")
+        parsed = [_loaded([row[column] for row in rows]) for column in (1, 2, 3)]
+        numbers = [row[0] for row in rows]
+        return [
+            Rejected(number, config, costs, tuple(broken))
+            for number, config, costs, broken in zip(numbers, *parsed, strict=True)
+        ]
+
+    def rejected_configs(self) -> list[Config]:
+        """Return the configs of all rejections in the order in which they happened."""
+        return _loaded([row[0] for row in self._database.rows("SELECT config FROM rejections ORDER BY id")])
+
+    # -- configs to train first, and what is found out afterwards
+
+    def enqueue(self, configs: Sequence[Config], **meta: Any) -> None:
+        """Add configs that are trained before any proposal, together with entries of `meta`."""
+        with self._database.write() as connection:
+            connection.executemany("INSERT INTO queue (config) VALUES (?)", [(_dump(c),) for c in configs])
+            rows = [(key, _dump(value)) for key, value in meta.items()]
+            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+
+    def queued(self) -> tuple[int, Config] | None:
+        """Return the first of the queue with its identity, or None."""
+        row = next(iter(self._database.rows("SELECT id, config FROM queue ORDER BY id LIMIT 1")), None)
+        return None if row is None else (row[0], json.loads(row[1]))
+
+    def add_check(self, number: int, kind: str, seed: int, found: Mapping[str, Any]) -> None:
+        """Write what was found about a trial afterwards, such as its error on a fresh seed."""
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?)", (number, kind, seed, _dump(dict(found)))
+            )
+
+    def checks(self, kind: str) -> dict[int, list[dict[str, Any]]]:
+        """Return the checks of a kind by trial."""
+        found: dict[int, list[dict[str, Any]]] = {}
+        query = "SELECT trial, found FROM checks WHERE kind = ? ORDER BY trial, seed"
+        for number, text in self._database.rows(query, (kind,)):
+            found.setdefault(number, []).append(json.loads(text))
+        return found
+
+
+_NAMES = _COLUMNS.split(", ")
+_JSON = ("config", "costs", "broken", "metrics")
+_INSERT = f"INSERT INTO trials ({_COLUMNS}) VALUES ({', '.join(f':{name}' for name in _NAMES)})"
+_INSERT_EPOCH = (
+    "INSERT OR REPLACE INTO epochs (trial, epoch, error, elapsed_s, energy_j) VALUES (?, ?, ?, ?, ?)"
+)
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    row = {name: getattr(trial, name) for name in _NAMES}
+    return row | {name: _dump(row[name]) for name in _JSON}
+
+
+def _epoch_rows(number: int, first: int, epochs: Sequence[EpochRow]) -> list[tuple[Any, ...]]:
+    return [
+        (number, epoch, row.error, row.elapsed_s, row.energy_j) for epoch, row in enumerate(epochs, first)
+    ]
+
+
+def _trial(fields: dict[str, Any], all_epochs: Mapping[int, Sequence[EpochRow]]) -> Trial:
+    epochs = all_epochs.get(fields["number"], [])
+    fields["is_feasible"] = bool(fields["is_feasible"])
+    if fields["train_s"] is None and epochs:
+        fields["train_s"] = epochs[-1].elapsed_s
+    measured = [epoch.energy_j for epoch in epochs if epoch.energy_j is not None]
+    curve, energy_j = tuple(epoch.error for epoch in epochs), sum(measured) if measured else None
+    return Trial(**fields, curve=curve, energy_j=energy_j)
+
+
+def _loaded(texts: Sequence[str]) -> list[Any]:
+    """Parse many JSON texts at once: a tenth of the time of one by one."""
+    return list(json.loads(f"[{','.join(texts)}]"))
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, allow_nan=True)
