@@ -28,7 +28,7 @@ from hwopt.network.layer import SHAPE_COLUMNS, LayerGraph
 from hwopt.predict import load_device
 from hwopt.predict.device import shipped_devices
 from hwopt.predict.hyperpower import fit_linear
-from hwopt.predict.layer_models.interface import make_model
+from hwopt.predict.layer_models.registry import make_model
 from hwopt.predict.totals.block_regression import BlockRegression, outline
 from hwopt.predict.totals.layer_sum import LayerSum
 from hwopt.predict.totals.network_regression import NetworkRegression, traced_features

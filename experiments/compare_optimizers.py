@@ -20,12 +20,12 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # one thread a run: the runs are the parallel part
 
 import numpy as np
-from hwopt.compare.report import write_comparison
 from rich.console import Console
 
 from hwopt.compare import Comparison, compare
 from hwopt.compare.curves import all_curves
 from hwopt.compare.plan_file import open_problem
+from hwopt.compare.report import write_comparison
 from hwopt.compare.summary import catch_rows, summary_rows
 from hwopt.report.progress import ProgressDisplay
 from hwopt.report.tables import write_csv

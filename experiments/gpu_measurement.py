@@ -77,7 +77,7 @@ def additivity(profile: DeviceProfile) -> pd.DataFrame:
 
     The rest comes from the cost model of layers, fitted on operators only: it has seen no network.
     """
-    from hwopt.predict.layer_models.interface import make_model
+    from hwopt.predict.layer_models.registry import make_model
 
     model = make_model("hybrid").fit(profile.measured_layers, profile.ceilings)
     rows = pd.concat([profile.measured_layers, profile.oracle[profile.oracle["time_s"].notna()]])

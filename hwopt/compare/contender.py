@@ -7,9 +7,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hwopt.errors import InvalidInput, UnknownName, did_you_mean
-from hwopt.integrations import PEERS, load
-from hwopt.search.strategies import STRATEGIES
+from hwopt.errors import InvalidInput
+from hwopt.search.registry import load_strategy
 
 _UNAWARE = ":unaware"
 
@@ -33,10 +32,7 @@ class Contender:
             UnknownName: where nothing has this name, with the nearest.
             InvalidInput: where its library is not installed, with how to install it.
         """
-        if self.strategy not in STRATEGIES and self.strategy not in PEERS:
-            hint = did_you_mean(self.strategy, [*STRATEGIES, *PEERS])
-            raise UnknownName(f"no strategy {self.strategy!r}{hint}")
-        load(self.strategy)
+        load_strategy(self.strategy)
 
 
 def parse_contenders(labels: Sequence[str]) -> list[Contender]:

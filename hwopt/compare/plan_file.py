@@ -1,4 +1,4 @@
-"""Where a problem comes from: a name, a function in a Python file, or a TOML file that says more.
+"""Plan of a comparison: the name of a problem, a function in a Python file, or a TOML file that says more.
 
 problem = "synthetic_cnn"                  a name of `hwopt.compare.problems`, or "file.py:function"
 strategies = ["ehvi", "optuna:tpe"]        what the command line does not say
@@ -12,8 +12,6 @@ A search experiment (`hwopt.study.experiment.file`) is a problem as well: its ne
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,48 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwopt.compare.comparison import N_START, Progress
 from hwopt.compare.problem import Problem
+from hwopt.compare.problems.registry import NamedProblem
 from hwopt.compare.trained import prepare
-from hwopt.errors import InvalidInput, UnknownName, did_you_mean
-from hwopt.network.loading import load_attribute
+from hwopt.errors import InvalidInput, did_you_mean
 from hwopt.study.experiment.file import load_experiment
-
-
-@dataclass(frozen=True)
-class NamedProblem:
-    """A problem by name and arguments: small to send to a worker process."""
-
-    name: str
-    arguments: tuple[tuple[str, Any], ...] = ()
-
-    def __call__(self) -> Problem:
-        """Make the problem.
-
-        Raises:
-            UnknownName: where no problem has this name, with the nearest.
-            InvalidInput: where it does not take these arguments, or is something else.
-        """
-        try:
-            problem = self._factory()(**dict(self.arguments))
-        except TypeError as error:
-            raise InvalidInput(
-                f"problem {self.name}: {error}; give its arguments under [arguments]"
-            ) from None
-        if not isinstance(problem, Problem):
-            raise InvalidInput(
-                f"problem {self.name}: {type(problem).__name__} is no Problem; return hwopt.compare.Problem"
-            )
-        return problem
-
-    def _factory(self) -> Callable[..., Any]:
-        path, _, function = self.name.rpartition(":")
-        if path.endswith(".py"):
-            found: Callable[..., Any] = load_attribute(path, function)
-            return found
-        known: Mapping[str, Callable[..., Any]] = import_module("hwopt.compare.problems").PROBLEMS
-        if self.name not in known:
-            hint = did_you_mean(self.name, known)
-            raise UnknownName(f"no problem {self.name!r}{hint}, or give a TOML file, or file.py:function")
-        return known[self.name]
 
 
 class Plan(BaseModel):

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from hwopt.predict.cost_model import CostModel
     from hwopt.predict.device import Device, Prediction, load_device, shipped_devices
     from hwopt.predict.energy_precision import crossover_alpha, epr
-    from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction, model_names, register_model
+    from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
+    from hwopt.predict.layer_models.registry import model_names, register_model
     from hwopt.predict.validation.cross_validation import cross_validate
 
 _HOME = {
@@ -25,8 +26,8 @@ _HOME = {
     "crossover_alpha": "hwopt.predict.energy_precision",
     "epr": "hwopt.predict.energy_precision",
     "load_device": "hwopt.predict.device",
-    "model_names": "hwopt.predict.layer_models.interface",
-    "register_model": "hwopt.predict.layer_models.interface",
+    "model_names": "hwopt.predict.layer_models.registry",
+    "register_model": "hwopt.predict.layer_models.registry",
     "shipped_devices": "hwopt.predict.device",
 }
 __all__ = [

@@ -1,4 +1,4 @@
-"""Methods as `hwopt.predict.calibrated_model` uses them: what can be fitted to a device and any of its networks.
+"""Prediction methods by name: each can be fitted to a device profile and any subset of its networks.
 
 method          layers alone                       network
 hybrid, a GPU   `hwopt.predict.gpu`: one vector of parameters for both
@@ -13,7 +13,8 @@ import numpy as np
 
 from hwopt.predict.gpu.facts import GpuFacts, idle_w
 from hwopt.predict.layer_models.hybrid import Hybrid
-from hwopt.predict.layer_models.interface import Factory, LayerModel, LayerPrediction, make_model
+from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
+from hwopt.predict.layer_models.registry import Factory, make_model
 from hwopt.predict.measured_networks import Mask, MeasuredNetworks
 from hwopt.predict.network_model import (
     MIN_NETWORKS,

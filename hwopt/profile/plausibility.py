@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.errors import InvalidInput, nearest
-from hwopt.measure.energy.sensors.meter import REASONS
 from hwopt.network.cost_rules import KINDS
 from hwopt.profile.cells import refuse
+from hwopt.profile.reasons import REASONS
 from hwopt.profile.roofline import Ceilings
 from hwopt.profile.text_file import shown
 

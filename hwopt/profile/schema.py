@@ -26,7 +26,7 @@ layers.csv, and oracle.csv with the operators of validation networks, which no f
     status                      ok, contended, failed, ...
     time_reason, memory_reason  why there is no figure
     energy_reason               why there is no power and no energy: a code of
-                                `hwopt.measure.energy.sensors.meter.REASONS`, then ": detail"
+                                `hwopt.profile.reasons`, then ": detail"
     spread                      disagreement of the rounds, a share of the time
     n_blocks, n_passes          how many blocks were timed; passes in each
     mode                        how it was run: graph or eager

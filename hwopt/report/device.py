@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwopt.measure.energy.sensors.meter import REASONS
-from hwopt.measure.operator_sums import oracle_sums
 from hwopt.profile.device_profile import DeviceProfile
+from hwopt.profile.operator_sums import oracle_sums
+from hwopt.profile.reasons import REASONS
 from hwopt.report.units import format_quantity
 
 if TYPE_CHECKING:

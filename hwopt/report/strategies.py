@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from rich.table import Table
 
-from hwopt.integrations import PEERS, missing_package
+from hwopt.search.registry import missing_package, peer_names
 from hwopt.search.strategies import STRATEGIES
 
 DESCRIPTIONS = {
@@ -37,8 +37,8 @@ class StrategyFacts:
 
 def strategy_facts() -> list[StrategyFacts]:
     """Return all strategies, those of hwopt first."""
-    names = dict.fromkeys([*STRATEGIES, *PEERS])
-    own, peers = ([name for name in names if (name in PEERS) is is_peer] for is_peer in (False, True))
+    names = dict.fromkeys([*STRATEGIES, *peer_names()])
+    own, peers = ([name for name in names if (name in peer_names()) is is_peer] for is_peer in (False, True))
     return [
         *(StrategyFacts(name, _description(name), None) for name in own),
         *(StrategyFacts(name, _description(name), _install(name)) for name in peers),

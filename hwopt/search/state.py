@@ -1,4 +1,4 @@
-"""What a strategy sees and answers, and the strategies by name.
+"""Input and output types of a strategy: the state of a search, and the config that is chosen.
 
     Situation --strategy--> Choice
 
@@ -10,12 +10,11 @@ from the generator that is passed in, and from nothing else.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib import import_module
 
 import numpy as np
 
 from hwopt.costs import Array, Budget, CostFunction, Costs, why_unpriced
-from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.errors import InvalidInput
 from hwopt.search.feasible_region import Region
 from hwopt.search.pareto import nondominated
 from hwopt.space.search_space import Config, Key, SearchSpace
@@ -171,36 +170,3 @@ def log_axis(name: str, values: Array) -> Array:
 
 
 Strategy = Callable[[Situation, np.random.Generator], Choice]
-
-STRATEGIES: dict[str, Strategy] = {}
-_OTHERS = "hwopt.integrations"  # loads strategies of other libraries by name; later in the order of imports
-
-
-def register_strategy(name: str, strategy: Strategy) -> None:
-    """Make a strategy available by name; a name can be taken once."""
-    if name in STRATEGIES:
-        raise InvalidInput(f"strategy {name!r} exists already; choose another name")
-    STRATEGIES[name] = strategy
-
-
-def find_strategy(name: str) -> Strategy:
-    """Return the strategy of this name; one of another library, such as "optuna:tpe", is loaded.
-
-    Raises:
-        InvalidInput: where it is no text, or the library is not installed.
-        UnknownName: where there is none, with the nearest.
-    """
-    if not isinstance(name, str):
-        raise InvalidInput(f"strategy = {name!r} must be the name of one: {', '.join(STRATEGIES)}")
-    if name in STRATEGIES:
-        return STRATEGIES[name]
-    bare = name.removesuffix(":unaware")  # how comparisons call a strategy without the budgets
-    others = import_module(_OTHERS)
-    if bare not in STRATEGIES and ":" in bare:
-        others.load(bare)
-    if name not in STRATEGIES:
-        known = [*STRATEGIES, *(peer for peer in others.PEERS if peer not in STRATEGIES)]
-        is_suffixed = bare != name and bare in STRATEGIES
-        hint = f"; write {bare!r}: aware=False is what leaves the budgets out" if is_suffixed else ""
-        raise UnknownName(f"no strategy {name!r}{hint or did_you_mean(bare, known)}")
-    return STRATEGIES[name]

@@ -30,16 +30,8 @@ from hwopt.search.acquisition import (
 from hwopt.search.candidates import Offer, around, candidate_pool, drawer, explain_none, from_region
 from hwopt.search.feasible_region import walk
 from hwopt.search.reference import SHARE
-from hwopt.search.state import (
-    STRATEGIES,
-    Choice,
-    Observation,
-    Rejection,
-    Situation,
-    Strategy,
-    find_strategy,
-    register_strategy,
-)
+from hwopt.search.registry import STRATEGIES, find_strategy, register_strategy
+from hwopt.search.state import Choice, Observation, Rejection, Situation, Strategy
 from hwopt.search.surrogate import (
     Belief,
     believe,

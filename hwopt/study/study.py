@@ -11,7 +11,6 @@ from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 
 from hwopt.costs import CostFunction, no_costs
 from hwopt.errors import InvalidInput, StudyError
+from hwopt.report.study import report_text
 from hwopt.scalars import whole_number
 from hwopt.search.feasible_region import Region
 from hwopt.search.optimizer import LARGEST_ERROR, Budgets, Optimizer
@@ -31,7 +31,6 @@ from hwopt.study.run.export import Rerun, export_trial, repeat_trial
 from hwopt.study.run.limits import LARGEST_JOBS, LARGEST_STUDY, Stop
 from hwopt.study.run.loop import Driver, Listener
 from hwopt.study.run.objective_call import STOPPED_AT, Objective
-from hwopt.study.run.objective_call.failure import check_catch
 from hwopt.study.run.objective_check import check_objective
 from hwopt.study.run.running_trial import RunOptions
 from hwopt.study.run.seeds import trial_seed as trial_seed
@@ -39,6 +38,7 @@ from hwopt.study.run.stopping_names import RuleMaker, stopping_from
 from hwopt.study.run.unread_hyperparameters import Reads, check_unread, warn_of_unread
 from hwopt.study.store.columns import check_metric_names
 from hwopt.study.store.copied_trials import copy_priced, ended_trials
+from hwopt.study.store.failure import check_catch
 from hwopt.study.store.files import KEEP_WEIGHTS, StudyFiles, check_path
 from hwopt.study.store.identity import code_of, compare, versions
 from hwopt.study.store.price_cache import keep_prices, restore_prices
@@ -303,9 +303,7 @@ class Study:
         Raises:
             InvalidInput: where the folder cannot be written.
         """
-        report = import_module("hwopt.report.study")  # it draws on this package
-        text: str = report.report_text(self.store, Path(out) if out is not None else self.store.path.parent)
-        return text
+        return report_text(self.store, Path(out) if out is not None else self.store.path.parent)
 
     def export(self, number: int, out: str | Path) -> list[Path]:
         """Write the weights of a trial, its config and a card into a folder, and return what was written.

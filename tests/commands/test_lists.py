@@ -10,11 +10,11 @@ import pandas as pd
 
 import hwopt
 from hwopt.cli import app
-from hwopt.integrations import PEERS
 from hwopt.predict.device import Device, load_device, shipped_devices
 from hwopt.report.devices import device_facts
 from hwopt.report.strategies import DESCRIPTIONS
 from hwopt.search import strategies
+from hwopt.search.registry import peer_names
 from hwopt.search.strategies import STRATEGIES
 from tests.profile.profiles import write_profile
 
@@ -52,19 +52,19 @@ def test_errors_are_those_of_networks_that_no_fit_has_seen(monkeypatch):
 
 
 def test_every_strategy_is_listed_with_a_line_and_whether_it_can_run(command_line, monkeypatch):
-    monkeypatch.setattr("hwopt.integrations.find_spec", lambda library: None if library == "optuna" else 1)
+    monkeypatch.setattr("hwopt.search.registry.find_spec", lambda library: None if library == "optuna" else 1)
     code, out, _ = command_line("strategies", "--json")
     listed = {one["name"]: one for one in json.loads(out)["strategies"]}
-    assert code == 0 and set(listed) == {*STRATEGIES, *PEERS} >= set(DESCRIPTIONS)
+    assert code == 0 and set(listed) == {*STRATEGIES, *peer_names()} >= set(DESCRIPTIONS)
     assert all(one["description"] for one in listed.values())
     assert listed["ehvi"]["is_installed"] and listed["ehvi"]["install"] is None
     assert not listed["optuna:tpe"]["is_installed"]
     assert listed["optuna:tpe"]["install"] == "pip install 'hwopt[optuna]'"
-    assert "optuna:tpe, optuna:nsga2, optuna:gp: pip install 'hwopt[optuna]'" in command_line("strategies")[1]
+    assert "optuna:gp, optuna:nsga2, optuna:tpe: pip install 'hwopt[optuna]'" in command_line("strategies")[1]
 
 
 def test_every_strategy_of_ours_and_every_peer_has_its_own_line():
-    assert set(strategies._OWN) | set(PEERS) == set(DESCRIPTIONS)
+    assert set(strategies._OWN) | set(peer_names()) == set(DESCRIPTIONS)
 
 
 def complete(words):

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hwopt.compare.figure import AXES, figure_lines, shown_range
-from hwopt.compare.report import needs_table, write_comparison
 from rich.console import Console
 
 from hwopt.compare.comparison import Comparison
 from hwopt.compare.curves import all_curves
+from hwopt.compare.figure import AXES, figure_lines, shown_range
 from hwopt.compare.record import Run, Trial
+from hwopt.compare.report import needs_table, write_comparison
 from hwopt.compare.summary import ask_seconds, catch_rows, checkpoints, curve_rows, summary_rows
 from hwopt.errors import StudyError
 from tests.compare.toys import toy

@@ -7,7 +7,8 @@ import pytest
 
 from hwopt import Budget
 from hwopt.compare import Problem
-from hwopt.compare.plan_file import NamedProblem, open_problem
+from hwopt.compare.plan_file import open_problem
+from hwopt.compare.problems.registry import NamedProblem
 from hwopt.errors import InvalidInput, UnknownName
 
 TOYS = Path(__file__).parent / "toys.py"

@@ -12,12 +12,11 @@ from skopt.space import Categorical, Integer, Real
 from hwopt import Budget, Optimizer, SearchSpace
 from hwopt.costs import feasible, price
 from hwopt.errors import Infeasible, InvalidInput, UnknownName
-from hwopt.integrations import PEERS, load
-from hwopt.search.strategies import STRATEGIES
+from hwopt.search.registry import STRATEGIES, load_strategy, peer_names
 from tests.search.problem import costs, error_of, make_space
 
 LIMIT_S = 4e-4  # of time; two fifths of the space keep it
-FAST = [name for name in PEERS if name not in ("optuna:gp", "botorch:qlognehvi")]
+FAST = [name for name in peer_names() if name not in ("optuna:gp", "botorch:qlognehvi")]
 
 
 def peer(name):
@@ -26,7 +25,7 @@ def peer(name):
     return pytest.param(name, marks=mark)
 
 
-peers = pytest.mark.parametrize("name", [peer(name) for name in PEERS])
+peers = pytest.mark.parametrize("name", [peer(name) for name in peer_names()])
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +39,7 @@ def no_compiler(monkeypatch):
 
 
 def optimizer(name, aware=True, objectives=("error", "time_s"), seed=0, space=None, limit_s=LIMIT_S):
-    load(name)
+    load_strategy(name)
     budgets = [Budget("time_s", limit_s)]
     reference = {"error": 0.5, "time_s": LIMIT_S} if "time_s" in objectives else {"error": 0.5}
     return Optimizer(space or make_space(), costs, budgets, objectives, name, aware, reference, seed)
@@ -145,7 +144,7 @@ def test_small_regions_are_left_to_points_that_are_known_to_be_feasible(name):
     def work(configs):
         return {"time_s": [sum(c.values()) + 1e-9 for c in configs]}
 
-    load(name)
+    load_strategy(name)
     chosen = Optimizer(space, work, [Budget("time_s", 0.2)], ("error",), name)  # a share of 1 in 15,000
     for _ in range(3):
         config = chosen.ask().config
@@ -164,7 +163,7 @@ def test_choices_of_any_type_and_hyperparameters_that_cannot_vary(name):
         ],
         active={"n": lambda c: c["flag"]},
     )
-    load(name)
+    load_strategy(name)
     chosen = Optimizer(space, lambda configs: {"time_s": [1.0] * len(configs)}, strategy=name)
     for config in space.sample(9, np.random.default_rng(0)):
         chosen.tell(config, error=0.5 if config["mixed"] is None else 0.1)
@@ -193,7 +192,7 @@ def test_a_model_finds_the_best_of_a_table_sooner_than_chance(name):
     rows = space.sample(60, np.random.default_rng(0))
     errors = [(row["x"] - 0.3) ** 2 + (row["y"] - 0.7) ** 2 for row in rows]
     best = int(np.argmin(errors))
-    load(name)
+    load_strategy(name)
     chosen = Optimizer(space, lambda configs: {"time_s": [1.0] * len(configs)}, strategy=name)
     for row in [i for i in range(60) if i != best][:12]:
         chosen.tell(rows[row], error=errors[row])
@@ -240,7 +239,7 @@ LEARNING = ("optuna:tpe", "optuna:gp", "botorch:qlognehvi")  # limits on outcome
 def test_limits_on_what_training_reveals_are_learned(name, aware):
     space = SearchSpace([Real(0, 1, name="x"), Real(0, 1, name="y")])
     rows = space.sample(60, np.random.default_rng(0))
-    load(name)
+    load_strategy(name)
 
     def choose(outcome_budgets):
         chosen = Optimizer(
@@ -321,10 +320,11 @@ def test_a_library_that_is_not_there_is_an_error_with_the_line_that_installs_it(
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "hwopt.integrations.optuna", raising=False)
     with pytest.raises(InvalidInput, match=r"optuna:tpe needs optuna: pip install 'hwopt\[optuna\]'"):
-        load("optuna:tpe")
+        load_strategy("optuna:tpe")
 
 
 def test_unknown_names_are_answered_with_the_nearest():
     with pytest.raises(UnknownName, match="no strategy 'botorch:qlognehv'; did you mean botorch:qlognehvi"):
-        load("botorch:qlognehv")
-    load("anything without a colon is ours")  # what it is called is for the optimizer to say
+        load_strategy("botorch:qlognehv")
+    with pytest.raises(UnknownName, match="no strategy 'ehvy'; did you mean ehvi"):
+        load_strategy("ehvy")

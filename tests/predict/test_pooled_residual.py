@@ -5,8 +5,9 @@ import pytest
 
 from hwopt.predict.layer_models.convolution_paths import ConvolutionPaths
 from hwopt.predict.layer_models.hybrid import row_classes
-from hwopt.predict.layer_models.interface import make_model, touched_share, work
+from hwopt.predict.layer_models.interface import touched_share, work
 from hwopt.predict.layer_models.pooled_residual import PooledResidual, View
+from hwopt.predict.layer_models.registry import make_model
 from hwopt.profile.derived_columns import complete
 from hwopt.profile.roofline import Ceilings
 from tests.profile.profiles import CEILINGS, layer_rows, timed

@@ -8,7 +8,7 @@ import pytest
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.predict import load_device
 from hwopt.predict.layer_models.hybrid import Hybrid
-from hwopt.predict.layer_models.interface import make_model
+from hwopt.predict.layer_models.registry import make_model
 from tests.profile.profiles import CEILINGS, layer_rows, write_profile
 
 

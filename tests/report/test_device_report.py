@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hwopt.measure.operator_sums import oracle_sums
 from hwopt.profile.device_profile import DeviceProfile
+from hwopt.profile.operator_sums import oracle_sums
 from hwopt.profile.schema import LAYER_COLUMNS, REPEAT_COLUMNS, RowFile
 from hwopt.report.device import profile_report, write_profile_report
 from tests.profile.profiles import timed, write_profile

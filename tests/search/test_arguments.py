@@ -8,7 +8,7 @@ import pytest
 from skopt.space import Categorical, Integer, Real
 
 from hwopt import Budget, InvalidInput, Optimizer, SearchSpace, UnknownName
-from hwopt.integrations import PEERS
+from hwopt.search.registry import peer_names
 from tests.search.problem import costs, error_of, make_space, search
 
 OURS = ["ehvi", "ei", "cwei", "ieci", "random", "random_walk", "scalarized", "epr"]
@@ -31,7 +31,7 @@ def picklable_space():
     )
 
 
-@pytest.mark.parametrize("name", [n for n in PEERS if n != "botorch:qlognehvi"])
+@pytest.mark.parametrize("name", [n for n in peer_names() if n != "botorch:qlognehvi"])
 def test_strategies_of_other_libraries_are_found_by_name(name):
     if find_spec(name.partition(":")[0]) is None:
         pytest.skip(f"{name.partition(':')[0]} is not installed")

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from skopt.space import Categorical, Integer, Real
 
 from hwopt import Budget, Costs, Infeasible, InvalidInput, Optimizer, SearchSpace
-from hwopt.search.state import STRATEGIES, find_strategy
+from hwopt.search.registry import STRATEGIES, find_strategy
 from tests.search.problem import costs, error_of, make_space, search
 
 OURS = ["ehvi", "ei", "cwei", "ieci", "random", "random_walk", "scalarized", "epr"]

@@ -9,7 +9,8 @@ from skopt.space import Categorical, Integer, Real
 from hwopt import Budget, HwoptError, Infeasible, InvalidInput, Optimizer, SearchSpace
 from hwopt.errors import StrategyError
 from hwopt.search import strategies
-from hwopt.search.state import STRATEGIES, Choice
+from hwopt.search.registry import STRATEGIES
+from hwopt.search.state import Choice
 
 OURS = ["ehvi", "ei", "cwei", "ieci", "random", "random_walk", "scalarized", "epr"]
 LIMIT = (Budget("time_s", 0.02),)

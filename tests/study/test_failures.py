@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hwopt.study.run.objective_call.failure import grouped
 from skopt.space import Real
 
 from hwopt import Budget, InvalidInput, SearchSpace, Study, StudyError, TrainingFailed
 from hwopt.errors import OutOfMemory
 from hwopt.study.run.executors import LocalWorkers
 from hwopt.study.run.limits import Stop
+from hwopt.study.store.failure import grouped
 from hwopt.study.store.store import Store
 
 # most objectives here read nothing of their config

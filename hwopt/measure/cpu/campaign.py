@@ -21,8 +21,8 @@ from hwopt.measure.cpu.peak_memory import MemoryMeter, Unmeasurable
 from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, Watch, choose_repeats
 from hwopt.measure.cpu.timing import Protocol, Timing, Work
 from hwopt.measure.energy.sensors.probe import energy_reason, probe_sensors
-from hwopt.measure.operator_sums import oracle_operators
 from hwopt.measure.operators.build import OperandPool, Recipe
+from hwopt.measure.sampling.held_out_operators import oracle_operators
 from hwopt.measure.sampling.networks import Candidate
 from hwopt.measure.sampling.operators import Operator
 from hwopt.network.layer import LayerGraph

@@ -11,7 +11,6 @@ batches, so the figure is uncertain by some 0.2 MB, and below 1 MiB it is refuse
 
 import json
 import os
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from importlib.machinery import PathFinder
 from typing import Any
 
 from hwopt.errors import HwoptError
+from hwopt.measure.cpu.peak_memory_worker import FRAME
 
 _ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "4096",  # larger tensors are mapped, and unmapped when freed
@@ -31,7 +31,6 @@ _ALLOCATOR = {
     "OMP_NUM_THREADS": "1",
 }
 LEAST_BYTES = 2**20
-FRAME = struct.Struct("<Q")  # length of the request that follows
 
 
 class Unmeasurable(HwoptError):

@@ -7,13 +7,13 @@ import ctypes
 import gc
 import json
 import pickle
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hwopt.measure.cpu.peak_memory import FRAME
-
+FRAME = struct.Struct("<Q")  # length of the request that follows
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"

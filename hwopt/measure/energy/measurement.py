@@ -30,9 +30,10 @@ from hwopt.measure.energy.counter_steps import Grid
 from hwopt.measure.energy.disturbance import disturbance
 from hwopt.measure.energy.polling import ask_beside
 from hwopt.measure.energy.sensor_plan import SensorPlan
-from hwopt.measure.energy.sensors.meter import REASONS, Clock, DeviceState, Meter, SensorError
+from hwopt.measure.energy.sensors.meter import Clock, DeviceState, Meter, SensorError
 from hwopt.measure.energy.window import MIN_UPDATES, Window, WindowTaker
 from hwopt.measure.gpu.accelerator import Loop
+from hwopt.profile.reasons import REASONS
 
 __all__ = ["EnergyReading", "SensorPlan", "measure_energy"]
 
@@ -43,7 +44,7 @@ class EnergyReading:
 
     Attributes:
         status: "ok"; "suspect" with figures that `reason` casts doubt on; "failed" without figures.
-        reason: code of `hwopt.measure.energy.sensors.meter.REASONS`, empty where the status is ok.
+        reason: code of `hwopt.profile.reasons`, empty where the status is ok.
         detail: the same in words.
         power_w: mean power while the work ran, watts.
         energy_j: of one pass, joules, gross.

@@ -18,7 +18,7 @@ from hwopt.measure.gpu.campaign_session import Session
 from hwopt.measure.gpu.job_measurement import Row
 from hwopt.measure.gpu.jobs import network_job, sentinels, text_key
 from hwopt.measure.gpu.time_shares import Item, Part
-from hwopt.measure.operator_sums import oracle_operators
+from hwopt.measure.sampling.held_out_operators import oracle_operators
 from hwopt.measure.sampling.networks import Candidate
 from hwopt.measure.sampling.operators import Operator, key_of_row, operator_of
 from hwopt.network.layer import LayerGraph

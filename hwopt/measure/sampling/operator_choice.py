@@ -13,9 +13,9 @@ import numpy as np
 
 from hwopt.measure.operators.recipes.recipe import Unbuildable
 from hwopt.measure.sampling.active_learning import adaptive_picks
-from hwopt.measure.sampling.network_operators import Workload
 from hwopt.measure.sampling.operators import Operator, key_of_row, operator_of
 from hwopt.measure.sampling.sobol import Limits
+from hwopt.measure.sampling.workload import Workload
 from hwopt.profile.roofline import Ceilings
 
 N_ODD = 40

@@ -1,18 +1,16 @@
-"""What every layer model can do, and the models that are known by name.
+"""Interface of layer models, and the calibrated roofline that stands in where rows are few.
 
 A layer model is fitted on measured rows and predicts rows; both are complete
 (`hwopt.profile.derived_columns`). A metric that no measured row has is absent from its predictions: not zero,
 and not guessed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwopt.errors import UnknownName, did_you_mean
 from hwopt.profile.roofline import Ceilings
 
 if TYPE_CHECKING:
@@ -125,45 +123,3 @@ def touched_share(rows: "pd.DataFrame") -> Array:
 def is_matrix_kind(kinds: NDArray[np.str_]) -> NDArray[np.bool_]:
     """Return which kinds are convolutions, matrix products, attention or recurrent layers, [n]."""
     return np.asarray(np.any([np.char.startswith(kinds, kind) for kind in _MATRIX_KINDS], axis=0))
-
-
-Factory = Callable[[], LayerModel]
-_REGISTRY: dict[str, Factory] = {}
-
-
-def register_model(name: str, factory: Factory) -> None:
-    """Make a layer model known by a name; `factory()` returns a fresh, unfitted one."""
-    _REGISTRY[name] = factory
-
-
-def make_model(name: str) -> LayerModel:
-    """Return a fresh model.
-
-    Raises:
-        UnknownName: where no layer model has that name.
-    """
-    _register_own()
-    if name == "hyperpower":
-        raise UnknownName(
-            "method 'hyperpower' prices whole configs and has no layer form; use hybrid for layers, and "
-            "device.cost_model(space, method='hyperpower') for configs"
-        )
-    if name not in _REGISTRY:
-        raise UnknownName(f"no cost model {name!r}{did_you_mean(name, sorted(_REGISTRY))}")
-    return _REGISTRY[name]()
-
-
-def model_names() -> list[str]:
-    """Return the names that `make_model` knows."""
-    _register_own()
-    return sorted(_REGISTRY)
-
-
-def _register_own() -> None:
-    from hwopt.predict.layer_models.hybrid import Hybrid
-    from hwopt.predict.layer_models.neuralpower import NeuralPower
-    from hwopt.predict.layer_models.paleo import Paleo
-
-    own: dict[str, Factory] = {"hybrid": Hybrid, "neuralpower": NeuralPower, "paleo": Paleo}
-    for name, factory in own.items():
-        _REGISTRY.setdefault(name, factory)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwopt.errors import InvalidInput, did_you_mean
 from hwopt.network.layer import SHAPE_COLUMNS
-from hwopt.predict.layer_models.interface import Factory, make_model
+from hwopt.predict.layer_models.registry import Factory, make_model
 from hwopt.predict.validation.device_states import StateFactor, find_states
 from hwopt.predict.validation.error_metrics import error_figures
 from hwopt.predict.validation.measurement_drift import Drift, find_drift
@@ -37,10 +37,10 @@ def cross_validate(
     """Return the errors of a method on layer rows, in sample and out of fold.
 
     Folds split distinct layers: repeated measurements of a layer stay together. Where a delay grew while the
-    rows were measured (`hwopt.predict.validation.measurement_drift`; their order is that of the table), or the device changed its
-    state (`hwopt.predict.validation.device_states`), it is found in the training rows, taken out of them before the fit,
-    and predictions are of the shape alone: with a typical delay or factor, whatever the position of a tested
-    row. The notes say so.
+    rows were measured (`hwopt.predict.validation.measurement_drift`; their order is that of the table), or
+    the device changed its state (`hwopt.predict.validation.device_states`), it is found in the training rows,
+    taken out of them before the fit, and predictions are of the shape alone: with a typical delay or factor,
+    whatever the position of a tested row. The notes say so.
 
     Args:
         rows: measured layer rows with `time_s`; columns that follow from others may be missing.
@@ -55,8 +55,8 @@ def cross_validate(
 
     Returns:
         One row for each device, kind ("all" as well), metric and fold_kind (in_sample, out_of_fold), with the
-        figures of `hwopt.predict.validation.error_metrics`, errors as fractions. `attrs["notes"]` says where a drift was
-        taken out, and what fell back.
+        figures of `hwopt.predict.validation.error_metrics`, errors as fractions. `attrs["notes"]` says where
+        a drift was taken out, and what fell back.
 
     Raises:
         InvalidInput: for another drift, fewer folds than 2, a device with fewer distinct layers than folds,

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwopt.errors import InvalidInput
-from hwopt.measure.sampling.held_out_operators import oracle_sums
 from hwopt.network.layer import METRICS
 from hwopt.predict.device import Device
-from hwopt.predict.layer_models.interface import Factory
+from hwopt.predict.layer_models.registry import Factory
 from hwopt.predict.measured_networks import MeasuredNetworks
 from hwopt.predict.methods import layer_factory
 from hwopt.predict.network_table import Array
 from hwopt.predict.validation.cross_validation import cross_validate
 from hwopt.predict.validation.error_metrics import error_figures
 from hwopt.profile.device_profile import DeviceProfile, read_layers
+from hwopt.profile.operator_sums import oracle_sums
 from hwopt.profile.roofline import Ceilings
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def validate_networks(
 
     Returns:
         One row for each method, mode, metric and fold_kind (`in_sample`, `out_of_group`), with n_groups, the
-        figures of `hwopt.predict.validation.error_metrics` and `coverage_90`; see `DeviceModel.validation`. The method
-        `oracle` stands for sums of operators measured one by one, of networks of the split `test`.
+        figures of `hwopt.predict.validation.error_metrics` and `coverage_90`; see `DeviceModel.validation`.
+        The method `oracle` stands for sums of operators measured one by one, of networks of the split `test`.
 
     Raises:
         InvalidInput: for a mode that no network was measured in.

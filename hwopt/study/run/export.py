@@ -9,7 +9,7 @@ from typing import Any
 
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.study.run.objective_call import run_objective, run_slice
-from hwopt.study.run.objective_call.failure import Failure
+from hwopt.study.store.failure import Failure
 from hwopt.study.store.files import StudyFiles
 from hwopt.study.store.results import FrontPoint, front_of
 from hwopt.study.store.store import Store, Trial

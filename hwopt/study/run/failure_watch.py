@@ -3,7 +3,7 @@
 import logging
 
 from hwopt.errors import OutOfMemory, StudyError, TrainingFailed
-from hwopt.study.run.objective_call.failure import Failure, WorkerTraceback
+from hwopt.study.store.failure import Failure, WorkerTraceback
 from hwopt.study.store.store import Trial
 
 _LOG = logging.getLogger("hwopt")

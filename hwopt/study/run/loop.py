@@ -21,11 +21,11 @@ from hwopt.study.run.executors import InProcess
 from hwopt.study.run.failure_watch import FailureWatch, log_end
 from hwopt.study.run.limits import Progress
 from hwopt.study.run.objective_call import STOPPED_AT, Outcome, ShippedRule, run_objective, run_slice
-from hwopt.study.run.objective_call.failure import Failure, failure_of_transfer, first_line
 from hwopt.study.run.objective_check import check_in_worker
 from hwopt.study.run.running_trial import Active, RunOptions
 from hwopt.study.run.seeds import trial_seed
 from hwopt.study.store.clock import Clock
+from hwopt.study.store.failure import Failure, failure_of_transfer, first_line
 from hwopt.study.store.results import energy_of
 from hwopt.study.store.store import EpochRow, Rejected, Trial
 from hwopt.train.slice import SliceResult

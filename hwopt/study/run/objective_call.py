@@ -14,9 +14,9 @@ from hwopt.errors import TrainingFailed
 from hwopt.scalars import as_number
 from hwopt.search.optimizer import LARGEST_ERROR
 from hwopt.space.search_space import Config
-from hwopt.study.run.objective_call.failure import Catch, Failure, failure_of
 from hwopt.study.run.objective_check import takes_seed
 from hwopt.study.run.unread_hyperparameters import Reads
+from hwopt.study.store.failure import Catch, Failure, failure_of
 from hwopt.study.store.store import EpochRow
 from hwopt.train.slice import ResumableObjective, SliceResult
 from hwopt.train.stopping import Curve, StoppingRule, Verdict

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from hwopt.errors import HwoptError, InvalidInput, StudyError
-from hwopt.study.run.objective_call.failure import first_line
+from hwopt.study.store.failure import first_line
 from hwopt.train.slice import ResumableObjective
 
 

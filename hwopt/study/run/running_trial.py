@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hwopt.study.run.limits import Stop
-from hwopt.study.run.objective_call.failure import Catch
+from hwopt.study.store.failure import Catch
 from hwopt.study.store.store import EpochRow, Trial
 from hwopt.train.stopping import Curve
 

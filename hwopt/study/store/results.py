@@ -11,7 +11,7 @@ import numpy as np
 
 from hwopt.search.pareto import hypervolume
 from hwopt.space.search_space import Config
-from hwopt.study.run.objective_call.failure import grouped
+from hwopt.study.store.failure import grouped
 from hwopt.study.store.store import Store, Trial
 
 

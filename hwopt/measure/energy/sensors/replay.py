@@ -16,7 +16,8 @@ from typing import Any
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.energy.sensors.counter import Counter
-from hwopt.measure.energy.sensors.meter import REASONS, Clock, DeviceState, Meter, SensorError
+from hwopt.measure.energy.sensors.meter import Clock, DeviceState, Meter, SensorError
+from hwopt.profile.reasons import REASONS
 
 _STATE_COLUMNS = tuple(field.name for field in fields(DeviceState) if field.name != "throttled_s")
 _THROTTLED = "throttled_s:"  # and the cause

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.energy.sensors.counter import Counter
-from hwopt.measure.energy.sensors.meter import REASONS, SensorError
+from hwopt.measure.energy.sensors.meter import SensorError
 from hwopt.measure.energy.sensors.nvml import NvmlMeter
 from hwopt.measure.energy.sensors.rapl import RaplMeter
 from hwopt.measure.energy.sensors.replay import Recording, ReplayedMeter, record
 from hwopt.measure.energy.sensors.simulated import Fault, SimulatedGpu, SimulatedNvml, Thermal, VirtualClock
+from hwopt.profile.reasons import REASONS
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from hwopt.measure.gpu.open_device import choose_operators, limits_of
-from hwopt.measure.sampling.network_operators import Workload, least_time_s
 from hwopt.measure.sampling.operator_choice import ODD_EVERY, OperatorChoice
 from hwopt.measure.sampling.operators import GPU_PLAN, key_of
 from hwopt.measure.sampling.sobol import Limits, family_of
+from hwopt.measure.sampling.workload import Workload, least_time_s
 from hwopt.network import trace
 from hwopt.profile.roofline import Ceilings
 

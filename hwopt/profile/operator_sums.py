@@ -1,17 +1,12 @@
-"""The oracle: what a network's own operators, measured one by one, add up to.
+"""Sums over a network's own operators, measured one by one: the bound of what adding up can reach.
 
 network measured whole      --------------------------- 1.00     what a prediction is held against
 its operators, measured     ------------------------- 0.95       what is lost by adding up: the protocol
 its operators, predicted    -------------------- 0.90            what the layer model adds to that
 """
 
-from collections.abc import Iterable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hwopt.measure.operators.build import Unbuildable, recipe_of
-from hwopt.measure.sampling.operators import Operator, key_of
-from hwopt.network.layer import LayerGraph
 from hwopt.profile.device_profile import NETWORK_KEY, DeviceProfile
 from hwopt.profile.plausibility import bound_s
 from hwopt.profile.schema import LAYER_KEY
@@ -20,16 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_UNMEASURED = 0.1  # of a network's least time, for its sum to stand for it
-
-
-def oracle_operators(graphs: Iterable[LayerGraph]) -> list[Operator]:
-    """Return the distinct operators of networks that can be run alone, in the order in which they come."""
-    operators: dict[tuple[Any, ...], Operator] = {}
-    for layer in (layer for graph in graphs for layer in graph.layers):
-        if key_of(layer) not in operators:
-            with suppress(Unbuildable):  # it counts as unmeasured
-                operators[key_of(layer)] = Operator(layer, recipe_of(layer.row()), "oracle")
-    return list(operators.values())
 
 
 def oracle_sums(profile: DeviceProfile) -> "pd.DataFrame":

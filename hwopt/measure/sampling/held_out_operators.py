@@ -1,0 +1,19 @@
+"""Operators of whole networks that are measured alone, for the sums of `hwopt.profile.operator_sums`."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from hwopt.measure.operators.build import Unbuildable, recipe_of
+from hwopt.measure.sampling.operators import Operator, key_of
+from hwopt.network.layer import LayerGraph
+
+
+def oracle_operators(graphs: Iterable[LayerGraph]) -> list[Operator]:
+    """Return the distinct operators of networks that can be run alone, in the order in which they come."""
+    operators: dict[tuple[Any, ...], Operator] = {}
+    for layer in (layer for graph in graphs for layer in graph.layers):
+        if key_of(layer) not in operators:
+            with suppress(Unbuildable):  # it counts as unmeasured
+                operators[key_of(layer)] = Operator(layer, recipe_of(layer.row()), "oracle")
+    return list(operators.values())
