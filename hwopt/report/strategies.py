@@ -37,8 +37,8 @@ class StrategyFacts:
 
 def strategy_facts() -> list[StrategyFacts]:
     """Return all strategies, those of hwopt first."""
-    names = dict.fromkeys([*STRATEGIES, *peer_names()])
-    own, peers = ([name for name in names if (name in peer_names()) is is_peer] for is_peer in (False, True))
+    peers = peer_names()
+    own = [name for name in STRATEGIES if name not in peers]
     return [
         *(StrategyFacts(name, _description(name), None) for name in own),
         *(StrategyFacts(name, _description(name), _install(name)) for name in peers),
