@@ -15,7 +15,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from hwopt.network.layer import SHAPE_COLUMNS, LayerGraph
 from hwopt.predict import load_device
 from hwopt.predict.device import shipped_devices
 from hwopt.predict.hyperpower import fit_linear
-from hwopt.predict.layer_models.registry import make_model
+from hwopt.predict.layer_models.registry import Factory, make_model
+from hwopt.predict.measured_networks import MeasuredNetworks
+from hwopt.predict.methods import layer_factory
 from hwopt.predict.totals.block_regression import BlockRegression, outline
 from hwopt.predict.totals.layer_sum import LayerSum
 from hwopt.predict.totals.network_regression import NetworkRegression, traced_features
@@ -312,10 +315,15 @@ def cell_features(operations: list[tuple[str, ...]]) -> Array:
 
 
 def profile(_: Path, seeds: int) -> Iterator[dict[str, Any]]:
-    """Yield the errors on the layers of the shipped profiles, by kind."""
+    """Yield the errors on the layers of the shipped profiles, by kind.
+
+    Of a GPU, hybrid is fitted to all measured networks beside the layers of the other folds.
+    """
     for name in shipped_devices():
         device = load_device(name).profile
-        yield from _layer_errors(name, device.measured_layers.reset_index(drop=True), device.ceilings, seeds)
+        hybrid = layer_factory(device, "hybrid", MeasuredNetworks.of(device))
+        rows = device.measured_layers.reset_index(drop=True)
+        yield from _layer_errors(name, rows, device.ceilings, seeds, {"hybrid": hybrid})
 
 
 def edge(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
@@ -324,7 +332,11 @@ def edge(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
 
 
 def _layer_errors(
-    name: str, rows: pd.DataFrame, ceilings: Ceilings | None, seeds: int
+    name: str,
+    rows: pd.DataFrame,
+    ceilings: Ceilings | None,
+    seeds: int,
+    factories: Mapping[str, Factory] | None = None,
 ) -> Iterator[dict[str, Any]]:
     shapes = pd.util.hash_pandas_object(rows[list(SHAPE_COLUMNS)], index=False)
     kinds = rows["kind"].to_numpy(dtype=str)
@@ -333,7 +345,8 @@ def _layer_errors(
 
             def predictor(train: Any, test: Any, method: str = method) -> Callable[[], dict[str, Array]]:
                 known, unknown = rows.iloc[train].reset_index(drop=True), rows.iloc[test]
-                predict = _layer_predictor(method, known, ceilings or estimate_ceilings(known))
+                factory = (factories or {}).get(method)
+                predict = _layer_predictor(method, known, ceilings or estimate_ceilings(known), factory)
                 return lambda: predict(unknown)
 
             predicted, fit_s, predict_s = out_of_fold(folds_of(shapes, seed), predictor)
@@ -347,11 +360,11 @@ def _layer_errors(
 
 
 def _layer_predictor(
-    method: str, known: pd.DataFrame, ceilings: Ceilings
+    method: str, known: pd.DataFrame, ceilings: Ceilings, factory: Factory | None = None
 ) -> Callable[[pd.DataFrame], dict[str, Array]]:
     """Fit a layer model, or a rival, which sees shapes and kinds alone."""
     if method not in RIVALS:
-        model = make_model(method).fit(known, ceilings)
+        model = (factory or partial(make_model, method))().fit(known, ceilings)
         return lambda unknown: dict(model.predict(unknown).values)
     kinds = sorted(set(known["kind"]))
 

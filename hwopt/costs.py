@@ -54,6 +54,8 @@ class Costs(Mapping[str, Array]):
             shape [n]; 1 without an entry.
         weights: metric -> weight of each calibration network, shape [n_calibration]; their sum is the number
             of independent groups. 1 without an entry.
+        caps: metric -> value that the device itself enforces, such as its power limit: no upper bound is
+            above it. None without an entry.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Costs(Mapping[str, Array]):
         reasons: Sequence[str | None] | None = None,
         widening: Mapping[str, ArrayLike] | None = None,
         weights: Mapping[str, ArrayLike] | None = None,
+        caps: Mapping[str, float] | None = None,
     ) -> None:
         self._values = {metric: _numbers(metric, value) for metric, value in values.items()}
         shapes = {metric: value.shape for metric, value in self._values.items()}
@@ -77,6 +80,7 @@ class Costs(Mapping[str, Array]):
             for m, r in self.residuals.items()
         }
         _check_residuals(self.residuals, self.weights, self.n)
+        self.caps = {metric: float(cap) for metric, cap in (caps or {}).items()}
         self._errors: dict[str, CalibrationErrors] = {}
         self.reasons: tuple[str | None, ...] = tuple(reasons) if reasons is not None else (None,) * self.n
         self.widening = {m: np.asarray(w, dtype=np.float64) for m, w in (widening or {}).items()}
@@ -109,7 +113,7 @@ class Costs(Mapping[str, Array]):
         """Return the bound [n] that the metric keeps with this confidence; the inverse of `probability`.
 
         Beyond the largest calibration error no finite bound has the confidence, and the bound is infinite:
-        with n groups above n / (n + 1).
+        with n groups above n / (n + 1). Where the device has a cap the bound is the cap at most.
         """
         values = self[metric]
         if metric not in self.residuals:
@@ -119,7 +123,7 @@ class Costs(Mapping[str, Array]):
         if metric in self.widening:
             centre = errors.median()
             quantile = centre + self.widening[metric] * (quantile - centre)
-        return np.asarray(values * np.exp(quantile), dtype=np.float64)
+        return np.minimum(values * np.exp(quantile), self.caps.get(metric, np.inf))
 
     def interval(self, metric: str, confidence: float) -> tuple[Array, Array]:
         """Return lower and upper bound, each [n], between which the metric lies with this confidence.
@@ -141,7 +145,8 @@ class Costs(Mapping[str, Array]):
         if metric in self.widening:
             centre = calibration.median()
             errors = centre + (errors - centre) / self.widening[metric]
-        return np.where(np.isnan(values), np.nan, calibration.probability(errors))
+        probability = calibration.probability(errors) if limit < self.caps.get(metric, np.inf) else 1.0
+        return np.where(np.isnan(values), np.nan, probability)
 
     def take(self, indices: ArrayLike) -> "Costs":
         """Return the costs of some of the configs."""
@@ -151,7 +156,7 @@ class Costs(Mapping[str, Array]):
             {metric: value[index] for metric, value in own.items()} for own in (self._values, self.widening)
         )
         residuals = {m: r if r.ndim == 1 else r[index] for m, r in self.residuals.items()}
-        return Costs(values, residuals, reasons, widening, self.weights)
+        return Costs(values, residuals, reasons, widening, self.weights, self.caps)
 
     @staticmethod
     def joined(parts: "Sequence[Costs]") -> "Costs":
@@ -165,7 +170,7 @@ class Costs(Mapping[str, Array]):
             for m, r in parts[0].residuals.items()
         }
         reasons = [reason for part in parts for reason in part.reasons]
-        return Costs(values, residuals, reasons, widening, parts[0].weights)
+        return Costs(values, residuals, reasons, widening, parts[0].weights, parts[0].caps)
 
     def at(self, index: int) -> dict[str, float]:
         """Return the point predictions of one config as plain floats."""
@@ -249,6 +254,8 @@ def check_confidence(budget: Budget, costs: Costs) -> None:
     """Raise Infeasible where no finite bound of the costs has the budget's confidence."""
     n, n_groups = costs.n_calibration(budget.metric)
     highest = n_groups / (n_groups + 1)
+    if budget.limit >= costs.caps.get(budget.metric, math.inf):
+        return
     if budget.metric in costs.residuals and budget.confidence > highest * (1 + 1e-9):
         families = "" if n == n_groups else f" of {n_groups:.0f} families"
         least = math.ceil(budget.confidence / (1 - budget.confidence) - 1e-9)

@@ -37,6 +37,35 @@ def test_probability_inverts_upper(errors, confidence, value):
         assert costs.probability("power_w", bound * (1 + 1e-12))[0] == pytest.approx(confidence, abs=1e-6)
 
 
+@given(
+    st.lists(st.integers(-999, 999), min_size=2, max_size=40, unique=True),
+    st.floats(0.01, 0.99),
+    st.floats(1.0, 3.0),
+)
+def test_bound_and_probability_stay_inverse_under_a_cap(errors, confidence, cap):
+    plain, capped = (
+        Costs({"power_w": [1.0]}, {"power_w": np.array(errors) / 1000}, caps=caps)
+        for caps in (None, {"power_w": cap})
+    )
+    bound = capped.upper("power_w", confidence)[0]
+    assert bound == min(plain.upper("power_w", confidence)[0], cap)
+    if bound > 0:
+        assert capped.probability("power_w", bound * (1 + 1e-12))[0] >= confidence - 1e-6
+    assert capped.probability("power_w", cap)[0] == 1.0
+    below = 0.99 * cap
+    assert capped.probability("power_w", below)[0] == plain.probability("power_w", below)[0]
+
+
+def test_a_cap_bounds_what_too_few_networks_do_not_and_goes_with_its_configs():
+    costs = Costs({"power_w": [300.0, 650.0]}, {"power_w": [0.0, 0.1]}, caps={"power_w": 700.0})
+    assert costs.upper("power_w", 0.95).tolist() == [700.0, 700.0]
+    assert costs.take([1]).upper("power_w", 0.95).tolist() == [700.0]
+    assert Costs.joined([costs, costs.take([0])]).upper("power_w", 0.95).tolist() == [700.0] * 3
+    check_confidence(Budget("power_w", 700.0, confidence=0.95), costs)
+    with pytest.raises(Infeasible, match="calibrated on 2 networks"):
+        check_confidence(Budget("power_w", 600.0, confidence=0.95), costs)
+
+
 def test_a_bound_covers_as_often_as_it_promises():
     rng = np.random.default_rng(0)
     covered = []

@@ -18,6 +18,9 @@ def predict(
     batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Inputs in one pass; several.")] = None,
     method: Annotated[str, typer.Option(help="Cost model.")] = "hybrid",
     dtype: Annotated[str, typer.Option(help="Type of weights and input, one that was measured.")] = "float32",
+    precision: Annotated[
+        str | None, typer.Option(help="That the profile must be of: default (TF32 on a GPU), ieee, bfloat16.")
+    ] = None,
     mode: Annotated[
         str, typer.Option(help="Called operator by operator: eager; or a CUDA graph: graph.")
     ] = "eager",
@@ -47,7 +50,9 @@ def predict(
     }
     steps = {batch: training_memory_bytes(module, shape, batch) if training else None for batch in graphs}
     predictions = [
-        report.Predicted(name, label, batch, shape, loaded.predict(graph, method, mode), steps[batch], mode)
+        report.Predicted(
+            name, label, batch, shape, loaded.predict(graph, method, mode, precision), steps[batch], mode
+        )
         for label, loaded in devices.items()
         for batch, graph in graphs.items()
     ]

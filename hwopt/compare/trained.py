@@ -30,7 +30,7 @@ class TrainedProblem:
         loader = SpaceFile(str((experiment.folder / experiment.space).resolve()))
         space, section, settings = loader(), experiment.device, experiment.settings()
         device = load_device(self.profile)
-        costs = device.cost_model(space, section.batch_size, section.method, section.dtype, section.mode)
+        costs = device.cost_model(space, **section.asked())
         budgets = experiment.resolve_budgets(space, costs)
         chance = experiment.dataset().load().chance_error
         reference = {"error": chance, **experiment.reference}

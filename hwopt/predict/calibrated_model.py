@@ -26,6 +26,7 @@ import numpy as np
 from hwopt.costs import Costs
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import METRICS
+from hwopt.predict.gpu.facts import power_limit_w
 from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
 from hwopt.predict.measured_networks import Mask, MeasuredNetworks, group_weights
 from hwopt.predict.methods import Method, make_method
@@ -63,6 +64,8 @@ class DeviceModel:
             shape [n_calibration].
         weights: metric -> 1 / size of its family for each of those, [n_calibration].
         unknown: how far layers are from what was measured.
+        caps: metric -> value that the device enforces: the power limit of its board, or the most that was
+            measured, where that is more.
     """
 
     def __init__(
@@ -89,8 +92,18 @@ class DeviceModel:
         self._has_power = bool(rows["power_w"].notna().any())
         if self._has_power and len(self.networks):  # a method may need more rows with power than there are
             self._has_power = "power_w" in self.full.totals(self._layers)
+        self.caps = self._power_cap()
         self._leave_families_out()
         self._learn_growth()
+
+    def _power_cap(self) -> dict[str, float]:
+        """Return the power limit of the board; none where device.json has none."""
+        limit_w = power_limit_w(self.profile)
+        if limit_w is None or not self._has_power:
+            return {}
+        measured = [self.networks.measured(mode, "power_w") for mode in self.networks.figures]
+        powers = np.concatenate([self.profile.measured_layers["power_w"].to_numpy(dtype=float), *measured])
+        return {"power_w": max(limit_w, float(np.nanmax(powers)))}
 
     def _leave_families_out(self) -> None:
         """Refit without each fold of families; its errors calibrate."""
@@ -157,7 +170,8 @@ class DeviceModel:
         """
         layers = self.method.prepare(table) if layers is None else layers
         values = self.full.totals(layers)
-        return Costs(values, self._residuals_of(values, layers), None, self._widening(layers), self.weights)
+        residuals, widening = self._residuals_of(values, layers), self._widening(layers)
+        return Costs(values, residuals, None, widening, self.weights, self.caps)
 
     def _residuals_of(self, values: dict[str, Array], layers: Any) -> dict[str, Array]:
         """Return metric -> residual i + ln(prediction without its fold / prediction), [m, n_calibration].
@@ -221,7 +235,7 @@ class DeviceModel:
             others = np.isfinite(errors) & (families != families[i])
             values[metric] = self._out.predicted[metric][[i]]
             residuals[metric], weights[metric] = errors[others], group_weights(families[others])
-        return Costs(values, residuals, weights=weights)
+        return Costs(values, residuals, weights=weights, caps=self.caps)
 
     @cached_property
     def _validation(self) -> "pd.DataFrame":

@@ -104,7 +104,7 @@ class CostModel:
         values = self._columns([price.values for price in priced])
         widening = self._columns([price.widening for price in priced])
         reasons = [price.reason for price in priced]
-        return Costs(values, self._residuals(priced), reasons, widening, self.model.weights)
+        return Costs(values, self._residuals(priced), reasons, widening, self.model.weights, self.model.caps)
 
     @property
     def notes(self) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 from hwopt.costs import Costs
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import LayerGraph
+from hwopt.predict.asked_precision import check_precision
 from hwopt.predict.calibrated_model import DeviceModel
 from hwopt.predict.cost_model import NO_WORK, CostModel, check_structural
 from hwopt.predict.network_table import NetworkTable
@@ -108,14 +109,23 @@ class Device:
         self._check_mode(mode)
         return self.model(method, mode)
 
-    def predict(self, graph: LayerGraph, method: str = "hybrid", mode: str = "eager") -> Prediction:
+    def predict(
+        self, graph: LayerGraph, method: str = "hybrid", mode: str = "eager", precision: str | None = None
+    ) -> Prediction:
         """Predict a traced network, layer by layer.
 
+        Args:
+            graph: the network.
+            method: name of a layer model.
+            mode: "eager", or "graph" where the profile has CUDA graphs.
+            precision: "default" (a GPU's convolutions in TF32), "ieee" or "bfloat16"; None takes what the
+                profile was measured in.
+
         Raises:
-            InvalidInput: where the profile has no rows of the network's dtype, or of the mode; for a network
-                that does no work.
+            InvalidInput: where the profile has no rows of the network's dtype, or of the mode, or is of
+                another precision; for a network that does no work.
         """
-        self._check(graph.batch_size, graph.dtype, mode)
+        self._check(graph.batch_size, graph.dtype, mode, precision)
         if not graph.layers:
             raise InvalidInput(NO_WORK)
         model = self.model(method, mode)
@@ -147,6 +157,7 @@ class Device:
         method: str = "hybrid",
         dtype: str = "float32",
         mode: str = "eager",
+        precision: str | None = None,
     ) -> "CostModel | HyperPower":
         """Return the costs of a space's configs on this device.
 
@@ -157,13 +168,14 @@ class Device:
                 needs no build but measured networks of this space.
             dtype: of weights and activations; one that the profile measured.
             mode: "eager", or "graph" where the profile has CUDA graphs.
+            precision: as of `predict`.
 
         Raises:
-            InvalidInput: for a batch size, dtype or mode without measured rows; a space without build, or
-                whose list of structural hyperparameters lacks one that changes the layers.
+            InvalidInput: for a batch size, dtype, mode or precision without measured rows; a space without
+                build, or whose list of structural hyperparameters lacks one that changes the layers.
             UnknownName: for an unknown method.
         """
-        self._check(batch_size, dtype, mode)
+        self._check(batch_size, dtype, mode, precision)
         if method == "hyperpower":
             from hwopt.predict.hyperpower import HyperPower
 
@@ -175,13 +187,14 @@ class Device:
             )
         return CostModel(self.model(method, mode), space, batch_size, dtype)
 
-    def _check(self, batch_size: object, dtype: str, mode: str) -> None:
+    def _check(self, batch_size: object, dtype: str, mode: str, precision: str | None) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise InvalidInput(f"batch_size = {batch_size!r}; it must be a whole number from 1")
         dtypes = sorted(set(self.profile.measured_layers["dtype"]))
         if dtype not in dtypes:
             has = f"rows of {', '.join(dtypes)} only" if dtypes else "no measured layer"
             raise InvalidInput(f"dtype {dtype!r}: profile {self.name!r} has {has}")
+        check_precision(self.profile, precision, dtype)
         self._check_mode(mode)
 
     def _check_mode(self, mode: str) -> None:

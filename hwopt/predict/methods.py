@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_NO_CHIP = (
+    "device.json has no hardware.n_multiprocessors: this GPU's layers are predicted as a CPU's are, by the "
+    "roofline and what rows teach beyond it; measure the device again, or add the number"
+)
+
+
 class Fit(Protocol):
     """A method, fitted to operators and some networks; `layers` is what its method's `prepare` returned."""
 
@@ -96,7 +102,10 @@ def make_method(
         if layer_model is None:
             layer_model = layer_factory(profile, name, networks)()
             layer_model.fit(profile.measured_layers, profile.ceilings)
-        return Summed(profile, layer_model, networks)
+        method = Summed(profile, layer_model, networks)
+        if name == "hybrid" and profile.info.get("kind") == "gpu":
+            method.notes.append(_NO_CHIP)
+        return method
     from hwopt.predict.gpu.model import GpuMethod
 
     return GpuMethod(profile.measured_layers, facts, networks)

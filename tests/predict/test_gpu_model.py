@@ -238,6 +238,27 @@ def test_without_multiprocessors_a_gpu_is_predicted_by_the_roofline(device):
     bare = Device(replace(device.profile, info=info))
     assert GpuFacts.of(bare.profile) is None
     assert np.isfinite(bare.model("paleo", "graph").residuals["time_s"]).all()
+    assert not any("n_multiprocessors" in note for note in bare.model("paleo", "graph").notes)
+    model = bare.model("hybrid", "graph")
+    assert any(
+        "has no hardware.n_multiprocessors: this GPU's layers are predicted as" in n for n in model.notes
+    )
+    errors = model.validation().query("fold_kind == 'out_of_group'").set_index("metric")
+    assert errors.loc["time_s", "coverage_90"] > 0.8
+
+
+def test_no_power_bound_is_above_the_limit_of_the_board(device):
+    model = device.model("hybrid", "graph")
+    costs = model.costs(model.networks.table)
+    most_w = max(
+        table["power_w"].max() for table in (device.profile.measured_layers, device.profile.networks)
+    )
+    assert (
+        costs.caps == {"power_w": pytest.approx(most_w)} and 700.0 < most_w < 703.0
+    )  # a sensor reads a little more
+    assert costs.upper("power_w", 0.9).max() == most_w
+    assert costs.probability("power_w", most_w).tolist() == [1.0] * costs.n
+    assert model.left_out_costs(0).upper("power_w", 0.99)[0] == most_w
 
 
 def test_a_dtype_that_was_not_measured_is_refused(device):

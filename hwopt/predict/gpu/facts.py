@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwopt.profile.device_profile import DeviceProfile
+from hwopt.profile.roofline import Ceilings
 
-_ASSUMED_CAP = 1.0  # of the largest power measured, where device.json has no power limit
 _BF16 = ("bfloat16", "float16")
 
 
@@ -15,7 +15,7 @@ class GpuFacts:
 
     Attributes:
         n_multiprocessors: how many blocks of a kernel run side by side, one each.
-        bytes_per_s: copy bandwidth.
+        ceilings: of the roofline, as measured.
         convolution_flops_per_s: ceiling of convolutions by dtype (TF32 where the profile's settings have it).
         matrix_flops_per_s: ceiling of matrix products by dtype.
         idle_w: power without work; None where its sensor was not characterised.
@@ -24,12 +24,17 @@ class GpuFacts:
     """
 
     n_multiprocessors: int
-    bytes_per_s: float
+    ceilings: Ceilings
     convolution_flops_per_s: dict[str, float]
     matrix_flops_per_s: dict[str, float]
     idle_w: float | None
     cap_w: float | None
     is_channels_last: bool
+
+    @property
+    def bytes_per_s(self) -> float:
+        """Copy bandwidth."""
+        return self.ceilings.bytes_per_s
 
     @classmethod
     def of(cls, profile: DeviceProfile) -> "GpuFacts | None":
@@ -51,11 +56,11 @@ class GpuFacts:
         matrix = default if settings.get("tf32_matmul", False) else ieee
         return cls(
             n_multiprocessors=int(n),
-            bytes_per_s=profile.ceilings.bytes_per_s,
+            ceilings=profile.ceilings,
             convolution_flops_per_s={"float32": convolution, **halves},
             matrix_flops_per_s={"float32": matrix, **halves},
             idle_w=idle_w(profile),
-            cap_w=_number(_mapping(profile, "limits").get("power_limit_w")),
+            cap_w=power_limit_w(profile),
             is_channels_last=settings.get("channels_last") is True,
         )
 
@@ -64,6 +69,11 @@ def idle_w(profile: DeviceProfile) -> float | None:
     """Return the power that a device draws without work, in watts, where its sensor was characterised."""
     sensor = _mapping(profile, "sensor")
     return _number(sensor.get("idle_after_load_w")) or _number(sensor.get("idle_context_w"))
+
+
+def power_limit_w(profile: DeviceProfile) -> float | None:
+    """Return the power that a device's board is limited to, in watts; None where it is not known."""
+    return _number(_mapping(profile, "limits").get("power_limit_w"))
 
 
 def _mapping(profile: DeviceProfile, key: str) -> dict[str, Any]:

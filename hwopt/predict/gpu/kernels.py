@@ -66,6 +66,7 @@ class Kernels:
         copy_bytes: workspace of the copies.
         flops_s: seconds of the FLOPs at the ceiling of the arithmetic.
         fill: share of the multiprocessors that have a block.
+        factor: of the time, learned beyond the parameters (`hwopt.predict.gpu.class_residuals`).
     """
 
     constant: Index
@@ -81,6 +82,7 @@ class Kernels:
     copy_bytes: Array
     flops_s: Array
     fill: Array
+    factor: Array
 
     @classmethod
     def of(cls, rows: "pd.DataFrame", facts: GpuFacts, rule: CopyRule) -> "Kernels":
@@ -102,7 +104,7 @@ class Kernels:
             column["input_bytes"] + column["weight_bytes"] + column["output_bytes"]
         ) / facts.bytes_per_s
         kernels.flops_s[:] = column["flops"] / np.where(is_convolution, convolution_f, matrix_f)
-        kernels.fill[:] = 1.0
+        kernels.fill[:] = kernels.factor[:] = 1.0
         _moving(kernels, ~is_matrix_kind(kinds), kinds)
         _depthwise(kernels, is_depthwise, column, matrix_f)
         _linear(kernels, is_linear, column, matrix_f, facts)

@@ -1,7 +1,7 @@
 """The time of kernels on a GPU, and the fit of its parameters on operators and networks together.
 
-    t = c + c_linear [linear, M > 16] + [copies] (c_copy + copy_s / e_copy)
-        + smax(smax(work_s / u, steps * tau), moved_s / e)                   smax(a, b) = (a^3 + b^3)^(1/3)
+    t = factor * (c + c_linear [linear, M > 16] + [copies] (c_copy + copy_s / e_copy)
+                  + smax(smax(work_s / u, steps * tau), moved_s / e))        smax(a, b) = (a^3 + b^3)^(1/3)
     network, as a graph    D = sum of (t + c_node)
     network, eager         (D^8 + H^8)^(1/8),   H = n * host + start
 
@@ -51,7 +51,8 @@ def terms(theta: Array, kernels: Kernels) -> tuple[Array, list[tuple[Index | int
         (kernels.latency, wait**3 / square),
         (kernels.bandwidth, -(moved**3) / square),
     ]
-    return constant + extra + copy_call + copy + total, slopes
+    scaled = [(place, kernels.factor * slope) for place, slope in slopes]
+    return kernels.factor * (constant + extra + copy_call + copy + total), scaled
 
 
 @dataclass(frozen=True)

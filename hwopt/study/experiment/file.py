@@ -135,8 +135,9 @@ class Experiment(Section):
 
     def identity(self) -> dict[str, Any]:
         """Return what makes a study of this experiment what it is, beside what the study knows itself."""
+        unset = {"precision"} if self.device.precision is None else set()
         identity = {
-            "device": self.device.model_dump(exclude={"budget_s"}),
+            "device": self.device.model_dump(exclude={"budget_s", *unset}),
             "data": self.data.model_dump(exclude={"data_dir"}),
             "training": self.training,
         }

@@ -51,7 +51,7 @@ class Recalibrated:
                 [known, np.broadcast_to(own, (*known.shape[:-1], len(own)))], axis=-1
             )
             weights[metric] = np.concatenate([weights[metric], np.ones(len(own))])
-        return Costs(dict(priced), residuals, priced.reasons, priced.widening, weights)
+        return Costs(dict(priced), residuals, priced.reasons, priced.widening, weights, priced.caps)
 
     def add(self, predicted: Mapping[str, float], measured: Mapping[str, Any]) -> None:
         """Take what a network was predicted and measured at, SI units; a metric that is None is left out."""
@@ -94,7 +94,7 @@ class TrainingMemory:
         ]
         peaks = self.scale.predict(estimates)
         values = dict(priced) | {TRAINING_MEMORY: np.where(is_too_large, np.nan, peaks)}
-        return Costs(values, priced.residuals, reasons, priced.widening, priced.weights)
+        return Costs(values, priced.residuals, reasons, priced.widening, priced.weights, priced.caps)
 
     def estimate(self, config: Mapping[str, Any]) -> float:
         """Return the bytes that a training step of a config takes at least; NaN where it cannot be told."""

@@ -213,9 +213,7 @@ def _price(
 ) -> tuple[CostFunction, list[Budget], CostFunction, Feedback]:
     """Return the device's model, the budgets, the study's costs, and what these learn while it runs."""
     section = experiment.device
-    model: CostFunction = device.cost_model(
-        space, section.batch_size, section.method, section.dtype, section.mode
-    )
+    model: CostFunction = device.cost_model(space, **section.asked())
     costs, memory, recalibrated = model, None, None
     if experiment.verify.trained:
         costs = recalibrated = Recalibrated(costs)

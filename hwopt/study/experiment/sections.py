@@ -29,12 +29,18 @@ class DeviceSection(Section):
     batch_size: int = Field(1, gt=0)
     dtype: str = "float32"
     mode: Literal["eager", "graph"] = "eager"
+    precision: Literal["default", "ieee", "bfloat16"] | None = None  # that the profile must be of
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "DeviceSection":
         if (self.profile is None) == (self.measure is None):
             raise ValueError('give either profile = "NAME or folder" or measure = "cpu"')
         return self
+
+    def asked(self) -> dict[str, Any]:
+        """Return what costs are asked for, as arguments of `Device.cost_model`."""
+        names = ("batch_size", "method", "dtype", "mode", "precision")
+        return {name: getattr(self, name) for name in names}
 
 
 class LimitSection(Section):
