@@ -6,8 +6,9 @@ Importing this package loads nothing heavy; each name is imported when it is fir
 """
 
 import logging
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hwopt.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from hwopt.costs import Budget, Costs
@@ -22,49 +23,20 @@ __version__ = "0.1.0"
 
 logging.getLogger("hwopt").addHandler(logging.NullHandler())  # a library is silent until its user asks
 
-_HOME = {
-    "Budget": "hwopt.costs",
-    "Categorical": "hwopt.space.dimensions",
-    "Costs": "hwopt.costs",
-    "HwoptError": "hwopt.errors",
-    "Infeasible": "hwopt.errors",
-    "Integer": "hwopt.space.dimensions",
-    "InvalidInput": "hwopt.errors",
-    "Optimizer": "hwopt.search.optimizer",
-    "Proposal": "hwopt.search.optimizer",
-    "Real": "hwopt.space.dimensions",
-    "SearchSpace": "hwopt.space.search_space",
-    "Study": "hwopt.study.study",
-    "StudyError": "hwopt.errors",
-    "TrainingFailed": "hwopt.errors",
-    "UnknownName": "hwopt.errors",
-    "load_device": "hwopt.predict.device",
-}
 __all__ = [
-    "Budget",
-    "Categorical",
-    "Costs",
-    "HwoptError",
-    "Infeasible",
-    "Integer",
-    "InvalidInput",
-    "Optimizer",
-    "Proposal",
-    "Real",
-    "SearchSpace",
-    "Study",
-    "StudyError",
-    "TrainingFailed",
-    "UnknownName",
+    "Budget", "Categorical", "Costs", "HwoptError", "Infeasible", "Integer", "InvalidInput", "Optimizer",
+    "Proposal", "Real", "SearchSpace", "Study", "StudyError", "TrainingFailed", "UnknownName",
     "load_device",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'hwopt' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+]  # fmt: skip
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "hwopt.costs": "Budget Costs",
+        "hwopt.errors": "HwoptError Infeasible InvalidInput StudyError TrainingFailed UnknownName",
+        "hwopt.predict.device": "load_device",
+        "hwopt.search.optimizer": "Optimizer Proposal",
+        "hwopt.space.dimensions": "Categorical Integer Real",
+        "hwopt.space.search_space": "SearchSpace",
+        "hwopt.study.study": "Study",
+    },
+)

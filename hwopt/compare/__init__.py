@@ -3,23 +3,19 @@
 compare(problem, strategies, seeds, n_trials, jobs, out) --> Comparison: every training of every run
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hwopt.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from hwopt.compare.comparison import Comparison, compare
     from hwopt.compare.problem import Problem, Training
 
-_HOME = {
-    "Comparison": "hwopt.compare.comparison",
-    "Problem": "hwopt.compare.problem",
-    "Training": "hwopt.compare.problem",
-    "compare": "hwopt.compare.comparison",
-}
 __all__ = ["Comparison", "Problem", "Training", "compare"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'hwopt.compare' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "hwopt.compare.comparison": "Comparison compare",
+        "hwopt.compare.problem": "Problem Training",
+    },
+)

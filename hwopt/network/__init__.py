@@ -5,9 +5,9 @@
 `Layer` and the cost rules are plain Python; what needs PyTorch is loaded when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hwopt.lazy_names import lazy_names
 from hwopt.network.cost_rules import FREE, RULES, Operation, Rule, elementwise, reduction
 from hwopt.network.layer import METRICS, SHAPE_COLUMNS, WORK_COLUMNS, Layer, LayerGraph
 
@@ -18,53 +18,19 @@ if TYPE_CHECKING:
     from hwopt.network.tracing import UnknownOperator, trace
     from hwopt.network.training_memory import training_memory_bytes
 
-_LAZY = {
-    "SpaceCheck": "hwopt.network.space_check",
-    "Recorded": "hwopt.network.build",
-    "UnknownOperator": "hwopt.network.tracing",
-    "build_network": "hwopt.network.build",
-    "check_space": "hwopt.network.space_check",
-    "never_read": "hwopt.network.space_check",
-    "run_recorded": "hwopt.network.build",
-    "load_attribute": "hwopt.network.loading",
-    "load_model": "hwopt.network.loading",
-    "load_python_file": "hwopt.network.loading",
-    "trace_config": "hwopt.network.build",
-    "trace_recorded": "hwopt.network.build",
-    "training_memory_bytes": "hwopt.network.training_memory",
-    "trace": "hwopt.network.tracing",
-}
-
 __all__ = [
-    "FREE",
-    "METRICS",
-    "RULES",
-    "SHAPE_COLUMNS",
-    "WORK_COLUMNS",
-    "Layer",
-    "LayerGraph",
-    "Operation",
-    "Rule",
-    "SpaceCheck",
-    "Recorded",
-    "UnknownOperator",
-    "build_network",
-    "check_space",
-    "elementwise",
-    "load_attribute",
-    "load_model",
-    "load_python_file",
-    "never_read",
-    "reduction",
-    "run_recorded",
-    "trace",
-    "trace_config",
-    "trace_recorded",
-    "training_memory_bytes",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+    "FREE", "METRICS", "RULES", "SHAPE_COLUMNS", "WORK_COLUMNS", "Layer", "LayerGraph", "Operation", "Rule",
+    "SpaceCheck", "Recorded", "UnknownOperator", "build_network", "check_space", "elementwise",
+    "load_attribute", "load_model", "load_python_file", "never_read", "reduction", "run_recorded", "trace",
+    "trace_config", "trace_recorded", "training_memory_bytes",
+]  # fmt: skip
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "hwopt.network.build": "Recorded build_network run_recorded trace_config trace_recorded",
+        "hwopt.network.loading": "load_attribute load_model load_python_file",
+        "hwopt.network.space_check": "SpaceCheck check_space never_read",
+        "hwopt.network.tracing": "UnknownOperator trace",
+        "hwopt.network.training_memory": "training_memory_bytes",
+    },
+)

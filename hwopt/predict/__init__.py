@@ -3,8 +3,9 @@
 Names are imported when they are first used, so that `import hwopt.predict` loads nothing heavy.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hwopt.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from hwopt.predict.calibrated_model import DeviceModel
@@ -15,39 +16,19 @@ if TYPE_CHECKING:
     from hwopt.predict.layer_models.registry import model_names, register_model
     from hwopt.predict.validation.cross_validation import cross_validate
 
-_HOME = {
-    "CostModel": "hwopt.predict.cost_model",
-    "Device": "hwopt.predict.device",
-    "DeviceModel": "hwopt.predict.calibrated_model",
-    "LayerModel": "hwopt.predict.layer_models.interface",
-    "LayerPrediction": "hwopt.predict.layer_models.interface",
-    "Prediction": "hwopt.predict.device",
-    "cross_validate": "hwopt.predict.validation.cross_validation",
-    "crossover_alpha": "hwopt.predict.energy_precision",
-    "epr": "hwopt.predict.energy_precision",
-    "load_device": "hwopt.predict.device",
-    "model_names": "hwopt.predict.layer_models.registry",
-    "register_model": "hwopt.predict.layer_models.registry",
-    "shipped_devices": "hwopt.predict.device",
-}
 __all__ = [
-    "CostModel",
-    "Device",
-    "DeviceModel",
-    "LayerModel",
-    "LayerPrediction",
-    "Prediction",
-    "cross_validate",
-    "crossover_alpha",
-    "epr",
-    "load_device",
-    "model_names",
-    "register_model",
-    "shipped_devices",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    "CostModel", "Device", "DeviceModel", "LayerModel", "LayerPrediction", "Prediction", "cross_validate",
+    "crossover_alpha", "epr", "load_device", "model_names", "register_model", "shipped_devices",
+]  # fmt: skip
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "hwopt.predict.calibrated_model": "DeviceModel",
+        "hwopt.predict.cost_model": "CostModel",
+        "hwopt.predict.device": "Device Prediction load_device shipped_devices",
+        "hwopt.predict.energy_precision": "crossover_alpha epr",
+        "hwopt.predict.layer_models.interface": "LayerModel LayerPrediction",
+        "hwopt.predict.layer_models.registry": "model_names register_model",
+        "hwopt.predict.validation.cross_validation": "cross_validate",
+    },
+)
