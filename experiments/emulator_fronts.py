@@ -21,11 +21,12 @@ from scipy.stats import kendalltau, spearmanr
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 
+from hwopt.arrays import Array
 from hwopt.compare.problems.emulator import fit_costs, fit_emulator, logit
 from hwopt.compare.problems.large_front import front_of
 from hwopt.compare.problems.recorded import DIGITS, FASHION_MNIST, ROOT, Source, fit_once, load_table
 from hwopt.compare.problems.training_table import TrainingTable
-from hwopt.costs import Array, Costs, feasible
+from hwopt.costs import Costs, feasible
 
 SOURCES = {"digits": DIGITS, "fashion_mnist": FASHION_MNIST}
 CHUNK = 20_000

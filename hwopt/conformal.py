@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+from hwopt.arrays import Array
 
 _SLACK = 1e-9  # of a rank, for rounding
 

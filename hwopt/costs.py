@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwopt.arrays import Array
 from hwopt.conformal import CalibrationErrors
 from hwopt.errors import Infeasible, InvalidInput, UnknownName, nearest
 from hwopt.scalars import as_number
 
-Array = NDArray[np.float64]
 CostFunction = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, ArrayLike]]
 
 # Units that a budget may be written in, by the ending of the metric's name; factors to SI.

@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).parent.parent / "hwopt"
 # A package may import only those above it; `errors` is above all.
 ORDER = [
-    "errors", "lazy_names", "scalars", "space", "conformal", "costs", "network", "profile", "predict", "measure", "search",
-    "train", "integrations", "study.store", "report", "study", "compare", "commands", "cli",
+    "errors", "lazy_names", "arrays", "scalars", "units", "space", "conformal", "costs", "network", "profile",
+    "predict", "measure", "search", "train", "integrations", "study.store", "report", "study", "compare",
+    "commands", "cli",
 ]  # fmt: skip
-SEARCH_MAY_IMPORT = {"errors", "lazy_names", "scalars", "space", "conformal", "costs", "search"}
+SEARCH_MAY_IMPORT = {"errors", "arrays", "scalars", "units", "space", "conformal", "costs", "search"}
 HEAVY = {"torch", "pandas", "matplotlib", "skopt", "sklearn", "torchvision", "scipy"}
 TO_UNTIE = [["hwopt.study.run.loop", "hwopt.study.study"]]
 PATHS = {

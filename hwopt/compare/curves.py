@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.compare.comparison import Comparison
 from hwopt.compare.problem import Problem
 from hwopt.compare.record import Run, Trial
 from hwopt.search.pareto import hypervolume, nondominated
-
-Array = NDArray[np.float64]
 
 QUARTILES = (0.25, 0.5, 0.75)
 TIME_AXES = ("training_s", "wall_s")

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from hwopt.costs import Array, Budget, CostFunction
+from hwopt.arrays import Array
+from hwopt.costs import Budget, CostFunction
 from hwopt.errors import InvalidInput
 from hwopt.space.search_space import Config, SearchSpace
 

@@ -9,11 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.compare.curves import Curves, volumes_at
-
-Array = NDArray[np.float64]
 
 N_RESAMPLES = 2000
 _SEED = 0

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.compare.comparison import Comparison
-from hwopt.compare.curves import TIME_AXES, Array, Curves, over_time, quartiles, volume_name
+from hwopt.compare.curves import TIME_AXES, Curves, over_time, quartiles, volume_name
 from hwopt.compare.record import Run, Trial
 from hwopt.compare.statistics import catch, median
 

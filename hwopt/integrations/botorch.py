@@ -35,7 +35,8 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hwopt.costs import Array, price
+from hwopt.arrays import Array
+from hwopt.costs import price
 from hwopt.integrations.shared import excesses, maximise, outcome_excesses, outcomes
 from hwopt.search.strategies import Choice, Situation, register_strategy
 from hwopt.space.search_space import Config

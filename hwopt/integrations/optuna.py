@@ -30,7 +30,8 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from hwopt.costs import Array, Budget
+from hwopt.arrays import Array
+from hwopt.costs import Budget
 from hwopt.errors import InvalidInput
 from hwopt.integrations.shared import (
     N_ASKED,

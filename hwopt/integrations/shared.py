@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hwopt.costs import Array, feasible, price
+from hwopt.arrays import Array
+from hwopt.costs import feasible, price
 from hwopt.errors import Infeasible
 from hwopt.search.candidates import drawer, explain_none, from_region, redraw, untaken
 from hwopt.search.feasible_region import mutate

@@ -18,7 +18,8 @@ from skopt.space import Categorical as SkoptCategorical
 from skopt.space import Integer as SkoptInteger
 from skopt.space import Real as SkoptReal
 
-from hwopt.costs import Array, feasible, price
+from hwopt.arrays import Array
+from hwopt.costs import feasible, price
 from hwopt.integrations.shared import completed, first_that_fits, outcomes
 from hwopt.search.candidates import from_region
 from hwopt.search.strategies import SMALLEST_SHARE, Choice, Situation, register_strategy

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.costs import Costs
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import METRICS
@@ -30,7 +31,7 @@ from hwopt.predict.gpu.facts import power_limit_w
 from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
 from hwopt.predict.measured_networks import Mask, MeasuredNetworks, group_weights
 from hwopt.predict.methods import Method, make_method
-from hwopt.predict.network_table import Array, NetworkTable
+from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.uncertainty.extrapolation import Unknown, widening
 from hwopt.predict.uncertainty.left_out import LeftOut
 from hwopt.predict.uncertainty.shift import Growth, Likeness

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.costs import Costs
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.calibrated_model import DeviceModel
-from hwopt.predict.network_table import Array, NetworkTable
+from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.price_serialization import as_config, packed, unpacked
 from hwopt.predict.uncertainty.unknown_operators import UnknownOfMany
 from hwopt.space.recorded_config import ReadTree

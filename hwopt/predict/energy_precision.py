@@ -3,11 +3,10 @@
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 
 def epr(error: ArrayLike, energy_j: ArrayLike, alpha: float = 1.0) -> Array:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwopt.costs import Array, Costs
+from hwopt.arrays import Array
+from hwopt.costs import Costs
 from hwopt.errors import HwoptError, InvalidInput
 from hwopt.network.layer import METRICS
 from hwopt.profile.device_profile import DeviceProfile

@@ -1,9 +1,8 @@
 """Non-negative least squares of relative errors."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from hwopt.arrays import Array
 
 _RIDGE = 1e-3  # of the root mean square of a column, relative to one network
 

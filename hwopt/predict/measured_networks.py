@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.network.layer import METRICS
-from hwopt.predict.network_table import Array, NetworkTable
+from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.uncertainty.families import family
 from hwopt.profile.device_profile import DeviceProfile
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.predict.gpu.facts import GpuFacts, idle_w
 from hwopt.predict.layer_models.hybrid import Hybrid
 from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
@@ -23,7 +24,7 @@ from hwopt.predict.network_model import (
     fit_network_model,
     with_host,
 )
-from hwopt.predict.network_table import Array, NetworkTable
+from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.prior import prior_model
 from hwopt.profile.device_profile import DeviceProfile
 

@@ -20,8 +20,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.predict.layer_models.interface import LayerPrediction, is_matrix_kind
-from hwopt.predict.network_table import Array, NetworkTable
+from hwopt.predict.network_table import NetworkTable
 
 MIN_NETWORKS = 4  # with fewer measured networks the layers are summed as they are
 # Weight, in networks, of each time coefficient's squared distance from its neutral value.

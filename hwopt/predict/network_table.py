@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.network.layer import SHAPE_COLUMNS, WORK_COLUMNS, LayerGraph
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from hwopt.profile.device_profile import DeviceProfile
 
-Array = NDArray[np.float64]
 _COLUMNS = ("name", *SHAPE_COLUMNS, *WORK_COLUMNS, "live_bytes")
 
 

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.predict.least_squares import relative_least_squares
-
-Array = NDArray[np.float64]
 
 MIN_FOR_BOTH = 3  # measured peaks from which the factor is fitted too
 

@@ -18,8 +18,6 @@ from hwopt.profile.text_file import shown
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = NDArray[np.float64]
-
 _DEFAULTS: dict[str, Any] = {
     "device": "unknown", "in_h": 1, "in_w": 1, "kernel_h": 1, "kernel_w": 1, "stride_h": 1, "stride_w": 1,
     "padding_h": 0, "padding_w": 0, "dilation_h": 1, "dilation_w": 1, "groups": 1, "dtype": "float32",

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput, nearest
 from hwopt.network.cost_rules import KINDS
 from hwopt.profile.cells import refuse
@@ -21,8 +21,6 @@ from hwopt.profile.text_file import shown
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Array = NDArray[np.float64]
 
 ENERGY_TOLERANCE = 0.25  # by which energy and power times time may differ
 MEMORY_FACTOR = 300.0  # by which memory may be below the bytes of the operands

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.report.units import quantity_name, unit_for
 from hwopt.study.store.results import front_of
 from hwopt.study.store.store import Store
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.report.prediction import Predicted
 from hwopt.report.units import quantity_name, unit_for
-
-Array = NDArray[np.float64]
 
 _METRICS = ("time_s", "energy_j")  # those whose layers add up to the network's
 _LABELLED = 0.08  # share of a bar from which a layer is named in it

@@ -10,12 +10,10 @@ in the unit of the error, volumes in that unit times those of the cost axes.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_ndtr, logsumexp, ndtr
 
+from hwopt.arrays import Array
 from hwopt.search.pareto import staircase
-
-Array = NDArray[np.float64]
 
 _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 

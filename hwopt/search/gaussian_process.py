@@ -28,7 +28,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
-Array = NDArray[np.float64]
+from hwopt.arrays import Array
 
 _JITTER = 1e-8  # added to the diagonal, in units of the standardised errors
 _BOUNDS_LENGTH = (np.log(0.02), np.log(50.0))

@@ -15,17 +15,8 @@ from typing import Any, overload
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from hwopt.costs import (
-    Array,
-    Budget,
-    CostFunction,
-    Costs,
-    check_metric,
-    feasible,
-    no_costs,
-    price,
-    why_unpriced,
-)
+from hwopt.arrays import Array
+from hwopt.costs import Budget, CostFunction, Costs, check_metric, feasible, no_costs, price, why_unpriced
 from hwopt.errors import Infeasible, InvalidInput, StrategyError, SuspiciousValue, UnknownName, did_you_mean
 from hwopt.scalars import as_number, whole_number
 from hwopt.search.checks import (

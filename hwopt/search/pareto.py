@@ -8,7 +8,7 @@ are at most t, constant on boxes. The hypervolume is the sum over the boxes of (
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from hwopt.arrays import Array
 
 
 def nondominated(Y: Array) -> NDArray[np.bool_]:

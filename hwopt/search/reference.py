@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwopt.costs import Array
+from hwopt.arrays import Array
 
 N_ERRORS = 8  # told errors after which the reference of the error stays as it is
 SHARE = 1.0  # the worst share of wrong answers

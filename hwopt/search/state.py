@@ -13,7 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from hwopt.costs import Array, Budget, CostFunction, Costs, why_unpriced
+from hwopt.arrays import Array
+from hwopt.costs import Budget, CostFunction, Costs, why_unpriced
 from hwopt.errors import InvalidInput
 from hwopt.search.feasible_region import Region
 from hwopt.search.pareto import nondominated

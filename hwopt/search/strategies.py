@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwopt.costs import Array, Costs, feasible, price
+from hwopt.arrays import Array
+from hwopt.costs import Costs, feasible, price
 from hwopt.errors import Infeasible
 from hwopt.search.acquisition import (
     log_expected_hypervolume_improvement,

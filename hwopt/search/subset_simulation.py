@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwopt.costs import Array
+from hwopt.arrays import Array
 
 N_CHAINS = 100  # points that go on from one level to the next
 N_STEPS = 20  # of each chain, so that a level has N_CHAINS * N_STEPS points

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_ndtr
 
-from hwopt.costs import Array, Costs, price
+from hwopt.arrays import Array
+from hwopt.costs import Costs, price
 from hwopt.search.gaussian_process import GaussianProcess
 from hwopt.search.pareto import nondominated
 from hwopt.search.state import Observation, Situation

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwopt.costs import Array
+from hwopt.arrays import Array
 from hwopt.search.reference import N_ERRORS
 
 _PERCENT = (1.0, 50.0, 100.0)  # accuracies: all above the first, half of them above the second

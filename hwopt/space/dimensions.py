@@ -17,14 +17,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.scalars import as_number
 
 Value = str | int | float | bool | None
-Array = NDArray[np.float64]
-
 _LARGEST_INTEGER = 2**53  # beyond it floats skip whole numbers
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
 from hwopt.scalars import whole_number
-from hwopt.space.dimensions import Array, Categorical, Dimension, Integer, Real, Value, convert_all
+from hwopt.space.dimensions import Categorical, Dimension, Integer, Real, Value, convert_all
 
 __all__ = ["Categorical", "Config", "Dimension", "Integer", "Key", "Real", "SearchSpace", "Value"]
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from hwopt.arrays import Array
 
 _N_DRAWS = 512
 _CHECKPOINT_RATIO = 1.26  # of epochs; every epoch up to the sixth, ten a decade after

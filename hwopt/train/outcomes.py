@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from hwopt.costs import Array
+from hwopt.arrays import Array
 
 OUTCOMES = ("calibration_error", "worst_class_error")
 

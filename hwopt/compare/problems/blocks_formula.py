@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.compare.problem import Problem, Training
 from hwopt.compare.problems.large_front import front_of
 from hwopt.compare.problems.noise import bounded_normal, generator_of
-from hwopt.costs import Array, Budget
+from hwopt.costs import Budget
 from hwopt.errors import InvalidInput
 from hwopt.space.search_space import Categorical, Config, Integer, Real, SearchSpace
 

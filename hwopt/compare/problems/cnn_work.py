@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hwopt.costs import Array
+from hwopt.arrays import Array
 
 
 def work_of(configs: Sequence[Mapping[str, Any]], side: int) -> Array:

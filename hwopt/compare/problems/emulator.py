@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.compare.problem import Training
 from hwopt.compare.problems.cnn_work import work_of
 from hwopt.compare.problems.noise import generator_of
 from hwopt.compare.problems.training_table import TrainingTable
-from hwopt.costs import Array
 from hwopt.space.dimensions import Integer
 from hwopt.space.search_space import SearchSpace
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from hwopt.costs import Array
+from hwopt.arrays import Array
 from hwopt.search.pareto import nondominated
 
 _CHUNK = 500

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.compare.problem import Problem, Training
 from hwopt.compare.problems.large_front import front_of
-from hwopt.costs import Array, Budget
+from hwopt.costs import Budget
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
 from hwopt.space.search_space import Categorical, Config, SearchSpace
 

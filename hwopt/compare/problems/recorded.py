@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.compare.problem import Problem, Training
 from hwopt.compare.problems.emulator import Emulator, fit_costs, fit_emulator
 from hwopt.compare.problems.large_front import front_of
 from hwopt.compare.problems.training_table import Recorded, TrainingTable, read_table
-from hwopt.costs import Array, Budget, Costs, feasible
+from hwopt.costs import Budget, Costs, feasible
 from hwopt.errors import InvalidInput
 from hwopt.network.loading import load_attribute
 from hwopt.space.search_space import Config

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.compare.problem import Training
-from hwopt.costs import Array
 from hwopt.errors import InvalidInput
 from hwopt.space.search_space import Config, Integer, SearchSpace
 

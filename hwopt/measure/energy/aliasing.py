@@ -17,9 +17,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from hwopt.arrays import Array
+
 N_HARMONICS = 10  # at least
 _MAX_HARMONICS = 200
 _LOBES = 5  # periods of a harmonic in a sampled part from which on it hardly counts

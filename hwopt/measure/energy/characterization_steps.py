@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.measure.energy.counter_steps import Grid
 from hwopt.measure.energy.polling import Poller, Step, ask_beside
 from hwopt.measure.energy.sensor_report import ON_LINE_S, WaveResponse
@@ -17,7 +17,6 @@ from hwopt.measure.energy.sensors.meter import Clock, DeviceState, Meter, Sensor
 from hwopt.measure.energy.square_wave import Wave, WaveMaker, sampled_share
 from hwopt.measure.gpu.accelerator import Loop
 
-Array = NDArray[np.float64]
 T = TypeVar("T")
 STALL_S = 2.0
 _N_PHASES = 4

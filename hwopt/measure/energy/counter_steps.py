@@ -16,11 +16,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.measure.energy.polling import Step
 
-Array = NDArray[np.float64]
 _PERIOD_ERROR = 2e-4  # relative standard error of a period that a characterisation of some seconds gives
 _RESOLVED = 0.7  # of a period: bounds further apart may hold two steps
 _TOLERANCE_S = 3e-4  # by which the line may miss a bound

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.measure.energy.aliasing import alias_error, cautious_alias_error
 from hwopt.measure.energy.counter_steps import Grid
 from hwopt.measure.energy.polling import Poller, Step
@@ -28,7 +28,6 @@ _STRETCH = 1.5  # how much longer a window may become for whole passes to fit
 _LEAST_PASSES = 3.2  # in a window at one phase, so that _MIN_PASSES of them begin and end in it
 _LONGEST = 4  # windows that a few updates or passes are waited for
 _TIME_AND_VALUE = ("time_s", "value")
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

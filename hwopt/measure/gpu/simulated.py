@@ -15,14 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.measure.energy.sensors.simulated import Latencies, SimulatedGpu
 from hwopt.measure.gpu.accelerator import DeviceLost, Job, Unrunnable
 from hwopt.measure.gpu.precision import Precision
 from hwopt.network.layer import Layer
-
-Array = NDArray[np.float64]
 
 FLOPS_PER_S = {"default": 60e12, "ieee": 30e12, "bfloat16": 400e12}
 BYTES_PER_S = 3e12

@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.measure.sampling.operators import key_of_row
 from hwopt.network.layer import Layer
 from hwopt.profile.roofline import Ceilings
-
-Array = NDArray[np.float64]
 
 _LEAST_ROWS = 20  # measured, from which an ensemble can be learned
 _N_MEMBERS = 100

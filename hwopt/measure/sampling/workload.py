@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.measure.operators.recipes.recipe import ITEM_BYTES
 from hwopt.measure.sampling.operators import key_of
 from hwopt.measure.sampling.sobol import Limits
 from hwopt.network.layer import Layer, LayerGraph
 from hwopt.profile.roofline import Ceilings
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwopt.predict.gpu.kernels import Array
+from hwopt.arrays import Array
 from hwopt.predict.layer_models.hybrid import row_classes, shape_features
 from hwopt.predict.layer_models.residual import Residual, left_out_error
 from hwopt.profile.roofline import Ceilings

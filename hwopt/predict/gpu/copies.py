@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
+
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Column = dict[str, Array]  # shape columns of n rows, with what `products` adds
 CopyRule = Callable[[Column], Mask]

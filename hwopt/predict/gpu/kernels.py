@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.predict.gpu.copies import Column, CopyRule, Mask, products
 from hwopt.predict.gpu.facts import GpuFacts
 from hwopt.predict.gpu.parameters import HALF, PLACE
@@ -29,7 +30,6 @@ from hwopt.predict.layer_models.interface import is_matrix_kind, n_steps
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 # cuDNN's and cuBLAS' on sm_90: what belongs to another chip or library is made up for by the priors' width.

@@ -5,7 +5,8 @@ peak = weights + max over layers of (live bytes while it runs + the kernel's cop
 
 import numpy as np
 
-from hwopt.predict.network_table import Array, NetworkTable
+from hwopt.arrays import Array
+from hwopt.predict.network_table import NetworkTable
 
 
 def peak_bytes(table: NetworkTable, copy_bytes: Array) -> Array:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.predict.gpu import times
 from hwopt.predict.gpu.class_residuals import ClassResiduals
 from hwopt.predict.gpu.copies import best_rule, never_copied
@@ -20,7 +21,7 @@ from hwopt.predict.gpu.parameters import PLACE
 from hwopt.predict.gpu.powers import KernelPower, NetworkPower
 from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
 from hwopt.predict.measured_networks import Mask, MeasuredNetworks
-from hwopt.predict.network_table import Array, NetworkTable
+from hwopt.predict.network_table import NetworkTable
 from hwopt.profile.roofline import Ceilings
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.predict.gpu.facts import GpuFacts
-from hwopt.predict.gpu.kernels import Array, Kernels
+from hwopt.predict.gpu.kernels import Kernels
 
 _PENALTY = 1.0  # of w, in rows
 _CORRECTION_PENALTY = np.array([0.1, 0.3, 0.3])  # of x, in networks

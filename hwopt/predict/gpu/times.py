@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwopt.predict.gpu.kernels import Array, Index, Kernels
+from hwopt.arrays import Array
+from hwopt.predict.gpu.kernels import Index, Kernels
 from hwopt.predict.gpu.parameters import MEAN, PLACE, SPREAD
 
 _ROW_SPREAD = 0.35

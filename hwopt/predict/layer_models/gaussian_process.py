@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-Array = NDArray[np.float64]
+from hwopt.arrays import Array
 
 _SPREAD = 1.5  # of the prior of each log weight
 _SCALE_SPREAD = 2.0  # of the prior of the log variance and the log noise

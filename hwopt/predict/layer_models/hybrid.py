@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.predict.layer_models.convolution_paths import ConvolutionPaths
 from hwopt.predict.layer_models.interface import (
     MIN_ROWS,
-    Array,
     LayerPrediction,
     Roofline,
     bound_s,

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.profile.roofline import Ceilings
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Array = NDArray[np.float64]
 
 _STEP_LAUNCHES = 4  # of a product with the state, and the gates; not measured
 _RECURRENT_KINDS = ("lstm", "gru", "rnn")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
-from hwopt.predict.layer_models.interface import MIN_ROWS, Array, LayerPrediction, Roofline
+from hwopt.predict.layer_models.interface import MIN_ROWS, LayerPrediction, Roofline
 from hwopt.predict.layer_models.lasso import SparsePolynomial, fit_lasso, out_of_fold
 from hwopt.predict.layer_models.neuralpower_features import (
     family,

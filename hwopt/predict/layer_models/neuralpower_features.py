@@ -21,12 +21,11 @@ from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from hwopt.arrays import Array
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Array = NDArray[np.float64]
 
 _BASE = {
     "conv": ("batch", "out_h", "out_w", "kernel_w", "in_channels", "out_channels", "in_h"),

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
-from hwopt.predict.layer_models.interface import Array, LayerPrediction, work
+from hwopt.predict.layer_models.interface import LayerPrediction, work
 from hwopt.profile.roofline import Ceilings
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.predict.layer_models.residual import Residual, left_out_error
-
-Array = NDArray[np.float64]
 
 MIN_OWN = 6  # rows that a class's own model needs
 _HALF = 10.0  # rows at which a class's own model has half of its largest weight

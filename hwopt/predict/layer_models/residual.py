@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from hwopt.arrays import Array
 from hwopt.predict.layer_models.gaussian_process import GaussianProcess
-
-Array = NDArray[np.float64]
 
 _FEW, _MANY = 300, 1500  # rows at which the learners change
 _N_TREES = 30

@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.layer_models.gaussian_process import GaussianProcess
 from hwopt.predict.totals.layer_sum import MIN_BLOCKS, LayerSum
 from hwopt.predict.totals.network_regression import traced_features
-
-Array = NDArray[np.float64]
 
 _N_STEPS = 30
 _WIDEST = 0.5  # g beyond the training range by this much is cut off

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from hwopt.arrays import Array
 
 _N_CLUSTERS = 8
 _LEAST_SCALE = 0.05  # of a feature, where its deviation is less

@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.totals.network_regression import MIN_OF_CLASS, layer_class, relative_least_squares
-
-Array = NDArray[np.float64]
 
 MIN_BLOCKS = 8
 _LENGTHS = (0.5, 1.0, 2.0, 4.0)  # in standard deviations of all features together

@@ -21,14 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import Layer, LayerGraph
 from hwopt.predict.layer_models.gaussian_process import GaussianProcess
 from hwopt.predict.least_squares import relative_least_squares as relative_least_squares
 from hwopt.predict.totals.distance_width import DistanceWidth
 from hwopt.predict.totals.second_opinion import SecondOpinion, proportions, unknown_share
-
-Array = NDArray[np.float64]
 
 MIN_NETWORKS = 8
 MIN_OF_CLASS = 4  # networks that a class must be in to have coefficients of its own

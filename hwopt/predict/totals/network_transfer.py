@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.predict.layer_models.gaussian_process import GaussianProcess
 from hwopt.predict.totals.network_regression import NetworkRegression
-
-Array = NDArray[np.float64]
 
 MIN_OF_PROCESS = 5
 _N_STEPS = 30

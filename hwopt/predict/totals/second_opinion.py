@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from hwopt.arrays import Array
 from hwopt.predict.least_squares import relative_least_squares
-
-Array = NDArray[np.float64]
 
 _N_SHARED = 3  # columns: calls, FLOPs and bytes of all operators
 _N_TREES = 60

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hwopt.predict.layer_models.interface import MIN_ROWS, Array, bound_s
+from hwopt.arrays import Array
+from hwopt.predict.layer_models.interface import MIN_ROWS, bound_s
 from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.uncertainty.measured_range import COLUMNS, MeasuredRange
 from hwopt.profile.roofline import Ceilings

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.predict.measured_networks import MeasuredNetworks
 from hwopt.predict.methods import Fit, Method
-from hwopt.predict.network_table import Array
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwopt.predict.network_table import Array, NetworkTable
+from hwopt.arrays import Array
+from hwopt.predict.network_table import NetworkTable
 
 _N_CLUSTERS = 6
 _LEAST_SCALE = 0.05  # of a feature that hardly varies

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.predict.validation.measurement_drift import (
     FAR,
     MIN_ROWS,
@@ -26,8 +26,6 @@ from hwopt.profile.roofline import Ceilings
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Array = NDArray[np.float64]
 
 _ROWS_A_STEP = 40
 _MOST_STEPS = 20

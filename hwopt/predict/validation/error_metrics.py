@@ -1,9 +1,9 @@
 """How far predictions are from measurements: the same figures for layers, networks and cross-validation."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
+from hwopt.arrays import Array
 
 FIGURES = (
     "n", "rmspe", "mape", "median_ape", "within_5pct", "within_10pct", "kendall_tau", "bias",

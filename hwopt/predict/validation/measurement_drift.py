@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import SHAPE_COLUMNS
 from hwopt.predict.layer_models.interface import bound_s
@@ -24,8 +25,6 @@ from hwopt.profile.roofline import Ceilings
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Array = NDArray[np.float64]
 
 MIN_ROWS = 200  # fewer tell no drift from noise
 _ROWS_A_SEGMENT = 100

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import METRICS
 from hwopt.predict.device import Device
 from hwopt.predict.layer_models.registry import Factory
 from hwopt.predict.measured_networks import MeasuredNetworks
 from hwopt.predict.methods import layer_factory
-from hwopt.predict.network_table import Array
 from hwopt.predict.validation.cross_validation import cross_validate
 from hwopt.predict.validation.error_metrics import error_figures
 from hwopt.profile.device_profile import DeviceProfile, read_layers

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwopt.costs import Array
+from hwopt.arrays import Array
 from hwopt.search.pareto import nondominated
 from hwopt.train.stopping.base import Setting, check_between, check_count, stop
 from hwopt.train.stopping.curve import Curve, Verdict
