@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "experiments"), str(ROOT / "search_spaces")]
+sys.path[:0] = [str(ROOT / "experiments" / "benchmarks"), str(ROOT / "search_spaces")]

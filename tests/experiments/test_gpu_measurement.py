@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import gpu_measurement
+from experiments.campaigns import gpu_measurement
 from hwopt import load_device
 
-SHIPPED = Path(gpu_measurement.__file__).parents[1] / "results" / "measurement" / "nvidia-h200"
+SHIPPED = Path(gpu_measurement.__file__).parents[2] / "results" / "measurement" / "nvidia-h200"
 
 
 @pytest.fixture(scope="module")

@@ -171,6 +171,6 @@ def fit_once(table: TrainingTable, side: int) -> tuple[Emulator, Any]:
 
 
 def _read_front(folder: Path, name: str) -> Array | None:
-    """Return the front that experiments/emulator_fronts.py found, None beside a table that has none."""
+    """Return the front written by experiments/benchmarks/emulator_fronts.py, None if there is none."""
     file = folder.parent / "emulators" / f"{name}_front.csv"
     return np.loadtxt(file, delimiter=",", skiprows=1, usecols=(0, 1), ndmin=2) if file.is_file() else None

@@ -1,6 +1,6 @@
 """The five networks of NeuralPower's table on one thread of this CPU, beside what cost models predict.
 
-    python experiments/measure_neuralpower_networks.py --device amd-epyc --out results/predictors/amd-epyc
+    python experiments/campaigns/measure_neuralpower_networks.py --device amd-epyc
 
 A pass takes up to half a minute, so each is timed a few times, whole, after one pass that is not counted; the
 least is the figure, as elsewhere. No model was fitted to these networks, and most lie far beyond the measured

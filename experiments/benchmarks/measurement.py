@@ -1,6 +1,6 @@
 """Profile the same operators and networks on a quiet and on a loaded machine: what is refused, and what lies.
 
-    python experiments/benchmark_measurement.py --out results/measurement
+    python experiments/benchmarks/measurement.py --out results/measurement
 
 Starts its own loads, so begin on a quiet machine. Every run has a fresh folder and measures the same rows:
 twice with nothing beside it, then beside each load under three protocols:
@@ -310,7 +310,7 @@ def main(arguments: list[str] | None = None) -> None:
     command = shlex.join(
         [
             "python",
-            "experiments/benchmark_measurement.py",
+            "experiments/benchmarks/measurement.py",
             *(sys.argv[1:] if arguments is None else arguments),
         ]
     )

@@ -1,6 +1,6 @@
 """Make a table of real trainings that any search strategy can be replayed on.
 
-    python experiments/fashion_mnist_table.py [--out FOLDER] [--device cuda] [--budget 20m] [--jobs 4]
+    python experiments/benchmarks/fashion_mnist_table.py [--out FOLDER] [--device cuda] [--budget 20m]
 
     configs ----> costs, one at a time ----> trainings, in parallel ----> report
     configs.csv   costs.csv                  trainings.csv, curves.csv    table.csv, README.md
@@ -24,8 +24,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "experiments"), str(ROOT / "search_spaces")]  # worker processes take it over
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "search_spaces")]  # worker processes take it over
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # one thread a training: the trainings are the parallel part
 

@@ -1,7 +1,7 @@
 """What the engine costs: an epoch against a hand-written loop, a trial, opening a large study, a reader.
 
-    python experiments/benchmark_engine.py --part epochs --out results/benchmarks/epochs.csv
-    python experiments/benchmark_engine.py --part study --out results/benchmarks/engine.csv
+    python experiments/benchmarks/engine.py --part epochs --out results/benchmarks/epochs.csv
+    python experiments/benchmarks/engine.py --part study --out results/benchmarks/engine.csv
 
 One thread. `epochs`: the trainer and the hand-written loop take turns on the same network and data, in CPU
 seconds of this process, since the machine is shared; ratios of the pairs. `study`: trainings that take no
@@ -21,7 +21,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
 
 import numpy as np
-from benchmark_engine_kills import costs, error_after, make_space
+from engine_kills import costs, error_after, make_space
 
 from hwopt import Study
 from hwopt.report.tables import write_csv

@@ -1,6 +1,6 @@
 """Time whole processes: `hwopt --help`, and `import hwopt`.
 
-    python experiments/benchmark_startup.py --out results/benchmarks/startup.csv
+    python experiments/benchmarks/startup.py --out results/benchmarks/startup.csv
 
 Writes median, lowest and highest of the repetitions, in seconds, after one run that is not counted.
 """

@@ -1,6 +1,6 @@
 """Do intervals cover what they promise? On a known law, on measured networks, and among what is proposed.
 
-    python experiments/benchmark_coverage.py --device amd-epyc --device nvidia-h200 --out results/coverage
+    python experiments/benchmarks/interval_coverage.py --device amd-epyc --device nvidia-h200
 
 Writes law.csv, networks.csv, shift.csv and proposals.csv; see the README beside them.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
-sys.path.insert(0, str(Path(__file__).parent.parent))  # for the generated profiles of the tests
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for the generated profiles of the tests
 
 import numpy as np
 import pandas as pd

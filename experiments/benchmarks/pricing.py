@@ -1,6 +1,6 @@
 """Time pricing: networks traced plainly and as they are priced, side by side; new configs and known ones.
 
-    python experiments/benchmark_pricing.py --out results/benchmarks
+    python experiments/benchmarks/pricing.py --out results/benchmarks
 
 On one core, in one process, in processor seconds, both ways in turns. Writes pricing.csv: networks a second,
 their ratio with its lowest and highest of all rounds, how many graphs are equal in every layer, in memory and
@@ -33,7 +33,7 @@ from hwopt.network.tracing import trace_once
 from hwopt.network.weightless_modules import quick_modules
 
 SIDE = 32
-SPACES = Path(__file__).parent.parent / "search_spaces"
+SPACES = Path(__file__).parents[2] / "search_spaces"
 
 
 def build(config: dict[str, Any]) -> nn.Module:

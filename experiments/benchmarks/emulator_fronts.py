@@ -1,6 +1,6 @@
 """How well the emulators of the tables predict trainings that they have not seen, and their fronts.
 
-python experiments/emulator_fronts.py [--out results/emulators] [--samples 200000]
+python experiments/benchmarks/emulator_fronts.py [--out results/emulators] [--samples 200000]
 
 quality.csv               five folds over configs: errors of final errors, and of costs
 NAME_emulator_front.csv   brute force: samples of the whole space, then ever smaller steps from the front

@@ -1,6 +1,6 @@
 """Errors of all predictors on measurements from elsewhere, out of fold.
 
-    python experiments/benchmark_predictors.py --data PATH [--part conv|edge|blocks|cells|profile]
+    python experiments/benchmarks/predictors.py --data PATH [--part conv|edge|blocks|cells|profile]
 
 PATH is a folder with conv2d_latency_a100_v100_p4.csv.gz (NeuSight), fbnet_blocks_tx2_raspi4_pixel3.csv
 (HW-NAS-Bench), nb201_latency_accuracy.csv.gz (HELP) and conv2d_power_edge_gpu.csv (NeurstrucEnergy). What is
@@ -41,7 +41,7 @@ from hwopt.profile.derived_columns import complete
 from hwopt.profile.roofline import Ceilings, estimate_ceilings
 
 try:
-    from experiments import foreign_networks as foreign
+    from experiments.benchmarks import foreign_networks as foreign
 except ModuleNotFoundError:  # run as a script
     import foreign_networks as foreign
 

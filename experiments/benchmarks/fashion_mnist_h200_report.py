@@ -3,7 +3,7 @@
     hwopt search experiments/fashion_mnist_h200.toml
     hwopt search experiments/fashion_mnist_h200.toml --strategy random:unaware --out OUT/random
     hwopt search experiments/fashion_mnist_h200.toml --strategy optuna:tpe:unaware --out OUT/tpe
-    python experiments/fashion_mnist_h200_report.py
+    python experiments/benchmarks/fashion_mnist_h200_report.py
 
 OUT is results/fashion_mnist_h200. Trainings shared the machine with other work, so their wall times are not
 comparable. A training counts what its steps take alone: processor seconds of a step of its network, the best

@@ -113,12 +113,13 @@ def _predict(table: pd.DataFrame, profile: str, batch_size: int) -> pd.DataFrame
 def _heading(about: Mapping[str, Any], device: str, profile: str | None) -> str:
     plan, machine, software = about["plan"], about["machine"], about["software"]
     predictions = f" Predictions are of the profile `{profile}`." if profile else ""
+    option = f" --profile {profile}" if profile else ""
     n_validation, n_cores, torch = plan["n_validation"], machine["n_cores"], software["torch"]
     return f"""# Real trainings on {plan["dataset"]}, to replay searches on
 
-    python experiments/fashion_mnist_table.py --phase train --jobs 2
-    python experiments/fashion_mnist_table.py --phase costs
-    python experiments/fashion_mnist_table.py --phase report{f" --profile {profile}" if profile else ""}
+    python experiments/benchmarks/fashion_mnist_table.py --phase train --jobs 2
+    python experiments/benchmarks/fashion_mnist_table.py --phase costs
+    python experiments/benchmarks/fashion_mnist_table.py --phase report{option}
 
 Every config was really trained: {plan["epochs"]} epochs of SGD with a cosine schedule and batches of
 {plan["train_batch_size"]}, on {plan["n_train"]:,} images. Validation errors are of {n_validation:,} other

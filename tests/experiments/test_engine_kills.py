@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from benchmark_engine_kills import Setting, kill_and_resume, kill_once
+from engine_kills import Setting, kill_and_resume, kill_once
 
 
 def workers_of(path):

@@ -1,6 +1,6 @@
 """How much of the training early termination saves: epochs and seconds to the hypervolume of full training.
 
-    python experiments/early_termination.py [--problems fashion_mnist digits mnist_like] [--seeds 10]
+    python experiments/benchmarks/early_termination.py [--problems NAME ...] [--seeds 10]
 
 For each problem and seed: 60 full trainings chosen by known-cost EHVI give a hypervolume and its price. Then
 the same search, from the same seed, with each rule, until it has that hypervolume; it may take as many epochs
@@ -22,8 +22,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "experiments"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 

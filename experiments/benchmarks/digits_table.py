@@ -1,6 +1,6 @@
 """Make a table of small CNNs, really trained on scikit-learn's digits, that searches can be replayed on.
 
-    python experiments/digits_table.py [--out FOLDER] [--budget 20m]
+    python experiments/benchmarks/digits_table.py [--out FOLDER] [--budget 20m]
 
     prior --> predicted costs --> so many within the budgets, so many beyond --> trainings
               configs.csv                                                    trainings.csv, curves.csv
@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "experiments"), str(ROOT / "search_spaces")]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "search_spaces")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np

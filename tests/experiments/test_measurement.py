@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[2] / "experiments" / "benchmark_measurement.py"
+PATH = Path(__file__).parents[2] / "experiments" / "benchmarks" / "measurement.py"
 
 
 @pytest.fixture(scope="module")
 def benchmark():
     import sys
 
-    spec = importlib.util.spec_from_file_location("benchmark_measurement", PATH)
+    spec = importlib.util.spec_from_file_location("measurement_benchmark", PATH)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
@@ -84,4 +84,4 @@ def test_the_quick_benchmark_writes_its_tables_and_how_to_make_them_again(benchm
     assert len(rows) == len(lines) * 10
     assert all((row["time_s"] == "") == (row["reason"] != "") for row in rows)
     text = (tmp_path / "README.md").read_text()
-    assert "python experiments/benchmark_measurement.py --quick" in text and "cores" in text
+    assert "python experiments/benchmarks/measurement.py --quick" in text and "cores" in text

@@ -1,6 +1,6 @@
 """Kill the driver of a study with SIGKILL at random moments, go on with it each time, and see what is lost.
 
-    python experiments/benchmark_engine_kills.py --kills 100 --out results/benchmarks/kills.csv
+    python experiments/benchmarks/engine_kills.py --kills 100 --out results/benchmarks/kills.csv
 
 The driver dies at a random time, inside a transaction, in the middle of a report, between a checkpoint and
 the store, or while workers train. Afterwards: every trial that had ended is there once and as it was; every

@@ -1,6 +1,6 @@
 """Error on a new device against what is measured on it, with and without a prior from another device.
 
-    python experiments/transfer.py --older FOLDER --data PATH [--out results/transfer]
+    python experiments/benchmarks/transfer.py --older FOLDER --data PATH [--out results/transfer]
 
 layers    rows of the shipped CPU profile in the order in which they were measured: the first n are fitted,
           those after the 600th tested; the prior is an older profile of this kind of machine, FOLDER
@@ -29,11 +29,11 @@ from hwopt.predict.totals.network_transfer import NetworkTransfer
 from hwopt.predict.validation.error_metrics import error_figures
 
 try:
-    from experiments import benchmark_predictors as benchmark
-    from experiments import foreign_networks as foreign
+    from experiments.benchmarks import foreign_networks as foreign
+    from experiments.benchmarks import predictors as benchmark
 except ModuleNotFoundError:  # run as a script
-    import benchmark_predictors as benchmark
     import foreign_networks as foreign
+    import predictors as benchmark
 
 N_ROWS, FIRST_TESTED = (10, 20, 50, 100, 200, 400, 600), 600
 N_NETWORKS = (5, 10, 20, 50, 100, 200)

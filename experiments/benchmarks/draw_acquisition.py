@@ -1,6 +1,6 @@
 """Draw how the default strategy chooses, on a space of two hyperparameters.
 
-    python experiments/draw_acquisition.py --out results/how_it_chooses/acquisition.png
+    python experiments/benchmarks/draw_acquisition.py --out results/how_it_chooses/acquisition.png
 
 Left what the surrogate believes of the error, right what each config is expected to add to the front. Costs
 grow with the width alone, so the budget is a line.

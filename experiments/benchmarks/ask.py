@@ -1,6 +1,6 @@
 """Time `Optimizer.ask` on one core, by the number of observations; costs are a formula, so pricing is free.
 
-    python experiments/benchmark_ask.py --out results/benchmarks/ask.csv
+    python experiments/benchmarks/ask.py --out results/benchmarks/ask.csv
 
 The space has 12 mixed hyperparameters. Writes median, lowest and highest of the repetitions, in processor
 seconds, which a busy machine hardly changes, and the median by the clock.

@@ -1,6 +1,6 @@
 """Facts about a GPU campaign from its profile: sensor, seconds a row, repeatability, refusals, additivity.
 
-    python experiments/gpu_measurement.py --device nvidia-h200 --out results/measurement/nvidia-h200
+    python experiments/campaigns/gpu_measurement.py --device nvidia-h200 --out results/measurement/nvidia-h200
 
 Reads the rows of a profile and needs no GPU. Writes README.md and one CSV file a table.
 """
@@ -15,6 +15,7 @@ from hwopt import load_device
 from hwopt.profile.device_profile import DeviceProfile
 from hwopt.profile.schema import LAYER_KEY
 
+SCRIPT = "python experiments/campaigns/gpu_measurement.py"
 CLOSE = 0.03  # relative difference up to which two figures agree
 
 
@@ -157,7 +158,7 @@ def main() -> None:
         f"torch {software['torch']}; {profile.info['date']}; {len(profile.layers)} operators, "
         f"{len(profile.networks)} networks in a mode (the last row of each). Measured by `hwopt profile "
         "--device cuda:0`; these tables, from the rows that ship, by",
-        f"    python experiments/gpu_measurement.py --device {arguments.device} --out {arguments.out}",
+        f"    {SCRIPT} --device {arguments.device} --out {arguments.out}",
         "Seconds, watts, joules and shares.",
     ]
     for name, (title, make) in TABLES.items():

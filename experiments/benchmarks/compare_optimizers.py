@@ -1,7 +1,8 @@
 """Compare our strategies and those of other libraries on all benchmark problems, and hold them against goals.
 
-    python experiments/compare_optimizers.py --runs runs --out results/optimizer --jobs 2 --first-seed 100
-    python experiments/compare_optimizers.py --problem synthetic_cnn --seeds 2 --trials 25 ...  # a first look
+    SCRIPT=experiments/benchmarks/compare_optimizers.py
+    python $SCRIPT --runs runs --out results/optimizer --jobs 2 --first-seed 100
+    python $SCRIPT --problem synthetic_cnn --seeds 2 --trials 25 ...  # a first look
 
 The variable HWOPT_NAS_BENCH_201, with the path of its file, adds that problem.
 `--runs` keeps every training, so the script goes on where it was; `--out` gets a folder of tables and figures
