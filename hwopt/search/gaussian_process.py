@@ -15,8 +15,8 @@ Williams 2006, section 2.7): ten trainings tell little of a surface, but which w
 
 theta = (ln l_1, ..., ln l_h, ln b2, ln a2, ln s2) maximises the marginal likelihood times log-normal priors,
 with analytic gradients (the same, eq. 5.9). The same data give the same theta, to the bit on one machine. Of
-more than 100 points theta is fitted to 100 that spread over the errors, then in a few steps to 300; the
-posterior is exact to 2,000 points; of more the best half and every k-th of the others are kept.
+more than 100 points theta is fitted to 100 that spread over the errors, of more than 150 then in a few steps
+to 300; the posterior is exact to 2,000 points; of more the best half and every k-th of the others are kept.
 """
 
 from collections.abc import Sequence
@@ -36,6 +36,7 @@ _BOUNDS_TREND = (np.log(1e-4), np.log(20.0))
 _BOUNDS_SIGNAL = (np.log(0.02), np.log(20.0))
 _BOUNDS_NOISE = (np.log(1e-5), np.log(1.0))
 _STAGES = ((100, 60), (300, 15))  # points that the hyperparameters are fitted to, and steps; coarse first
+_MOST_LEFT_OUT = 1.5  # times the points that theta is fitted to, more need the next stage
 _N_KEPT = 2000  # points of the posterior
 
 
@@ -92,7 +93,8 @@ def negative_log_posterior(
     """
     d = D2.shape[0]
     weights, (trend, signal, noise) = np.exp(-2 * theta[:d]), np.exp(theta[d:])
-    r = np.sqrt(5 * np.tensordot(weights, D2, axes=1))  # sqrt5 r, [n, n]
+    flat = D2.reshape(d, -1)
+    r = np.sqrt((5 * weights @ flat).reshape(T.shape))  # sqrt5 r, [n, n]
     decay = np.exp(-r)
     K = signal * (1 + r + r**2 / 3) * decay  # [n, n]
     L, info = dpotrf(trend * T + K + np.diag(noise + _JITTER + extra), lower=True, clean=True)
@@ -104,7 +106,7 @@ def negative_log_posterior(
     S = np.outer(alpha, alpha) - inverse  # d(log likelihood) = tr(S dK) / 2
     gradient = np.empty_like(theta)
     # dK / d ln l_j = signal * 5/3 * (1 + sqrt5 r) exp(-sqrt5 r) * D2_j / l_j^2
-    gradient[:d] = -0.5 * weights * np.tensordot(D2, S * (signal * 5 / 3) * (1 + r) * decay, axes=2)
+    gradient[:d] = -0.5 * weights * (signal * 5 / 3) * (flat @ (S * (1 + r) * decay).ravel())
     gradient[d:] = -0.5 * np.array([trend * np.sum(S * T), np.sum(S * K), noise * np.trace(S)])
     value = 0.5 * y @ alpha + np.sum(np.log(np.diag(L)))
     mean, std = priors.arrays(d)
@@ -167,7 +169,7 @@ class GaussianProcess:
             chosen = _spread_over(y, n)
             D2, T = squared_differences(X[chosen], groups), linear(X[chosen], X[chosen], groups)
             starts = [_fit_theta(D2, T, y[chosen], std[chosen], priors, starts, n_steps)]
-            if n >= len(y):
+            if len(y) <= n * _MOST_LEFT_OUT:
                 break
         return cls(X, y, starts[0], groups, std)
 

@@ -27,10 +27,12 @@ from hwopt.search.checks import (
     check_switch,
 )
 from hwopt.search.feasible_region import Region, survey
+from hwopt.search.freeze_thaw import FreezeThaw, strategy_with_values
 from hwopt.search.pareto import hypervolume
 from hwopt.search.pricing_steps import OnPriced
 from hwopt.search.reference import N_ERRORS, cost_reference, error_reference
 from hwopt.search.state import Observation, Rejection, Situation, log_axis
+from hwopt.search.slices import Slice, Slices, check_errors
 from hwopt.search.strategies import find_strategy
 from hwopt.search.suspicious_errors import Suspicion
 from hwopt.space.search_space import Config, SearchSpace
@@ -118,6 +120,7 @@ class Optimizer:
         self._inferred_costs: dict[str, float] = {}
         self._suspicion = Suspicion()
         self.on_priced: OnPriced | None = None  # told how far the survey of the space is
+        self.slices: Slices | None = None  # of trainings that are paused and resumed
         self._told: list[Observation] = []
         self._pending: list[Config] = []
         self._rejected: list[Rejection] = []
@@ -145,7 +148,8 @@ class Optimizer:
     @property
     def is_reference_set(self) -> bool:
         """Whether the reference stays as it is, whatever is told."""
-        return "error" in self._reference or len(self._first_errors) == N_ERRORS
+        n_told = sum(observation.error is not None for observation in self._told)
+        return "error" in self._reference or n_told >= N_ERRORS
 
     def keep_reference(self, reference: Mapping[str, float]) -> None:
         """Take worst values that another process of this search inferred; what was given here stands."""
@@ -154,14 +158,15 @@ class Optimizer:
 
     @property
     def _first_errors(self) -> list[float]:
-        """The first N_ERRORS errors told."""
+        """The first N_ERRORS errors told, while there are fewer with first epochs of unfinished trainings."""
         found: list[float] = []
         for observation in self._told:
             if len(found) == N_ERRORS:
                 break
             if observation.error is not None:
                 found.append(observation.error)
-        return found
+        begun = self.slices.partial if self.slices is not None else []
+        return [*found, *(one.errors[0] for one in begun if one.errors)][:N_ERRORS]
 
     def _inferred(self, name: str) -> float:
         """Return the worst value that counts of an objective of which none was given."""
@@ -240,12 +245,105 @@ class Optimizer:
         costs = self._price_one([config])
         is_feasible = bool(feasible(self.budgets, costs)[0]) and self.keeps_outcomes(checked)
         std = _check_std(error_std)
-        self._told.append(Observation(config, error, costs.at(0), status, is_feasible, checked, std))
+        self._told.append(
+            Observation(config, error, costs.at(0), status, is_feasible, checked, std, tuple(errors))
+        )
         self._pending = _without(self._pending, config)
         if error is not None:
             for text in self._suspicion.about(error, errors, self._reference.get("error")):
                 _LOG.warning("%s", text)
                 warnings.warn(text, SuspiciousValue, stacklevel=2)
+
+    def ask_slice(self, n_epochs: int, candidates: Sequence[Mapping[str, Any]] | None = None) -> Slice:
+        """Return the epochs to train next: of a new config, or of a training that was paused or goes on.
+
+        Trainings are paused where the expected improvement for each remaining epoch is larger elsewhere: see
+        `hwopt.search.freeze_thaw`. Several workers each ask for a slice, train it and tell it.
+
+        Args:
+            n_epochs: of a whole training.
+            candidates: begin trainings of these configs only, such as the rows of a table.
+
+        Raises:
+            Infeasible: where no config keeps the budgets and no training is paused.
+            InvalidInput: for another number of epochs than before, or a strategy without acquisition values.
+        """
+        self.use_slices(n_epochs)
+        allowed = None if candidates is None else tuple(self.space.validate(c) for c in candidates)
+        part = self.next_slice(allowed)
+        assert part is not None
+        return part
+
+    def tell_slice(
+        self,
+        part: Slice,
+        errors: Sequence[float] | None,
+        *,
+        status: str | None = None,
+        **metrics: float,
+    ) -> None:
+        """Report the errors after the epochs of a slice, as `ask_slice` gave it.
+
+        Args:
+            part: the slice.
+            errors: after each of its epochs; None where the training failed.
+            status: "complete" where the training ended before its last epoch, "failed" where it failed.
+            metrics: other metrics that a complete training reveals.
+
+        Raises:
+            InvalidInput: for errors that are none, or of other epochs than those of the slice.
+        """
+        slices = self.slices
+        known = slices.trainings.get(part.number) if slices is not None else None
+        if slices is None or known is None or known.state != "running":
+            raise InvalidInput(
+                f"tell_slice: training {part.number} is not in training; ask_slice gives it again"
+            )
+        if errors is None or status == "failed":
+            slices.end(part.number)
+            self.tell(part.config, None, status="failed")
+            return
+        given = _check_curve(errors)
+        check_errors(part, given, status == "complete")
+        if any(not 0 <= error <= LARGEST_ERROR for error in given):  # a NaN is neither
+            raise InvalidInput(
+                f"tell_slice: errors = {given} must be numbers from 0 to {LARGEST_ERROR:g}; a training "
+                "without an error is told as tell_slice(part, None)"
+            )
+        if part.is_last or status == "complete":
+            self.tell(part.config, {"error": given[-1], **metrics}, curve=(*known.errors, *given))
+            slices.end(part.number)
+        else:
+            slices.take(part.number, given)
+            self.judge_slice(part.number)
+
+    def use_slices(self, n_epochs: int, restart_epochs: float = 0.0) -> "Slices":
+        """Return the unfinished trainings; the first call says how many epochs a whole training has."""
+        n_epochs = whole_number("n_epochs", n_epochs, lowest=2)
+        if self.slices is None:
+            rule = FreezeThaw(strategy_with_values(self.strategy), n_epochs, restart_epochs)
+            self.slices = Slices(rule, self.seed)
+        if self.slices.rule.n_epochs != n_epochs:
+            raise InvalidInput(
+                f"n_epochs = {n_epochs}, but trainings of {self.slices.rule.n_epochs} epochs have begun; go "
+                "on with that number, or with another optimizer"
+            )
+        return self.slices
+
+    def next_slice(
+        self, candidates: tuple[Config, ...] | None = None, may_begin: bool = True
+    ) -> Slice | None:
+        """Return the next slice, as `ask_slice`; None where a training would have to begin that may not."""
+        assert self.slices is not None
+        situation = self._situation(candidates, () if not self.aware else self.budgets)
+        with _blas().limit(limits=1):
+            return self.slices.ask(situation, may_begin)
+
+    def judge_slice(self, number: int) -> bool:
+        """Return whether a running training goes on after the epochs that were told; else it is paused."""
+        assert self.slices is not None
+        with _blas().limit(limits=1):
+            return self.slices.judge(self._situation(None, () if not self.aware else self.budgets), number)
 
     def mark_pending(self, config: Mapping[str, Any]) -> None:
         """Say that a config is in training, so that it is not proposed again; for resuming a study."""
@@ -287,6 +385,8 @@ class Optimizer:
 
     def _propose(self, candidates: tuple[Config, ...] | None) -> Proposal:
         situation = self._situation(candidates, () if not self.aware else self.budgets)
+        if self.slices is not None:
+            situation = self.slices.rule.with_unfinished(situation, self.slices.partial)
         rng = np.random.default_rng([self.seed, 3, situation.n_known])
         with _blas().limit(limits=1):  # the matrices are small: more threads only wait for each other
             choice = find_strategy(self.strategy)(situation, rng)

@@ -35,11 +35,33 @@ class Observation:
     is_feasible: bool = True
     metrics: dict[str, float] = field(default_factory=dict)  # what else the training revealed
     error_std: float = 0.0
+    curve: tuple[float, ...] = ()  # error after each epoch
 
     @property
     def is_priced(self) -> bool:
         """Whether every cost could be predicted."""
         return all(np.isfinite(cost) for cost in self.costs.values())
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A training with epochs left: median and central 68% of its final error, extrapolated from its curve.
+
+    `is_running` tells whether it is in training now, so that nothing else should be chosen for the gain that
+    is expected of it.
+    """
+
+    config: Config
+    costs: dict[str, float]
+    low: float
+    median: float
+    high: float
+    is_running: bool = False
+
+    def log_normal(self, shift: float) -> tuple[float, float]:
+        """Return median and half of the central 68% of ln(error + shift)."""
+        low, median, high = (float(np.log(error + shift)) for error in (self.low, self.median, self.high))
+        return median, (high - low) / 2
 
 
 @dataclass(frozen=True)
@@ -91,6 +113,7 @@ class Situation:
         candidates: the only configs to choose from; all of the space if None.
         repeats: whether a config that was trained may be chosen again, to average its noise.
         region: the part of the space that keeps `budgets`.
+        unfinished: trainings that have begun and have epochs left, with the final errors expected of them.
     """
 
     space: SearchSpace
@@ -106,6 +129,7 @@ class Situation:
     candidates: tuple[Config, ...] | None
     repeats: bool
     region: Callable[[], Region]
+    unfinished: tuple[Unfinished, ...] = ()
 
     @cached_property
     def taken(self) -> set[Key]:
@@ -114,17 +138,18 @@ class Situation:
         A config whose training failed is never chosen again.
         """
         barred = [o.config for o in self.told if not self.repeats or o.status != "complete"]
-        return {self.space.key(config) for config in [*barred, *self.pending]}
+        begun = [training.config for training in self.unfinished]
+        return {self.space.key(config) for config in [*barred, *self.pending, *begun]}
 
     @property
     def n_known(self) -> int:
-        """Number of configs that are told or pending."""
-        return len(self.told) + len(self.pending)
+        """Number of configs that are told, pending or unfinished."""
+        return len(self.told) + len(self.pending) + len(self.unfinished)
 
     @property
     def worst_error(self) -> float:
-        """The largest error seen, which a failed training counts as; the reference where none was seen."""
-        seen = [o.error for o in self.told if o.error is not None]
+        """The largest error seen or expected, which is imputed for failed trainings; else the reference."""
+        seen = [o.error for o in self.told if o.error is not None] + [u.median for u in self.unfinished]
         return max(seen, default=float(self.reference[0]))
 
     def complete(self) -> list[Observation]:

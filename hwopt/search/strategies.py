@@ -30,6 +30,7 @@ from hwopt.search.acquisition import (
 )
 from hwopt.search.candidates import Offer, around, candidate_pool, drawer, explain_none, from_region
 from hwopt.search.feasible_region import walk
+from hwopt.search.gaussian_process import GaussianProcess
 from hwopt.search.reference import SHARE
 from hwopt.search.registry import STRATEGIES, find_strategy, register_strategy
 from hwopt.search.state import Choice, Observation, Rejection, Situation, Strategy
@@ -129,9 +130,11 @@ def _ieci(
     weights = np.zeros(len(pick))  # reference points are candidates, so they keep the budgets
     if not situation.budgets:
         weights = log_probability_of_limits(situation, [configs[i] for i in pick])
-    joint = belief.process.joint(encode([configs[i] for i in pick]), encode(configs))
+    process = belief.process
+    assert isinstance(process, GaussianProcess)
+    joint = process.joint(encode([configs[i] for i in pick]), encode(configs))
     best = belief.best if np.isfinite(belief.best) else float(situation.reference[0])
-    gain = log_integrated_improvement(*joint, belief.process.noise_std, best, np.exp(weights), belief.shift)
+    gain = log_integrated_improvement(*joint, process.noise_std, best, np.exp(weights), belief.shift)
     return gain if np.isfinite(gain).any() else _ei(situation, belief, configs, costs, rng)
 
 
@@ -182,6 +185,18 @@ def _epr_slope(situation: Situation, costs: Costs) -> Array:
 
 
 @dataclass(frozen=True)
+class Ranked:
+    """Candidates and the logarithms of their acquisition values, [n]."""
+
+    offer: Offer
+    values: Array
+
+    def choice(self) -> Choice:
+        """Return the candidate of the largest value."""
+        return self.offer.choice(int(np.argmax(self.values)))
+
+
+@dataclass(frozen=True)
 class ModelBased:
     """A strategy that maximises an acquisition function over feasible candidates."""
 
@@ -189,49 +204,60 @@ class ModelBased:
 
     def __call__(self, situation: Situation, rng: np.random.Generator) -> Choice:
         """Choose a config."""
-        is_started = _is_started(situation)
-        if not is_started and situation.candidates is None:
+        choice = self.initial(situation, rng)
+        if choice is not None:
+            return choice
+        offer = self.candidates(situation, rng)
+        belief = believe(situation)
+        ranked = self.rank(situation, belief, offer, rng)
+        if not np.isfinite(ranked.values).any():  # all cost more than the reference: the lowest error, then
+            expected = belief.expected(situation.space.encode(ranked.offer.configs))
+            return ranked.offer.choice(int(np.argmin(expected)))
+        return ranked.choice()
+
+    def initial(self, situation: Situation, rng: np.random.Generator) -> Choice | None:
+        """Return one of the first configs, which spread over the region; None where the model decides."""
+        if _is_started(situation):
+            return None
+        if situation.candidates is None:
             order = np.roll(np.arange(len(situation.region().configs)), -situation.n_known)
             return Choice(from_region(situation, order, rng), 1)
+        return self.candidates(situation, rng).choice(0)
+
+    def candidates(self, situation: Situation, rng: np.random.Generator) -> Offer:
+        """Return candidates that keep the budgets; raise Infeasible where there are none."""
         pool = candidate_pool(situation, [o.config for o in situation.front()], rng)
         offer = Offer.of(situation, pool)
         if not offer.configs:
             raise Infeasible(explain_none(situation, pool))
-        if not is_started:
-            return offer.choice(0)
-        belief = believe(situation)
-        worth = _worth(situation, belief, self.acquisition, offer, rng)
-        if not np.isfinite(worth).any():  # all cost more than the reference point: the lowest error, then
-            return offer.choice(int(np.argmin(belief.expected(situation.space.encode(offer.configs)))))
-        if situation.candidates is None:
-            offer, worth = self._look_again(situation, belief, offer, worth, rng)
-        return offer.choice(int(np.argmax(worth)))
+        return offer
 
-    def _look_again(
-        self, situation: Situation, belief: Belief, offer: Offer, worth: Array, rng: np.random.Generator
-    ) -> tuple[Offer, Array]:
-        """Add mutations of the N_BEST candidates, and what these are worth."""
-        best = [offer.configs[i] for i in np.argsort(-worth, kind="stable")[:N_BEST]]
+    def rank(self, situation: Situation, belief: Belief, offer: Offer, rng: np.random.Generator) -> Ranked:
+        """Return the values of candidates, with those of mutations of the N_BEST among them."""
+        values = self.values(situation, belief, offer, rng)
+        if situation.candidates is not None or not np.isfinite(values).any():
+            return Ranked(offer, values)
+        best = [offer.configs[i] for i in np.argsort(-values, kind="stable")[:N_BEST]]
         near = around(situation, best, rng)
         if not near:
-            return offer, worth
+            return Ranked(offer, values)
         more = Offer.of(situation, near)
-        more_worth = _worth(situation, belief, self.acquisition, more, rng)
-        return offer.with_more(more), np.concatenate([worth, more_worth])
+        return Ranked(
+            offer.with_more(more), np.concatenate([values, self.values(situation, belief, more, rng)])
+        )
 
-
-def _worth(
-    situation: Situation, belief: Belief, acquisition: Acquisition, offer: Offer, rng: np.random.Generator
-) -> Array:
-    """Return the acquisition's logarithm, [n], with what is learned of outcome budgets and of repeats."""
-    if not offer.configs:
-        return np.zeros(0)
-    worth = acquisition(situation, belief, offer.configs, offer.costs, rng)
-    if situation.outcome_budgets:
-        worth = worth + log_probability_of_outcomes(situation, offer.configs)
-    if situation.repeats:
-        worth = worth + belief.process.log_share_learned(situation.space.encode(offer.configs))
-    return worth
+    def values(self, situation: Situation, belief: Belief, offer: Offer, rng: np.random.Generator) -> Array:
+        """Return the acquisition's logarithm, [n], with what is learned of outcome budgets and of repeats."""
+        if not offer.configs:
+            return np.zeros(0)
+        values = self.acquisition(situation, belief, offer.configs, offer.costs, rng)
+        if situation.outcome_budgets:
+            values = values + log_probability_of_outcomes(situation, offer.configs)
+        if situation.repeats:
+            process = belief.process
+            assert isinstance(process, GaussianProcess)
+            values = values + process.log_share_learned(situation.space.encode(offer.configs))
+        return values
 
 
 ehvi = ModelBased(_ehvi)
@@ -252,7 +278,8 @@ for _name, _strategy in _OWN.items():
 def _is_started(situation: Situation) -> bool:
     """Return whether enough configs were spread over the region for the surrogate to decide."""
     n_initial = min(8, max(4, len(situation.space) // 2))
-    return situation.n_known >= n_initial and any(o.error is not None for o in situation.told)
+    has_errors = bool(situation.unfinished) or any(o.error is not None for o in situation.told)
+    return situation.n_known >= n_initial and has_errors
 
 
 def draw_feasible(

@@ -3,11 +3,13 @@
 ln(error + shift) is a Gaussian process over encoded configs, the shift being the lower quartile of the told
 errors: among the best ratios count, of bad ones only that they are bad, whatever the scale. A failed training
 counts as the worst error seen, so that its neighbourhood is avoided; a stopped one as its expected end, with
-the uncertainty of that; pending ones stand at their prediction (Kriging believer, Ginsbourger et al. 2010).
+the uncertainty of that, and so does an unfinished one; pending ones stand at their prediction (Kriging
+believer, Ginsbourger et al. 2010).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.special import log_ndtr
@@ -24,13 +26,25 @@ _TINY = 1e-300  # worst errors below count as 0
 _MIN_OBSERVED = 4  # outcomes of a metric before its constraint is modelled
 
 
+class Posterior(Protocol):
+    """A posterior of ln(error + shift)."""
+
+    def posterior(self, X: Array) -> tuple[Array, Array]:
+        """Return mean and standard deviation [n] of the latent error, without noise, at X [n, d]."""
+        ...
+
+
 @dataclass(frozen=True)
 class Belief:
-    """The surrogate of ln(error + shift); the front with what is pending on it, [f, m], as outcomes are."""
+    """The surrogate of ln(error + shift); the front with what is pending on it, [f, m], as outcomes are.
 
-    process: GaussianProcess
+    `ceiling` is the error below which an improvement begins where nothing is feasible yet.
+    """
+
+    process: Posterior
     shift: float
     front: Array
+    ceiling: float = np.inf
 
     def expected(self, X: Array) -> Array:
         """Return the median error that is expected at X [n, d], shape [n]."""
@@ -39,31 +53,50 @@ class Belief:
 
     @property
     def best(self) -> float:
-        """The lowest error among feasible outcomes; infinite where there is none yet."""
-        return float(np.min(self.front[:, 0], initial=np.inf))
+        """The lowest error among feasible outcomes; the ceiling where there is none below it."""
+        return float(np.min(self.front[:, 0], initial=self.ceiling))
 
 
 def believe(situation: Situation) -> Belief:
-    """Fit the surrogate to the told errors, and let the pending configs stand at their predicted mean."""
-    told = situation.told
-    worst = situation.worst_error
-    y = np.array([worst if o.error is None else o.error for o in told])
-    X = situation.space.encode([o.config for o in told])
-    std = np.array([o.error_std for o in told])
-    least = _LEAST_SHIFT * (worst if worst > _TINY else float(situation.reference[0]))
-    shift = max(float(np.quantile(y, 0.25)), least)
-    process = GaussianProcess.fit(X, np.log(y + shift), groups=situation.space.groups, std=std / (y + shift))
-    front = situation.outcomes(situation.front())
-    belief = Belief(process, shift, front)
-    if situation.repeats and len(front):
-        front[:, 0] = belief.expected(situation.space.encode([o.config for o in situation.front()]))
+    """Fit the surrogate to all trainings, and let the pending configs stand at their predicted mean."""
+    process, shift = fit_process(situation)
+    front = front_with_running(situation)
+    ceiling = float(situation.reference[0]) if situation.unfinished else np.inf
+    belief = Belief(process, shift, front, ceiling)
+    if situation.repeats and situation.front():
+        X = situation.space.encode([o.config for o in situation.front()])
+        front[: len(X), 0] = belief.expected(X)
     if situation.pending:
         X = situation.space.encode(situation.pending)
         mean, _ = process.posterior(X)
         process = process.condition(X, mean)
         believed = situation.log_costs(price(situation.costs, situation.pending))
         front = np.vstack([front, np.column_stack([belief.expected(X), believed])])
-    return Belief(process, shift, front[nondominated(front)])
+    return Belief(process, shift, front[nondominated(front)], ceiling)
+
+
+def fit_process(situation: Situation) -> tuple[GaussianProcess, float]:
+    """Return the process of ln(error + shift), fitted to told and unfinished trainings, and the shift."""
+    told, unfinished = situation.told, situation.unfinished
+    worst = situation.worst_error
+    y = np.array([worst if o.error is None else o.error for o in told] + [u.median for u in unfinished])
+    X = situation.space.encode([o.config for o in told] + [u.config for u in unfinished])
+    least = _LEAST_SHIFT * (worst if worst > _TINY else float(situation.reference[0]))
+    shift = max(float(np.quantile(y, 0.25)), least)
+    std = np.array([o.error_std for o in told]) / (y[: len(told)] + shift)
+    std = np.append(std, [u.log_normal(shift)[1] for u in unfinished])
+    return GaussianProcess.fit(X, np.log(y + shift), groups=situation.space.groups, std=std), shift
+
+
+def front_with_running(situation: Situation) -> Array:
+    """Return error and log costs of the front, then of running trainings with expected errors, [f, m]."""
+    front = situation.outcomes(situation.front())
+    running = [
+        [u.median, *[np.log(u.costs[name]) for name in situation.objectives[1:]]]
+        for u in situation.unfinished
+        if u.is_running
+    ]
+    return np.vstack([front, np.array(running).reshape(-1, front.shape[1])])
 
 
 def log_probability_of_outcomes(situation: Situation, configs: Sequence[Config]) -> Array:

@@ -6,7 +6,7 @@ from numbers import Integral
 
 from hwopt.errors import InvalidInput
 from hwopt.scalars import as_number
-from hwopt.train.curves import Extrapolation, extrapolate
+from hwopt.search.learning_curves import Extrapolation, extrapolate
 from hwopt.train.stopping.curve import Curve, Verdict
 
 

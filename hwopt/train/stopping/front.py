@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwopt.train.curves import checkpoints
+from hwopt.search.learning_curves import checkpoints
 from hwopt.train.stopping.base import Setting, check_between, check_count, complete, expected_end, is_judged
 from hwopt.train.stopping.curve import Curve, Verdict
 
@@ -28,7 +28,8 @@ class FrontRule:
 
     Nothing stops before `min_epochs`, nor while fewer than `min_complete` feasible trainings are complete:
     there is no front to speak of yet, and the last epochs would be extrapolated by the prior alone. Long
-    trainings are judged at checkpoints that lie further apart as they go on, see `hwopt.train.curves`.
+    trainings are judged at checkpoints that lie further apart as they go on: see
+    `hwopt.search.learning_curves`.
 
     Args:
         setting: of the study.

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from hwopt.train.curves import Extrapolation, Prior, checkpoints, extrapolate
+from hwopt.search.learning_curves import (
+    Extrapolation,
+    FinalErrors,
+    Prior,
+    checkpoints,
+    extrapolate,
+    final_errors,
+)
 
 N_EPOCHS = 8
 
@@ -159,3 +166,34 @@ def test_the_deviation_is_that_of_a_normal_whatever_the_tail():
     normal = np.random.default_rng(0).normal(0.3, 0.05, size=100_000)
     assert Extrapolation(normal).std == pytest.approx(0.05, rel=0.02)
     assert Extrapolation(np.append(normal, np.full(1000, 9.0))).std == pytest.approx(0.05, rel=0.05)
+
+
+@pytest.mark.parametrize("n_epochs", [16, 50])
+def test_the_moments_of_many_curves_are_those_of_the_draws_of_each(n_epochs):
+    rng = np.random.default_rng(7)
+    lengths = [*rng.integers(1, 12, size=30).tolist(), *[n_epochs] * 10]
+    curves = [tuple(c[:k]) for c, k in zip(power_law_curves(40, rng, n_epochs), lengths, strict=True)]
+    x = [(float(value),) for value in rng.normal(size=40)]
+    found = final_errors(curves, n_epochs, x, range(31))
+    median, std = found.log_normal(found.offset)
+    for i in range(30):
+        others = (curves[:i] + curves[i + 1 :], n_epochs, x[i], x[:i] + x[i + 1 :])
+        logs = np.log(extrapolate(curves[i], *others).draws + found.offset)
+        low, middle, high = np.quantile(logs, [0.1587, 0.5, 0.8413])
+        assert median[i] == pytest.approx(middle, abs=0.2 * std[i])
+        assert std[i] == pytest.approx((high - low) / 2, rel=0.2)
+    assert (found.median[30], std[30]) == (pytest.approx(curves[30][-1]), 0)  # it has ended
+
+
+def test_the_probability_of_ending_below_an_error_follows_from_median_and_width():
+    found = FinalErrors(np.array([0.1]), np.array([0.2]), np.array([0.4]), 1e-9)
+    assert found.probability_below(0.2) == pytest.approx(0.5)
+    assert found.probability_below(0.1) == pytest.approx(0.1587, abs=1e-4)
+    assert found.probability_below(0.0) < 1e-9 and found.probability_below(1e9) == pytest.approx(1)
+    assert found.take([0]).median[0] == 0.2
+
+
+def test_no_curve_gives_no_final_error():
+    assert len(final_errors([], 8, [], []).median) == 0
+    alone = final_errors([(0.5,)], 8, [()], [0])
+    assert 0 <= alone.low[0] < alone.median[0] < alone.high[0] <= 0.5

@@ -1,0 +1,318 @@
+"""Freeze-thaw: the training that the next epochs go to, where trainings can be paused and resumed.
+
+    T, k_i       epochs of a whole training, and of training i so far
+    c_i          its known costs
+    m_i, s_i     median and half of the central 68% of ln(final error + shift), extrapolated from its curve
+    mu, sd       posterior of the surrogate, fitted to complete trainings (s = 0), failed ones (imputed as
+                 the worst error) and to unfinished ones (m_i, s_i)
+    A(mu, sd, c) acquisition value at a known cost: expected improvement over the complete trainings
+    r            epochs that starting or resuming a training costs
+
+    V(x) = A(mu(x), sd(x), c(x)) / (T + r)               a new config
+    V_i  = A(mu(x_i), sd(x_i), c_i) / (T - k_i + r)      a paused training
+
+    the first few configs, which spread over the feasible region, are trained to the first decision
+    then the training i of the largest V is trained, and the second largest V is its alternative:
+        after each decision epoch   V_i = A(m, s, c_i) / (T - k_i)
+        it is paused as soon as V_i < alternative
+
+In the last line (m, s) is the prediction of the surrogate before the training began, N(mu, sd^2 + noise^2),
+times that of its curve, N(m_i, s_i^2), by precision; after a resume it is that of its curve alone.
+
+The objective is hypervolume for each epoch of training. V_i is the rate at which the epochs that are left
+improve it, so going on is optimal exactly while no alternative has a higher rate: the index rule for
+stochastic jobs (Sevcik 1974; Gittins 1979), with freeze-thaw Bayesian optimization's pool of paused trainings
+(Swersky et al. 2014) and an acquisition function that knows the costs. The rule has no parameter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hwopt.costs import Array, Costs, feasible, price
+from hwopt.errors import Infeasible, InvalidInput
+from hwopt.search.learning_curves import FinalErrors, checkpoints, final_errors
+from hwopt.search.pareto import nondominated
+from hwopt.search.pool import Offer
+from hwopt.search.situation import Choice, Observation, Situation, Unfinished
+from hwopt.search.strategies import STRATEGIES, ModelBased, find_strategy, ieci
+from hwopt.search.surrogate import Belief, believe, front_with_running
+from hwopt.space import Config
+
+N_DECISIONS = 20  # about a training, at most
+
+
+@dataclass(frozen=True)
+class Stint:
+    """A run of epochs of one training, from its start or from where it was resumed.
+
+    Attributes:
+        alternative: logarithm of the value V of the best other training when it began.
+        shift: of the surrogate's ln(error + shift) then.
+        mean: predicted by the surrogate before the first epoch; None after a resume.
+        std: of that, noise included.
+    """
+
+    alternative: float
+    shift: float = 1.0
+    mean: float | None = None
+    std: float | None = None
+
+
+@dataclass(frozen=True)
+class PartialTraining:
+    """A training that has begun and has epochs left.
+
+    Attributes:
+        number: of the training.
+        config: that it trains.
+        costs: its predicted costs.
+        errors: after each epoch so far.
+        state: "running", "ready" to go on, or "paused".
+        stint: the current one; None while it is paused.
+    """
+
+    number: int
+    config: Config
+    costs: dict[str, float]
+    errors: tuple[float, ...] = ()
+    state: str = "running"
+    stint: Stint | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A config to begin, or the number of a paused training to resume, and its stint."""
+
+    stint: Stint
+    choice: Choice | None = None
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class FreezeThaw:
+    """The rule for one search.
+
+    Args:
+        strategy: whose acquisition function values new configs and trainings.
+        n_epochs: of a whole training.
+        restart_epochs: epochs that starting or resuming a training costs: loading, data to the device.
+    """
+
+    strategy: ModelBased
+    n_epochs: int
+    restart_epochs: float = 0.0
+
+    def decide(
+        self,
+        situation: Situation,
+        partial: Sequence[PartialTraining],
+        rng: np.random.Generator,
+        may_begin: bool = True,
+    ) -> Decision | None:
+        """Return what to train next; None where a config should begin that may not.
+
+        Args:
+            situation: of the search, without unfinished trainings.
+            partial: the unfinished trainings.
+            rng: of the candidates.
+            may_begin: whether another training may begin.
+
+        Raises:
+            Infeasible: where neither a config nor a paused training is left.
+        """
+        situation = self.with_unfinished(situation, partial)
+        first = self.strategy.initial(situation, rng)
+        if first is not None:
+            return Decision(Stint(np.inf), first) if may_begin else None
+        paused = [one for one in partial if one.state == "paused"]
+        try:
+            offer = self.strategy.candidates(situation, rng)
+        except Infeasible:
+            if not paused:
+                raise
+            offer = None
+        belief = believe(situation)
+        resumed = self._values(situation, belief, paused, self.restart_epochs, rng)
+        begun, values = None, np.zeros(0)
+        if offer is not None:
+            begun = self.strategy.rank(situation, belief, offer, rng)
+            values = begun.values - np.log(self.n_epochs + self.restart_epochs)
+        everything = np.concatenate([values, resumed])
+        best = int(np.argmax(everything))
+        if (
+            begun is not None and not np.isfinite(everything).any()
+        ):  # nothing improves: the lowest error, then
+            best = int(np.argmin(belief.expected(situation.space.encode(begun.offer.configs))))
+        alternative = float(np.max(np.delete(everything, best), initial=-np.inf))
+        if best >= len(values):
+            return Decision(Stint(alternative, belief.shift), number=paused[best - len(values)].number)
+        if not may_begin:
+            return None
+        assert begun is not None
+        choice = begun.offer.choice(best)
+        return Decision(self._begun(situation, belief, choice.config, alternative), choice)
+
+    def goes_on(
+        self, situation: Situation, partial: Sequence[PartialTraining], number: int, rng: np.random.Generator
+    ) -> bool:
+        """Return whether a running training is worth its next epochs more than its alternative.
+
+        Args:
+            situation: of the search, without unfinished trainings.
+            partial: the unfinished trainings, that one among them.
+            number: of the training.
+            rng: of acquisition functions that draw.
+        """
+        own = next(one for one in partial if one.number == number)
+        if len(own.errors) not in decision_epochs(self.n_epochs) or own.stint is None:
+            return True
+        if own.stint.alternative == np.inf:
+            return False
+        situation = self.with_unfinished(situation, partial, only=number)
+        end = next(u for u in situation.unfinished if u.config is own.config)
+        mean, std = end.log_normal(own.stint.shift)
+        if own.stint.mean is not None and own.stint.std is not None:
+            mean, std = _product(own.stint.mean, own.stint.std, mean, std)
+        front = _front_but(situation, partial, own)
+        belief = Belief(_Known(mean, std), own.stint.shift, front, float(situation.reference[0]))
+        value = self._values(situation, belief, [own], 0.0, rng)[0]
+        return bool(value >= own.stint.alternative)
+
+    def with_unfinished(
+        self, situation: Situation, partial: Sequence[PartialTraining], only: int | None = None
+    ) -> Situation:
+        """Return a situation with the unfinished trainings, and the final errors that are expected of them.
+
+        With `only`, those of that training, and of what else is running, are extrapolated: what the decision
+        about it depends on.
+        """
+        pending = tuple(one.config for one in partial if one.state != "paused" and not one.errors)
+        shown = [
+            one
+            for one in partial
+            if one.errors and (only is None or one.number == only or one.state != "paused")
+        ]
+        ends = self.final_errors(situation, partial, shown)
+        unfinished = tuple(
+            Unfinished(one.config, one.costs, float(low), float(median), float(high), one.state != "paused")
+            for one, low, median, high in zip(shown, ends.low, ends.median, ends.high, strict=True)
+        )
+        return replace(situation, pending=(*situation.pending, *pending), unfinished=unfinished)
+
+    def final_errors(
+        self,
+        situation: Situation,
+        partial: Sequence[PartialTraining],
+        shown: Sequence[PartialTraining],
+    ) -> FinalErrors:
+        """Extrapolate some unfinished trainings from their curves and those of all trainings."""
+        told = [o for o in situation.told if o.status != "failed" and o.curve]
+        begun = [one for one in partial if one.errors]
+        names = situation.objectives[1:]
+        costs = [[known.get(name, np.nan) for name in names] for known in _costs_of([*told, *begun])]
+        place = {one.number: len(told) + i for i, one in enumerate(begun)}
+        return final_errors(
+            [*(o.curve for o in told), *(one.errors for one in begun)],
+            self.n_epochs,
+            _features(np.array(costs, dtype=float).reshape(len(costs), len(names))),
+            [place[one.number] for one in shown],
+        )
+
+    def _values(
+        self,
+        situation: Situation,
+        belief: Belief,
+        trainings: Sequence[PartialTraining],
+        restart_epochs: float,
+        rng: np.random.Generator,
+    ) -> Array:
+        """Return ln V of unfinished trainings, [n]; -inf for one that breaks a budget or has no cost."""
+        if not trainings:
+            return np.zeros(0)
+        configs = [one.config for one in trainings]
+        costs = price(situation.costs, configs)
+        once = replace(situation, repeats=False)  # the factor of repeats is for configs to train again
+        values = self.strategy.values(once, belief, Offer(configs, costs, 0, {}), rng)
+        left = np.array([max(1, self.n_epochs - len(one.errors)) for one in trainings])
+        can_win = feasible(situation.budgets, costs) & ~np.isnan(values)
+        return np.where(can_win, values - np.log(left + restart_epochs), -np.inf)
+
+    def _begun(self, situation: Situation, belief: Belief, config: Config, alternative: float) -> Stint:
+        """Return the stint of a new training, with the prediction of its error by the surrogate."""
+        mean, std = belief.process.posterior(situation.space.encode([config]))
+        noise: float = getattr(belief.process, "noise_std", 0.0)
+        return Stint(alternative, belief.shift, float(mean[0]), float(np.hypot(std[0], noise)))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Posterior of ln(error + shift) of a single training."""
+
+    mean: float
+    std: float
+
+    def posterior(self, X: Array) -> tuple[Array, Array]:
+        """Return mean and deviation of the training, whatever X [n, d] is, [n]."""
+        return np.full(len(X), self.mean), np.full(len(X), self.std)
+
+
+def decision_epochs(n_epochs: int) -> tuple[int, ...]:
+    """Return the epochs after which a training may be paused: all of them, at most N_DECISIONS.
+
+    In longer trainings they are checkpoints of `hwopt.search.learning_curves`, ever further apart.
+    """
+    if n_epochs <= N_DECISIONS + 1:
+        return tuple(range(1, n_epochs))
+    grid = checkpoints(n_epochs)[:-1]
+    chosen = np.linspace(0, len(grid) - 1, min(len(grid), N_DECISIONS)).round().astype(int)
+    return tuple(grid[i] for i in chosen)
+
+
+def strategy_with_values(name: str) -> ModelBased:
+    """Return the strategy of this name, whose acquisition function values unfinished trainings too.
+
+    Raises:
+        InvalidInput: for a strategy that has none.
+    """
+    strategy = find_strategy(name)
+    if isinstance(strategy, ModelBased) and strategy is not ieci:
+        return strategy
+    known = [n for n, one in STRATEGIES.items() if isinstance(one, ModelBased) and one is not ieci]
+    raise InvalidInput(
+        f"strategy {name!r} does not value what an unfinished training still improves, so freeze_thaw cannot "
+        f"pause and resume by it; choose one of {', '.join(known)}, or another stopping rule"
+    )
+
+
+def _costs_of(trainings: Sequence[Observation | PartialTraining]) -> list[dict[str, float]]:
+    return [one.costs for one in trainings]
+
+
+def _features(costs: Array) -> list[list[float]]:
+    """Return the logarithms of costs [n, q]; of one that is unknown, the mean of the others."""
+    logs = np.log(np.maximum(costs, np.finfo(float).tiny))
+    known = ~np.isnan(logs)
+    sums, counts = np.sum(np.where(known, logs, 0.0), axis=0), np.maximum(known.sum(axis=0), 1)
+    filled: list[list[float]] = np.where(known, logs, sums / counts).tolist()
+    return filled
+
+
+def _front_but(situation: Situation, partial: Sequence[PartialTraining], own: PartialTraining) -> Array:
+    """Return the front with what else is running at its expected error, [f, m]."""
+    others = tuple(u for u in situation.unfinished if u.config is not own.config)
+    front = front_with_running(replace(situation, unfinished=others))
+    begun = [one for one in partial if one.state != "paused" and not one.errors and one.stint is not None]
+    for one in begun:
+        if one.stint is not None and one.stint.mean is not None:
+            expected = float(np.exp(one.stint.mean)) - one.stint.shift
+            log_costs = situation.log_costs(Costs({n: np.array([c]) for n, c in one.costs.items()}))
+            front = np.vstack([front, [[expected, *log_costs[0]]]])
+    return front[nondominated(front)]
+
+
+def _product(mean: float, std: float, other_mean: float, other_std: float) -> tuple[float, float]:
+    """Return mean and deviation of the product of two normal densities, which is normal again."""
+    weight, other = 1 / max(std, 1e-9) ** 2, 1 / max(other_std, 1e-9) ** 2
+    return (weight * mean + other * other_mean) / (weight + other), float((weight + other) ** -0.5)

@@ -1,0 +1,152 @@
+"""The unfinished trainings of one search: which is trained next, which goes on, which is paused.
+
+    ask --> Slice of a training (running) --> tell --> ready: worth its next epochs --> ask gives it again
+                                                  '--> paused: worth less than its alternative
+
+Everything depends on what was told and on the number of stints that have begun, so a search that is restored
+from those goes on as if nothing had happened.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hwopt.errors import InvalidInput
+from hwopt.search.freeze_thaw import FreezeThaw, PartialTraining, Stint, decision_epochs
+from hwopt.search.situation import Choice, Situation
+from hwopt.space import Config
+
+_STREAM = 6  # of random numbers, beside those of proposals
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Epochs of one training that are to be trained next.
+
+    Attributes:
+        number: of the training, from 0 in the order in which they begin.
+        config: that it trains.
+        costs: its predicted costs.
+        first_epoch: of the slice, counted from 1.
+        last_epoch: of the slice.
+        is_last: whether the training ends with it.
+        begins_stint: whether the training starts or is resumed; else it goes on.
+        choice: how the config of a new training was chosen; None of others.
+        stint: what the training is compared with from now on.
+    """
+
+    number: int
+    config: Config
+    costs: dict[str, float]
+    first_epoch: int
+    last_epoch: int
+    is_last: bool
+    begins_stint: bool
+    stint: Stint
+    choice: Choice | None = None
+
+    @property
+    def n_epochs(self) -> int:
+        """Number of epochs of the slice."""
+        return self.last_epoch - self.first_epoch + 1
+
+
+class Slices:
+    """The unfinished trainings of one search, by number.
+
+    Args:
+        rule: of the search.
+        seed: of the search.
+    """
+
+    def __init__(self, rule: FreezeThaw, seed: int) -> None:
+        self.rule, self._seed = rule, seed
+        self.trainings: dict[int, PartialTraining] = {}
+        self.n_stints = 0
+        self.n_begun = 0
+
+    @property
+    def partial(self) -> list[PartialTraining]:
+        """The unfinished trainings by number."""
+        return [self.trainings[number] for number in sorted(self.trainings)]
+
+    def ask(self, situation: Situation, may_begin: bool = True) -> Slice | None:
+        """Return what to train next; None where a training would have to begin that may not."""
+        for one in self.partial:
+            if one.state == "ready":
+                return self._go_on(one)
+        decision = self.rule.decide(situation, self.partial, self._rng(), may_begin)
+        if decision is None:
+            return None
+        if decision.choice is None:
+            assert decision.number is not None
+            return self.resume(decision.number, decision.stint)
+        costs = situation.costs([decision.choice.config])
+        known = {name: float(np.asarray(values)[0]) for name, values in costs.items()}
+        return self.begin(decision.choice, known, decision.stint)
+
+    def begin(self, choice: Choice, costs: dict[str, float], stint: Stint) -> Slice:
+        """Begin a training of a config, and return its first slice."""
+        number, self.n_begun, self.n_stints = self.n_begun, self.n_begun + 1, self.n_stints + 1
+        self.trainings[number] = PartialTraining(number, choice.config, costs, stint=stint)
+        return self._slice(self.trainings[number], begins_stint=True, choice=choice)
+
+    def resume(self, number: int, stint: Stint) -> Slice:
+        """Resume a paused training, and return its next slice."""
+        self.n_stints += 1
+        one = replace(self.trainings[number], state="running", stint=stint)
+        self.trainings[number] = one
+        return self._slice(one, begins_stint=True)
+
+    def take(self, number: int, errors: Sequence[float]) -> None:
+        """Take further errors of a running training that has epochs left."""
+        one = self.trainings[number]
+        self.trainings[number] = replace(one, errors=(*one.errors, *errors))
+
+    def judge(self, situation: Situation, number: int) -> bool:
+        """Return whether a running training goes on: then it is ready, else it is paused."""
+        rng = np.random.default_rng([self._seed, _STREAM, self.n_stints, 1])
+        goes_on = self.rule.goes_on(situation, self.partial, number, rng)
+        one = self.trainings[number]
+        self.trainings[number] = (
+            replace(one, state="ready") if goes_on else replace(one, state="paused", stint=None)
+        )
+        return goes_on
+
+    def end(self, number: int) -> None:
+        """Forget a training that has ended."""
+        self.trainings.pop(number, None)
+
+    def restart(self, number: int) -> None:
+        """Forget the epochs of a training, which starts again with the same seed."""
+        self.trainings[number] = replace(self.trainings[number], errors=())
+
+    def restore(self, training: PartialTraining) -> None:
+        """Take an unfinished training of an earlier process."""
+        self.trainings[training.number] = training
+
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng([self._seed, _STREAM, self.n_stints])
+
+    def _go_on(self, one: PartialTraining) -> Slice:
+        self.trainings[one.number] = one = replace(one, state="running")
+        return self._slice(one, begins_stint=False)
+
+    def _slice(self, one: PartialTraining, begins_stint: bool, choice: Choice | None = None) -> Slice:
+        """Return the epochs of a training up to its next decision."""
+        k, n_epochs = len(one.errors), self.rule.n_epochs
+        last = next((epoch for epoch in decision_epochs(n_epochs) if epoch > k), max(n_epochs, k + 1))
+        assert one.stint is not None
+        return Slice(
+            one.number, one.config, one.costs, k + 1, last, last >= n_epochs, begins_stint, one.stint, choice
+        )
+
+
+def check_errors(part: Slice, errors: Sequence[float], ended: bool) -> None:
+    """Raise InvalidInput where the errors told are not those of the slice."""
+    if len(errors) > part.n_epochs or not errors or (len(errors) < part.n_epochs and not ended):
+        raise InvalidInput(
+            f"tell_slice: {len(errors)} errors for epochs {part.first_epoch} to {part.last_epoch}; tell one "
+            'an epoch, or status="complete" if the training has ended before, status="failed" if it failed'
+        )
