@@ -30,15 +30,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwopt.costs import Array, Costs, feasible, price
+from hwopt.arrays import Array
+from hwopt.costs import Costs, feasible, price
 from hwopt.errors import Infeasible, InvalidInput
+from hwopt.search.candidates import Offer
 from hwopt.search.learning_curves import FinalErrors, checkpoints, final_errors
 from hwopt.search.pareto import nondominated
-from hwopt.search.pool import Offer
-from hwopt.search.situation import Choice, Observation, Situation, Unfinished
+from hwopt.search.state import Choice, Observation, Situation, Unfinished
 from hwopt.search.strategies import STRATEGIES, ModelBased, find_strategy, ieci
 from hwopt.search.surrogate import Belief, believe, front_with_running
-from hwopt.space import Config
+from hwopt.space.search_space import Config
 
 N_DECISIONS = 20  # about a training, at most
 

@@ -31,8 +31,8 @@ from hwopt.search.freeze_thaw import FreezeThaw, strategy_with_values
 from hwopt.search.pareto import hypervolume
 from hwopt.search.pricing_steps import OnPriced
 from hwopt.search.reference import N_ERRORS, cost_reference, error_reference
-from hwopt.search.state import Observation, Rejection, Situation, log_axis
 from hwopt.search.slices import Slice, Slices, check_errors
+from hwopt.search.state import Observation, Rejection, Situation, log_axis
 from hwopt.search.strategies import find_strategy
 from hwopt.search.suspicious_errors import Suspicion
 from hwopt.space.search_space import Config, SearchSpace

@@ -14,8 +14,8 @@ import numpy as np
 
 from hwopt.errors import InvalidInput
 from hwopt.search.freeze_thaw import FreezeThaw, PartialTraining, Stint, decision_epochs
-from hwopt.search.situation import Choice, Situation
-from hwopt.space import Config
+from hwopt.search.state import Choice, Situation
+from hwopt.space.search_space import Config
 
 _STREAM = 6  # of random numbers, beside those of proposals
 

@@ -11,7 +11,7 @@ from skopt.space import Integer, Real
 from hwopt import Infeasible, InvalidInput, Optimizer, SearchSpace
 from hwopt.search.acquisition import log_expected_hypervolume_improvement
 from hwopt.search.freeze_thaw import FreezeThaw, PartialTraining, Stint, decision_epochs
-from hwopt.search.situation import Choice
+from hwopt.search.state import Choice
 from hwopt.search.strategies import ehvi
 from hwopt.search.surrogate import believe
 
