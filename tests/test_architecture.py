@@ -112,13 +112,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hwopt.study.study import Study
 def late():
-    from . import curves
+    from . import trainer
     from ..costs import Costs
     return import_module("hwopt.predict.prior"), {"x": "hwopt.search.pareto"}
 """
-    assert imports_of("hwopt.train.trainer", hidden) == {
+    assert imports_of("hwopt.train.objective", hidden) == {
         ("hwopt.study.study", "Study"),
-        ("hwopt.train.curves", ""),
+        ("hwopt.train.trainer", ""),
         ("hwopt.costs", "Costs"),
         ("hwopt.predict.prior", ""),
         ("hwopt.search.pareto", ""),
