@@ -20,20 +20,11 @@ from hwopt.arrays import Array
 from hwopt.conformal import CalibrationErrors
 from hwopt.errors import Infeasible, InvalidInput, UnknownName, nearest
 from hwopt.scalars import as_number
+from hwopt.units import parse_quantity, quantity_of
 
 CostFunction = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, ArrayLike]]
 
-# Units that a budget may be written in, by the ending of the metric's name; factors to SI.
-UNITS: dict[str, dict[str, float]] = {
-    "_s": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9},
-    "_w": {"W": 1.0, "mW": 1e-3, "kW": 1e3},
-    "_j": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "kJ": 1e3, "Wh": 3600.0},
-    "_bytes": {
-        "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
-    },
-}  # fmt: skip
 _NUMERIC = "biufO"  # kinds of arrays; numpy would also read numbers from texts, dates and complex numbers
-_NAMES = {"_s": "seconds", "_w": "watts", "_j": "joules", "_bytes": "bytes"}
 CONFIDENCE = 0.9  # of a budget, where nothing else is asked for
 
 
@@ -196,7 +187,7 @@ class Budget:
         if not isinstance(metric, str):
             raise InvalidInput(f'budget: {metric!r} is no name of a metric; write Budget("power_w", 250)')
         object.__setattr__(self, "metric", metric)
-        object.__setattr__(self, "limit", parse_quantity(metric, limit))
+        object.__setattr__(self, "limit", parse_quantity(metric, limit, label=f"budget {metric}"))
         object.__setattr__(self, "confidence", _check_confidence(metric, confidence))
 
     def bound(self, costs: Costs) -> Array:
@@ -299,42 +290,10 @@ def check_metric(metric: str, known: Sequence[str]) -> str:
     if metric in known:
         return metric
     match = nearest(metric, known)
-    unit = next((f", in {name}" for end, name in _NAMES.items() if match and match.endswith(end)), "")
+    quantity = quantity_of(match or "")
+    unit = f", in {quantity.si_unit}" if quantity else ""
     hint = f"did you mean {match}{unit}?" if match else f"predicted: {', '.join(known) or 'none'}"
     raise UnknownName(f"no metric {metric!r}; {hint}")
-
-
-def parse_quantity(metric: str, quantity: float | str) -> float:
-    """Return a limit in the metric's SI unit.
-
-    Raises:
-        InvalidInput: where it is no positive number, or its unit does not measure the metric.
-    """
-    if isinstance(quantity, str):
-        quantity = _parse_text(metric, quantity)
-    number = as_number(quantity)
-    if number is None:
-        raise InvalidInput(f"budget {metric}: {quantity!r} is no number; write 250 or '250 W'")
-    if not math.isfinite(number) or number <= 0:
-        raise InvalidInput(f"budget {metric}: {quantity} is no limit; it must be a positive, finite number")
-    return number
-
-
-def _parse_text(metric: str, text: str) -> float:
-    number, _, unit = text.strip().partition(" ")
-    if not unit:  # "250W"
-        number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyzµABCDEFGHIJKLMNOPQRSTUVWXYZ")
-        unit = text.strip()[len(number) :]
-    units = next((units for end, units in UNITS.items() if metric.endswith(end)), {})
-    try:
-        value = float(number)
-    except ValueError:
-        raise InvalidInput(f"budget {metric}: {text!r} is no quantity; write 250 or '250 W'") from None
-    unit = unit.strip()
-    if unit and unit not in units:
-        wanted = f"use {', '.join(units)}" if units else f"units go with names in {', '.join(UNITS)}"
-        raise InvalidInput(f"budget {metric}: unit {unit!r} of {text!r} does not measure {metric}; {wanted}")
-    return value * units.get(unit, 1.0)
 
 
 def _numbers(metric: str, values: ArrayLike) -> Array:

@@ -232,7 +232,10 @@ def test_bad_search_spaces_end_with_code_2_and_one_message(run, folder, old, new
         (("predict", "resnet18"), "write torchvision:resnet18 or file.py:function"),
         (("predict", "torchvision:resnet18", "--device", "nowhere"), "no device profile 'nowhere'"),
         (("predict", "torchvision:resnet18", "--input-shape", "3,x"), "is no shape"),
-        (("profile", "--out", "x", "--budget", "soon"), "is no duration"),
+        (
+            ("profile", "--out", "x", "--budget", "soon"),
+            "--budget: 'soon' is not a quantity; write",
+        ),
         (("profile", "--out", "x", "--device", "cuda:0"), "torch sees no GPU here"),
         (("report", "none.db"), "no study at none.db"),
         (("search", "none.toml"), "no experiment file none.toml"),

@@ -16,8 +16,8 @@ from scipy.stats import kendalltau
 
 from hwopt import load_device
 from hwopt.errors import InvalidInput
-from hwopt.report.units import format_quantity
 from hwopt.search.pareto import nondominated
+from hwopt.units import format_quantity
 
 BUDGET_QUANTILE = 0.75  # of the configs drawn
 METRICS = ("time_s", "power_w", "energy_j", "memory_bytes")

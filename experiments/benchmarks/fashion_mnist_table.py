@@ -43,6 +43,7 @@ from hwopt.measure.sampling.networks import Candidate
 from hwopt.measure.system_info import cpu_model, describe_software
 from hwopt.profile.schema import RowFile
 from hwopt.train import Dataset, DatasetSpec, Split, TrainingSettings, error_of, seeded, train
+from hwopt.units import DURATION_UNITS, parse_quantity
 
 PHASES = ("costs", "train", "report")
 TRAINING_COLUMNS = (
@@ -384,16 +385,8 @@ def default_folder(is_dry: bool) -> Path:
 
 
 def seconds_of(budget: str | None) -> float:
-    """Return the seconds of '90s', '20m' or '2h'; infinite without a budget."""
-    if budget is None:
-        return float("inf")
-    try:
-        seconds = float(budget[:-1]) * {"s": 1, "m": 60, "h": 3600}[budget[-1:]]
-    except (KeyError, ValueError):
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise InvalidInput(f"--budget {budget!r} is no duration; write 90s, 20m or 2h")
-    return seconds
+    """Return the seconds of a text such as '20m'; infinite without a budget."""
+    return float("inf") if budget is None else parse_quantity("--budget", budget, DURATION_UNITS)
 
 
 def main(arguments: Sequence[str] | None = None, measure: Measure | None = None) -> int:

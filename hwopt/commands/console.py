@@ -57,19 +57,6 @@ def interruptible(kept: str) -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGINT, before)
 
 
-def parse_duration(text: str) -> float:
-    """Return seconds from '90', '90s', '9m' or '1h'."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
-    try:
-        seconds = float(number) * units[unit]
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise InvalidInput(f"budget {text!r} is no duration; write 90s, 9m or 1h")
-    return seconds
-
-
 def parse_shape(text: str) -> tuple[int, ...]:
     """Return a shape from '3,224,224'."""
     try:

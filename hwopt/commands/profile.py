@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwopt.commands.console import console, interruptible, parse_duration
+from hwopt.commands.console import console, interruptible
 from hwopt.errors import InvalidInput
+from hwopt.units import DURATION_UNITS, parse_quantity
 
 if TYPE_CHECKING:
     from hwopt.profile.device_profile import DeviceProfile
@@ -41,7 +42,7 @@ def profile(
     from hwopt.report.progress import ProgressDisplay
     from hwopt.study.experiment.file import SpaceFile
 
-    seconds = parse_duration(budget)
+    seconds = parse_quantity("--budget", budget, DURATION_UNITS)
     loaded = SpaceFile(str(space))() if space else None
     with interruptible("finished rows"), ProgressDisplay(console) as progress:
         found = profile_device(

@@ -106,8 +106,8 @@ def _print_setting(search: "Search", progress: "ProgressDisplay") -> None:
     """Say how well the device is predicted, and how much of the space the budgets leave."""
     from hwopt.predict.hyperpower import HyperPower
     from hwopt.report.prediction import validation_table
-    from hwopt.report.units import format_quantity
     from hwopt.study.experiment.search import pricing
+    from hwopt.units import format_quantity
 
     if isinstance(search.model, HyperPower):
         for line in search.model.lines():

@@ -13,7 +13,7 @@ from hwopt.compare.figure import AXES, draw_curves
 from hwopt.compare.summary import Row, catch_rows, checkpoints, curve_rows, summary_rows, trial_rows
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.report.tables import write_csv
-from hwopt.report.units import format_quantity
+from hwopt.units import format_quantity
 
 
 def write_comparison(comparison: Comparison, folder: str | Path) -> Iterator[Table | str]:

@@ -9,7 +9,7 @@ import numpy as np
 from hwopt.profile.device_profile import DeviceProfile
 from hwopt.profile.operator_sums import oracle_sums
 from hwopt.profile.reasons import REASONS
-from hwopt.report.units import format_quantity
+from hwopt.units import format_quantity
 
 if TYPE_CHECKING:
     import pandas as pd

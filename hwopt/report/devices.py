@@ -8,7 +8,7 @@ from rich.table import Table
 
 from hwopt.predict.device import Device
 from hwopt.profile.device_profile import DeviceProfile
-from hwopt.report.units import format_quantity, quantity_name
+from hwopt.units import format_quantity, quantity_name
 
 _METRICS = ("time_s", "power_w", "energy_j", "memory_bytes")
 

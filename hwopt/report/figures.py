@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from hwopt.arrays import Array
-from hwopt.report.units import quantity_name, unit_for
 from hwopt.study.store.results import front_of
 from hwopt.study.store.store import Store
+from hwopt.units import quantity_name, unit_for
 
 
 @dataclass(frozen=True)

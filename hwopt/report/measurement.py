@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hwopt.network.layer import METRICS
 from hwopt.predict.device import Prediction
-from hwopt.report.units import format_quantity, quantity_name
+from hwopt.units import format_quantity, quantity_name
 
 _INTERVAL = 0.9
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hwopt.costs import CONFIDENCE, Costs
 from hwopt.predict.device import Device, Prediction
-from hwopt.report.units import format_quantity, quantity_name
+from hwopt.units import format_quantity, quantity_name
 
 _COSTS = ("time_s", "power_w", "energy_j", "memory_bytes")
 _SHAPE = (

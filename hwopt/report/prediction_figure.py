@@ -9,7 +9,7 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.report.prediction import Predicted
-from hwopt.report.units import quantity_name, unit_for
+from hwopt.units import quantity_name, unit_for
 
 _METRICS = ("time_s", "energy_j")  # those whose layers add up to the network's
 _LABELLED = 0.08  # share of a bar from which a layer is named in it

@@ -8,8 +8,8 @@ from rich.table import Table
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.predict.energy_precision import epr
 from hwopt.report.tables import Row, front_rows
-from hwopt.report.units import format_quantity
 from hwopt.study.store.store import Store
+from hwopt.units import format_quantity
 
 RANKINGS = ("epr",)
 

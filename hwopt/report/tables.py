@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from hwopt.report.units import format_quantity, quantity_name
 from hwopt.search.unpriceable import Unpriced, describe_unpriced
 from hwopt.study.store.columns import ConfigColumns
 from hwopt.study.store.results import Summary, failure_groups, front_of
 from hwopt.study.store.store import Store, Trial
+from hwopt.units import format_quantity, quantity_name
 
 Row = dict[str, Any]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from hwopt.errors import InvalidInput
-from hwopt.report.units import format_quantity, quantity_name
+from hwopt.units import format_quantity, quantity_name
 
 if TYPE_CHECKING:
     import pandas as pd

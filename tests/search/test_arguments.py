@@ -105,7 +105,7 @@ def test_budgets_may_be_a_dict_as_in_an_experiment_file():
         ({"time_s": {"quantile": 0.3}}, InvalidInput, "budgets: time_s = {'quantile': 0.3}; write 250"),
         ({"time_s": {}}, InvalidInput, "write 250"),
         ({"time_s": "5 W"}, InvalidInput, "unit 'W' of '5 W' does not measure time_s"),
-        ({"time_s": None}, InvalidInput, "budget time_s: None is no number"),
+        ({"time_s": None}, InvalidInput, "budget time_s: None is not a quantity"),
         ({"times_s": 5}, UnknownName, "did you mean time_s"),
         ({5: 5}, InvalidInput, "5 is no name of a metric"),
     ],

@@ -212,7 +212,10 @@ def test_trainings_that_know_no_better_than_guessing_are_stopped(folder, command
     ("text", "message"),
     [
         ("[stop]\nwall_time = 3", "stop.wall_time: unknown key; did you mean wall_s?"),
-        ('[stop]\nwall_s = "3 parsecs"', "stop: wall_s = '3 parsecs' is no quantity"),
+        (
+            '[stop]\nwall_s = "3 parsecs"',
+            "unit 'parsecs' of '3 parsecs' does not measure wall_s; use s, m",
+        ),
         ("[stop]\nno_progress = 0", "stop: no_progress = 0 must be a positive, finite number"),
         ('[stopping]\nrule = "medain"', "no stopping rule 'medain'; did you mean median?"),
         ('[stopping]\nrule = "front"\nrisc = 0.1', "has no option 'risc'; did you mean risk?"),

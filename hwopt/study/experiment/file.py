@@ -32,7 +32,6 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 from hwopt.costs import (
     Budget,
     CostFunction,
-    parse_quantity,
 )
 from hwopt.errors import HwoptError, InvalidInput, did_you_mean
 from hwopt.search.pricing_steps import OnPriced
@@ -224,7 +223,7 @@ def _check_values(path: Path, experiment: Experiment) -> None:
             rule(reference=dict.fromkeys(experiment.objectives, 1.0))
         for metric, section in experiment.budgets.items():
             if section.limit is not None:
-                parse_quantity(metric, section.limit)
+                Budget(metric, section.limit)  # raises for a limit that cannot be read
     except HwoptError as error:
         raise InvalidInput(f"{path}: {error}") from None
 

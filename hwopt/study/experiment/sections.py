@@ -1,15 +1,15 @@
 """The tables of an experiment file, each with what it may hold."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hwopt.costs import CONFIDENCE, UNITS
-from hwopt.errors import InvalidInput
+from hwopt.costs import CONFIDENCE
 from hwopt.study.run.limits import Stop
 from hwopt.train.stopping import StoppingRule, make_stopping_rule
+from hwopt.units import DURATION_UNITS, parse_quantity
 
 
 class Section(BaseModel):
@@ -117,8 +117,8 @@ class StopSection(Section):
     def limits(self) -> Stop:
         """Return the limits as numbers in SI units."""
         return Stop(
-            _quantity("wall_s", self.wall_s, {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}),
-            _quantity("training_energy_j", self.training_energy_j, {**UNITS["_j"], "MJ": 1e6, "kWh": 3.6e6}),
+            _limit("wall_s", self.wall_s, DURATION_UNITS),
+            _limit("training_energy_j", self.training_energy_j),
             self.hypervolume,
             self.no_progress,
         )
@@ -148,14 +148,5 @@ class StoppingSection(Section):
         )
 
 
-def _quantity(name: str, given: float | str | None, units: dict[str, float]) -> float | None:
-    """Return a number in SI units; InvalidInput for a text that is none."""
-    if not isinstance(given, str):
-        return given
-    number = given.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
-    unit = given[len(number) :].strip()
-    try:
-        return float(number) * units[unit]
-    except (KeyError, ValueError):
-        known = ", ".join(units)
-        raise InvalidInput(f"stop: {name} = {given!r} is no quantity; use a number and {known}") from None
+def _limit(name: str, given: float | str | None, units: Mapping[str, float] | None = None) -> float | None:
+    return None if given is None else parse_quantity(name, given, units, label=f"stop: {name}")

@@ -2,8 +2,7 @@
 
 import pytest
 
-from hwopt.costs import parse_quantity
-from hwopt.report.units import format_quantity, quantity_name, unit_for
+from hwopt.units import DURATION_UNITS, format_quantity, parse_quantity, quantity_name, unit_for
 
 
 @pytest.mark.parametrize(
@@ -42,3 +41,8 @@ def test_units_and_names_follow_from_the_ending():
     assert quantity_name("time_s") == "time"
     assert quantity_name("training_memory_bytes") == "training_memory"
     assert quantity_name("calibration") == "calibration"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("9m", 540.0), ("1.5 h", 5400.0)])
+def test_durations_have_units_of_their_own(text, seconds):
+    assert parse_quantity("wall_s", text, DURATION_UNITS) == seconds
