@@ -11,13 +11,12 @@ from hwopt.errors import InvalidInput
 from hwopt.report.figures import draw_front, front_figure
 from hwopt.report.tables import (
     costs_source,
-    front_rows,
     front_table,
     summary_lines,
-    trial_rows,
     write_csv,
 )
 from hwopt.study.store.results import summarise
+from hwopt.study.store.rows import front_rows, trial_rows
 from hwopt.study.store.store import Store
 
 
