@@ -32,7 +32,7 @@ class TrainedProblem:
         device = load_device(self.profile)
         costs = device.cost_model(space, **section.asked())
         budgets = experiment.resolve_budgets(space, costs)
-        chance = experiment.dataset().load().chance_error
+        chance = experiment.dataset(space).load().chance_error
         reference = {"error": chance, **experiment.reference}
         optimizer = Optimizer(
             space, costs, budgets=budgets, objectives=experiment.objectives, reference=reference
@@ -44,7 +44,7 @@ class TrainedProblem:
             budgets=optimizer.budgets,
             objectives=optimizer.objectives,
             reference=optimizer.reference,
-            train=_Trainer(TrainingObjective(loader, experiment.dataset(), settings)),
+            train=_Trainer(TrainingObjective(loader, experiment.dataset(space), settings)),
             n_epochs=settings.epochs,
             outcome_budgets=tuple(experiment.outcome_limits()),
         )

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from hwopt.errors import HwoptError, InvalidInput
 from hwopt.network.sequences import trace_chain
-from hwopt.network.tracing import trace_once
+from hwopt.network.tracing import run_traced, trace_once
 from hwopt.network.weightless_modules import building_on_meta, quick_modules
 from hwopt.space.recorded_config import ABSENT, RecordedConfig
 
@@ -116,6 +116,18 @@ def trace_config(
         UnknownOperator: where it uses an operator without a cost rule and `unknown` is "error".
     """
     return _run(space, config, lambda: dict(config), _tracer(space, batch_size, dtype, unknown))
+
+
+def outputs_on_meta(space: SearchSpace, config: Mapping[str, Any]) -> Any:
+    """Return what a config's network returns for one input in evaluation, its tensors on the meta device.
+
+    Raises:
+        InvalidInput: where the network cannot be built, or does not run on the space's `input_shape`.
+    """
+    shape = (1, *(space.input_shape or ()))
+    return _run(
+        space, config, lambda: dict(config), lambda net: run_traced(net, shape, torch.float32, True).out
+    )
 
 
 @dataclass(frozen=True)

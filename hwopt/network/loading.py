@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Iterator
@@ -54,6 +55,18 @@ def load_attribute(path: str | Path, name: str) -> Any:
         UnknownName: where it defines no such name.
     """
     return _attribute(path, load_python_file(path), name)
+
+
+def call_function(path: str | Path, name: str) -> Any:
+    """Call a function of a Python file without arguments, and return what it returns.
+
+    Raises:
+        InvalidInput: where the file cannot be imported, or the function cannot be called so, or raises; the
+        message
+            has the line.
+        UnknownName: where it defines no such name.
+    """
+    return _called(path, load_attribute(path, name), name)
 
 
 def load_model(spec: str) -> tuple[str, nn.Module, tuple[int, ...] | None]:
@@ -132,14 +145,29 @@ def _call(source: str, module: ModuleType, name: str) -> nn.Module:
     if not isinstance(made, nn.Module):
         if not callable(made):
             raise InvalidInput(f"{source}: {name} is {made!r:.100}; it must be a function or a module")
-        try:
-            with _importing_from(Path(source).resolve().parent):
-                made = made()
-        except Exception as error:
-            raise InvalidInput(f"{source}: {name}() raised {type(error).__name__}: {error}") from error
+        made = _called(source, made, name)
     if not isinstance(made, nn.Module):
         raise InvalidInput(f"{source}: {name}() returned {made!r:.100}; it must return a torch.nn.Module")
     return made
+
+
+def _called(path: str | Path, function: Any, name: str) -> Any:
+    """Return what a function of a file returns; the file's folder is on the import path meanwhile."""
+    if not callable(function):
+        raise InvalidInput(f"{path}: {name} is {function!r:.100}; it must be a function")
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise InvalidInput(f"{path}: {name}() is called without arguments: {error}") from None
+    except ValueError:
+        pass  # of built-in functions that do not tell theirs
+    path_of_code = Path(path).resolve()
+    try:
+        with _importing_from(path_of_code.parent):
+            return function()
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}{_line(error, path_of_code)}"
+        raise InvalidInput(f"{path}: {name}() raised {reason}") from error
 
 
 def _line(error: BaseException, path: Path) -> str:

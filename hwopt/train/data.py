@@ -1,12 +1,17 @@
 """Data sets as three splits of tensors: train, validation, test.
 
-They are small enough to stay in memory, so there is no loader. The test set is the published one (a fixed
-fifth for digits, which has none) and never depends on a seed; the validation set is drawn from the rest,
-stratified, with the seed. Images are normalised with the mean and the standard deviation of each channel of
-the train split.
+    a name    digits, mnist, fashion_mnist, cifar10: see `hwopt.train.sources`
+    a source  a user's own: see `hwopt.train.own_data`
+
+They are small enough to stay in memory, so there is no loader. The test set is the published or given one
+(a fixed fifth where there is none) and never depends on a seed; the validation set, where none is given, is
+drawn from the rest, stratified, with the seed. Images are normalised with the mean and the standard
+deviation of each channel of the train split.
 """
 
+import hashlib
 import math
+import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,18 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.errors import InvalidInput
-from hwopt.train.sources import RawSplit, Source, find_source, read_raw
+from hwopt.train.own_data import RawSplits, read_source
+from hwopt.train.sources import RawSplit, find_source, read_raw
 
 if TYPE_CHECKING:
     import torch
 
-_DIGITS_TEST_SHARE = 0.2
-_DIGITS_TEST_SEED = 0
+_TEST_SHARE = 0.2
+_TEST_SEED = 0
+_VALIDATION_SHARE = 0.2  # of a user's own data outside the test set
 _LARGEST_SEED = 2**32 - 1  # of numpy's RandomState, with which scikit-learn draws
 
 
 class Split(NamedTuple):
-    """Images, float32, normalised, shape [n, c, h, w], and their labels, int64, shape [n]."""
+    """Images, float32, shape [n, c, h, w], and their labels, int64, shape [n]; own data may be [n, ...]."""
 
     images: "torch.Tensor"
     labels: "torch.Tensor"
@@ -35,7 +42,12 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What to load, without the images: small to pickle. Fields as the arguments of `load_dataset`."""
+    """What to load, without the images: small to pickle. Fields as the arguments of `load_dataset`.
+
+    A user's own data has a `source` (see `hwopt.train.own_data`) beside a name of any kind, perhaps the
+    `input_shape` that images of a folder are brought to, and `normalise`, whether values are normalised or
+    taken as they are.
+    """
 
     name: str
     data_dir: str | Path | None = None
@@ -43,10 +55,16 @@ class DatasetSpec:
     subset: int | None = None
     seed: int = 0
     download: bool = True
+    source: str | None = None
+    input_shape: tuple[int, ...] | None = None
+    normalise: bool = True
 
     def load(self) -> "Dataset":
-        """Return the data set; an equal spec in the same process gives the same object."""
-        return _load_once(self)
+        """Return the data set; an equal spec in the same process gives the same object.
+
+        A source whose file or folder was changed meanwhile is loaded anew.
+        """
+        return _load_once(self, None if self.source is None else _changed_ns(self.source))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +73,13 @@ class Dataset:
 
     name: str
     n_classes: int
-    input_shape: tuple[int, int, int]  # channels, height, width
+    input_shape: tuple[int, ...]  # of images channels, height, width
     chance_error: float  # of always naming the largest class of the train split, 0 to 1
     train: Split = field(repr=False)
     validation: Split = field(repr=False)
     test: Split = field(repr=False)
     spec: DatasetSpec | None = field(default=None, repr=False)  # None: made by hand, travels with its tensors
+    digest: str | None = None  # fingerprint of the content of a user's own data
 
 
 def load_dataset(
@@ -92,21 +111,72 @@ def load_dataset(
 
 
 @lru_cache(maxsize=2)
-def _load_once(spec: DatasetSpec) -> Dataset:
+def _load_once(spec: DatasetSpec, changed_ns: int | None) -> Dataset:
     return _load(spec)
 
 
+def _changed_ns(source: str) -> int | None:
+    """Return when the file or folder of a source was changed; None where it is not there."""
+    path, _, _ = source.rpartition(":")
+    try:
+        return os.stat(path if path.endswith(".py") else source).st_mtime_ns
+    except OSError:
+        return None
+
+
 def _load(spec: DatasetSpec) -> Dataset:
-    source = find_source(spec.name)
     _check_seed(spec.seed)
+    if spec.source is not None:
+        given = read_source(spec.source, spec.input_shape)
+        n_classes, digest = int(given.train.labels.max()) + 1, _digest(given)
+        splits = _completed(given, spec)
+        return _normalised(spec, n_classes, *_reduced(splits, spec), digest=digest)
+    source = find_source(spec.name)
     rest, test = _read_digits() if source.name == "digits" else read_raw(source, spec.data_dir, spec.download)
     share = source.validation_share if spec.validation_share is None else spec.validation_share
+    train, validation = _drawn_validation(rest, share, spec.seed)
+    return _normalised(spec, source.n_classes, *_reduced((train, validation, test), spec))
+
+
+def _completed(given: RawSplits, spec: DatasetSpec) -> tuple[RawSplit, RawSplit, RawSplit]:
+    """Return the three splits of a user's own data; those that were not given are drawn from train."""
+    train, validation, test = given
+    if test is None:
+        train, test = _divide(train, round(_TEST_SHARE * len(train.labels)), _TEST_SEED, "a test split")
+    if validation is None:
+        share = _VALIDATION_SHARE if spec.validation_share is None else spec.validation_share
+        train, validation = _drawn_validation(train, share, spec.seed)
+    elif spec.validation_share is not None:
+        raise InvalidInput(
+            "data: validation_share: the source gives a validation split already; leave it out"
+        )
+    return train, validation, test
+
+
+def _drawn_validation(rest: RawSplit, share: float, seed: int) -> tuple[RawSplit, RawSplit]:
     _check_share(share, rest)
-    train, validation = _divide(rest, round(share * len(rest.labels)), spec.seed, f"validation_share {share}")
+    return _divide(rest, round(share * len(rest.labels)), seed, f"validation_share {share}")
+
+
+def _reduced(
+    splits: tuple[RawSplit, RawSplit, RawSplit], spec: DatasetSpec
+) -> tuple[RawSplit, RawSplit, RawSplit]:
+    """Return the splits with the wanted subset of train."""
+    train, validation, test = splits
     if spec.subset is not None and spec.subset != len(train.labels):
         _check_subset(spec.subset, train)
         _, train = _divide(train, spec.subset, spec.seed, f"subset {spec.subset}")
-    return _normalised(source, spec, train, validation, test)
+    return train, validation, test
+
+
+def _digest(splits: RawSplits) -> str:
+    """Return a fingerprint of all images and labels."""
+    found = hashlib.sha256()
+    for split in splits:
+        for array in split or ():
+            found.update(f"{array.dtype}{array.shape}".encode())
+            found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()[:16]
 
 
 def _check_seed(seed: object) -> None:
@@ -142,7 +212,7 @@ def _read_digits() -> tuple[RawSplit, RawSplit]:
 
     images, labels = load_digits(return_X_y=True)
     every = RawSplit(images.reshape(-1, 1, 8, 8), labels.astype(np.int64))
-    return _divide(every, round(_DIGITS_TEST_SHARE * len(labels)), _DIGITS_TEST_SEED, "digits")
+    return _divide(every, round(_TEST_SHARE * len(labels)), _TEST_SEED, "digits")
 
 
 def _divide(split: RawSplit, n_second: int, seed: int, what: str) -> tuple[RawSplit, RawSplit]:
@@ -163,34 +233,45 @@ def _divide(split: RawSplit, n_second: int, seed: int, what: str) -> tuple[RawSp
 
 
 def _normalised(
-    source: Source, spec: DatasetSpec, train: RawSplit, validation: RawSplit, test: RawSplit
+    spec: DatasetSpec,
+    n_classes: int,
+    train: RawSplit,
+    validation: RawSplit,
+    test: RawSplit,
+    digest: str | None = None,
 ) -> Dataset:
-    mean, std = _channel_statistics(train.images)
+    mean, std = _channel_statistics(train.images) if spec.normalise else (np.float32(0), np.float32(1))
     largest = np.bincount(train.labels).max() / len(train.labels)
     return Dataset(
-        name=source.name,
-        n_classes=source.n_classes,
-        input_shape=source.input_shape,
+        name=spec.name,
+        n_classes=n_classes,
+        input_shape=train.images.shape[1:],
         chance_error=float(1 - largest),
         train=_tensors(train, mean, std),
         validation=_tensors(validation, mean, std),
         test=_tensors(test, mean, std),
         spec=spec,
+        digest=digest,
     )
 
 
 def _channel_statistics(images: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and deviation of each channel, shape [c, 1, 1]; a constant channel has deviation 1."""
-    mean = images.mean(axis=(0, 2, 3), dtype=np.float64)
+    """Return mean and deviation of each channel, shape [c, 1, 1]; a constant channel has deviation 1.
+
+    Images [n, c, ...] of a user's own data may have any number of sides; the result has shape [c, 1, ...].
+    """
+    sides = tuple(range(2, images.ndim))
+    mean = images.mean(axis=(0, *sides), dtype=np.float64)
     square = np.array(
         [np.square(images[:, c], dtype=np.float32).mean(dtype=np.float64) for c in range(len(mean))]
     )
     std = np.sqrt(np.maximum(square - mean**2, 0))
     std[std < 1e-6] = 1
-    return mean.astype(np.float32)[:, None, None], std.astype(np.float32)[:, None, None]
+    shape = (-1, *(1 for _ in sides))
+    return mean.astype(np.float32).reshape(shape), std.astype(np.float32).reshape(shape)
 
 
-def _tensors(split: RawSplit, mean: NDArray[np.float32], std: NDArray[np.float32]) -> Split:
+def _tensors(split: RawSplit, mean: Any, std: Any) -> Split:
     import torch
 
     images = split.images.astype(np.float32)  # a copy, so the arithmetic may be in place

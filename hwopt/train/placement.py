@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hwopt.errors import InvalidInput, OutOfMemory, TrainingFailed, is_out_of_memory
+from hwopt.errors import HwoptError, InvalidInput, OutOfMemory, TrainingFailed, is_out_of_memory
 
 
 def check_device(name: str) -> torch.device:
@@ -103,6 +103,8 @@ def failures_named() -> Iterator[None]:
         yield
     except TrainingFailed:
         raise
+    except HwoptError as error:
+        raise TrainingFailed(str(error)) from error
     except Exception as error:
         first_line = str(error).strip().partition("\n")[0]
         if is_out_of_memory(error):

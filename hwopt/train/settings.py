@@ -51,6 +51,7 @@ class TrainingSettings:
     weight_decay: float = 1e-4
     schedule: str = "cosine"  # to zero over all steps; or "constant", "step", "one_cycle"
     label_smoothing: float = 0.0
+    auxiliary_weight: float = 0.3  # of the loss of each auxiliary classifier, in networks that have some
     device: str = "auto"  # "cuda" where there is one, else "cpu"; or any name that torch.device takes
     threads: int | None = None  # of one training on a CPU; None leaves torch's number as it is
     deterministic: bool = False  # ask for deterministic kernels on a GPU too; a CPU repeats itself anyway
@@ -76,6 +77,7 @@ class TrainingSettings:
         _check_number("momentum", self.momentum, below=1)
         _check_number("weight_decay", self.weight_decay)
         _check_number("label_smoothing", self.label_smoothing, below=1)
+        _check_number("auxiliary_weight", self.auxiliary_weight)
 
     def with_config(self, config: Mapping[str, Any]) -> "TrainingSettings":
         """Return these settings with the standard hyperparameters of `config` in place of their own.

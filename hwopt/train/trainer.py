@@ -25,6 +25,7 @@ from hwopt.errors import TrainingFailed
 from hwopt.train.augmentation import augmented
 from hwopt.train.data import Dataset, Split
 from hwopt.train.energy import energy_spent_j, energy_used_j
+from hwopt.train.network_outputs import main_and_auxiliary, main_logits
 from hwopt.train.outcomes import outcomes_of
 from hwopt.train.placement import RandomState, check_device, deterministic, failures_named, threads
 from hwopt.train.schedule import rate_factor
@@ -74,7 +75,8 @@ def train(
     """Train `module` in place from the weights that it has (see `seeded`); it stays on the device.
 
     Args:
-        module: network from images [n, c, h, w] to logits [n, n_classes].
+        module: network from images [n, c, h, w] to logits [n, n_classes], perhaps with those of auxiliary
+            classifiers; see `hwopt.train.network_outputs`.
         dataset: the three splits.
         settings: those of this training, hyperparameters included (`TrainingSettings.with_config`).
         seed: of the shuffling and of random layers such as dropout. On a CPU the same seed and number of
@@ -193,16 +195,16 @@ class Training:
 
     def _train_epoch(self, epoch: int) -> None:
         """Train one epoch; `epoch`, counted from 1, is for the message of a failure."""
-        module, loss_function, optimizer = self.module, self._loss, self._optimizer
+        optimizer = self._optimizer
         images, labels = self._training
         losses: list[Tensor] = []
-        module.train()
+        self.module.train()
         for step, batch in enumerate(self._batches(), start=1):
             self._set_rate()
             with self._precision():
-                loss = loss_function(module(self._augmented(images[batch])), labels[batch])
+                loss = self._loss_of(self.module(self._augmented(images[batch])), labels[batch])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             self._step += 1
             losses.append(loss.detach())
@@ -211,6 +213,14 @@ class Training:
                 losses.clear()
         if losses:
             _check_losses(losses, epoch, step)
+
+    def _loss_of(self, out: Any, labels: Tensor) -> Tensor:
+        """Return the loss of what the network returned: the main one, and auxiliary ones, weighted."""
+        main, auxiliary = main_and_auxiliary(out)
+        loss: Tensor = self._loss(main, labels)
+        for logits in auxiliary:
+            loss = loss + self.settings.auxiliary_weight * self._loss(logits, labels)
+        return loss
 
     def _set_rate(self) -> None:
         if self.settings.schedule != "constant":
@@ -294,7 +304,7 @@ def error_of(module: nn.Module, split: Split) -> float:
 def _logits(module: nn.Module, split: Split) -> list[Tensor]:
     """Return what a network says of a split, batch by batch; it is left in evaluation mode."""
     module.eval()
-    return [module(images) for images in torch.split(split.images, _EVALUATION_BATCH)]
+    return [main_logits(module(images)) for images in torch.split(split.images, _EVALUATION_BATCH)]
 
 
 @lru_cache(maxsize=1)

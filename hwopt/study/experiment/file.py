@@ -100,12 +100,9 @@ class Experiment(Section):
         """Import the search space's file and return its SPACE."""
         return SpaceFile(str(self.folder / self.space))()
 
-    def dataset(self) -> DatasetSpec:
-        """Return what to load, with its folder made absolute."""
-        data = self.data.model_dump()
-        if data["data_dir"] is not None:
-            data["data_dir"] = str((self.folder / data["data_dir"]).resolve())
-        return DatasetSpec(**data)
+    def dataset(self, space: SearchSpace | None = None) -> DatasetSpec:
+        """Return what to load; images of a folder are brought to the input shape of the space."""
+        return self.data.spec(self.folder, None if space is None else space.input_shape)
 
     def settings(self) -> TrainingSettings:
         """Return how to train."""
@@ -132,12 +129,16 @@ class Experiment(Section):
                 raise InvalidInput(f"outcome_budgets.{metric}: no training reports it{near}")
         return [Budget(metric, section.limit) for metric, section in self.outcome_budgets.items()]
 
-    def identity(self) -> dict[str, Any]:
-        """Return what makes a study of this experiment what it is, beside what the study knows itself."""
+    def identity(self, digest: str | None = None) -> dict[str, Any]:
+        """Return what makes a study of this experiment what it is, beside what the study knows itself.
+
+        Args:
+            digest: fingerprint of a user's own data; None for a data set with a name.
+        """
         unset = {"precision"} if self.device.precision is None else set()
         identity = {
             "device": self.device.model_dump(exclude={"budget_s", *unset}),
-            "data": self.data.model_dump(exclude={"data_dir"}),
+            "data": self.data.identity(digest),
             "training": self.training,
         }
         if self.stopping.rule != "none":

@@ -16,7 +16,6 @@ import numpy as np
 
 from hwopt.costs import Budget, CostFunction
 from hwopt.errors import HwoptError, InvalidInput
-from hwopt.network import trace_config
 from hwopt.predict.device import Device, load_device
 from hwopt.search.pricing_steps import OnPriced
 from hwopt.space.search_space import Config, SearchSpace
@@ -77,8 +76,10 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
     """
     space = experiment.load_space()
     enqueued = _check_enqueued(experiment, space)
-    dataset = experiment.dataset().load()
+    _check_builds(space)
+    dataset = experiment.dataset(space).load()
     _check_shapes(space, dataset)
+    _check_images(experiment, dataset)
     check_unread(space, HYPERPARAMETERS, is_new=not (out / "study.db").exists())
     device = _open_device(experiment, space, out, progress)
     model, budgets, costs, feedback = _price(experiment, space, device, out, progress)
@@ -96,7 +97,7 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
         aware=experiment.aware,
         reference={"error": dataset.chance_error, **experiment.reference},
         seed=experiment.seed,
-        description=experiment.identity(),
+        description=experiment.identity(dataset.digest),
         stopping=experiment.stopping.maker(
             experiment.settings().epochs, dataset.chance_error, experiment.objectives
         ),
@@ -128,7 +129,7 @@ def training_objective(experiment: Experiment) -> TrainingObjective:
     if settings.threads is None and experiment.executor == "local" and n_jobs > 1:
         settings = replace(settings, threads=threads_of_worker(n_jobs))
     loader = SpaceFile(str((experiment.folder / experiment.space).resolve()))
-    return TrainingObjective(loader, experiment.dataset(), settings)
+    return TrainingObjective(loader, experiment.dataset(loader()), settings)
 
 
 def run_search(search: Search, executor: Executor, listener: Listener | None = None) -> str:
@@ -280,23 +281,54 @@ def _check_enqueued(experiment: Experiment, space: SearchSpace) -> list[Config]:
 
 def _check_outputs(space: SearchSpace, dataset: Dataset) -> None:
     """Check that the networks give one number for each class, on the first config that can be traced."""
+    from hwopt.network.build import outputs_on_meta
+    from hwopt.train.network_outputs import main_logits
+
     for config in space.sample(32, np.random.default_rng(0)):
         try:
-            n_outputs = trace_config(space, config).output_bytes // 4
+            out = outputs_on_meta(space, config)
         except HwoptError:
             continue
-        if n_outputs != dataset.n_classes:
+        shape = tuple(main_logits(out).shape)
+        if shape != (1, dataset.n_classes):
+            given = f"{shape[1]} outputs" if len(shape) == 2 else f"outputs of shape {shape} for one image"
             raise InvalidInput(
-                f"networks of SPACE give {n_outputs} outputs, {dataset.name} has {dataset.n_classes} classes"
+                f"networks of SPACE give {given}, {dataset.name} has {dataset.n_classes} classes"
             )
         return
 
 
-def _check_shapes(space: SearchSpace, dataset: Dataset) -> None:
+def _check_builds(space: SearchSpace) -> None:
     if space.build is None or space.input_shape is None:
         raise InvalidInput("SPACE has no build= or input_shape=; a search trains the networks that it builds")
+
+
+def _check_images(experiment: Experiment, dataset: Dataset) -> None:
+    """Refuse settings that only images can have, where the data are something else."""
+    settings = experiment.settings()
+    wanted = [name for name in ("flip", "crop", "channels_last") if getattr(settings, name)]
+    if wanted and len(dataset.input_shape) != 3:
+        raise InvalidInput(
+            f"training.{wanted[0]} is of images [channels, height, width]; {dataset.name} has inputs of "
+            f"shape {dataset.input_shape}: leave it out"
+        )
+
+
+def _check_shapes(space: SearchSpace, dataset: Dataset) -> None:
+    assert space.input_shape is not None
     if tuple(space.input_shape) != tuple(dataset.input_shape):
         raise InvalidInput(
             f"SPACE takes inputs of shape {space.input_shape}, images of {dataset.name} are "
-            f"{dataset.input_shape}; choose another data set or search space"
+            f"{dataset.input_shape}; {_how_to_fit(dataset.input_shape, space.input_shape)}"
         )
+
+
+def _how_to_fit(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Return what to do with images of one shape for a network that takes another."""
+    if (1, *given) == wanted:
+        return "add the channel: images.unsqueeze(1), or images[:, None] of an array"
+    if len(given) == 3 and (given[2], *given[:2]) == wanted:
+        return (
+            "put the channels first: images.permute(0, 3, 1, 2), or images.transpose(0, 3, 1, 2) of an array"
+        )
+    return "choose another data set or search space, or change its input_shape"

@@ -1,13 +1,16 @@
 """The tables of an experiment file, each with what it may hold."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hwopt.costs import CONFIDENCE
 from hwopt.study.run.limits import Stop
+from hwopt.train.data import DatasetSpec
 from hwopt.train.stopping import StoppingRule, make_stopping_rule
 from hwopt.units import DURATION_UNITS, parse_quantity
 
@@ -81,13 +84,45 @@ class OutcomeBudgetSection(LimitSection):
 
 
 class DataSection(Section):
-    """The data set; see `hwopt.train.load_dataset`."""
+    """The data set: a name (see `hwopt.train.load_dataset`), or a user's own (see `hwopt.train.own_data`)."""
 
-    name: str
-    data_dir: str | None = None
+    name: str | None = None
+    source: str | None = None  # "my_data.py:load", or a folder of images
+    data_dir: str | None = None  # where the files of a name are
     validation_share: float | None = None
     subset: int | None = None
     seed: int = 0
+    normalise: bool = True  # a source's values; those of a name always are
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "DataSection":
+        if (self.name is None) == (self.source is None):
+            raise ValueError('give either name = "digits" or source = "my_data.py:load"')
+        if self.source is not None and self.data_dir is not None:
+            raise ValueError("data_dir is where the files of a name are; leave it out beside source")
+        if self.name is not None and not self.normalise:
+            raise ValueError("normalise = false is of a source; data sets with a name are normalised")
+        return self
+
+    def spec(self, folder: Path, input_shape: tuple[int, ...] | None) -> DatasetSpec:
+        """Return what to load; paths start from `folder`, images of a folder are brought to `input_shape`."""
+        spec = DatasetSpec(
+            self.source or str(self.name),
+            validation_share=self.validation_share,
+            subset=self.subset,
+            seed=self.seed,
+        )
+        if self.source is None:
+            data_dir = None if self.data_dir is None else str((folder / self.data_dir).resolve())
+            return replace(spec, data_dir=data_dir)
+        source = resolved_source(self.source, folder)
+        return replace(spec, source=source, input_shape=input_shape, normalise=self.normalise)
+
+    def identity(self, digest: str | None) -> dict[str, Any]:
+        """Return what makes the data what they are; `digest` is that of a source's content."""
+        if self.source is None:
+            return self.model_dump(exclude={"data_dir", "source", "normalise"})
+        return {**self.model_dump(exclude={"data_dir", "name"}), "digest": digest}
 
 
 class VerifySection(Section):
@@ -146,6 +181,14 @@ class StoppingSection(Section):
             objectives=objectives,
             **options,
         )
+
+
+def resolved_source(source: str, folder: Path) -> str:
+    """Return a path, or FILE.py:NAME, with its path absolute; relative ones start from `folder`."""
+    path, _, name = source.rpartition(":")
+    if path.endswith(".py"):
+        return f"{(folder / path).resolve()}:{name}"
+    return str((folder / source).resolve())
 
 
 def _limit(name: str, given: float | str | None, units: Mapping[str, float] | None = None) -> float | None:

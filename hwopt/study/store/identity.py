@@ -23,6 +23,11 @@ def compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None
         place, old, new = differing
         if place == "space.conditions":
             raise StudyError(_space_changed(path, "the conditions of its hyperparameters (active=)"))
+        if place == "description.data.digest":
+            raise StudyError(
+                f"{path}: the data are not those that the study began with; use them as they were (a "
+                "function that loads them must return the same each time), or choose another path"
+            )
         raise StudyError(
             f"{path} belongs to another experiment: its {place} is {_short(old)}, not {_short(new)}; "
             "choose another path to start anew"
