@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import SHAPE_COLUMNS, WORK_COLUMNS
 from hwopt.network.operation_counts import WORK, Columns, Work, work_of
+from hwopt.profile.roofline import operand_bytes
 from hwopt.profile.text_file import shown
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ def complete(rows: "pd.DataFrame") -> "pd.DataFrame":
     for column, values in _work(rows).items():
         _fill(rows, column, values)
     if "memory_bytes" in rows.columns:
-        operands = rows[["input_bytes", "weight_bytes", "output_bytes"]].to_numpy(dtype=float).sum(axis=1)
-        _fill(rows, "workspace_bytes", (rows["memory_bytes"] - operands).clip(lower=0))
+        _fill(rows, "workspace_bytes", (rows["memory_bytes"] - operand_bytes(rows)).clip(lower=0))
     return complete_energy(rows)
 
 

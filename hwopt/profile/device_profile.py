@@ -32,16 +32,8 @@ from hwopt.errors import InvalidInput
 from hwopt.profile.cells import like, one_row_a_key, read_table, refuse
 from hwopt.profile.derived_columns import ITEM_BYTES, complete, complete_energy, incomplete, note_incomplete
 from hwopt.profile.device_json import DEVICE_FILE, read_info
-from hwopt.profile.plausibility import (
-    bound_s,
-    check_energy,
-    check_memory,
-    check_times,
-    moved_bytes,
-    note_kinds,
-    note_reasons,
-)
-from hwopt.profile.roofline import Ceilings
+from hwopt.profile.plausibility import check_energy, check_memory, check_times, note_kinds, note_reasons
+from hwopt.profile.roofline import Ceilings, bound_s, operand_bytes
 from hwopt.profile.schema import (
     BOUNDS,
     LAYER_COLUMNS,
@@ -173,7 +165,7 @@ def read_layers(
     table = _complete(path, table, notes)
     table = _with_columns(table, LAYER_COLUMNS)
     _check_modes(path, table)
-    check_memory(path, table, _series(table, moved_bytes(table)))
+    check_memory(path, table, _series(table, operand_bytes(table)))
     if ceilings is not None:
         check_times(path, table["time_s"], bound_s(table, ceilings), np.full(len(table), ceilings.launch_s))
     notes += note_reasons(path.name, table)
@@ -229,7 +221,7 @@ def _complete(path: Path, table: "pd.DataFrame", notes: list[str]) -> "pd.DataFr
         refuse(path, table[side] < 1, table[side], "the window does not fit into the padded input")
     grouped = (table["kind"] == "conv2d") & (table["in_channels"] % table["groups"] != 0)
     refuse(path, grouped, table["groups"], "it must divide in_channels")
-    moved = _series(table, moved_bytes(table)).rename("input_bytes + weight_bytes + output_bytes")
+    moved = _series(table, operand_bytes(table)).rename("input_bytes + weight_bytes + output_bytes")
     refuse(path, moved <= 0, moved, "an operator moves at least a byte")
     unknown = sorted({str(dtype) for dtype in table["dtype"] if dtype not in ITEM_BYTES})
     if unknown:

@@ -8,7 +8,7 @@ its operators, predicted    -------------------- 0.90            what the layer 
 from typing import TYPE_CHECKING
 
 from hwopt.profile.device_profile import NETWORK_KEY, DeviceProfile
-from hwopt.profile.plausibility import bound_s
+from hwopt.profile.roofline import bound_s
 from hwopt.profile.schema import LAYER_KEY
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from hwopt.errors import InvalidInput, nearest
 from hwopt.network.cost_rules import KINDS
 from hwopt.profile.cells import refuse
 from hwopt.profile.reasons import REASONS
-from hwopt.profile.roofline import Ceilings
 from hwopt.profile.text_file import shown
 
 if TYPE_CHECKING:
@@ -96,18 +95,6 @@ def check_times(path: Path, time_s: "pd.Series[float]", bound_s: Array, launch_s
 def _likely_prefix(factor: float) -> str:
     """Return the prefix of the unit that explains a factor best."""
     return min(_PREFIXES, key=lambda prefix: abs(np.log(prefix[0] / factor)))[1]
-
-
-def bound_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
-    """Return the roofline of complete layer rows, [n], seconds."""
-    flops = rows["flops"].to_numpy(dtype=float)
-    return np.maximum(flops / ceilings.flops_per_s, moved_bytes(rows) / ceilings.bytes_per_s)
-
-
-def moved_bytes(rows: "pd.DataFrame") -> Array:
-    """Return the bytes of the operands and results of complete layer rows, [n]."""
-    parts = rows[["input_bytes", "weight_bytes", "output_bytes"]].to_numpy(dtype=float)
-    return np.asarray(parts.sum(axis=1), dtype=float)
 
 
 def note_kinds(name: str, rows: "pd.DataFrame") -> list[str]:

@@ -5,15 +5,22 @@ time >= max(FLOPs / matrix rate, bytes / bandwidth) + launch floor: the roofline
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 
 if TYPE_CHECKING:
     import pandas as pd
+
+OPERAND_COLUMNS = ("input_bytes", "weight_bytes", "output_bytes")
+RECURRENT_KINDS = ("lstm", "gru", "rnn")
+_STEP_LAUNCHES = 4  # of a product with the state, and the gates; not measured
+_WINDOWED = ("conv1d", "conv2d", "conv3d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d")
+_LINE = 16  # values of float32 in a cache line
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +62,80 @@ def estimate_ceilings(rows: "pd.DataFrame") -> Ceilings:
     """
     time_s = rows["time_s"].to_numpy(dtype=float)
     flops = rows["flops"].to_numpy(dtype=float)
-    moved = rows[["input_bytes", "weight_bytes", "output_bytes"]].to_numpy(dtype=float).sum(axis=1)
     return Ceilings(
         flops_per_s=float(np.max(flops / time_s)) or 1e18,
-        bytes_per_s=float(np.max(moved / time_s)) or 1e18,
+        bytes_per_s=float(np.max(operand_bytes(rows) / time_s)) or 1e18,
         launch_s=float(np.min(time_s)),
     )
+
+
+def operand_bytes(rows: "pd.DataFrame") -> Array:
+    """Return the bytes of the operands and the result of each row, [n]."""
+    return np.asarray(rows[[*OPERAND_COLUMNS]].to_numpy(dtype=float).sum(axis=1), dtype=float)
+
+
+@dataclass
+class Roofline:
+    """The measured roofline scaled to the rows: what is predicted where nothing better is known.
+
+    t = scale * max(FLOPs / matrix rate, bytes / bandwidth) + launch floor; the scale is the median
+    ratio, which has the least mean absolute logarithmic error.
+    """
+
+    ceilings: Ceilings
+    scale: float = 1.0
+    notes: list[str] = field(default_factory=list)
+
+    def fit(self, rows: "pd.DataFrame") -> "Roofline":
+        """Choose the scale from measured rows, [n]; without rows it stays 1."""
+        if len(rows):
+            work_s = bound_s(rows, self.ceilings)
+            above = np.maximum(rows["time_s"].to_numpy(dtype=float) - self.ceilings.launch_s, 1e-12)
+            self.scale = float(np.median(above / np.maximum(work_s, 1e-12)))
+        return self
+
+    def time_s(self, rows: "pd.DataFrame") -> Array:
+        """Return the time of each row, [n], in seconds."""
+        return np.asarray(self.scale * bound_s(rows, self.ceilings) + self.ceilings.launch_s)
+
+
+def bound_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
+    """Return max(FLOPs / matrix rate, bytes / bandwidth) of each row, [n], in seconds.
+
+    The steps of a recurrent layer wait for each other: each takes at least some launch floors.
+    """
+    flops, moved = flops_and_bytes(rows)
+    bound = np.maximum(flops / ceilings.flops_per_s, moved / ceilings.bytes_per_s)
+    return np.maximum(bound, n_steps(rows) * _STEP_LAUNCHES * ceilings.launch_s)
+
+
+def n_steps(rows: "pd.DataFrame") -> Array:
+    """Return the steps of recurrent layers, one after another, [n]; 0 for all other kinds."""
+    kinds = rows["kind"].to_numpy(dtype=str)
+    return np.where(np.isin(kinds, RECURRENT_KINDS), rows["in_h"].to_numpy(dtype=float), 0.0)
+
+
+def flops_and_bytes(rows: "pd.DataFrame") -> tuple[Array, Array]:
+    """Return FLOPs and least bytes moved of each row, each [n].
+
+    Of the input only what windows touch is moved: a window that is smaller than its stride skips the rest.
+    """
+    flops, read, weights, written = (
+        rows[name].to_numpy(dtype=float) for name in ("flops", "input_bytes", "weight_bytes", "output_bytes")
+    )
+    return flops, np.asarray(read * touched_share(rows) + weights + written, dtype=float)
+
+
+def touched_share(rows: "pd.DataFrame") -> Array:
+    """Return the share of the input's bytes that the windows of convolutions and pools read, [n].
+
+    Rows of an image are skipped whole, columns only as far as a cache line, 16 values, does not hold them.
+    """
+    share = np.ones(len(rows))
+    kinds = rows["kind"].to_numpy(dtype=str)
+    for side, together in (("h", 1), ("w", _LINE)):
+        names = (f"{name}_{side}" for name in ("kernel", "stride", "in"))
+        kernel, stride, size = (rows[name].to_numpy(dtype=float) for name in names)
+        read = np.minimum((kernel + together - 1) / stride, 1.0)
+        share *= np.maximum(read, np.minimum(together / size, 1.0))
+    return np.where(np.isin(kinds, _WINDOWED), share, 1.0)

@@ -8,11 +8,11 @@ from threadpoolctl import threadpool_limits
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.predict import model_names, register_model
 from hwopt.predict.layer_models.hybrid import tile_features
-from hwopt.predict.layer_models.interface import LayerPrediction, Roofline, bound_s
+from hwopt.predict.layer_models.interface import LayerPrediction
 from hwopt.predict.layer_models.lasso import fit_lasso
 from hwopt.predict.layer_models.registry import make_model
 from hwopt.predict.validation.error_metrics import error_figures, kendall_tau
-from hwopt.profile.roofline import Ceilings
+from hwopt.profile.roofline import Ceilings, Roofline, bound_s
 from tests.profile.profiles import CEILINGS, layer_rows
 
 METHODS = ("hybrid", "neuralpower", "paleo")

@@ -5,11 +5,10 @@ import pytest
 
 from hwopt.predict.layer_models.convolution_paths import ConvolutionPaths
 from hwopt.predict.layer_models.hybrid import row_classes
-from hwopt.predict.layer_models.interface import touched_share, work
 from hwopt.predict.layer_models.pooled_residual import PooledResidual, View
 from hwopt.predict.layer_models.registry import make_model
 from hwopt.profile.derived_columns import complete
-from hwopt.profile.roofline import Ceilings
+from hwopt.profile.roofline import Ceilings, flops_and_bytes, touched_share
 from tests.profile.profiles import CEILINGS, layer_rows, timed
 
 RNG = np.random.default_rng(0)
@@ -84,7 +83,10 @@ def test_a_window_smaller_than_its_stride_reads_a_share_of_its_input():
         stride_h=[1, 2, 4, 4], stride_w=[1, 2, 4, 32], kernel_h=[3, 1, 2, 1], kernel_w=[3, 1, 2, 1]
     )
     assert touched_share(rows) == pytest.approx([1, 0.5, 0.5, 0.25 * 0.5])
-    assert work(rows)[1][1] == rows["input_bytes"][1] / 2 + rows["weight_bytes"][1] + rows["output_bytes"][1]
+    assert (
+        flops_and_bytes(rows)[1][1]
+        == rows["input_bytes"][1] / 2 + rows["weight_bytes"][1] + rows["output_bytes"][1]
+    )
     relu = rows.assign(kind="relu")
     assert touched_share(relu).tolist() == [1.0] * 4
 
@@ -98,7 +100,7 @@ def test_strided_pools_are_predicted_by_what_they_read():
     rows.loc[pools, "stride_h"], rows.loc[pools, "stride_w"] = strides, strides
     rows = complete(rows[["kind", "batch", "in_channels", "in_h", "in_w", "out_channels", *_windows(rows)]])
     slow = Ceilings(CEILINGS.flops_per_s, CEILINGS.bytes_per_s / 100, CEILINGS.launch_s)
-    moved = work(rows)[1]
+    moved = flops_and_bytes(rows)[1]
     rows["time_s"] = 2.5 * np.maximum(rows["flops"] / slow.flops_per_s, moved / slow.bytes_per_s)
     known, new = np.arange(len(rows)) % 2 == 0, pools.to_numpy() & (np.arange(len(rows)) % 2 == 1)
     model = make_model("hybrid").fit(rows[known].reset_index(drop=True), slow)

@@ -24,7 +24,7 @@ from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.measure.sampling.operators import key_of_row
 from hwopt.network.layer import Layer
-from hwopt.profile.roofline import Ceilings
+from hwopt.profile.roofline import Ceilings, bound_s, operand_bytes
 
 _LEAST_ROWS = 20  # measured, from which an ensemble can be learned
 _N_MEMBERS = 100
@@ -151,7 +151,7 @@ def _predictions(
     if not rows:
         slopes = _belief_scale(X_new, len(kinds), np.ones(len(kinds), dtype=bool)) * _PRIOR_DEVIATION
         return np.asarray(X_new @ (rng.standard_normal((n_members, len(slopes))) * slopes).T)
-    residual = np.log(measured["time_s"].to_numpy(dtype=float) / _bound_s(measured, ceilings))
+    residual = np.log(measured["time_s"].to_numpy(dtype=float) / _roofline_s(measured, ceilings))
     has_rows = X[:, -len(kinds) :].any(axis=0)
     slopes = _belief_scale(X, len(kinds), np.asarray(~has_rows)) * residual.std()
     predictions = np.empty((len(X_new), n_members))
@@ -175,24 +175,17 @@ def _belief_scale(X: Array, n_kinds: int, is_new: NDArray[np.bool_]) -> Array:
 def _features(rows: Any, kinds: Sequence[str], ceilings: Ceilings) -> Array:
     """Return logarithms of sizes and work, intensity, height over the floor, alignment, and kind, [n, d]."""
     logs = [np.log2(np.maximum(rows[name].to_numpy(dtype=float), 1.0)) for name in _SIZES]
-    flops, moved = rows["flops"].to_numpy(dtype=float), _moved(rows)
-    above = np.log2(_bound_s(rows, ceilings) / ceilings.launch_s)
+    flops, moved = rows["flops"].to_numpy(dtype=float), np.maximum(operand_bytes(rows), 1.0)
+    above = np.log2(_roofline_s(rows, ceilings) / ceilings.launch_s)
     is_aligned = (rows["in_channels"] % _ALIGNED == 0) & (rows["out_channels"] % _ALIGNED == 0)
     is_kind = [rows["kind"].to_numpy() == kind for kind in kinds]
     sizes = [*logs, np.log2((flops + 1) / moved), above, is_aligned.to_numpy(dtype=float)]
     return np.stack([*sizes, *is_kind], axis=1).astype(float)
 
 
-def _bound_s(rows: Any, ceilings: Ceilings) -> Array:
-    """Return the roofline and the launch floor on top, [n], in seconds."""
-    flops = rows["flops"].to_numpy(dtype=float)
-    bound = np.maximum(flops / ceilings.flops_per_s, _moved(rows) / ceilings.bytes_per_s)
-    return np.asarray(bound + ceilings.launch_s, dtype=float)
-
-
-def _moved(rows: Any) -> Array:
-    moved = rows[["input_bytes", "weight_bytes", "output_bytes"]].to_numpy(dtype=float).sum(axis=1)
-    return np.asarray(np.maximum(moved, 1.0), dtype=float)
+def _roofline_s(rows: Any, ceilings: Ceilings) -> Array:
+    """Return the roofline with the launch floor on top, [n], in seconds."""
+    return bound_s(rows, ceilings) + ceilings.launch_s
 
 
 def _is_timed(row: Mapping[str, Any]) -> bool:

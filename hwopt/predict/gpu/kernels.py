@@ -25,7 +25,8 @@ from hwopt.arrays import Array
 from hwopt.predict.gpu.copies import Column, CopyRule, Mask, products
 from hwopt.predict.gpu.facts import GpuFacts
 from hwopt.predict.gpu.parameters import HALF, PLACE
-from hwopt.predict.layer_models.interface import is_matrix_kind, n_steps
+from hwopt.predict.layer_models.interface import is_matrix_kind
+from hwopt.profile.roofline import n_steps
 
 if TYPE_CHECKING:
     import pandas as pd

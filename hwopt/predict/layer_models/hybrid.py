@@ -15,17 +15,9 @@ from numpy.typing import NDArray
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.predict.layer_models.convolution_paths import ConvolutionPaths
-from hwopt.predict.layer_models.interface import (
-    MIN_ROWS,
-    LayerPrediction,
-    Roofline,
-    bound_s,
-    is_matrix_kind,
-    n_steps,
-    work,
-)
+from hwopt.predict.layer_models.interface import MIN_ROWS, LayerPrediction, is_matrix_kind
 from hwopt.predict.layer_models.pooled_residual import PooledResidual, View
-from hwopt.profile.roofline import Ceilings
+from hwopt.profile.roofline import Ceilings, Roofline, bound_s, flops_and_bytes, n_steps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +46,7 @@ def shape_features(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
             *("input_bytes", "weight_bytes", "output_bytes"),
         )
     }
-    flops, moved = work(rows)
+    flops, moved = flops_and_bytes(rows)
     c_in, c_out = (column[name] / column["groups"] for name in ("in_channels", "out_channels"))
     n_pixels = column["out_h"] * column["out_w"]
     window = column["kernel_h"] * column["kernel_w"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
-from hwopt.predict.layer_models.interface import MIN_ROWS, LayerPrediction, Roofline
+from hwopt.predict.layer_models.interface import MIN_ROWS, LayerPrediction
 from hwopt.predict.layer_models.lasso import SparsePolynomial, fit_lasso, out_of_fold
 from hwopt.predict.layer_models.neuralpower_features import (
     family,
@@ -20,7 +20,7 @@ from hwopt.predict.layer_models.neuralpower_features import (
     power_features,
     time_features,
 )
-from hwopt.profile.roofline import Ceilings
+from hwopt.profile.roofline import Ceilings, Roofline
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ import numpy as np
 
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
-from hwopt.predict.layer_models.interface import LayerPrediction, work
-from hwopt.profile.roofline import Ceilings
+from hwopt.predict.layer_models.interface import LayerPrediction
+from hwopt.profile.roofline import Ceilings, flops_and_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,6 @@ class Paleo:
 
     def _ideal_s(self, rows: "pd.DataFrame") -> Array:
         assert self._ceilings is not None, "fit first"
-        flops, moved = work(rows)
+        flops, moved = flops_and_bytes(rows)
         flops = flops + 2 * rows["elementwise_ops"].to_numpy(dtype=float)
         return np.asarray(flops / self._ceilings.flops_per_s + moved / self._ceilings.bytes_per_s)

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.arrays import Array
-from hwopt.predict.layer_models.interface import MIN_ROWS, bound_s
+from hwopt.predict.layer_models.interface import MIN_ROWS
 from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.uncertainty.measured_range import COLUMNS, MeasuredRange
-from hwopt.profile.roofline import Ceilings
+from hwopt.profile.roofline import Ceilings, bound_s
 
 if TYPE_CHECKING:
     import pandas as pd

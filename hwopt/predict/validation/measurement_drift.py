@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import SHAPE_COLUMNS
-from hwopt.predict.layer_models.interface import bound_s
-from hwopt.profile.roofline import Ceilings
+from hwopt.profile.roofline import Ceilings, bound_s
 
 if TYPE_CHECKING:
     import pandas as pd
