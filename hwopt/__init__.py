@@ -33,6 +33,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "hwopt.costs": "Budget Costs",
         "hwopt.errors": "HwoptError Infeasible InvalidInput StudyError TrainingFailed UnknownName",
+        "hwopt.plot": "plot",
         "hwopt.predict.device": "load_device",
         "hwopt.search.optimizer": "Optimizer Proposal",
         "hwopt.space.dimensions": "Categorical Integer Real",

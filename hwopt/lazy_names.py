@@ -13,14 +13,16 @@ def lazy_names(
 
     Args:
         package: its `__name__`.
-        homes: module -> names that the package takes from it, separated by spaces.
+        homes: module -> names that the package takes from it, separated by spaces; its own name stands for
+            the module itself.
     """
     module_of = {name: module for module, names in homes.items() for name in names.split()}
 
     def get(name: str) -> Any:
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(module_of[name]), name)
+        module = import_module(module_of[name])
+        return module if module.__name__.endswith(f".{name}") else getattr(module, name)
 
     def names() -> list[str]:
         return sorted({*vars(sys.modules[package]), *module_of})

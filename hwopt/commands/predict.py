@@ -72,11 +72,13 @@ def predict(
 
 
 def _write_prediction(predictions: "list[Predicted]", csv_file: Path | None, figure: Path | None) -> None:
+    from hwopt.report.analysis.layers import layer_breakdown, named
+    from hwopt.report.draw.layers import matplotlib_layers
+    from hwopt.report.draw.style import save
     from hwopt.report.prediction import layer_rows
-    from hwopt.report.prediction_figure import draw_layers, layer_bars
     from hwopt.report.tables import write_csv
 
     if csv_file is not None:
         write_csv(csv_file, layer_rows(predictions))
     if figure is not None:
-        draw_layers(layer_bars(predictions), figure)
+        save(matplotlib_layers(layer_breakdown(named(predictions)), predictions[0].network), figure)

@@ -8,15 +8,19 @@ from rich.console import Console
 from rich.table import Table
 
 from hwopt.errors import InvalidInput
-from hwopt.report.figures import draw_front, front_figure
+from hwopt.report.analysis.fronts import front_view
+from hwopt.report.analysis.provenance import figure_title
+from hwopt.report.analysis.study_data import study_data
+from hwopt.report.draw.front import matplotlib_front
 from hwopt.report.tables import (
     costs_source,
+    front_rows,
     front_table,
     summary_lines,
+    trial_rows,
     write_csv,
 )
 from hwopt.study.store.results import summarise
-from hwopt.study.store.rows import front_rows, trial_rows
 from hwopt.study.store.store import Store
 
 
@@ -43,17 +47,18 @@ def write_report(store: Store, folder: Path) -> Iterator[Table | str]:
     metrics = [*(list(summary.front[0].values)[1:] if summary.front else costs), *limited]
     yield front_table(rows, metrics, costs_source(meta))
     yield from summary_lines(store, summary)
-    n_ended = sum(n for status, n in summary.n_trained.items() if status != "running")
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_csv(folder / "front.csv", rows)
         write_csv(folder / "trials.csv", trial_rows(store))
         written += ["front.csv", "trials.csv"]
-        for metric in costs:
-            name = "front.png" if metric == costs[0] else f"front_{metric}.png"
-            title = f"{folder.name}: {n_ended} trainings, strategy {identity['strategy']}"
-            draw_front(front_figure(store, metric), folder / name, title)
+        study = study_data(store)
+        for metric in costs or [None]:
+            name = "front.png" if metric in (None, costs[0]) else f"front_{metric}.png"
+            matplotlib_front(front_view([study], metric), [study], figure_title([study])).savefig(
+                folder / name
+            )
             written.append(name)
     except OSError as error:
         raise InvalidInput(f"{folder}: cannot write the report: {error.strerror}; choose --out") from None

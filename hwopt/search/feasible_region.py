@@ -6,8 +6,8 @@ are found, and their share estimated; if that fails the error names the budget t
 on the seed and the budgets alone.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,23 @@ from hwopt.space.search_space import Config, SearchSpace
 N_WANTED = 512  # feasible configs to collect
 N_SURVEYED = 4096  # configs to price for them at most
 N_REFUSED = 256  # infeasible configs whose costs are kept, to be shown beside the front
+N_FREED = 64  # configs of a budget that are kept, to say what relaxing it would give
+RELAXED = 1.1  # factor of a limit that is relaxed
 _BATCH = 512
 _N_MUTATED = 256  # mutations of the few known feasible configs at a time, where the region is thin
 _ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class Freed:
+    """Configs that a budget alone excludes, and RELAXED times its limit would allow.
+
+    `share` is that of the space; `configs`, with their costs, are the first N_FREED of the sample.
+    """
+
+    share: float
+    configs: tuple[Config, ...]
+    costs: tuple[dict[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,7 @@ class Region:
     n_unpriced: int  # of n_priced: configs that cannot be priced
     refused: tuple[dict[str, float], ...]  # costs of the first N_REFUSED that break a budget
     unpriced: tuple[Unpriced, ...] = ()  # those that cannot be priced, by reason
+    freed: Mapping[str, Freed] = field(default_factory=dict)  # by the metric of the budget
 
     def notes(self) -> list[str]:
         """Return what must be said of configs that cannot be priced, a line for each reason."""
@@ -119,7 +134,18 @@ def survey(
         n_unpriced=int(np.sum(~is_priced)),
         refused=refused,
         unpriced=count_unpriced(sample.configs, sample.costs),
+        freed={budget.metric: _freed(budget, budgets, sample, mask) for budget in budgets},
     )
+
+
+def _freed(budget: Budget, budgets: Sequence[Budget], sample: _Sample, mask: NDArray[np.bool_]) -> Freed:
+    """Return what relaxing one budget would add to the feasible configs of a sample, `mask` [n]."""
+    relaxed = Budget(budget.metric, RELAXED * budget.limit, budget.confidence)
+    others = [relaxed if other is budget else other for other in budgets]
+    is_freed = feasible(others, sample.costs) & ~mask
+    kept = np.flatnonzero(is_freed)[:N_FREED]
+    configs, costs = [sample.configs[i] for i in kept], [sample.costs.at(i) for i in kept]
+    return Freed(float(is_freed.mean()), tuple(configs), tuple(costs))
 
 
 def _sample(space: SearchSpace, costs: CostFunction, budgets: Sequence[Budget], seed: int) -> _Sample:

@@ -4,7 +4,6 @@ import csv
 import json
 from functools import partial
 
-import numpy as np
 import pytest
 from rich.console import Console
 from torch import nn
@@ -12,6 +11,9 @@ from torch import nn
 from hwopt import load_device
 from hwopt.errors import InvalidInput
 from hwopt.network import trace
+from hwopt.report.analysis.layers import layer_breakdown, named
+from hwopt.report.draw.layers import matplotlib_layers
+from hwopt.report.draw.style import save
 from hwopt.report.prediction import (
     Predicted,
     bottlenecks,
@@ -21,7 +23,6 @@ from hwopt.report.prediction import (
     prediction_lines,
     prediction_table,
 )
-from hwopt.report.prediction_figure import draw_layers, layer_bars
 from tests.profile.profiles import write_profile
 
 NETWORK = nn.Sequential(nn.Conv2d(16, 64, 3), nn.ReLU(), nn.GELU(), nn.Conv2d(64, 5000, 1))
@@ -107,17 +108,17 @@ def test_comparisons_have_a_row_each_and_costs_of_an_item(predictions):
     assert rows[3]["most_of"].split()[0] == "time_s" and rows[0]["position"] == 0
 
 
-def test_bars_add_up_to_the_totals(predictions, tmp_path):
-    panels = layer_bars(predictions)
-    assert [panel.metric for panel in panels] == ["time_s", "energy_j"]
-    factor = {"s": 1.0, "ms": 1e-3, "us": 1e-6}[panels[0].unit]
-    sums = [parts.sum() * factor for parts in panels[0].parts]
-    assert sums == pytest.approx([one.prediction.total["time_s"] for one in predictions])
-    assert np.all([len(kinds) == 4 for kinds in panels[0].kinds])
-    draw_layers(panels, tmp_path / "bars.svg")
-    assert "batch 8" in (tmp_path / "bars.svg").read_text() or (tmp_path / "bars.svg").stat().st_size > 1000
+def test_bars_add_up_to_the_totals_and_mark_what_is_extrapolated(predictions, tmp_path):
+    found = layer_breakdown(named(predictions))
+    assert (found.bars, found.metrics) == (("law, batch 2", "law, batch 8"), ("time_s", "energy_j"))
+    for metric in found.metrics:
+        assert found.totals(metric) == pytest.approx([one.prediction.total[metric] for one in predictions])
+    save(matplotlib_layers(found, "chain"), tmp_path / "bars.svg")
+    drawn = (tmp_path / "bars.svg").read_text()
+    for text in ("outside the measured range", "too few measured rows of the kind", "batch 8"):
+        assert f"<!-- {text} -->" in drawn
     with pytest.raises(InvalidInput, match="must end in .png, .pdf or .svg"):
-        draw_layers(panels, tmp_path / "bars.txt")
+        save(matplotlib_layers(found), tmp_path / "bars.txt")
 
 
 def test_the_command_compares_devices_and_batch_sizes_and_writes_files(run, folder, tmp_path):

@@ -9,11 +9,11 @@ from rich.table import Table
 from skopt.space import Real
 
 from hwopt import InvalidInput, SearchSpace, Study
-from hwopt.report.figures import front_figure
+from hwopt.report.analysis.fronts import front_view
+from hwopt.report.analysis.study_data import study_data
 from hwopt.report.study import write_report
-from hwopt.report.tables import summary_lines, write_csv
+from hwopt.report.tables import front_rows, summary_lines, trial_rows, write_csv
 from hwopt.study.store.results import summarise
-from hwopt.study.store.rows import front_rows, trial_rows
 from hwopt.study.store.store import Store
 from tests.report.studies import finish
 from tests.search.problem import costs, make_space
@@ -74,19 +74,21 @@ def test_the_summary_adds_up(store):
 
 
 def test_the_figure_holds_each_trained_network_once(store):
-    figure = front_figure(store, "time_s")
+    study = study_data(store)
+    view = front_view([study], "time_s")
     complete = [trial for trial in store.trials() if trial.error is not None]
-    assert len(figure.front) + len(figure.dominated) + len(figure.infeasible) == len(complete)
-    assert (figure.unit, figure.limit) == ("us", pytest.approx(600))
-    assert len(figure.refused) == len(store.meta()["region"]["refused"]) > 0
-    assert (np.diff(figure.front[:, 0]) > 0).all() and (np.diff(figure.front[:, 1]) < 0).all()
+    assert len(view.rows(study.name, "front", "dominated", "infeasible")) == len(complete)
+    assert (view.x.unit, view.limits[0].value, view.limits[0].is_shown) == ("us", pytest.approx(6e-4), True)
+    assert len(view.refused) == len(store.meta()["region"]["refused"]) > 0
+    steps = view.staircase(study.name)
+    assert (np.diff(steps[:-1, 0]) > 0).all() and (np.diff(steps[:-1, 1]) < 0).all()
 
 
 def test_an_unaware_search_shows_what_it_trained_over_the_budget(tmp_path):
     finish(tmp_path / "study.db", strategy="random", aware=False)
     with Store(tmp_path / "study.db", read_only=True) as store:
-        figure, summary = front_figure(store, "time_s"), summarise(store)
-        assert len(figure.infeasible) > 0 and summary.n_infeasible_trials > 0
+        view, summary = front_view([study_data(store)], "time_s"), summarise(store)
+        assert (view.table["fate"] == "infeasible").any() and summary.n_infeasible_trials > 0
         assert summary.share is not None and summary.share < 1
 
 

@@ -6,13 +6,13 @@ import pytest
 
 from hwopt import Budget, SearchSpace, Study, StudyError, TrainingFailed
 from hwopt.errors import InvalidInput
-from hwopt.report.figures import front_figure
+from hwopt.report.analysis.fronts import front_view
+from hwopt.report.analysis.study_data import study_data
 from hwopt.report.study import write_report
-from hwopt.report.tables import summary_lines
+from hwopt.report.tables import front_rows, summary_lines, trial_rows
 from hwopt.space.search_space import Integer
 from hwopt.study.experiment.online_calibration import TRAINING_MEMORY, Feedback, TrainingMemory
 from hwopt.study.store.results import FrontTracker, front_of, summarise
-from hwopt.study.store.rows import front_rows, trial_rows
 from hwopt.study.store.store import Store
 from hwopt.train import TrainingSettings
 from tests.search.problem import costs, error_of, make_space
@@ -124,11 +124,11 @@ def test_the_report_has_the_limited_metric_and_says_how_often_it_was_kept(tmp_pa
     with Store(tmp_path / "study.db", read_only=True) as store:
         rows, trials = front_rows(store), trial_rows(store)
         assert all(row["calibration_error"] == calibration_of(row) for row in rows + trials)
-        figure, summary = front_figure(store, "time_s"), summarise(store)
+        view, summary = front_view([study_data(store)], "time_s"), summarise(store)
         lines = summary_lines(store, summary)
     assert f"calibration_error <= 5.00%, which only a training reveals: kept by {n_kept} of 16" in lines
     assert any(f"{16 - n_kept} over a budget or a limit" in line for line in lines)
-    assert len(figure.infeasible) == summary.n_infeasible_trials == 16 - n_kept > 0
+    assert (view.table["fate"] == "infeasible").sum() == summary.n_infeasible_trials == 16 - n_kept > 0
 
 
 def test_a_study_none_of_whose_trainings_keeps_the_limit_has_a_report(tmp_path):
@@ -205,15 +205,15 @@ def test_a_repeating_study_in_parts_is_one_run_at_once(repeated, tmp_path):
 
 def test_tables_and_figure_show_a_repeated_config_once(repeated):
     with Store(repeated, read_only=True) as store:
-        rows, trials, figure = front_rows(store), trial_rows(store), front_figure(store, "time_s")
+        rows, trials = front_rows(store), trial_rows(store)
+        fates = front_view([study_data(store)], "time_s").table["fate"]
         front = front_of(store.trials(), ("error", "time_s"))
     assert [(r["trial"], r["error"], r["n_trainings"]) for r in rows] == [
         (p.number, p.values["error"], len(p.numbers)) for p in front
     ]
     assert sum(row["is_on_front"] for row in trials) == sum(row["n_trainings"] for row in rows)
-    assert len(figure.front) == len(front)
-    n_others = len(figure.dominated) + len(figure.infeasible)
-    assert n_others == 24 - sum(len(point.numbers) for point in front)
+    assert (fates == "front").sum() == len(front)
+    assert fates.isin(["dominated", "infeasible"]).sum() == 24 - sum(len(point.numbers) for point in front)
 
 
 def ended(number, width, error):

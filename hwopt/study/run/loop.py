@@ -20,14 +20,14 @@ from hwopt.errors import Infeasible
 from hwopt.study.run.executors import InProcess
 from hwopt.study.run.failure_watch import FailureWatch, log_end
 from hwopt.study.run.limits import Progress
-from hwopt.study.run.objective_call import STOPPED_AT, Outcome, ShippedRule, run_objective, run_slice
+from hwopt.study.run.objective_call import Outcome, ShippedRule, run_objective, run_slice
 from hwopt.study.run.objective_check import check_in_worker
 from hwopt.study.run.running_trial import Active, RunOptions
 from hwopt.study.run.seeds import trial_seed
 from hwopt.study.store.clock import Clock
 from hwopt.study.store.failure import Failure, failure_of_transfer, first_line
 from hwopt.study.store.results import energy_of
-from hwopt.study.store.store import EpochRow, Rejected, Trial
+from hwopt.study.store.store import STOPPED_AT, EpochRow, Rejected, Trial
 from hwopt.train.slice import SliceResult
 from hwopt.train.stopping import Verdict
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Listener = Callable[[str, Trial], None]  # "start", "epoch" or "end", and the trial as it is then
 
+_INTERVAL = 0.8  # confidence of the intervals that are kept: their upper ends have 0.9, as budgets have
 _TIMES = {1: "once", 2: "twice"}
 
 
@@ -164,7 +165,10 @@ class Driver:
             train_s=None,
             told=None,
         )
-        study.store.start_trial(trial, rejections, None if queued is None else queued[0])
+        intervals: dict[str, Any] = dict(optimizer.intervals(config, _INTERVAL))
+        if intervals:
+            intervals["confidence"] = _INTERVAL
+        study.store.start_trial(trial, rejections, None if queued is None else queued[0], intervals)
         study.n_begun += 1
         return trial
 

@@ -23,7 +23,6 @@ from hwopt.train.stopping import Curve, StoppingRule, Verdict
 
 T = TypeVar("T")
 Objective = Callable[..., Any]  # (config, report) or (config, report, seed) -> error or {"error": ..., ...}
-STOPPED_AT = "stopped_at_epoch"  # metric of a stopped trial with epochs beyond the one that it was stopped at
 EpochListener = Callable[[int, float, float], Verdict | None]  # epoch from 1, error, seconds of training
 
 

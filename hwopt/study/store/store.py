@@ -5,7 +5,7 @@
     epochs        the error after every epoch
     rejections    configs that a strategy selected and a budget refused
     queue         configs to train before any proposal
-    checks        what was found about a trial afterwards: trained again, measured
+    checks        further facts about a trial: predicted intervals; afterwards, trained again, measured
 
 Every method that writes is one transaction.
 """
@@ -21,6 +21,7 @@ from hwopt.space.search_space import Config
 from hwopt.study.store.sqlite import FORMAT as FORMAT
 from hwopt.study.store.sqlite import Database
 
+STOPPED_AT = "stopped_at_epoch"  # metric of a stopped trial with epochs beyond the one that it was stopped at
 _COLUMNS = (
     "number, config, costs, is_feasible, seed, source, n_priced, n_infeasible, broken, ask_s, status, error, "
     "metrics, reason, started, train_s, told, attempts, elapsed_s, failure, traceback"
@@ -152,9 +153,16 @@ class Store:
     # -- trials
 
     def start_trial(
-        self, trial: Trial, rejections: Sequence[Rejected] = (), queued: int | None = None
+        self,
+        trial: Trial,
+        rejections: Sequence[Rejected] = (),
+        queued: int | None = None,
+        intervals: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a trial as running, with the rejections of its ask, and take its config from the queue."""
+        """Write a trial as running, with the rejections of its ask, and take its config from the queue.
+
+        `intervals` of its predicted costs, {"confidence": c, metric: [low, high]}, are a check "predicted".
+        """
         row = _row(trial) | {"status": "running", "error": None, "metrics": "{}", "told": None}
         refused = [(r.trial, _dump(r.config), _dump(r.costs), _dump(r.broken)) for r in rejections]
         with self._database.write() as connection:
@@ -163,6 +171,8 @@ class Store:
                 "INSERT INTO rejections (trial, config, costs, broken) VALUES (?, ?, ?, ?)", refused
             )
             connection.execute("DELETE FROM queue WHERE id = ?", (queued,))
+            if intervals:
+                connection.execute(_INSERT_CHECK, (trial.number, "predicted", 0, _dump(dict(intervals))))
 
     def restart_trial(self, number: int, n_epochs: int = 0) -> None:
         """Forget the epochs of a running trial after the first `n_epochs`: it goes on from there."""
@@ -227,12 +237,11 @@ class Store:
         """Return all trials by number."""
         version = self._database.version
         energy, columns = "NULL" if version == 1 else "energy_j", _COLUMNS_OF.get(version, _COLUMNS)
-        # epochs last: another process may write in between, and an ended trial has all of its own
-        rows = self._database.rows(f"SELECT {columns} FROM trials ORDER BY number")
         epochs: dict[int, list[EpochRow]] = {}
         query = f"SELECT trial, error, elapsed_s, {energy} FROM epochs ORDER BY trial, epoch"
         for number, *values in self._database.rows(query):
             epochs.setdefault(number, []).append(EpochRow(*values))
+        rows = self._database.rows(f"SELECT {columns} FROM trials ORDER BY number")
         parsed = {name: _loaded([row[i] for row in rows]) for i, name in enumerate(_NAMES) if name in _JSON}
         return [
             _trial(dict(zip(_NAMES, row, strict=True)) | dict(zip(parsed, json_values, strict=True)), epochs)
@@ -273,11 +282,9 @@ class Store:
         return None if row is None else (row[0], json.loads(row[1]))
 
     def add_check(self, number: int, kind: str, seed: int, found: Mapping[str, Any]) -> None:
-        """Write what was found about a trial afterwards, such as its error on a fresh seed."""
+        """Write a further fact about a trial, such as its error on a fresh seed."""
         with self._database.write() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?)", (number, kind, seed, _dump(dict(found)))
-            )
+            connection.execute(_INSERT_CHECK, (number, kind, seed, _dump(dict(found))))
 
     def checks(self, kind: str) -> dict[int, list[dict[str, Any]]]:
         """Return the checks of a kind by trial."""
@@ -291,6 +298,7 @@ class Store:
 _NAMES = _COLUMNS.split(", ")
 _JSON = ("config", "costs", "broken", "metrics")
 _INSERT = f"INSERT INTO trials ({_COLUMNS}) VALUES ({', '.join(f':{name}' for name in _NAMES)})"
+_INSERT_CHECK = "INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?)"
 _INSERT_EPOCH = (
     "INSERT OR REPLACE INTO epochs (trial, epoch, error, elapsed_s, energy_j) VALUES (?, ?, ?, ?, ?)"
 )

@@ -1,0 +1,169 @@
+"""The budget that binds, and the gain that relaxing it by a tenth would give.
+
+The survey of the space counts, for each budget, the configs that it alone excludes and that a limit a tenth
+larger would allow, and keeps a few of them. What one of them would add to the front is its expected
+hypervolume improvement under a Gaussian process of the study's own trainings, the acquisition function of the
+search. It is an expectation about one training: a longer search finds more.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwopt.report.analysis.study_data import StudyData
+from hwopt.search.feasible_region import RELAXED
+from hwopt.space.dimensions import Categorical, Dimension, Integer, Real
+from hwopt.space.search_space import SearchSpace
+
+_LEAST_TRAININGS = 5  # for a surrogate
+_SHIFT = 0.25  # quantile of the errors in ln(error + shift)
+
+
+@dataclass(frozen=True)
+class BudgetUse:
+    """One budget on a cost that is known before training.
+
+    Attributes:
+        metric: name of the cost.
+        limit: of the budget, SI units.
+        confidence: with which it holds.
+        broken_share: share of the space that breaks it; NaN where the space was not surveyed.
+        largest_on_front: largest predicted cost on the front over the limit; NaN without a front.
+        freed_share: share of the space that it alone excludes and 1.1 times the limit would allow; NaN where
+            the study does not say.
+        gain: largest expected hypervolume improvement of a training of these; NaN where it is not known.
+    """
+
+    metric: str
+    limit: float
+    confidence: float
+    broken_share: float
+    largest_on_front: float
+    freed_share: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class OutcomeUse:
+    """One limit on what only a training reveals: `n_kept` of `n` complete trainings keep it."""
+
+    metric: str
+    limit: float
+    n_kept: int
+    n: int
+
+
+@dataclass(frozen=True)
+class BudgetReport:
+    """Budgets of one study.
+
+    Attributes:
+        study: its name.
+        share: share of the space that keeps all budgets; NaN where the space was not surveyed.
+        hypervolume: of the front; NaN without a reference.
+        budgets: on known costs.
+        outcomes: limits on outcomes.
+        binding: metric of the budget that binds: that whose relaxing is expected to gain most, else frees
+            most of the space, else excludes most; "" without budgets.
+    """
+
+    study: str
+    share: float
+    hypervolume: float
+    budgets: tuple[BudgetUse, ...]
+    outcomes: tuple[OutcomeUse, ...]
+    binding: str
+
+
+def budget_report(study: StudyData) -> BudgetReport:
+    """Compute how budgets are used, and which of them binds."""
+    identity, region = study.meta["identity"], study.meta.get("region") or {}
+    complete = [trial for trial in study.trials if trial.status == "complete"]
+    budgets = tuple(_use(study, budget, region) for budget in identity["budgets"])
+    outcomes = tuple(
+        OutcomeUse(
+            metric=budget["metric"],
+            limit=budget["limit"],
+            n_kept=sum(
+                trial.metrics.get(budget["metric"], math.inf) <= budget["limit"] for trial in complete
+            ),
+            n=len(complete),
+        )
+        for budget in identity.get("outcome_budgets", [])
+    )
+    return BudgetReport(
+        study=study.name,
+        share=region.get("share", math.nan),
+        hypervolume=study.hypervolume,
+        budgets=budgets,
+        outcomes=outcomes,
+        binding=max(budgets, key=_tightness).metric if budgets else "",
+    )
+
+
+def _tightness(use: BudgetUse) -> tuple[float, ...]:
+    return tuple(0.0 if math.isnan(v) else v for v in (use.gain, use.freed_share, use.broken_share))
+
+
+def _use(study: StudyData, budget: dict[str, Any], region: dict[str, Any]) -> BudgetUse:
+    metric, limit = budget["metric"], budget["limit"]
+    freed = (region.get("freed") or {}).get(metric)
+    n_priced, broken = region.get("n_priced", 0), region.get("broken", {}).get(metric)
+    costs = [
+        point.values[metric] for point in study.front if math.isfinite(point.values.get(metric, math.nan))
+    ]
+    return BudgetUse(
+        metric=metric,
+        limit=limit,
+        confidence=budget["confidence"],
+        broken_share=broken / n_priced if broken is not None and n_priced else math.nan,
+        largest_on_front=max(costs) / limit if costs else math.nan,
+        freed_share=math.nan if freed is None else freed["share"],
+        gain=math.nan if freed is None else expected_gain(study, freed["configs"], freed["costs"]),
+    )
+
+
+def expected_gain(study: StudyData, configs: list[dict[str, Any]], costs: list[dict[str, float]]) -> float:
+    """Return the largest expected hypervolume improvement of training one of n configs.
+
+    Args:
+        study: with its trainings and its reference point.
+        configs: n configs.
+        costs: their known costs. The reference of a cost is at least its relaxed budget.
+
+    Returns:
+        NaN where there are too few trainings or no reference; 0 for no configs.
+    """
+    from hwopt.search.acquisition import log_expected_hypervolume_improvement
+    from hwopt.search.gaussian_process import GaussianProcess
+
+    reference = study.meta.get("reference")
+    trained = [t for t in study.trials if t.status == "complete" and t.error is not None]
+    if not reference or len(trained) < _LEAST_TRAININGS:
+        return math.nan
+    if not configs:
+        return 0.0
+    names = [name for name in study.objectives if name != "error"]
+    space = SearchSpace([_dimension(described) for described in study.dimensions])
+    errors = np.array([trial.error for trial in trained])
+    shift = max(float(np.quantile(errors, _SHIFT)), 1e-6)
+    X = space.encode([trial.config for trial in trained])
+    process = GaussianProcess.fit(X, np.log(errors + shift), groups=space.groups)
+    mean, std = process.posterior(space.encode(configs))
+    front = [[point.values["error"], *np.log([point.values[n] for n in names])] for point in study.front]
+    known = np.log([[own[name] for name in names] for own in costs]).reshape(len(configs), len(names))
+    worst = [max(reference[name], RELAXED * study.limits.get(name, 0.0)) for name in names]
+    corner = np.array([reference["error"], *np.log(worst)])
+    points = np.array(front, dtype=float).reshape(-1, 1 + len(names))
+    gains = log_expected_hypervolume_improvement(mean, std, known, points, corner, shift)
+    return float(np.exp(np.max(gains)))
+
+
+def _dimension(described: dict[str, Any]) -> Dimension:
+    """Return a dimension from its description in a study."""
+    if described["type"] == "Categorical":
+        return Categorical(described["choices"], described["weights"], name=described["name"])
+    kind = Integer if described["type"] == "Integer" else Real
+    return kind(described["low"], described["high"], name=described["name"], log=described["log"])

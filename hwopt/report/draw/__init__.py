@@ -1,0 +1,1 @@
+"""Drawing of what `hwopt.report.analysis` computes, with plotly and with matplotlib: one module a figure."""

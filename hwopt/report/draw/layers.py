@@ -1,0 +1,153 @@
+"""Figure of predictions by layers: bars with a part for each layer, extrapolated ones hatched."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from hwopt.report.analysis.layers import LayerBreakdown
+from hwopt.report.draw.style import (
+    KIND_COLORS,
+    clean,
+    hover,
+    matplotlib_figure,
+    matplotlib_title,
+    plain,
+    plotly_figure,
+    safe,
+)
+from hwopt.units import format_quantity, quantity_name
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LABELLED = 0.06  # share of the longest bar from which a layer is named in it
+_MARKS = {"is_fallback": ("x", "xxx", "too few measured rows of the kind"),
+          "is_extrapolated": ("/", "///", "outside the measured range")}  # fmt: skip
+
+
+def colors(found: LayerBreakdown) -> dict[str, str]:
+    """Return a colour for each kind of layer that is shown."""
+    return {kind: KIND_COLORS[i % len(KIND_COLORS)] for i, kind in enumerate(found.kinds)}
+
+
+def x_title(found: LayerBreakdown, metric: str) -> str:
+    """Return the label of a panel's axis."""
+    return f"predicted {quantity_name(metric)} of one pass ({found.units[metric][1]})"
+
+
+def _parts(found: LayerBreakdown, metric: str) -> Iterator[tuple[int, str, dict[str, Any], float]]:
+    """Yield each layer: position of its bar, shown kind, its row, and where its part begins, SI units."""
+    for place, bar in enumerate(found.bars):
+        left = 0.0
+        for row in found.of_bar(bar).to_dict("records"):
+            yield place, found.shown_kind(row["kind"]), {str(key): value for key, value in row.items()}, left
+            left += row[metric]
+
+
+def _mark(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Return plotly's pattern, matplotlib's hatch and the reason, of a layer beyond the measurements."""
+    return next((mark for column, mark in _MARKS.items() if row[column]), ("", "", ""))
+
+
+def plotly_layers(found: LayerBreakdown, title: str) -> "go.Figure":
+    """Draw a panel for each metric; a tooltip names every layer."""
+    figure, shown = plotly_figure(title), colors(found)
+    n = len(found.metrics)
+    for panel, metric in enumerate(found.metrics):
+        factor, unit = found.units[metric]
+        x, y = ("x", "y") if panel == 0 else (f"x{panel + 1}", f"y{panel + 1}")
+        for kind, color in shown.items():
+            own = [part for part in _parts(found, metric) if part[1] == kind]
+            figure.add_bar(
+                x=[row[metric] / factor for _, _, row, _ in own],
+                y=[safe(found.bars[place]) for place, _, _, _ in own],
+                base=[left / factor for _, _, _, left in own],
+                orientation="h",
+                xaxis=x,
+                yaxis=y,
+                name=safe(kind),
+                legendgroup=kind,
+                showlegend=panel == 0,
+                marker={
+                    "color": color,
+                    "line": {"width": 0.6, "color": "white"},
+                    "pattern": {
+                        "shape": [_mark(row)[0] for _, _, row, _ in own],
+                        "fgcolor": "white",
+                        "solidity": 0.25,
+                    },
+                },
+                hovertext=[_tooltip(row, metric) for _, _, row, _ in own],
+                hoverinfo="text",
+            )
+        top, bottom = 1 - panel / n, 1 - (panel + 1) / n + (0.16 if panel < n - 1 else 0)
+        axis = {"title": {"text": safe(x_title(found, metric))}, "rangemode": "tozero", "zeroline": False}
+        figure.update_layout(
+            {
+                f"{x[0]}axis{x[1:]}": {**axis, "anchor": y},
+                f"{y[0]}axis{y[1:]}": {"domain": [bottom, top], "anchor": x},
+            }
+        )
+        figure.update_layout(
+            {f"yaxis{y[1:]}": {"autorange": "reversed", "type": "category", "automargin": True}}
+        )
+    figure.update_layout(barmode="overlay", height=140 + n * (70 + 40 * len(found.bars)))
+    return figure
+
+
+def _tooltip(row: dict[str, Any], metric: str) -> str:
+    reason = _mark(row)[2]
+    lines = [
+        f"{row['layer']}: {row['kind']}",
+        f"{quantity_name(metric)} {format_quantity(metric, row[metric])}",
+    ]
+    return hover([*lines, f"{row['share']:.1%} of the time", *([reason] if reason else [])])
+
+
+def matplotlib_layers(found: LayerBreakdown, title: str = "") -> "Figure":
+    """Draw a panel for each metric, below each other; layers of some size are named in their parts."""
+    from matplotlib.patches import Patch
+
+    n_bars = len(found.bars)
+    figure = matplotlib_figure(9.0, 1.3 + len(found.metrics) * (0.8 + 0.55 * n_bars))
+    if title:
+        matplotlib_title(figure, title)
+    panels = figure.subplots(len(found.metrics), squeeze=False)[:, 0]
+    for axes, metric in zip(panels, found.metrics, strict=True):
+        _draw_panel(axes, found, metric)
+    handles = [Patch(color=color, label=plain(kind)) for kind, color in colors(found).items()]
+    for column, (_, hatch, reason) in _MARKS.items():
+        if found.table[column].any():
+            handles.append(Patch(facecolor="white", edgecolor="#555555", hatch=hatch, label=reason))
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    return figure
+
+
+def _draw_panel(axes: "Axes", found: LayerBreakdown, metric: str) -> None:
+    shown, (factor, _), widest = colors(found), found.units[metric], float(found.totals(metric).max())
+    for place, kind, row, left in _parts(found, metric):
+        value = row[metric]
+        axes.barh(
+            place, value / factor, left=left / factor, height=0.72, color=shown[kind], edgecolor="white",
+            linewidth=0.4, hatch=_mark(row)[1],
+        )  # fmt: skip
+        if value > _LABELLED * widest:
+            axes.text(
+                (left + value / 2) / factor, place, plain(_fitted(row["layer"], value / widest)), ha="center",
+                va="center", fontsize=7.5, color="white", zorder=3,
+                bbox={"boxstyle": "square,pad=0.15", "facecolor": shown[kind], "edgecolor": "none"},
+            )  # fmt: skip
+    axes.set_yticks(
+        range(len(found.bars)), [plain(bar).replace(", batch", ",\nbatch") for bar in found.bars], fontsize=8
+    )
+    axes.invert_yaxis()
+    axes.set_xlabel(x_title(found, metric))
+    clean(axes)
+    axes.grid(visible=False, axis="y")
+
+
+def _fitted(name: str, share: float) -> str:
+    """Return the end of a layer's name that fits into its share of the longest bar."""
+    most = max(int(share * 80), 3)
+    return name if len(name) <= most else f"…{name[-most + 1 :]}"
