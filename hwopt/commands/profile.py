@@ -29,6 +29,9 @@ def profile(
     busy: Annotated[
         str, typer.Option(help="A CPU that others use too: refuse its times, or accept them.")
     ] = "refuse",
+    prior: Annotated[
+        str, typer.Option(help="Profile to start predictions from: a name or folder, auto, or none.")
+    ] = "auto",
 ) -> None:
     """Measure a device: single operators and whole networks, into a profile folder.
 
@@ -46,7 +49,7 @@ def profile(
     loaded = SpaceFile(str(space))() if space else None
     with interruptible("finished rows"), ProgressDisplay(console) as progress:
         found = profile_device(
-            out, device, seconds, loaded, batch_size, seed, progress, name, precision, busy
+            out, device, seconds, loaded, batch_size, seed, progress, name, precision, busy, prior
         )
     console.print(f"report: {write_profile_report(found)}", highlight=False)
     _check_measured(found)

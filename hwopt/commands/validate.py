@@ -26,8 +26,8 @@ def validate(
 ) -> None:
     """Show how far cost models are from measured layers, and from a device's measured networks."""
     from hwopt.predict.device import load_device
-    from hwopt.predict.paper_networks import paper_networks
     from hwopt.predict.uncertainty.unknown_operators import notes_on_measured
+    from hwopt.predict.validation.paper_networks import paper_networks
     from hwopt.predict.validation.report import (
         METHODS,
         measured_modes,

@@ -18,7 +18,14 @@ import numpy as np
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.campaign import Deadline, Progress, trace_candidate
-from hwopt.measure.campaign_folder import Asked, describe_cpu_device, improve_ceilings, open_folder
+from hwopt.measure.campaign_folder import (
+    AUTO,
+    Asked,
+    describe_cpu_device,
+    improve_ceilings,
+    keep_prior,
+    open_folder,
+)
 from hwopt.measure.cpu.campaign import OPERATOR_SHARE, CpuCampaign, memory_of
 from hwopt.measure.cpu.peak_memory import MemoryMeter
 from hwopt.measure.cpu.reference_workloads import Watch
@@ -30,6 +37,8 @@ from hwopt.measure.operators.build import OperandPool, Recipe
 from hwopt.measure.sampling.networks import Candidate, choose_networks
 from hwopt.measure.sampling.operators import Operator, sample_operators
 from hwopt.measure.system_info import describe_cpu
+from hwopt.predict.prior import OFF
+from hwopt.predict.shipped import load_profile
 from hwopt.profile.device_json import DEVICE_FILE, check_device_name
 from hwopt.profile.device_profile import DeviceProfile
 from hwopt.profile.schema import MODES
@@ -52,6 +61,7 @@ def profile_device(
     name: str | None = None,
     precision: str = "default",
     on_busy: str = "refuse",
+    prior: str = "auto",
 ) -> DeviceProfile:
     """Measure a device into a folder, or go on with one, and return the profile.
 
@@ -70,12 +80,17 @@ def profile_device(
             (float32 without TF32) or "bfloat16".
         on_busy: what a CPU that others use as well gives: "refuse" leaves rows without a time, "accept" keeps
             the times with the status `shared`. A GPU that others use is always refused.
+        prior: name or folder of a profile of the same kind that predictions start from; "auto" takes the
+            shipped one of that kind as long as little is measured (`hwopt.predict.prior`), "none" none.
+            device.json keeps it.
 
     Raises:
         InvalidInput: for another device, or a folder that holds another device's measurements.
         CampaignStopped: a GPU was lost; what was measured is kept.
     """
     _check_arguments(budget_s, batch_size, seed, on_busy)
+    if prior not in (AUTO, OFF):
+        load_profile(prior)  # an unknown name is an error before anything is measured
     if name is not None:
         check_device_name(name)
     if not str(out_dir):
@@ -96,7 +111,7 @@ def profile_device(
             profile_gpu(
                 Path(out_dir), opened, budget_s, pinned, networks, sources, report, name, seed, shares=shares
             )
-        return DeviceProfile.load(out_dir)
+        return keep_prior(Path(out_dir), prior)
     if precision != "default":
         raise InvalidInput(f"precision {precision!r}: a CPU is measured in float32, precision 'default'")
     batch_sizes = (batch_size,) if batch_size else ((1,) if space else (1, 8))
@@ -118,7 +133,7 @@ def profile_device(
             session.measure_networks(networks)
             if has_oracle:
                 session.measure_oracle(networks)
-    return DeviceProfile.load(out_dir)
+    return keep_prior(Path(out_dir), prior)
 
 
 def _check_arguments(budget_s: float, batch_size: int | None, seed: int, on_busy: str) -> None:

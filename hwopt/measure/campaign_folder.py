@@ -13,6 +13,7 @@ from hwopt.measure.cpu.contention import describe_counters
 from hwopt.measure.cpu.timing import Protocol, Work, time_works
 from hwopt.measure.energy.sensors.probe import probe_sensors
 from hwopt.measure.system_info import describe_cpu, describe_software, last_level_cache_bytes
+from hwopt.predict.prior import default_prior, prior_profile
 from hwopt.profile.device_json import DEVICE_FILE, PROTOCOL_VERSION, read_info, write_info
 from hwopt.profile.device_profile import (
     LAYER_FILE,
@@ -20,6 +21,7 @@ from hwopt.profile.device_profile import (
     NETWORK_LAYER_FILE,
     ORACLE_FILE,
     REPEAT_FILE,
+    DeviceProfile,
     read_layers,
     read_network_layers,
     read_networks,
@@ -30,6 +32,8 @@ from hwopt.profile.schema import drop_cut_line, write_cells
 from hwopt.profile.text_file import Cells, read_cells, shown
 
 Info = dict[str, Any]
+
+AUTO = "auto"  # prior: the one that suits what is measured
 
 _ROW_FILES = (LAYER_FILE, NETWORK_FILE, NETWORK_LAYER_FILE, ORACLE_FILE, REPEAT_FILE)
 _MAX_ROTATION_BYTES = 512 * 2**20
@@ -76,6 +80,31 @@ def open_folder(folder: Path, describe: Callable[[], dict[str, Any]], asked: Ask
     info = describe()
     write_info(folder, info)
     return info
+
+
+def keep_prior(folder: Path, prior: str) -> DeviceProfile:
+    """Write into device.json which profile predictions start from, and return the profile.
+
+    Args:
+        folder: of the profile.
+        prior: a name or a folder, or "none"; "auto" chooses by what is measured by now, unless an earlier run
+            was told.
+
+    Raises:
+        InvalidInput: for a prior that does not suit.
+        UnknownName: for one that is no profile.
+    """
+    profile = DeviceProfile.load(folder)
+    info = dict(profile.info)
+    if prior == AUTO and "prior" in info and info.get("prior_chosen") != AUTO:
+        return profile
+    chosen = default_prior(profile) if prior == AUTO else prior
+    kept = {} if chosen is None else {"prior": chosen, "prior_chosen": AUTO if prior == AUTO else "asked for"}
+    changed = {key: value for key, value in info.items() if not key.startswith("prior")} | kept
+    prior_profile(replace(profile, info=changed))
+    if changed != info:
+        write_info(folder, changed)
+    return replace(profile, info=changed)
 
 
 def check_rows(folder: Path) -> None:

@@ -20,7 +20,7 @@ from hwopt.predict.asked_precision import check_precision
 from hwopt.predict.calibrated_model import DeviceModel
 from hwopt.predict.cost_model import NO_WORK, CostModel, check_structural
 from hwopt.predict.network_table import NetworkTable
-from hwopt.predict.prior import check_prior
+from hwopt.predict.prior import prior_profile
 from hwopt.predict.shipped import load_profile
 from hwopt.predict.shipped import shipped_devices as shipped_devices
 from hwopt.predict.uncertainty.unknown_operators import notes_on_unknown, shares_of_unknown
@@ -42,7 +42,8 @@ def load_device(name_or_path: str | Path, prior: str | Path | None = None) -> "D
     Args:
         name_or_path: of the profile.
         prior: name or path of the profile of a device of the same kind, which predictions start from: its
-            layer model, scaled to this device's rows. None takes the `prior` of device.json, if there is one.
+            fit, scaled to this device's measurements; "none" for no prior. None takes the `prior` of
+            device.json, if there is one.
 
     Raises:
         UnknownName: where it is neither.
@@ -51,7 +52,7 @@ def load_device(name_or_path: str | Path, prior: str | Path | None = None) -> "D
     profile = load_profile(name_or_path)
     if prior is not None:
         profile = replace(profile, info={**profile.info, "prior": str(prior)})
-    check_prior(profile)
+    prior_profile(profile)  # refuses one that cannot be used
     return Device(profile)
 
 

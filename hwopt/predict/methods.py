@@ -6,13 +6,15 @@ others          a layer model, fitted once on      sums with a few coefficients,
                 operators, which are no network's  (`hwopt.predict.network_model`)
 """
 
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from hwopt.arrays import Array
 from hwopt.predict.gpu.facts import GpuFacts, idle_w
+from hwopt.predict.gpu.prior import TYPICAL, GpuPrior
 from hwopt.predict.layer_models.hybrid import Hybrid
 from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
 from hwopt.predict.layer_models.registry import Factory, make_model
@@ -25,7 +27,8 @@ from hwopt.predict.network_model import (
     with_host,
 )
 from hwopt.predict.network_table import NetworkTable
-from hwopt.predict.prior import prior_model
+from hwopt.predict.prior import OFF, prior_profile
+from hwopt.predict.shipped import load_profile, shipped_devices
 from hwopt.profile.device_profile import DeviceProfile
 
 if TYPE_CHECKING:
@@ -98,18 +101,23 @@ def make_method(
     Raises:
         UnknownName: for an unknown method.
     """
-    facts = GpuFacts.of(profile) if name == "hybrid" else None
+    facts, prior = (GpuFacts.of(profile), _prior_of(profile)) if name == "hybrid" else (None, None)
+    method: Method
     if facts is None:
         if layer_model is None:
             layer_model = layer_factory(profile, name, networks)()
             layer_model.fit(profile.measured_layers, profile.ceilings)
-        method = Summed(profile, layer_model, networks)
+        method = Summed(profile, layer_model, networks, prior.method if prior else None)
         if name == "hybrid" and profile.info.get("kind") == "gpu":
             method.notes.append(_NO_CHIP)
-        return method
-    from hwopt.predict.gpu.model import GpuMethod
+    else:
+        from hwopt.predict.gpu.model import GpuMethod
 
-    return GpuMethod(profile.measured_layers, facts, networks)
+        method = GpuMethod(profile.measured_layers, facts, networks, _gpu_prior(prior, facts))
+    if prior is not None:
+        n = len(profile.measured_layers)
+        method.notes.append(f"{n} measured layers: predictions start from profile {prior.name!r} as a prior")
+    return method
 
 
 def layer_factory(profile: DeviceProfile, name: str, networks: MeasuredNetworks) -> Factory:
@@ -118,13 +126,57 @@ def layer_factory(profile: DeviceProfile, name: str, networks: MeasuredNetworks)
     Of a GPU's hybrid, whose parameters are those of networks too, it is fitted to all measured networks as
     well as to the rows.
     """
-    facts = GpuFacts.of(profile) if name == "hybrid" else None
+    if name != "hybrid":
+        return partial(make_model, name)
+    facts, prior = GpuFacts.of(profile), _prior_of(profile)
     if facts is not None:
         from hwopt.predict.gpu.model import GpuLayerModel
 
-        return partial(GpuLayerModel, facts, networks)
-    prior = prior_model(profile) if name == "hybrid" else None
-    return partial(Hybrid, prior) if prior is not None else partial(make_model, name)
+        return partial(GpuLayerModel, facts, networks, _gpu_prior(prior, facts))
+    if prior is None:
+        return partial(make_model, name)
+    assert isinstance(prior.method.layer_model, Hybrid)
+    return partial(Hybrid, prior.method.layer_model)
+
+
+@dataclass(frozen=True)
+class _Prior:
+    """Profile that another one starts from: its name, its chip if it is a GPU, and its fitted method."""
+
+    name: str
+    facts: GpuFacts | None
+    method: Method
+
+
+def _prior_of(profile: DeviceProfile) -> _Prior | None:
+    """Return the prior of a profile; None where it names none."""
+    prior = prior_profile(profile)
+    if prior is None:
+        return None
+    if shipped_devices().get(str(profile.info["prior"])) is not None:
+        return _shipped_prior(str(profile.info["prior"]))
+    return _fitted_prior(prior)
+
+
+@lru_cache(maxsize=2)
+def _shipped_prior(name: str) -> _Prior:
+    """Return a shipped profile as a prior; a process fits it once."""
+    return _fitted_prior(load_profile(name))
+
+
+def _fitted_prior(prior: DeviceProfile) -> _Prior:
+    alone = replace(prior, info={**prior.info, "prior": OFF})
+    return _Prior(prior.name, GpuFacts.of(prior), make_method(alone, "hybrid", MeasuredNetworks.of(alone)))
+
+
+def _gpu_prior(prior: _Prior | None, facts: GpuFacts) -> GpuPrior:
+    """Return what a GPU's fit starts from."""
+    if prior is None or prior.facts is None:
+        return TYPICAL
+    from hwopt.predict.gpu.model import GpuMethod
+
+    assert isinstance(prior.method, GpuMethod)
+    return prior.method.as_prior(facts)
 
 
 class Summed:
@@ -133,8 +185,15 @@ class Summed:
     learns_layers = False
     layer_model: LayerModel | None
 
-    def __init__(self, profile: DeviceProfile, layer_model: LayerModel, networks: MeasuredNetworks) -> None:
+    def __init__(
+        self,
+        profile: DeviceProfile,
+        layer_model: LayerModel,
+        networks: MeasuredNetworks,
+        prior: Method | None = None,
+    ) -> None:
         self._profile, self._networks = profile, networks
+        self._prior = prior.whole() if isinstance(prior, Summed) else None
         self.layer_model = self._model = layer_model
         self.notes = list(layer_model.notes)
         self._layers = self.prepare(networks.table)
@@ -153,13 +212,18 @@ class Summed:
         """Return which layers have too few measured rows of their kind, [n]."""
         return layers.predicted.is_fallback
 
+    def whole(self) -> NetworkModel:
+        """Return the fit to all eager networks."""
+        return self.fit(np.ones(len(self._networks), dtype=bool), "eager")[0]
+
     def fit(self, kept: Mask, mode: str) -> tuple[NetworkModel, list[str]]:
         """Fit on networks as graphs where there are such, then on eager ones what the host adds."""
         graphs, eager = (self._networks.only(kept, name) for name in ("graph", "eager"))
         launch_s = self._profile.ceilings.launch_s
         if np.isfinite(graphs["time_s"]).sum() < MIN_NETWORKS:
-            return fit_network_model(self._layers, graphs if mode == "graph" else eager, launch_s)
-        model, notes = fit_network_model(self._layers, graphs, launch_s)
+            own = graphs if mode == "graph" else eager
+            return fit_network_model(self._layers, own, launch_s, self._prior)
+        model, notes = fit_network_model(self._layers, graphs, launch_s, self._prior)
         if mode == "eager":
             model = with_host(model, self._layers, eager, idle_w(self._profile))
         return model, notes

@@ -25,8 +25,8 @@ from hwopt.predict.layer_models.interface import LayerPrediction, is_matrix_kind
 from hwopt.predict.network_table import NetworkTable
 
 MIN_NETWORKS = 4  # with fewer measured networks the layers are summed as they are
-# Weight, in networks, of each time coefficient's squared distance from its neutral value.
-_NEUTRAL, _PRIOR_WEIGHTS = np.array([1.0, 1.0, 0.0]), np.array([0.3, 0.3, 1e-4])
+# Weight, in networks, of each time coefficient's squared distance from its neutral value, and from a prior's.
+_NEUTRAL_WEIGHTS, _PRIOR_WEIGHTS = np.array([0.3, 0.3, 1e-4]), np.array([0.3, 0.3, 1e-2])
 _WORKSPACES = np.linspace(0.0, 1.5, 31)
 _SHARPNESS = 8.0
 _TILE = 16  # channels of a block in the layout that convolutions copy to
@@ -146,7 +146,10 @@ class NetworkModel:
 
 
 def fit_network_model(
-    layers: SummedLayers, measured: Mapping[str, Array], launch_s: float
+    layers: SummedLayers,
+    measured: Mapping[str, Array],
+    launch_s: float,
+    prior: NetworkModel | None = None,
 ) -> tuple[NetworkModel, list[str]]:
     """Fit the coefficients on measured networks.
 
@@ -154,22 +157,32 @@ def fit_network_model(
         layers: of the m networks.
         measured: metric -> what they were measured at, [m]; NaN where they were not, or are not to be used.
         launch_s: the device's launch floor, in seconds.
+        prior: model of another device, which the coefficients shrink to; None is the neutral one, from which
+            fewer than 4 networks change nothing.
 
     Returns:
         The model, and notes on what could not be fitted.
     """
     known = np.isfinite(measured["time_s"])
-    model, notes = NetworkModel(launch_s=launch_s), list[str]()
-    if known.sum() >= MIN_NETWORKS:
+    model, notes = replace(prior or NetworkModel(), launch_s=launch_s), list[str]()
+    if known.sum() >= (MIN_NETWORKS if prior is None else 1):
         parts = layers.parts[known] * [1.0, 1.0, launch_s] / measured["time_s"][known, None]
-        a, b, c = _least_squares(parts, np.ones(known.sum()), _NEUTRAL, _PRIOR_WEIGHTS)
+        centre = np.array([model.matrix_scale, model.other_scale, model.overhead])
+        weights = _NEUTRAL_WEIGHTS if prior is None else _PRIOR_WEIGHTS
+        a, b, c = _least_squares(parts, np.ones(known.sum()), centre, weights)
         model = replace(model, matrix_scale=float(a), other_scale=float(b), overhead=float(c))
     else:
-        notes.append(f"fewer than {MIN_NETWORKS} measured networks to fit on: layers are summed as they are")
-    power_scale = _power_scale(layers, measured["power_w"])
-    return replace(
-        model, power_scale=power_scale, workspace=_fit_workspace(layers, measured["memory_bytes"])
-    ), notes
+        what = "layers are summed as they are" if prior is None else "layers are summed as on the prior"
+        notes.append(f"fewer than {MIN_NETWORKS} measured networks to fit on: {what}")
+    if _enough(measured["power_w"]) and layers.power_w is not None:
+        model = replace(model, power_scale=_power_scale(layers, measured["power_w"]))
+    if _enough(measured["memory_bytes"]):
+        model = replace(model, workspace=_fit_workspace(layers, measured["memory_bytes"]))
+    return model, notes
+
+
+def _enough(measured: Array) -> bool:
+    return bool(np.isfinite(measured).sum() >= MIN_NETWORKS)
 
 
 def with_host(
@@ -210,10 +223,8 @@ def _least_squares(A: Array, b: Array, neutral: Array, weights: Array) -> Array:
 
 
 def _fit_workspace(layers: SummedLayers, measured_bytes: Array) -> float:
-    """Return the workspace of the least mean absolute logarithmic error; 0 where too little was measured."""
+    """Return the workspace of the least mean absolute logarithmic error."""
     known = np.isfinite(measured_bytes)
-    if known.sum() < MIN_NETWORKS:
-        return 0.0
     errors = [
         np.abs(np.log(layers.memory_bytes(w)[known] / measured_bytes[known])).mean() for w in _WORKSPACES
     ]
@@ -222,8 +233,6 @@ def _fit_workspace(layers: SummedLayers, measured_bytes: Array) -> float:
 
 def _power_scale(layers: SummedLayers, measured_w: Array) -> float:
     known = np.isfinite(measured_w)
-    if layers.power_w is None or known.sum() < MIN_NETWORKS:
-        return 1.0
     predicted_w = NetworkModel().totals(layers)["power_w"]
     return float(np.median(measured_w[known] / predicted_w[known]))
 

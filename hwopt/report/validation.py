@@ -49,7 +49,7 @@ def network_tables(name: str, errors: "pd.DataFrame") -> list[Table]:
 
 
 def paper_tables(name: str, rows: "pd.DataFrame", methods: Sequence[str]) -> list[Table]:
-    """Return a table for each mode and metric of `hwopt.predict.paper_networks`; the last line has means."""
+    """Return a table for each mode and metric of `hwopt.predict.validation.paper_networks`, means last."""
     return [
         _paper_table(
             f"NeuralPower's networks on {name}, {mode}, fitted without their families: "

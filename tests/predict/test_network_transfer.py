@@ -34,6 +34,12 @@ def test_the_prior_that_errs_least_on_networks_left_out_is_used():
     assert NetworkTransfer.fit([OTHER, PRIOR], X_ALL[:8], 2.0 * TIME_S[:8]).prior is PRIOR
 
 
+def test_the_devices_own_regression_is_used_where_it_errs_less():
+    alone = NetworkTransfer.fit([OTHER], X_ALL[:60], TIME_S[:60])
+    assert alone.own is not None and error(alone, TIME_S[60:]) < 0.1
+    assert NetworkTransfer.fit([OTHER], X_ALL[:7], TIME_S[:7]).own is None  # too few for one
+
+
 def test_no_prior_no_network_or_no_time_is_an_error():
     with pytest.raises(InvalidInput, match="0 priors and 1 networks; at least one of each"):
         NetworkTransfer.fit([], X_ALL[:1], TIME_S[:1])

@@ -7,8 +7,8 @@ import pytest
 
 from hwopt import load_device
 from hwopt.predict.device import Device
-from hwopt.predict.paper_networks import ARCHITECTURES, paper_networks
 from hwopt.predict.uncertainty.families import family
+from hwopt.predict.validation.paper_networks import ARCHITECTURES, paper_networks
 from hwopt.report.validation import paper_tables
 
 

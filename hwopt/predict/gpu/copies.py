@@ -53,8 +53,8 @@ def copied_by_cudnn(column: Column) -> Mask:
     )
 
 
-def best_rule(rows: "pd.DataFrame") -> CopyRule:
-    """Return the rule that is right for most measured rows; cuDNN's where there are too few to tell."""
+def best_rule(rows: "pd.DataFrame", otherwise: CopyRule = copied_by_cudnn) -> CopyRule:
+    """Return the rule that is right for most measured rows; `otherwise` where there are too few to tell."""
     column = {name: rows[name].to_numpy(dtype=float) for name in _COLUMNS}
     column |= products(column)
     operands = column["input_bytes"] + column["weight_bytes"] + column["output_bytes"]
@@ -63,7 +63,7 @@ def best_rule(rows: "pd.DataFrame") -> CopyRule:
     is_depthwise = (column["groups"] > 1) & (column["C"] == 1)
     known = is_convolution & ~is_depthwise & (column["window"] > 1) & np.isfinite(column["memory_bytes"])
     if known.sum() < MIN_ROWS:
-        return copied_by_cudnn
+        return otherwise
     return max(RULES, key=lambda rule: int((rule(column) == is_copied)[known].sum()))
 
 

@@ -20,6 +20,7 @@ class GpuFacts:
         matrix_flops_per_s: ceiling of matrix products by dtype.
         idle_w: power without work; None where its sensor was not characterised.
         cap_w: power limit; None where it is not known.
+        clock_hz: largest clock of the multiprocessors; None where it is not known.
         is_channels_last: whether tensors were in that layout, so that no kernel copies them into it.
     """
 
@@ -29,6 +30,7 @@ class GpuFacts:
     matrix_flops_per_s: dict[str, float]
     idle_w: float | None
     cap_w: float | None
+    clock_hz: float | None
     is_channels_last: bool
 
     @property
@@ -61,6 +63,7 @@ class GpuFacts:
             matrix_flops_per_s={"float32": matrix, **halves},
             idle_w=idle_w(profile),
             cap_w=power_limit_w(profile),
+            clock_hz=_number(_mapping(profile, "limits").get("largest_core_clock_hz")),
             is_channels_last=settings.get("channels_last") is True,
         )
 

@@ -19,6 +19,7 @@ from hwopt.predict.gpu.kernels import Kernels
 from hwopt.predict.gpu.memory import peak_bytes
 from hwopt.predict.gpu.parameters import PLACE
 from hwopt.predict.gpu.powers import KernelPower, NetworkPower
+from hwopt.predict.gpu.prior import TYPICAL, GpuPrior, scaled
 from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
 from hwopt.predict.measured_networks import Mask, MeasuredNetworks
 from hwopt.predict.network_table import NetworkTable
@@ -121,6 +122,7 @@ class GpuMethod:
         rows: measured operators, [n].
         facts: of the chip.
         networks: measured, [m].
+        prior: what the fit starts from.
 
     Attributes:
         notes: what a reader of the predictions must know.
@@ -129,10 +131,16 @@ class GpuMethod:
     learns_layers = True
     layer_model: LayerModel | None = None
 
-    def __init__(self, rows: "pd.DataFrame", facts: GpuFacts, networks: MeasuredNetworks) -> None:
-        self._facts, self._networks = facts, networks
+    def __init__(
+        self,
+        rows: "pd.DataFrame",
+        facts: GpuFacts,
+        networks: MeasuredNetworks,
+        prior: GpuPrior = TYPICAL,
+    ) -> None:
+        self._facts, self._networks, self._prior = facts, networks, prior
         self.notes: list[str] = []
-        self._rule = never_copied if facts.is_channels_last else best_rule(rows)
+        self._rule = never_copied if facts.is_channels_last else best_rule(rows, prior.rule)
         self._row_s = rows["time_s"].to_numpy(dtype=float)
         self._kinds = [*set(rows["kind"]), *set(networks.table.layers["kind"])]
         self._use(rows, ClassResiduals({}, facts.ceilings))
@@ -144,7 +152,8 @@ class GpuMethod:
         self._residuals = residuals
         self._rows, self._layers = self._kernels(rows), self.prepare(self._networks.table)
         self._known: dict[bytes, Array] = {}
-        self._start = times.fit(self._data(np.zeros(len(self._networks), dtype=bool)))
+        nothing = np.zeros(len(self._networks), dtype=bool)
+        self._start = times.fit(self._data(nothing), mean=self._prior.mean)
 
     def _learn_residuals(self, rows: "pd.DataFrame") -> None:
         """Learn the factors of classes with many rows; none is used if left-out networks err more by them."""
@@ -192,11 +201,20 @@ class GpuMethod:
         notes = [] if kept.any() else ["no measured networks to fit on: from operators and priors alone"]
         return fit, notes
 
+    def as_prior(self, facts: GpuFacts) -> GpuPrior:
+        """Return what a fit of another GPU can start from: the fit to all that was measured here."""
+        fit, _ = self.fit(np.ones(len(self._networks), dtype=bool), "graph")
+        mean = scaled(fit.theta, self._facts, facts)
+        return GpuPrior(mean, self._rule, fit.kernel_power, fit.network_power)
+
     def _theta(self, kept: Mask) -> Array:
         """Return the parameters; both modes share them."""
         key = kept.tobytes()
         if key not in self._known:
-            self._known[key] = times.fit(self._data(kept), self._start) if kept.any() else self._start
+            found = self._start
+            if kept.any():
+                found = times.fit(self._data(kept), self._start, self._prior.mean)
+            self._known[key] = found
         return self._known[key]
 
     def _data(self, kept: Mask) -> times.Data:
@@ -210,9 +228,8 @@ class GpuMethod:
         known = np.isfinite(power_w)
         if known.sum() < _MIN_POWERS:
             return None
-        return KernelPower.fit(
-            self._rows.take(np.flatnonzero(known)), self._row_s[known], power_w[known], self._facts
-        )
+        rows, prior = self._rows.take(np.flatnonzero(known)), self._prior.kernel_power
+        return KernelPower.fit(rows, self._row_s[known], power_w[known], self._facts, prior)
 
     def _fit_network_power(self, fit: GpuFit, kept: Mask) -> NetworkPower:
         """Fit on graphs, and on eager networks that were not measured as graphs and keep the device busy."""
@@ -227,7 +244,8 @@ class GpuMethod:
         known = kept & np.isfinite(measured_w)
         mean_w = (table.sum(alone["power_w"] * parts_s) / device_s)[known]
         kernel_s = (device_s / self._layers.n_operators)[known]
-        return NetworkPower.fit(self._power.scale, mean_w, kernel_s, measured_w[known])
+        prior = self._prior.network_power
+        return NetworkPower.fit(self._power.scale, mean_w, kernel_s, measured_w[known], prior)
 
 
 class GpuLayerModel:
@@ -236,15 +254,16 @@ class GpuLayerModel:
     Args:
         facts: of the chip; they hold its ceilings.
         networks: measured, [m].
+        prior: what the fit starts from.
     """
 
-    def __init__(self, facts: GpuFacts, networks: MeasuredNetworks) -> None:
-        self._facts, self._networks = facts, networks
+    def __init__(self, facts: GpuFacts, networks: MeasuredNetworks, prior: GpuPrior = TYPICAL) -> None:
+        self._facts, self._networks, self._prior = facts, networks, prior
         self.notes: list[str] = []
 
     def fit(self, rows: "pd.DataFrame", ceilings: Ceilings) -> "GpuLayerModel":
         """Fit on measured rows, [n]."""
-        self._method = GpuMethod(rows, self._facts, self._networks)
+        self._method = GpuMethod(rows, self._facts, self._networks, self._prior)
         self._fit, notes = self._method.fit(np.ones(len(self._networks), dtype=bool), "graph")
         self.notes = [*self._method.notes, *notes]
         return self

@@ -68,28 +68,42 @@ class KernelPower:
         scale: of the power.
         weights: w, [p].
         shift, spread: of the rates, each [4].
+        prior: of another GPU, which z is added to; None adds it to nothing.
     """
 
     scale: Range
     weights: Array
     shift: Array
     spread: Array
+    prior: "KernelPower | None" = None
 
     @classmethod
-    def fit(cls, kernels: Kernels, time_s: Array, power_w: Array, facts: GpuFacts) -> "KernelPower":
+    def fit(
+        cls,
+        kernels: Kernels,
+        time_s: Array,
+        power_w: Array,
+        facts: GpuFacts,
+        prior: "KernelPower | None" = None,
+    ) -> "KernelPower":
         """Fit measured powers, [n], of kernels with their measured times, [n]."""
         scale, rates = Range.of(facts, power_w), _rates(kernels, time_s)
         shift, spread = rates.mean(axis=0), rates.std(axis=0)
         spread = np.where(spread > 0, spread, 1.0)
         X = _squares((rates - shift) / spread)
-        z = scale.logit(power_w)
+        z = scale.logit(power_w) - (prior.z(kernels, time_s) if prior is not None else 0.0)
         weights = _ridge(X, z, _PENALTY * np.array([0.0, *np.ones(X.shape[1] - 1)]))
-        return cls(scale, weights, shift, spread)
+        return cls(scale, weights, shift, spread, prior)
 
     def predict(self, kernels: Kernels, time_s: Array) -> Array:
         """Return the power of kernels that take `time_s`, [n], in watts."""
+        return self.scale.power_w(self.z(kernels, time_s))
+
+    def z(self, kernels: Kernels, time_s: Array) -> Array:
+        """Return the powers of kernels that take `time_s`, [n], on the logit scale."""
         X = _squares((_rates(kernels, time_s) - self.shift) / self.spread)
-        return self.scale.power_w(X @ self.weights)
+        added = self.prior.z(kernels, time_s) if self.prior is not None else 0.0
+        return np.asarray(X @ self.weights + added)
 
 
 @dataclass(frozen=True)
@@ -105,10 +119,21 @@ class NetworkPower:
     x: Array
 
     @classmethod
-    def fit(cls, scale: Range, mean_w: Array, kernel_s: Array, measured_w: Array) -> "NetworkPower":
-        """Fit measured powers, [m], from the kernels' mean power and mean time, [m]; without any, x = 0."""
-        A = _corrections(scale, mean_w, kernel_s)
-        return cls(scale, _ridge(A, scale.logit(measured_w) - scale.logit(mean_w), _CORRECTION_PENALTY))
+    def fit(
+        cls,
+        scale: Range,
+        mean_w: Array,
+        kernel_s: Array,
+        measured_w: Array,
+        prior: "NetworkPower | None" = None,
+    ) -> "NetworkPower":
+        """Fit measured powers, [m], from the kernels' mean power and mean time, [m].
+
+        x shrinks to that of the prior; without one, to 0.
+        """
+        A, x = _corrections(scale, mean_w, kernel_s), prior.x if prior is not None else np.zeros(3)
+        above = scale.logit(measured_w) - scale.logit(mean_w)
+        return cls(scale, x + _ridge(A, above - A @ x, _CORRECTION_PENALTY))
 
     def predict(self, mean_w: Array, kernel_s: Array) -> Array:
         """Return the powers of networks, [m], in watts."""

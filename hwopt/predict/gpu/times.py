@@ -82,12 +82,12 @@ class Data:
         return np.bincount(self.segment, minlength=self.n_networks).astype(float)
 
 
-def fit(data: Data, start: Array | None = None) -> Array:
-    """Return the parameters, [p], from those of a similar fit or from the priors' means."""
+def fit(data: Data, start: Array | None = None, mean: Array = MEAN) -> Array:
+    """Return the parameters, [p], from those of a similar fit or from the priors' means, [p]."""
     from scipy.optimize import least_squares
 
-    problem = _Problem(data)
-    theta = MEAN.copy() if start is None else start.copy()
+    problem = _Problem(data, mean)
+    theta = mean.copy() if start is None else start.copy()
     found = least_squares(
         lambda own: problem.residuals(own)[0],
         theta[problem.active],
@@ -103,16 +103,17 @@ def fit(data: Data, start: Array | None = None) -> Array:
 class _Problem:
     """Residuals of the fit and their derivatives, for the parameters that the data touches."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Data, mean: Array = MEAN) -> None:
+        self._mean = mean
         self._data, self._n_operators = data, data.n_operators
         self._known = {mode: np.flatnonzero(np.isfinite(own)) for mode, own in data.network_s.items()}
-        moves = np.abs(self._slopes(MEAN)).sum(axis=0) > 0
+        moves = np.abs(self._slopes(mean)).sum(axis=0) > 0
         self.active = np.flatnonzero(moves)
         self._last: tuple[bytes, tuple[Array, Array]] | None = None
 
     def whole(self, own: Array) -> Array:
         """Return all parameters from the active ones."""
-        theta = MEAN.copy()
+        theta = self._mean.copy()
         theta[self.active] = own
         return theta
 
@@ -121,7 +122,7 @@ class _Problem:
         if self._last is None or self._last[0] != own.tobytes():
             theta = self.whole(own)
             parts = [self._rows(theta), *self._networks(theta)]
-            away = ((own - MEAN[self.active]) / SPREAD[self.active], np.diag(1 / SPREAD[self.active]))
+            away = ((own - self._mean[self.active]) / SPREAD[self.active], np.diag(1 / SPREAD[self.active]))
             r = np.concatenate([away[0], *(r for r, _ in parts)])
             self._last = own.tobytes(), (r, np.vstack([away[1], *(J[:, self.active] for _, J in parts)]))
         return self._last[1]
