@@ -21,7 +21,7 @@ from hwopt.space.search_space import Config, Key, SearchSpace
 N_ASKED = 100  # proposals of a library in one ask after which a config is drawn instead
 N_POOL = 512  # new configs, and neighbours of the front, among which an acquisition function is maximised
 N_BEST, N_NEAR = 16, 128  # the best of them, around which it is looked once more, at so many
-_FAR = 1e3  # excess over a budget that stands for a config that cannot be priced
+FAR = 1e3  # excess over a budget that stands for a config that cannot be priced
 
 Refuse = Callable[[Config], None]  # lets a library know of a config that a budget refused
 
@@ -47,7 +47,7 @@ def excesses(situation: Situation, configs: Sequence[Config]) -> Array:
     if not configs or not situation.limits:
         return np.zeros((len(configs), len(situation.limits)))
     costs = price(situation.costs, configs)
-    columns = [np.clip(budget.excess(costs), -_FAR, _FAR) for budget in situation.limits]
+    columns = [np.clip(budget.excess(costs), -FAR, FAR) for budget in situation.limits]
     return np.stack(columns, axis=1)
 
 
@@ -71,12 +71,21 @@ def completed(space: SearchSpace, config: Config) -> dict[str, Value]:
 
 
 def maximise(
-    situation: Situation, value: Callable[[Sequence[Config]], Array], rng: np.random.Generator
+    situation: Situation,
+    value: Callable[[Sequence[Config]], Array],
+    rng: np.random.Generator,
+    parents: Sequence[Config] | None = None,
 ) -> Choice:
     """Return the config of the highest value among many that may be chosen and keep the budgets.
 
     These are all rows of a table; else new configs, those of the feasible region, others of the same
     structures, and neighbours of the front, and at last neighbours of the best of them.
+
+    Args:
+        situation: as a strategy sees it.
+        value: of n configs, [n].
+        rng: of what is drawn.
+        parents: configs that stand for the front.
 
     Raises:
         Infeasible: where nothing that is left keeps the budgets.
@@ -84,7 +93,8 @@ def maximise(
     if situation.candidates is not None:
         offered: Sequence[Config] = situation.candidates
     else:
-        offered = _drawn_pool(situation, rng)
+        front = [o.config for o in situation.front()] if parents is None else parents
+        offered = _drawn_pool(situation, front, rng)
     pool, n_priced = _allowed(situation, offered)
     if not pool:
         raise Infeasible(explain_none(situation, untaken(situation, offered)))
@@ -126,10 +136,10 @@ def first_that_fits(
     return _choice(situation, _drawn(situation, rng), n_asks, rejections)
 
 
-def _drawn_pool(situation: Situation, rng: np.random.Generator) -> list[Config]:
+def _drawn_pool(situation: Situation, front: Sequence[Config], rng: np.random.Generator) -> list[Config]:
     """Return configs of all kinds, feasible or not."""
     space, region = situation.space, list(situation.region().configs)
-    parents = [o.config for o in situation.front()] or region
+    parents = front or region
     chosen = [parents[i] for i in rng.integers(len(parents), size=N_POOL)]
     return [*space.sample(N_POOL, rng), *region, *redraw(space, region, rng), *mutate(space, chosen, rng)]
 

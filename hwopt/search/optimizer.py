@@ -8,6 +8,7 @@ import logging
 import reprlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, overload
@@ -353,6 +354,14 @@ class Optimizer:
         """Say that a strategy selected a config and a budget refused it; for resuming a study."""
         config = self.space.validate(config)
         self._rejected.append(Rejection.of(config, self._price_one([config]), self.budgets))
+
+    def untold(self) -> "Optimizer":
+        """Return an optimizer of the same search that was told nothing; both share the priced region."""
+        _ = self.region
+        other = copy(self)
+        other._told, other._pending, other._rejected = [], [], []
+        other._inferred_costs, other._suspicion = dict(self._inferred_costs), Suspicion()
+        return other
 
     def costs_changed(self) -> None:
         """Survey the feasible region anew when it is next needed: the cost function has learned something."""

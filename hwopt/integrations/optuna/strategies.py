@@ -15,24 +15,18 @@ TPE and NSGA-II know no tables: the nearest row stands for what they propose.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from hwopt.arrays import Array
 from hwopt.costs import Budget
-from hwopt.errors import InvalidInput
+from hwopt.integrations.optuna.over_pool import maximised_over
+from hwopt.integrations.optuna.parameters import OnDemand, distribution_of
 from hwopt.integrations.shared import (
     N_ASKED,
     completed,
@@ -51,13 +45,7 @@ N_ASKED_GP = 3  # proposals of GPSampler in one ask: it tends to repeat what was
 
 
 def register() -> None:
-    """Make the samplers available by name.
-
-    Raises:
-        InvalidInput: where Optuna is too old to take constraints.
-    """
-    if int(optuna.__version__.split(".")[0]) < 5:
-        raise InvalidInput(f"optuna {optuna.__version__} is too old: pip install 'optuna>=5'")
+    """Make the samplers available by name."""
     register_strategy("optuna:tpe", tpe)
     register_strategy("optuna:nsga2", nsga2)
     register_strategy("optuna:gp", gp)
@@ -84,41 +72,27 @@ def nsga2(situation: Situation, rng: np.random.Generator) -> Choice:
 
 def gp(situation: Situation, rng: np.random.Generator) -> Choice:
     """GPSampler; with budgets or a table its acquisition function is maximised over what may be chosen."""
-    sampler: GPSampler = GPSampler(seed=_seed(rng), warn_independent_sampling=False)
-    if situation.budgets or situation.candidates is not None:
-        sampler = _GPSamplerOverPool(situation, rng)
+    sampler = GPSampler(seed=_seed(rng), warn_independent_sampling=False)
     # where candidates are known to be feasible, there is no need to learn which are
     known = replace(situation, limits=()) if situation.budgets else situation
-    with _quiet():
+    is_limited = bool(situation.budgets) or situation.candidates is not None
+    with _quiet(), ExitStack() as stack:
         study = _study(situation, sampler)
         study.add_trials(_history(known, is_flat=True))
+        chosen: list[Config] = []
+        if is_limited:
+            pool_rng = np.random.default_rng(_seed(rng))
+            chosen = stack.enter_context(
+                maximised_over(
+                    sampler, situation.space, lambda value: maximise(situation, value, pool_rng).config
+                )
+            )
 
         def propose(trial: Trial) -> Config:
             config = _suggest_all(situation.space, trial)
-            chosen = sampler.chosen if isinstance(sampler, _GPSamplerOverPool) else None
-            return config if chosen is None else chosen
+            return chosen[-1] if chosen else config
 
         return _ask(situation, study, propose, True, rng, N_ASKED_GP)
-
-
-class _GPSamplerOverPool(GPSampler):
-    """GPSampler with its acquisition function maximised over what may be chosen; `chosen` is the last one."""
-
-    def __init__(self, situation: Situation, rng: np.random.Generator) -> None:
-        super().__init__(seed=_seed(rng), warn_independent_sampling=False)
-        self._situation, self._generator = situation, rng
-        self.chosen: Config | None = None
-
-    def _optimize_acqf(self, acqf: Any, best_params: Any) -> Any:
-        def encode(configs: Sequence[Config]) -> Array:
-            trials = [_running(self._situation.space, config, is_flat=True) for config in configs]
-            return np.asarray(acqf.search_space.get_normalized_params(trials))  # [n, d]
-
-        def value(configs: Sequence[Config]) -> Array:
-            return np.asarray(acqf.eval_acqf_no_grad(encode(configs)))
-
-        self.chosen = maximise(self._situation, value, self._generator).config
-        return encode([self.chosen])[0]
 
 
 def _ask(
@@ -206,20 +180,12 @@ def _parameters(space: SearchSpace, config: Config, is_flat: bool) -> dict[str, 
     """Return the parameters of a trial and their distributions; flat ones have the inactive as well."""
     values = completed(space, config) if is_flat else config
     chosen = [dimension for dimension in space.dimensions if dimension.name in values]
-    distributions = {dimension.name: _distribution(dimension) for dimension in chosen}
+    distributions = {dimension.name: distribution_of(dimension) for dimension in chosen}
     return {"params": dict(values), "distributions": distributions}
 
 
 def _constraints(budgets: Sequence[Budget], excess: Sequence[float]) -> dict[str, float]:
     return {budget.metric: float(value) for budget, value in zip(budgets, excess, strict=True)}
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    if isinstance(dimension, Categorical):
-        return CategoricalDistribution(dimension.possible)
-    if isinstance(dimension, Integer):
-        return IntDistribution(dimension.low, dimension.high, log=dimension.log)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
 def _suggest_one(trial: Trial, dimension: Dimension) -> Value:
@@ -238,41 +204,7 @@ def _suggest_all(space: SearchSpace, trial: Trial) -> Config:
 
 def _suggest(space: SearchSpace, trial: Trial) -> Config:
     """Return a config for which a value is suggested where the hyperparameter is active."""
-    values = _OnDemand(space, trial)
-    for name in space.names:
-        values.get(name)
-    return space.activate(dict(values))
-
-
-class _OnDemand(dict[str, Value]):
-    """A config that comes to be as it is read: conditions read others before it is their turn."""
-
-    def __init__(self, space: SearchSpace, trial: Trial) -> None:
-        super().__init__()
-        self._space, self._trial = space, trial
-
-    def __missing__(self, name: str) -> Value:
-        dimension = next((d for d in self._space.dimensions if d.name == name), None)
-        condition = self._space.active.get(name)
-        if dimension is None or (condition is not None and not self._holds(condition)):
-            raise KeyError(name)
-        self[name] = _suggest_one(self._trial, dimension)
-        return self[name]
-
-    def __contains__(self, name: object) -> bool:
-        return self.get(str(name), self) is not self
-
-    def get(self, name: str, default: Any = None) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            return default
-
-    def _holds(self, condition: Callable[[Config], bool]) -> bool:
-        try:
-            return bool(condition(self))
-        except KeyError:  # it reads a hyperparameter that is inactive itself
-            return False
+    return OnDemand(space, lambda dimension: _suggest_one(trial, dimension)).config()
 
 
 def _seed(rng: np.random.Generator) -> int:

@@ -1,0 +1,27 @@
+"""hwopt and Optuna: known costs and their budgets in an Optuna study, and Optuna's samplers as strategies.
+
+    HwoptSampler     hwopt's optimizer as a sampler of an Optuna study
+    HardConstraint   any sampler of Optuna, within budgets on known costs
+    FrontStopper     early stopping of trainings in studies of several objectives
+    to_optuna        a study of hwopt as a study of Optuna, for its dashboard and its plots
+    from_optuna      a study of Optuna as a study of hwopt
+
+The strategies "optuna:tpe", "optuna:nsga2" and "optuna:gp" are in `hwopt.integrations.optuna.strategies`.
+"""
+
+from hwopt.errors import InvalidInput
+
+try:
+    import optuna
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"hwopt.integrations.optuna needs {error.name}: pip install 'hwopt[optuna]'", name=error.name
+    ) from None
+if int(optuna.__version__.split(".")[0]) < 5:
+    raise InvalidInput(f"optuna {optuna.__version__} is too old: pip install 'optuna>=5'")
+
+from hwopt.integrations.optuna.hard_constraint import HardConstraint
+from hwopt.integrations.optuna.sampler import HwoptSampler
+from hwopt.integrations.optuna.strategies import register
+
+__all__ = ["HardConstraint", "HwoptSampler", "register"]

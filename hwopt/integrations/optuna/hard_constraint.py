@@ -1,0 +1,283 @@
+"""Any sampler of Optuna within budgets on known costs: what breaks one never becomes a trial.
+
+    trial --> the sampler suggests every parameter --> costs within the budgets? --yes--> the trial has them
+                 ^                                                |
+                 +------------------no: it is asked again---------+
+
+So parameters are drawn as the sampler draws them, on the condition that they keep the budgets, and its trials
+are as if the others had never been. Where it does not find any, known parameters near the last ones that it
+suggested stand for them.
+"""
+
+from collections import Counter, deque
+from collections.abc import Container, Mapping, Sequence
+from copy import copy
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+from optuna import TrialPruned
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, GPSampler, GridSampler, TPESampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from hwopt.costs import CostFunction, feasible
+from hwopt.dimensions import Dimension
+from hwopt.errors import InvalidInput
+from hwopt.integrations.optuna.base import GivenSpace, KnownCosts
+from hwopt.integrations.optuna.over_pool import Acquisition, maximised_over
+from hwopt.integrations.optuna.parameters import OnDemand, Parameter
+from hwopt.integrations.optuna.trial_space import TrialSpace, others_of
+from hwopt.integrations.shared import FAR, N_ASKED, maximise
+from hwopt.search.optimizer import Budgets
+from hwopt.search.pareto import nondominated
+from hwopt.search.region import Region, mutate, survey
+from hwopt.search.situation import Situation
+from hwopt.space import Config, Key, Value
+
+_N_REFUSED = 5  # times that the same parameters are refused before the sampler is asked no more
+_N_SHOWN = 64  # refused parameters that TPE is shown, the latest
+_SEED = 0  # of the feasible region, which the sampler's own draws do not depend on
+
+
+class HardConstraint(KnownCosts):
+    """Sampler of Optuna within budgets on known costs: what breaks one never becomes a trial.
+
+    Any sampler but a grid: TPE, GPSampler, NSGA-II, CMA-ES, QMC, random. It is asked for all parameters of a
+    trial beforehand, until they keep the budgets. TPE, which learns from constraints, is shown what was
+    refused; GPSampler, which would suggest the same again, maximises its acquisition function over parameters
+    that keep the budgets.
+
+    Without `space` it is inferred from the trials. The first trial, and one that suggests something new, is
+    pruned at its last `suggest` if it is over a budget. What `Study.enqueue_trial` gives is trained whatever
+    it costs.
+
+    Args:
+        sampler: of Optuna.
+        costs: maps a list of dicts of parameters to a dict of arrays [n], one a metric, or a cost model.
+        budgets: limits that no trial breaks: `Budget`s, or a dict such as {"time_s": "5 ms"}.
+        space: a `hwopt.SearchSpace`, or a dict from name to a distribution of Optuna; that of a cost model,
+            or inferred, if absent.
+
+    Raises:
+        InvalidInput: for arguments that cannot be used.
+        Infeasible: on a trial, if no parameters keep the budgets.
+    """
+
+    def __init__(
+        self,
+        sampler: BaseSampler,
+        costs: CostFunction,
+        budgets: Budgets,
+        *,
+        space: GivenSpace = None,
+    ) -> None:
+        if not isinstance(sampler, BaseSampler):
+            raise InvalidInput(f"sampler = {sampler!r} must be a sampler of Optuna, such as TPESampler()")
+        if isinstance(sampler, GridSampler):
+            raise InvalidInput("a GridSampler does not pass over a point; take BruteForceSampler, with steps")
+        super().__init__(costs, budgets, space)
+        self._sampler = sampler
+        self._region: tuple[Any, Region] | None = None
+        self._refused: dict[str, deque[FrozenTrial]] = {}  # by study, what TPE is shown
+
+    def __str__(self) -> str:
+        return f"HardConstraint({self._sampler})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_region": None}
+
+    def reseed_rng(self) -> None:
+        """Reseed the sampler."""
+        self._sampler.reseed_rng()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Let the sampler prepare a trial."""
+        self._sampler.before_trial(study, trial)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Let the sampler know how a trial ended."""
+        super().after_trial(study, trial, state, values)
+        self._sampler.after_trial(study, trial, state, values)
+
+    def parameters(self, study: Study, trial: FrozenTrial, space: TrialSpace) -> dict[str, Any]:
+        """Return parameters that the sampler suggests and that keep the budgets."""
+        return space.decode(self._asked(_Ask(self._sampler, self._shown(study), trial, space)))
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Let the sampler suggest a parameter that was not known when the trial began, within the budgets."""
+
+        def draw() -> Any:
+            return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+        return self.within_budgets(study, trial, param_name, param_distribution, draw)
+
+    def _asked(self, ask: "_Ask") -> Config:
+        """Ask the sampler until the budgets hold, or cannot be judged for a parameter that is new."""
+        refused: Counter[Key] = Counter()
+        while True:
+            config = self._suggested(ask)
+            if self._pricing.keeps(ask.parameters(config)) is not False:
+                return config
+            if isinstance(ask.study, _WithRefused):
+                ask.study.refused.append(self._pruned(ask, config))
+            refused[ask.space.space.key(config)] += 1
+            if refused.total() >= N_ASKED or max(refused.values()) >= _N_REFUSED:
+                return self._nearest(ask, config)
+
+    def _shown(self, study: Study) -> Study:
+        """Return the study as the sampler is to see it: to TPE, with parameters that were refused."""
+        if not isinstance(self._sampler, TPESampler):
+            return study
+        refused = self._refused.setdefault(study.study_name, deque(maxlen=_N_SHOWN))
+        return cast("Study", _WithRefused(study, refused, self._sampler._n_startup_trials))
+
+    def _pruned(self, ask: "_Ask", config: Config) -> FrozenTrial:
+        """Return a config that was refused as a pruned trial, with what it breaks as its constraints."""
+        costs = ask.space.price(self._pricing, [config])
+        return create_trial(
+            state=TrialState.PRUNED,
+            params=ask.space.decode(config),
+            distributions={name: ask.space.parameters[name].distribution for name in config},
+            constraints={
+                b.metric: float(np.clip(b.excess(costs)[0], -FAR, FAR)) for b in self._pricing.budgets
+            },
+        )
+
+    def _suggested(self, ask: "_Ask") -> Config:
+        """Return what the sampler suggests; of GPSampler, after its first trials, the best that fits."""
+        if not isinstance(self._sampler, GPSampler):
+            return ask.suggested()
+
+        def choose(value: Acquisition) -> Config:
+            rng = np.random.default_rng([_SEED, ask.trial.number])
+            return maximise(self._situation(ask), value, rng, _best(ask)).config
+
+        with maximised_over(self._sampler, ask.space.space, choose, ask.parameters) as chosen:
+            config = ask.suggested()
+            return chosen[-1] if chosen else config
+
+    def _nearest(self, ask: "_Ask", config: Config) -> Config:
+        """Return the config nearest to one that the sampler suggested, of those that keep the budgets."""
+        space, rng = ask.space.space, np.random.default_rng([_SEED, ask.trial.number])
+        region = [ask.with_fixed(one) for one in self._region_of(ask).configs]
+        pool = [*region, *(ask.with_fixed(one) for one in mutate(space, [config] * len(region), rng))]
+        keep = feasible(self._pricing.budgets, self._pricing([ask.parameters(one) for one in pool]))
+        kept = [one for one, is_kept in zip(pool, keep, strict=True) if is_kept]
+        if not kept:
+            raise TrialPruned(f"no parameters beside {ask.fixed}, which were enqueued, keep the budgets")
+        distances = np.sum((space.encode(kept) - space.encode([config])) ** 2, axis=1)
+        return kept[int(np.argmin(distances))]
+
+    def _region_of(self, ask: "_Ask") -> Region:
+        """Return the part of the space that keeps the budgets, priced once for each space."""
+        if self._region is None or self._region[0] != ask.space.key:
+            costs = partial(ask.space.price, self._pricing)
+            region = survey(ask.space.space, costs, self._pricing.budgets, _SEED)
+            self._region = (ask.space.key, region)
+        return self._region[1]
+
+    def _situation(self, ask: "_Ask") -> Situation:
+        """Return a situation in which any config that keeps the budgets may be chosen."""
+        return Situation(
+            space=ask.space.space,
+            costs=lambda configs: self._pricing([ask.parameters(config) for config in configs]),
+            budgets=self._pricing.budgets,
+            limits=self._pricing.budgets,
+            outcome_budgets=(),
+            objectives=("error",),
+            reference=np.ones(1),
+            told=(),
+            pending=(),
+            rejected=(),
+            candidates=None,
+            repeats=True,
+            region=lambda: self._region_of(ask),
+        )
+
+
+def _best(ask: "_Ask") -> list[Config]:
+    """Return the configs of the complete trials that no other dominates."""
+    complete = [t for t in others_of(ask.study, ask.trial) if t.state == TrialState.COMPLETE]
+    signs = [-1.0 if d == StudyDirection.MAXIMIZE else 1.0 for d in ask.study.directions]
+    is_best = nondominated(np.array([t.values for t in complete]) * signs)
+    configs = [ask.space.encode(t.params) for t, is_one in zip(complete, is_best, strict=True) if is_one]
+    return [config for config in configs if config is not None]
+
+
+class _WithRefused:
+    """A study with pruned trials that are none: parameters that a budget refused.
+
+    Args:
+        study: of Optuna.
+        refused: the pruned trials.
+        n_random: trials that the sampler draws at random at first, which the refused do not count as.
+    """
+
+    def __init__(self, study: Study, refused: deque[FrozenTrial], n_random: int) -> None:
+        self._study, self.refused, self._n_random = study, refused, n_random
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        trials = self._study._get_trials(deepcopy, states, use_cache)
+        if len(trials) < self._n_random or (states is not None and TrialState.PRUNED not in states):
+            return trials
+        return [*self.refused, *trials]
+
+
+class _Ask:
+    """A trial for which a sampler is asked for all parameters, those excepted that were enqueued."""
+
+    def __init__(
+        self,
+        sampler: BaseSampler,
+        study: Study,
+        trial: FrozenTrial,
+        space: TrialSpace,
+    ) -> None:
+        self._sampler, self.study, self.trial, self.space = sampler, study, trial, space
+        self.fixed: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
+        self._held = space.holds(self.fixed)
+
+    def suggested(self) -> Config:
+        """Return a config of what the sampler suggests, in the order of the trials before."""
+        trial = copy(self.trial)
+        trial.params, trial.distributions = {}, {}
+        distributions = self._sampler.infer_relative_search_space(self.study, trial)
+        relative = self._sampler.sample_relative(self.study, trial, distributions)
+
+        def draw(dimension: Dimension) -> Value:
+            parameter = self.space.parameters[dimension.name]
+            value = self._value(parameter, relative, trial)
+            trial.params = {**trial.params, dimension.name: value}
+            trial.distributions = {**trial.distributions, dimension.name: parameter.distribution}
+            return parameter.encode(value)
+
+        return OnDemand(self.space.space, draw).config()
+
+    def with_fixed(self, config: Config) -> Config:
+        """Return a config with the values that were enqueued."""
+        return self.space.encode({**self.space.decode(config), **self._held}) or config
+
+    def parameters(self, config: Mapping[str, Value]) -> dict[str, Any]:
+        """Return the parameters of a config, those that were enqueued as they were."""
+        return {**self.space.decode(config), **self.fixed}
+
+    def _value(self, parameter: Parameter, relative: Mapping[str, Any], trial: FrozenTrial) -> Any:
+        name, distribution = parameter.name, parameter.distribution
+        if name in self._held:
+            return self._held[name]
+        if distribution.single():
+            return parameter.only_value
+        if name in relative and distribution._contains(distribution.to_internal_repr(relative[name])):
+            return relative[name]
+        return self._sampler.sample_independent(self.study, trial, name, distribution)

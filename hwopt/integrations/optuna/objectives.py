@@ -1,0 +1,179 @@
+"""Which objective of a study a training reveals, and which are costs that are known before it.
+
+    values told  [n, k]   --equal to a predicted cost in every trial, or called as one-->  known
+                          --the one that is left----------------------------------------->  the error
+
+The optimizer minimises an error of [0, 1], or a loss on that scale, and known costs; what a study maximises
+is turned round: an error is what is missing from the best, and a cost the inverse of what is maximised.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from hwopt.costs import Array, Costs
+from hwopt.errors import InvalidInput
+
+EXPECTED = "hwopt:expected"  # attribute of a stopped trial: value that it would end at, its deviation
+_SAME = 1e-6  # relative difference within which a value told is the predicted one
+_DIVERGED = 10.0  # times the median of losses: those above count as that
+_MARGIN = 1.1  # of the worst value, so that it is below 1
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """The objectives of a study.
+
+    Args:
+        error: position of the one that a training reveals; None while no trial is complete.
+        costs: position -> metric of those that are known.
+        is_maximised: of every objective, in the study's order.
+    """
+
+    error: int | None
+    costs: Mapping[int, str]
+    is_maximised: tuple[bool, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The objectives as the optimizer knows them."""
+        return ("error", *(inverse(m) if self.is_maximised[i] else m for i, m in self.costs.items()))
+
+    @property
+    def inverted(self) -> tuple[str, ...]:
+        """The metrics that are maximised."""
+        return tuple(metric for i, metric in self.costs.items() if self.is_maximised[i])
+
+    def with_inverses(self, costs: Costs) -> Costs:
+        """Return the costs with the inverse of each metric that is maximised beside it."""
+        if not self.inverted:
+            return costs
+        with np.errstate(divide="ignore"):
+            values = {**costs, **{inverse(metric): 1 / costs[metric] for metric in self.inverted}}
+        return Costs(values, costs.residuals, costs.reasons, costs.widening, costs.weights)
+
+    def outcomes(self, trials: Sequence[FrozenTrial]) -> dict[int, "Outcome"]:
+        """Return trial number -> error, of the trials that tell one: complete ones and stopped ones."""
+        if self.error is None:
+            return {}
+        told = {trial.number: value_of(trial, self.error) for trial in trials}
+        finite = {number: value for number, value in told.items() if value is not None}
+        scale = Scale.of(np.array([value for value, _ in finite.values()]), self.is_maximised[self.error])
+        return {n: Outcome(scale.error(value), std / scale.unit) for n, (value, std) in finite.items()}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The error of a trial, and its standard deviation where the trial was stopped and it is expected."""
+
+    error: float
+    std: float = 0.0
+
+
+def value_of(trial: FrozenTrial, objective: int) -> tuple[float, float] | None:
+    """Return the value of a trial's objective that training reveals, and its standard deviation.
+
+    Of a stopped trial it is what `FrontStopper` expected it to end at, or the last value that it reported.
+    """
+    if trial.state == TrialState.COMPLETE:
+        found = (float(trial.values[objective]), 0.0)
+    elif trial.state != TrialState.PRUNED:
+        return None
+    elif EXPECTED in trial.user_attrs:
+        value, std = trial.user_attrs[EXPECTED]
+        found = (float(value), float(std))
+    elif trial.intermediate_values:
+        found = (float(trial.intermediate_values[max(trial.intermediate_values)]), 0.0)
+    else:
+        return None
+    return found if np.all(np.isfinite(found)) else None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An increasing map from an objective's values to errors: (sign * value - origin) / unit.
+
+    Shares stay as they are, and of shares that are maximised 1 - value is taken. Other values are divided by
+    the worst, so that their ratios stay; where some are negative they are moved as well.
+    """
+
+    sign: float = 1.0
+    origin: float = 0.0
+    unit: float = 1.0
+
+    @classmethod
+    def of(cls, values: Array, is_maximised: bool) -> "Scale":
+        """Return the scale of an objective with these values, [n]; of no finite one it is that of shares."""
+        values = values[np.isfinite(values)]
+        sign = -1.0 if is_maximised else 1.0
+        if np.all((values >= 0) & (values <= 1)):
+            return cls(sign, -1.0 if is_maximised else 0.0)
+        signed = sign * values
+        origin = min(float(np.min(signed)), 0.0)
+        losses = signed - origin
+        worst = _DIVERGED * float(np.median(losses[losses > 0])) if np.any(losses > 0) else 0.0
+        unit = _MARGIN * float(np.max(losses, initial=0.0, where=losses <= worst))
+        return cls(sign, origin, unit or 1.0)
+
+    def error(self, value: float) -> float:
+        """Return the error of a value, at least 0 and at most 1."""
+        return float(np.clip((self.sign * value - self.origin) / self.unit, 0.0, 1.0))
+
+    def value(self, error: float) -> float:
+        """Return the value of an error: the inverse of `error`."""
+        return self.sign * (error * self.unit + self.origin)
+
+
+def inverse(metric: str) -> str:
+    """Return the name of 1 / metric."""
+    return f"1/{metric}"
+
+
+def recognise(study: Study, complete: Sequence[FrozenTrial], costs: Costs) -> Objectives:
+    """Return which objective is the error and which are costs.
+
+    Args:
+        study: of Optuna.
+        complete: its n complete trials.
+        costs: predicted for them, [n].
+
+    Raises:
+        InvalidInput: where not exactly one objective is left that is no known cost.
+    """
+    is_maximised = tuple(d == StudyDirection.MAXIMIZE for d in study.directions)
+    k = len(is_maximised)
+    names = getattr(study, "metric_names", None) or [""] * k  # which a bracket of Hyperband does not tell
+    called = {i: name for i, name in enumerate(names) if name in costs}
+    if not complete:
+        return Objectives(None, {}, is_maximised)
+    values = np.array([trial.values for trial in complete], dtype=float).reshape(-1, k)
+    known = {i: called.get(i) or _equal(values[:, i], costs) for i in range(k)}
+    found = {i: metric for i, metric in known.items() if metric is not None}
+    unknown = [i for i in range(k) if i not in found]
+    if len(unknown) != 1:
+        raise InvalidInput(_explain(unknown, names, values, costs))
+    return Objectives(unknown[0], found, is_maximised)
+
+
+def _equal(values: Array, costs: Costs) -> str | None:
+    """Return the metric that the values, [n], are equal to in every trial that could be priced."""
+    for metric, predicted in costs.items():
+        is_priced = np.isfinite(predicted)
+        if is_priced.any() and np.allclose(values[is_priced], predicted[is_priced], rtol=_SAME, atol=0.0):
+            return metric
+    return None
+
+
+def _explain(unknown: Sequence[int], names: Sequence[str], values: Array, costs: Costs) -> str:
+    predicted = ", ".join(f"{metric} = {value[-1]:.6g}" for metric, value in costs.items())
+    if not unknown:
+        return f"every objective is a known cost ({predicted}); there is nothing that a training reveals"
+    told = ", ".join(f"{names[i] or f'objective {i}'} = {values[-1, i]:.6g}" for i in unknown)
+    return (
+        f"{len(unknown)} objectives are not known costs: {told} in the last trial; predicted: {predicted}. "
+        "One of them may be one: return a predicted cost as it is, or call it so with study.set_metric_names"
+        ". If training reveals more than one, take HardConstraint around a sampler of Optuna"
+    )

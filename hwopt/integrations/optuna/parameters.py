@@ -1,0 +1,156 @@
+"""Parameters of Optuna's trials and the dimensions that they are searched in.
+
+    distribution of Optuna  <-->  Parameter  <-->  dimension of hwopt
+
+What no dimension has (steps, choices that are no plain values) is searched by its index.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from hwopt.dimensions import Categorical, Dimension, Integer, Real, Value
+from hwopt.errors import InvalidInput
+from hwopt.space import Config, SearchSpace
+
+_MIDDLE = np.full(1, 0.5)
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """Values that are searched by their index: steps from `low`, or choices."""
+
+    low: float = 0
+    step: float = 1
+    choices: tuple[Any, ...] | None = None
+
+    def value(self, index: int) -> Any:
+        """Return the value at an index."""
+        return self.low + self.step * index if self.choices is None else self.choices[index]
+
+    def index(self, value: Any) -> int:
+        """Return the index of a value; raise ValueError where it is not among them."""
+        return round((value - self.low) / self.step) if self.choices is None else self.choices.index(value)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a study: its distribution there, its dimension here, and how values correspond."""
+
+    distribution: BaseDistribution
+    dimension: Dimension
+    indexed: Indexed | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the parameter."""
+        return self.dimension.name
+
+    def decode(self, value: Value) -> Any:
+        """Return a value of the dimension as the trial has it."""
+        return value if self.indexed is None else self.indexed.value(int(value or 0))
+
+    def encode(self, value: Any) -> Value:
+        """Return a value of a trial as the dimension has it; raise ValueError where it has no such value."""
+        return self.dimension.check(value if self.indexed is None else self.indexed.index(value))
+
+    @cached_property
+    def only_value(self) -> Any:
+        """The value of a parameter that has one alone, for which Optuna asks no sampler."""
+        return self.decode(self.dimension.from_units(_MIDDLE)[0])
+
+
+def parameter_of(name: str, distribution: BaseDistribution) -> Parameter:
+    """Return the parameter of this name and distribution.
+
+    Raises:
+        InvalidInput: for a distribution that has no dimension here.
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        return _categorical(name, distribution)
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        raise InvalidInput(f"parameter {name}: no dimension for a {type(distribution).__name__}")
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if isinstance(distribution, IntDistribution) and step == 1:
+        return Parameter(distribution, Integer(name, int(low), int(high), distribution.log))
+    if step is None and low < high:
+        return Parameter(distribution, Real(name, float(low), float(high), distribution.log))
+    n_steps = 0 if step is None else round((high - low) / step)
+    return Parameter(distribution, Integer(name, 0, n_steps), Indexed(low, step or 1))
+
+
+def of_dimension(dimension: Dimension) -> Parameter:
+    """Return the parameter of a dimension."""
+    return Parameter(distribution_of(dimension), dimension)
+
+
+def distribution_of(dimension: Dimension) -> BaseDistribution:
+    """Return the distribution of a dimension; of a choice of probability 0 there is none."""
+    if isinstance(dimension, Categorical):
+        return CategoricalDistribution(dimension.possible)
+    if isinstance(dimension, Integer):
+        return IntDistribution(dimension.low, dimension.high, log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _categorical(name: str, distribution: CategoricalDistribution) -> Parameter:
+    choices = tuple(distribution.choices)
+    weights = (1 / len(choices),) * len(choices)
+    is_plain = all(isinstance(c, str | int | float | bool | None) and c == c for c in choices)
+    if is_plain and len(set(choices)) == len(choices):
+        return Parameter(distribution, Categorical(name, choices, weights))
+    return Parameter(
+        distribution, Categorical(name, tuple(range(len(choices))), weights), Indexed(choices=choices)
+    )
+
+
+class OnDemand(dict[str, Value]):
+    """A config that comes to be as it is read: conditions read others before it is their turn.
+
+    Args:
+        space: whose conditions say which hyperparameters are active.
+        draw: returns a value of a dimension.
+    """
+
+    def __init__(self, space: SearchSpace, draw: Callable[[Dimension], Value]) -> None:
+        super().__init__()
+        self._space, self._draw = space, draw
+
+    def config(self) -> Config:
+        """Return the config with a value drawn for each active hyperparameter."""
+        for name in self._space.names:
+            self.get(name)
+        return self._space.activate(dict(self))
+
+    def __missing__(self, name: str) -> Value:
+        dimension = next((d for d in self._space.dimensions if d.name == name), None)
+        condition = self._space.active.get(name)
+        if dimension is None or (condition is not None and not self._holds(condition)):
+            raise KeyError(name)
+        self[name] = self._draw(dimension)
+        return self[name]
+
+    def __contains__(self, name: object) -> bool:
+        return self.get(str(name), self) is not self
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of a hyperparameter, drawn where it has none yet, or the default."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def _holds(self, condition: Callable[[Config], bool]) -> bool:
+        try:
+            return bool(condition(self))
+        except KeyError:  # it reads a hyperparameter that is inactive itself
+            return False
