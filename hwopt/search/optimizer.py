@@ -360,7 +360,7 @@ class Optimizer:
         _ = self.region
         other = copy(self)
         other._told, other._pending, other._rejected = [], [], []
-        other._inferred_costs, other._suspicion = dict(self._inferred_costs), Suspicion()
+        other._inferred_costs, other._suspicion, other.slices = dict(self._inferred_costs), Suspicion(), None
         return other
 
     def costs_changed(self) -> None:

@@ -16,7 +16,7 @@ from hwopt.errors import InvalidInput
 from hwopt.integrations.optuna.pricing import Pricing
 from hwopt.integrations.optuna.trial_space import TrialSpace, given_space, inferred_space, others_of
 from hwopt.search.optimizer import Budgets
-from hwopt.space import SearchSpace
+from hwopt.space.search_space import SearchSpace
 
 N_DRAWN = 32  # values of one parameter that are drawn before a trial is pruned
 GivenSpace = SearchSpace | Mapping[str, BaseDistribution] | None

@@ -23,18 +23,18 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hwopt.costs import CostFunction, feasible
-from hwopt.dimensions import Dimension
 from hwopt.errors import InvalidInput
 from hwopt.integrations.optuna.base import GivenSpace, KnownCosts
 from hwopt.integrations.optuna.over_pool import Acquisition, maximised_over
 from hwopt.integrations.optuna.parameters import OnDemand, Parameter
 from hwopt.integrations.optuna.trial_space import TrialSpace, others_of
 from hwopt.integrations.shared import FAR, N_ASKED, maximise
+from hwopt.search.feasible_region import Region, mutate, survey
 from hwopt.search.optimizer import Budgets
 from hwopt.search.pareto import nondominated
-from hwopt.search.region import Region, mutate, survey
-from hwopt.search.situation import Situation
-from hwopt.space import Config, Key, Value
+from hwopt.search.state import Situation
+from hwopt.space.dimensions import Dimension
+from hwopt.space.search_space import Config, Key, Value
 
 _N_REFUSED = 5  # times that the same parameters are refused before the sampler is asked no more
 _N_SHOWN = 64  # refused parameters that TPE is shown, the latest

@@ -14,7 +14,8 @@ import numpy as np
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hwopt.costs import Array, Costs
+from hwopt.arrays import Array
+from hwopt.costs import Costs
 from hwopt.errors import InvalidInput
 
 EXPECTED = "hwopt:expected"  # attribute of a stopped trial: value that it would end at, its deviation

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from optuna.samplers import GPSampler
 
-from hwopt.costs import Array
+from hwopt.arrays import Array
 from hwopt.integrations.shared import completed
-from hwopt.space import Config, SearchSpace
+from hwopt.space.search_space import Config, SearchSpace
 
 Acquisition = Callable[[Sequence[Config]], Array]
 

@@ -18,9 +18,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hwopt.dimensions import Categorical, Dimension, Integer, Real, Value
 from hwopt.errors import InvalidInput
-from hwopt.space import Config, SearchSpace
+from hwopt.space.dimensions import Categorical, Dimension, Integer, Real, Value
+from hwopt.space.search_space import Config, SearchSpace
 
 _MIDDLE = np.full(1, 0.5)
 
@@ -81,11 +81,11 @@ def parameter_of(name: str, distribution: BaseDistribution) -> Parameter:
         raise InvalidInput(f"parameter {name}: no dimension for a {type(distribution).__name__}")
     low, high, step = distribution.low, distribution.high, distribution.step
     if isinstance(distribution, IntDistribution) and step == 1:
-        return Parameter(distribution, Integer(name, int(low), int(high), distribution.log))
+        return Parameter(distribution, Integer(int(low), int(high), log=distribution.log, name=name))
     if step is None and low < high:
-        return Parameter(distribution, Real(name, float(low), float(high), distribution.log))
+        return Parameter(distribution, Real(float(low), float(high), log=distribution.log, name=name))
     n_steps = 0 if step is None else round((high - low) / step)
-    return Parameter(distribution, Integer(name, 0, n_steps), Indexed(low, step or 1))
+    return Parameter(distribution, Integer(0, n_steps, name=name), Indexed(low, step or 1))
 
 
 def of_dimension(dimension: Dimension) -> Parameter:
@@ -104,13 +104,10 @@ def distribution_of(dimension: Dimension) -> BaseDistribution:
 
 def _categorical(name: str, distribution: CategoricalDistribution) -> Parameter:
     choices = tuple(distribution.choices)
-    weights = (1 / len(choices),) * len(choices)
     is_plain = all(isinstance(c, str | int | float | bool | None) and c == c for c in choices)
     if is_plain and len(set(choices)) == len(choices):
-        return Parameter(distribution, Categorical(name, choices, weights))
-    return Parameter(
-        distribution, Categorical(name, tuple(range(len(choices))), weights), Indexed(choices=choices)
-    )
+        return Parameter(distribution, Categorical(choices, name=name))
+    return Parameter(distribution, Categorical(range(len(choices)), name=name), Indexed(choices=choices))
 
 
 class OnDemand(dict[str, Value]):

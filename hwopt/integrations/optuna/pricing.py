@@ -7,9 +7,9 @@ import numpy as np
 
 from hwopt.costs import CostFunction, Costs, check_metric, feasible, price, why_unpriced
 from hwopt.errors import InvalidInput
-from hwopt.recorded import RecordedConfig
-from hwopt.search.arguments import check_budgets
+from hwopt.search.checks import check_budgets
 from hwopt.search.optimizer import Budgets
+from hwopt.space.recorded_config import RecordedConfig
 
 Parameters = Mapping[str, Any]
 

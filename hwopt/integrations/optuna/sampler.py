@@ -24,9 +24,9 @@ from hwopt.integrations.optuna.parameters import parameter_of
 from hwopt.integrations.optuna.pricing import Pricing
 from hwopt.integrations.optuna.trial_space import TrialSpace, others_of
 from hwopt.integrations.shared import FAR
-from hwopt.numbers import whole_number
+from hwopt.scalars import whole_number
 from hwopt.search.optimizer import Budgets, Optimizer
-from hwopt.space import Config
+from hwopt.space.search_space import Config
 
 PROPOSAL = "hwopt:proposal"  # attribute of a trial: its config, for those who ask while it runs
 _N_COMPLETED = 2048  # configs around fixed parameters among which one is chosen

@@ -22,11 +22,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hwopt.costs import Costs, price
-from hwopt.dimensions import Categorical, Value
 from hwopt.errors import HwoptError, InvalidInput, did_you_mean
 from hwopt.integrations.optuna.parameters import Parameter, of_dimension, parameter_of
 from hwopt.integrations.optuna.pricing import Pricing
-from hwopt.space import Config, SearchSpace
+from hwopt.space.dimensions import Categorical, Value
+from hwopt.space.search_space import Config, SearchSpace
 
 _N_TRIED = 64  # configs that are tried for parameters that no trial has suggested yet
 
