@@ -355,7 +355,7 @@ class Optimizer:
         config = self.space.validate(config)
         self._rejected.append(Rejection.of(config, self._price_one([config]), self.budgets))
 
-    def untold(self) -> "Optimizer":
+    def untold(self) -> Optimizer:
         """Return an optimizer of the same search that was told nothing; both share the priced region."""
         _ = self.region
         other = copy(self)

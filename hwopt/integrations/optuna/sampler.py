@@ -164,8 +164,8 @@ class _Search:
         return Optimizer(
             self._space.space,
             lambda configs: self._objectives.with_inverses(self._space.price(self._pricing, configs)),
-            self._pricing.budgets,
-            self._objectives.names,
+            budgets=self._pricing.budgets,
+            objectives=self._objectives.names,
             seed=self._seed,
             outcome_budgets=[Budget(name, _KEPT) for name in self._revealed],
         )
