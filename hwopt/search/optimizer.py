@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -355,7 +355,7 @@ class Optimizer:
         config = self.space.validate(config)
         self._rejected.append(Rejection.of(config, self._price_one([config]), self.budgets))
 
-    def untold(self) -> Optimizer:
+    def untold(self) -> Self:
         """Return an optimizer of the same search that was told nothing; both share the priced region."""
         _ = self.region
         other = copy(self)
