@@ -7,6 +7,8 @@ of models on networks that they were not fitted to. A quantile of them is added 
 What lies beyond the measurements is given a wider distribution, never a narrower one.
 """
 
+from __future__ import annotations  # help() shows the names of types
+
 import math
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +22,7 @@ from hwopt.arrays import Array
 from hwopt.conformal import CalibrationErrors
 from hwopt.errors import Infeasible, InvalidInput, UnknownName, nearest
 from hwopt.scalars import as_number
+from hwopt.signatures import also_by_position
 from hwopt.units import parse_quantity, quantity_of
 
 CostFunction = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, ArrayLike]]
@@ -139,7 +142,7 @@ class Costs(Mapping[str, Array]):
         probability = calibration.probability(errors) if limit < self.caps.get(metric, np.inf) else 1.0
         return np.where(np.isnan(values), np.nan, probability)
 
-    def take(self, indices: ArrayLike) -> "Costs":
+    def take(self, indices: ArrayLike) -> Costs:
         """Return the costs of some of the configs."""
         index = np.asarray(indices, dtype=int)
         reasons = [self.reasons[i] for i in index]
@@ -150,7 +153,7 @@ class Costs(Mapping[str, Array]):
         return Costs(values, residuals, reasons, widening, self.weights, self.caps)
 
     @staticmethod
-    def joined(parts: "Sequence[Costs]") -> "Costs":
+    def joined(parts: Sequence[Costs]) -> Costs:
         """Return the costs of several batches that one cost function priced, one after another."""
         values, widening = (
             {metric: np.concatenate([own[metric] for own in owns]) for metric in owns[0]}
@@ -183,7 +186,8 @@ class Budget:
     limit: float
     confidence: float = CONFIDENCE
 
-    def __init__(self, metric: str, limit: float | str, confidence: float = CONFIDENCE) -> None:
+    @also_by_position
+    def __init__(self, metric: str, limit: float | str, *, confidence: float = CONFIDENCE) -> None:
         if not isinstance(metric, str):
             raise InvalidInput(f'budget: {metric!r} is no name of a metric; write Budget("power_w", 250)')
         object.__setattr__(self, "metric", metric)

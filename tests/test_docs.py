@@ -58,7 +58,9 @@ def test_commands_of_a_page_exist_with_their_options(page):
             name, options = options_of(words[1:])
             assert name in known.commands, line
             taken = {option for parameter in known.commands[name].params for option in parameter.opts}
-            taken |= {option for parameter in known.commands[name].params for option in parameter.secondary_opts}
+            taken |= {
+                option for parameter in known.commands[name].params for option in parameter.secondary_opts
+            }
             assert options <= taken | {"--help"}, line
 
 

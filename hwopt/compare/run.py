@@ -93,12 +93,12 @@ def _optimizer(problem: Problem, contender: Contender, seed: int) -> Optimizer:
     return Optimizer(
         problem.space,
         problem.costs,
-        problem.budgets,
-        problem.objectives,
-        contender.strategy,
-        contender.aware,
-        problem.reference,
-        seed,
+        budgets=problem.budgets,
+        objectives=problem.objectives,
+        strategy=contender.strategy,
+        aware=contender.aware,
+        reference=problem.reference,
+        seed=seed,
         outcome_budgets=problem.outcome_budgets,
     )
 

@@ -34,7 +34,9 @@ class TrainedProblem:
         budgets = experiment.resolve_budgets(space, costs)
         chance = experiment.dataset(space).load().chance_error
         reference = {"error": chance, **experiment.reference}
-        optimizer = Optimizer(space, costs, budgets, experiment.objectives, reference=reference)
+        optimizer = Optimizer(
+            space, costs, budgets=budgets, objectives=experiment.objectives, reference=reference
+        )
         return Problem(
             name=Path(self.path).stem,
             space=space,

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.predict.energy_precision import epr
-from hwopt.report.tables import Row, front_rows
+from hwopt.study.store.rows import Row, front_rows
 from hwopt.study.store.store import Store
 from hwopt.units import format_quantity
 

@@ -14,13 +14,12 @@ from hwopt.report.analysis.study_data import study_data
 from hwopt.report.draw.front import matplotlib_front
 from hwopt.report.tables import (
     costs_source,
-    front_rows,
     front_table,
     summary_lines,
-    trial_rows,
     write_csv,
 )
 from hwopt.study.store.results import summarise
+from hwopt.study.store.rows import front_rows, trial_rows
 from hwopt.study.store.store import Store
 
 

@@ -1,8 +1,7 @@
-"""The tables of a study: the front, the trials, the summary; as rows, as CSV and for the terminal."""
+"""Tables of a study: the front and the summary for the terminal, rows as CSV."""
 
 import csv
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,85 +9,12 @@ import numpy as np
 from rich.table import Table
 
 from hwopt.search.unpriceable import Unpriced, describe_unpriced
-from hwopt.study.store.columns import ConfigColumns
-from hwopt.study.store.results import Summary, failure_groups, front_of
-from hwopt.study.store.store import Store, Trial
+from hwopt.study.store.results import Summary, failure_groups
+from hwopt.study.store.rows import Row
+from hwopt.study.store.store import Store
 from hwopt.units import format_quantity, quantity_name
 
-Row = dict[str, Any]
-
 _TRACEBACK_LINES = 12  # of each kind of failure, the last ones
-
-
-def front_rows(store: Store) -> list[Row]:
-    """Return one row for each network of the front: error, costs predicted and measured, test error, config.
-
-    `test_error` is the mean over trainings on fresh seeds, `n_retrained` of them; `measured_*` are there
-    where the network was measured afterwards. Of a config that was trained repeatedly, `trial` is the first,
-    and error and outcomes are means of `n_trainings`. SI units, errors as shares. A hyperparameter
-    that is called like a column is `config.NAME`.
-    """
-    trials = {trial.number: trial for trial in store.trials()}
-    retrained, measured = store.checks("retrained"), store.checks("measured")
-    identity, rows = store.meta()["identity"], []
-    columns = _config_columns(trials.values())
-    for point in front_of(list(trials.values()), identity["objectives"]):
-        trial = trials[point.number]
-        row: Row = {"trial": trial.number, "n_trainings": len(point.numbers), **point.values}
-        for metric in _limited(identity):
-            row[metric] = float(np.mean([trials[number].metrics[metric] for number in point.numbers]))
-        again = [found for found in retrained.get(trial.number, []) if "error" in found]
-        for name in ("error", "test_error"):
-            values = [found[name] for found in again if name in found]
-            if values:
-                row[name if name != "error" else "error_retrained"] = float(np.mean(values))
-        if again:
-            row["n_retrained"] = len(again)
-        for found in measured.get(trial.number, []):
-            row |= {f"measured_{metric}": found.get(metric) for metric in trial.costs}
-        rows.append(row | columns.of(trial.config))
-    return rows
-
-
-def trial_rows(store: Store) -> list[Row]:
-    """Return one row for each trial, in their order: how it ended, error, costs, times, config."""
-    identity, trials = store.meta()["identity"], store.trials()
-    numbers = {number for p in front_of(trials, identity["objectives"]) for number in p.numbers}
-    limited = _limited(identity)
-    columns = _config_columns(trials)
-    return [
-        _trial_row(trial, trial.number in numbers, limited) | columns.of(trial.config) for trial in trials
-    ]
-
-
-def _config_columns(trials: Iterable[Trial]) -> ConfigColumns:
-    return ConfigColumns({metric for trial in trials for metric in (*trial.costs, *trial.metrics)})
-
-
-def _limited(identity: Mapping[str, Any]) -> list[str]:
-    """Return which metrics that a training reveals have a limit."""
-    return [budget["metric"] for budget in identity.get("outcome_budgets", [])]
-
-
-def _trial_row(trial: Trial, is_on_front: bool, limited: Sequence[str]) -> Row:
-    return {
-        "trial": trial.number,
-        "status": trial.status,
-        "error": trial.error,
-        **trial.costs,
-        **{metric: trial.metrics.get(metric) for metric in limited},
-        "is_feasible": trial.is_feasible,
-        "is_on_front": is_on_front,
-        "source": trial.source,
-        "seed": trial.seed,
-        "n_epochs": len(trial.curve),
-        "train_s": trial.train_s,
-        "ask_s": trial.ask_s,
-        "n_priced": trial.n_priced,
-        "n_infeasible": trial.n_infeasible,
-        "reason": trial.reason,
-        "curve": json.dumps(trial.curve),
-    }
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -115,7 +41,7 @@ def front_table(rows: Sequence[Row], metrics: Sequence[str], source: str = "") -
     """Return the front for the terminal: errors, and costs predicted (and measured) with their units.
 
     Args:
-        rows: of `front_rows`.
+        rows: of `hwopt.study.store.rows.front_rows`.
         metrics: columns to show.
         source: of the costs, see `costs_source`.
     """

@@ -140,7 +140,7 @@ def survey(
 
 def _freed(budget: Budget, budgets: Sequence[Budget], sample: _Sample, mask: NDArray[np.bool_]) -> Freed:
     """Return what relaxing one budget would add to the feasible configs of a sample, `mask` [n]."""
-    relaxed = Budget(budget.metric, RELAXED * budget.limit, budget.confidence)
+    relaxed = Budget(budget.metric, RELAXED * budget.limit, confidence=budget.confidence)
     others = [relaxed if other is budget else other for other in budgets]
     is_freed = feasible(others, sample.costs) & ~mask
     kept = np.flatnonzero(is_freed)[:N_FREED]

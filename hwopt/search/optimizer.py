@@ -4,6 +4,8 @@ It is pure: no files, no clocks, no printing. Proposal k depends on the seed, k,
 pending, and on nothing else, so a study goes on after a crash without replaying anything.
 """
 
+from __future__ import annotations  # help() shows the names of types
+
 import logging
 import reprlib
 import warnings
@@ -36,6 +38,7 @@ from hwopt.search.slices import Slice, Slices, check_errors
 from hwopt.search.state import Observation, Rejection, Situation, log_axis
 from hwopt.search.strategies import find_strategy
 from hwopt.search.suspicious_errors import Suspicion
+from hwopt.signatures import also_by_position
 from hwopt.space.search_space import Config, SearchSpace
 
 _LOG = logging.getLogger("hwopt")
@@ -94,10 +97,12 @@ class Optimizer:
         Infeasible: on the first ask, where no config keeps the budgets.
     """
 
+    @also_by_position
     def __init__(
         self,
         space: SearchSpace,
         costs: CostFunction | None = None,
+        *,
         budgets: Budgets = (),
         objectives: Sequence[str] = ("error",),
         strategy: str = "ehvi",
@@ -118,6 +123,7 @@ class Optimizer:
         self.outcome_budgets = check_outcome_budgets(outcome_budgets, self.metrics)
         self.repeats = check_switch("repeats", repeats)
         self._reference = check_reference({} if reference is None else reference, self.objectives)
+        self.given_reference = dict(self._reference)
         self._inferred_costs: dict[str, float] = {}
         self._suspicion = Suspicion()
         self.on_priced: OnPriced | None = None  # told how far the survey of the space is
@@ -125,6 +131,17 @@ class Optimizer:
         self._told: list[Observation] = []
         self._pending: list[Config] = []
         self._rejected: list[Rejection] = []
+
+    def __repr__(self) -> str:
+        name = self.strategy if self.aware else f"{self.strategy}:unaware"
+        limits = "".join(f", {budget.metric} <= {budget.limit:g}" for budget in self.budgets)
+        known = f"{len(self._told)} told, {len(self._pending)} pending"
+        return f"<Optimizer {name} of {', '.join(self.objectives)}{limits}: {known}>"
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was proposed or told yet."""
+        return not (self._told or self._pending or self._rejected)
 
     @cached_property
     def region(self) -> Region:
@@ -318,7 +335,7 @@ class Optimizer:
             slices.take(part.number, given)
             self.judge_slice(part.number)
 
-    def use_slices(self, n_epochs: int, restart_epochs: float = 0.0) -> "Slices":
+    def use_slices(self, n_epochs: int, restart_epochs: float = 0.0) -> Slices:
         """Return the unfinished trainings; the first call says how many epochs a whole training has."""
         n_epochs = whole_number("n_epochs", n_epochs, lowest=2)
         if self.slices is None:

@@ -6,6 +6,8 @@ A config is a dict with a plain Python value for every *active* hyperparameter, 
 dimensions; inactive ones are absent, and equality and hashing use this reduced dict.
 """
 
+from __future__ import annotations  # help() shows the names of types
+
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
 from hwopt.scalars import whole_number
+from hwopt.signatures import also_by_position
 from hwopt.space.dimensions import Categorical, Dimension, Integer, Real, Value, convert_all
 
 __all__ = ["Categorical", "Config", "Dimension", "Integer", "Key", "Real", "SearchSpace", "Value"]
@@ -46,9 +49,11 @@ class SearchSpace:
         UnknownName: where `structural` or `active` names no dimension.
     """
 
+    @also_by_position
     def __init__(
         self,
         dimensions: Sequence[Any],
+        *,
         build: Callable[[Config], Any] | None = None,
         input_shape: Sequence[int] | None = None,
         structural: Iterable[str] | None = None,

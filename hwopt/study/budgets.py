@@ -46,11 +46,11 @@ def resolve_budgets(
         check_metric(metric, list(sample))
         limit = section.limit
         if section.quantile is not None:
-            check_confidence(Budget(metric, 1.0, section.confidence), sample)
+            check_confidence(Budget(metric, 1.0, confidence=section.confidence), sample)
             upper = sample.upper(metric, section.confidence)
             limit = float(f"{np.nanquantile(upper, section.quantile):.3g}")
         assert limit is not None
-        budgets.append(Budget(metric, limit, section.confidence))
+        budgets.append(Budget(metric, limit, confidence=section.confidence))
     return budgets
 
 
@@ -69,7 +69,7 @@ def budgets_from(given: Any, space: SearchSpace, costs: CostFunction) -> Any:
     }
     if any(section.quantile for section in sections.values()):
         return resolve_budgets(sections, space, costs)
-    return [Budget(name, section.limit, section.confidence) for name, section in sections.items()]
+    return [Budget(name, section.limit, confidence=section.confidence) for name, section in sections.items()]
 
 
 def _with_default(section: BudgetSection) -> BudgetSection:

@@ -6,6 +6,9 @@ What the file holds is all that a new process needs to go on: the optimizer is t
 trainings that were under way continue from their checkpoints. The loop itself is in `hwopt.study.run.loop`.
 """
 
+from __future__ import annotations  # help() shows the names of types
+
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
@@ -13,19 +16,20 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from hwopt.costs import CostFunction, no_costs
+from hwopt.costs import CostFunction
 from hwopt.errors import InvalidInput, StudyError
-from hwopt.report.study import report_text
 from hwopt.scalars import whole_number
 from hwopt.search.feasible_region import Region
 from hwopt.search.optimizer import LARGEST_ERROR, Budgets, Optimizer
 from hwopt.search.pricing_steps import OnPriced
+from hwopt.signatures import also_by_position
 from hwopt.space.search_space import SearchSpace
-from hwopt.study.budgets import budgets_from, outcome_budgets_from
+from hwopt.study.parts import as_made_of_parts, optimizer_of
+from hwopt.study.reader import LoadedStudy, StudyReader, outline
 from hwopt.study.run.executors import InProcess, LocalWorkers
 from hwopt.study.run.export import Rerun, export_trial, repeat_trial
 from hwopt.study.run.limits import LARGEST_JOBS, LARGEST_STUDY, Stop
@@ -39,25 +43,37 @@ from hwopt.study.run.unread_hyperparameters import Reads, check_unread, warn_of_
 from hwopt.study.store.columns import check_metric_names
 from hwopt.study.store.copied_trials import copy_priced, ended_trials
 from hwopt.study.store.failure import check_catch
-from hwopt.study.store.files import KEEP_WEIGHTS, StudyFiles, check_path
+from hwopt.study.store.files import IN_MEMORY, KEEP_WEIGHTS, StudyFiles, check_path, temporary_file
 from hwopt.study.store.identity import code_of, compare, versions
 from hwopt.study.store.price_cache import keep_prices, restore_prices
-from hwopt.study.store.results import FrontPoint, FrontTracker, front_of
+from hwopt.study.store.results import FrontTracker
 from hwopt.study.store.store import STOPPED_AT, Store, Trial
 from hwopt.train.slice import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, judge_epochs
 
+Stopping = StoppingRule | RuleMaker | str | Mapping[str, Any]
+Exceptions = type[Exception] | Iterable[type[Exception]]
+OnTold = Callable[["Study", Trial], None]
+_NO_PARTS = ("self", "path", "__class__")  # local names in `Study.__init__`: `super()` makes the last one
 
-class Study:
-    """One search, kept in one file.
+
+class Study(StudyReader):
+    """One search, kept in one file; starting and resuming are the same call.
+
+        with Study("results/mine/study.db", space, costs, objective, budgets={"time_s": "5 ms"}) as study:
+            study.run(n_trials=40)
+            print(study.best(time_s="3 ms").config)
+
+    `Study(path, optimizer, objective)` takes space, costs, budgets and all else from a new `Optimizer`;
+    `Study.load(path)` reads what another process writes.
 
     Args:
         path: of the study's SQLite file; a file that exists is continued. Checkpoints and weights are in
-            folders beside it. There is no study in memory: take a temporary folder.
-        space: the search space.
-        costs: maps configs to a dict of arrays [n], one for each metric; None where no cost is known.
+            folders beside it. ":memory:" keeps nothing: all is removed with this object.
+        space: the search space; or an optimizer, then followed by the objective.
+        costs: maps configs to a dict of arrays [n], one for each metric; None if no cost is known.
         objective: `objective(config, report)` or `objective(config, report, seed)`; it trains and returns
-            the error, or a dict with "error" and other metrics. `report(epoch, error)` tells an epoch's
+            the error, or a dict with "error" and other metrics. `report(epoch, error)` takes an epoch's
             error, epochs counted from 1, and answers whether to go on. One that can be resumed has
             `run_slice` as well (`hwopt.train.ResumableObjective`).
         budgets: limits that no proposal breaks: a list of `Budget`, or a dict as in an experiment file, such
@@ -65,35 +81,33 @@ class Study:
         objectives: "error" and cost metrics, all minimised.
         strategy: name of a strategy.
         aware: if False, the budgets are ignored until after the training.
-        reference: worst values that count, by objective; what is not given is inferred, see `Optimizer`, and
-            kept.
+        reference: worst values that count, by objective; others are inferred, see `Optimizer`, and kept.
         seed: of everything random; a trial's own seed follows from it and the trial's number.
-        description: further JSON-safe facts that make the study what it is, such as an experiment file's
-            content.
+        description: further JSON-safe facts that make the study what it is, such as an experiment file.
         stopping: a rule that ends trainings early by its name ("median") or as a dict with its options; a
             rule, or a function that makes it from `reference=`; None lets all of them finish.
-        outcome_budgets: limits on metrics that only a training reveals; the objective returns them beside
-            the error, and a complete trial that lacks one has failed. No promise before a training: they are
-            learned, and what breaks one is kept off the front.
-        repeats: whether a config may be trained again, with the seed of another trial, where averaging its
-            noise pays; its error is then the mean.
-        space_code: fingerprint of the file that makes the space; see `hwopt.study.store.code_identity`.
-        catch: exceptions of the objective that fail one training while the search goes on; another ends the
-            run. All by default; `catch=()` ends it at the first. A training that returns no finite error has
-            failed in any case.
         on_told: called with the study and every trial that is told, in order, those of earlier processes
             included; see `hwopt.study.experiment.online_calibration`.
+        outcome_budgets: limits on metrics that only a training reveals, which the objective returns. They
+            are learned, so no promise before a training, but the front keeps them.
+        repeats: whether a config may be trained again to average its noise; its error is then the mean.
+        catch: exceptions of the objective that fail one training while the search goes on; another ends the
+            run, `catch=()` at the first. A training without a finite error has failed in any case.
+        space_code: fingerprint of the file that makes the space; see `hwopt.study.store.code_identity`.
+        optimizer: in place of space, costs, budgets and all that `Optimizer` takes.
 
     Raises:
         StudyError: where the file belongs to another experiment, or cannot be used.
     """
 
+    @overload
     def __init__(
         self,
         path: str | Path,
         space: SearchSpace,
         costs: CostFunction | None,
-        objective: Objective,
+        objective: Objective | None = None,
+        *,
         budgets: Budgets = (),
         objectives: Sequence[str] = ("error",),
         strategy: str = "ehvi",
@@ -101,55 +115,88 @@ class Study:
         reference: Mapping[str, float] | None = None,
         seed: int = 0,
         description: Mapping[str, Any] | None = None,
-        stopping: StoppingRule | RuleMaker | str | Mapping[str, Any] | None = None,
-        on_told: Callable[["Study", Trial], None] | None = None,
+        stopping: Stopping | None = None,
+        on_told: OnTold | None = None,
         outcome_budgets: Budgets = (),
         repeats: bool = False,
-        catch: type[Exception] | Iterable[type[Exception]] = (Exception,),
+        catch: Exceptions = (Exception,),
         space_code: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        path: str | Path,
+        space: Optimizer,
+        costs: Objective | None = None,
+        objective: Objective | None = None,
+        *,
+        description: Mapping[str, Any] | None = None,
+        stopping: Stopping | None = None,
+        on_told: OnTold | None = None,
+        catch: Exceptions = (Exception,),
+        space_code: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        optimizer: Optimizer,
+        objective: Objective | None = None,
+        description: Mapping[str, Any] | None = None,
+        stopping: Stopping | None = None,
+        on_told: OnTold | None = None,
+        catch: Exceptions = (Exception,),
+        space_code: str | None = None,
+    ) -> None: ...
+
+    @also_by_position
+    def __init__(
+        self,
+        path: str | Path,
+        space: SearchSpace | Optimizer | None = None,
+        costs: CostFunction | Objective | None = None,
+        objective: Objective | None = None,
+        *,
+        budgets: Budgets = (),
+        objectives: Sequence[str] = ("error",),
+        strategy: str = "ehvi",
+        aware: bool = True,
+        reference: Mapping[str, float] | None = None,
+        seed: int = 0,
+        description: Mapping[str, Any] | None = None,
+        stopping: Stopping | None = None,
+        on_told: OnTold | None = None,
+        outcome_budgets: Budgets = (),
+        repeats: bool = False,
+        catch: Exceptions = (Exception,),
+        space_code: str | None = None,
+        optimizer: Optimizer | None = None,
     ) -> None:
-        arguments = {name: value for name, value in locals().items() if name not in ("self", "path")}
-        self._arguments = arguments
-        path, seed = check_path(path), whole_number("seed", seed)
-        self.objective, self._on_told = objective, on_told
-        self._catch = check_catch(catch)
+        given = {name: value for name, value in locals().items() if name not in _NO_PARTS}
+        self._arguments = as_made_of_parts(given)
+        self.is_in_memory = isinstance(path, str) and path == IN_MEMORY
+        path = temporary_file(self) if self.is_in_memory else check_path(path)
+        self.objective: Any = self._arguments["objective"]
+        self._on_told, self._catch = on_told, check_catch(catch)
         self.stopping: StoppingRule | None = None  # made when the study runs
-        self.is_resumable = isinstance(objective, ResumableObjective)
+        self.is_resumable = isinstance(self.objective, ResumableObjective)
         self.records_reads = False  # of its next call
         self._keeps_prices = False
-        priced: CostFunction = no_costs if costs is None else costs
-        limits, outcome_limits = budgets_from(budgets, space, priced), outcome_budgets_from(outcome_budgets)
-        self.optimizer = Optimizer(
-            space, priced, limits, objectives, strategy, aware, reference, seed, outcome_limits, repeats
-        )
+        self.optimizer = optimizer_of(given, self._arguments)
         if "error" in self.optimizer.metrics:
             raise InvalidInput("costs returned a metric called error, as trainings do; call it otherwise")
         if not path.exists():  # a study that exists goes on
             check_metric_names([*self.optimizer.metrics, *(b.metric for b in self.optimizer.outcome_budgets)])
-        self._given_stopping = stopping_from(stopping, objective, self.optimizer.objectives)
-        given_reference = {name: float(value) for name, value in (reference or {}).items()}
-        self._identity = {
-            "space": space.describe(),
-            "budgets": [asdict(budget) for budget in self.optimizer.budgets],
-            "objectives": list(self.optimizer.objectives),
-            "strategy": strategy,
-            "aware": self.optimizer.aware,
-            "reference": given_reference,
-            "seed": self.optimizer.seed,
-            "description": dict(description or {}),
-            "code": code_of(space, space_code),
-        }
-        if isinstance(stopping, str | Mapping):
-            self._identity["stopping"] = stopping if isinstance(stopping, str) else dict(stopping)
-        if self.optimizer.outcome_budgets:  # what studies of earlier versions do not have is left out
-            self._identity["outcome_budgets"] = [asdict(b) for b in self.optimizer.outcome_budgets]
-        if self.optimizer.repeats:
-            self._identity["repeats"] = True
+        self._given_stopping = stopping_from(stopping, self.objective, self.optimizer.objectives)
+        self._identity = self._make_identity(stopping, description, space_code)
         self.front_now = FrontTracker(self.optimizer.objectives)
         self.ended: dict[int, Trial] = {}
         self._curves: dict[int, Curve] = {}
         self._knows_rejected = self._is_reference_kept = self._is_running = False
-        self.store = Store(path)
+        super().__init__(Store(path))
         self.files = StudyFiles(self.store.path)
         try:
             self._open()
@@ -157,7 +204,16 @@ class Study:
             self.store.close()
             raise
 
-    def __enter__(self) -> "Study":
+    @staticmethod
+    def load(path: str | Path) -> LoadedStudy:
+        """Return a study to be read, without its space and objective; also while another process runs it.
+
+        Raises:
+            StudyError: where there is no study at the path, or it is damaged.
+        """
+        return LoadedStudy(Store(check_path(path), read_only=True))
+
+    def __enter__(self) -> Study:
         return self
 
     def __exit__(
@@ -174,14 +230,6 @@ class Study:
     def enqueue(self, config: Mapping[str, Any]) -> None:
         """Train this config before any proposal; a budget that it breaks is no obstacle."""
         self.store.enqueue([self.optimizer.space.validate(config)])
-
-    def trials(self) -> list[Trial]:
-        """Return all trials by number."""
-        return self.store.trials()
-
-    def front(self) -> list[FrontPoint]:
-        """Return what is feasible and nondominated by falling error; a config trained repeatedly once."""
-        return front_of(self.trials(), self.optimizer.objectives)
 
     def hypervolume(self) -> float:
         """Return the hypervolume of the front: error times logarithms of costs, down from the reference."""
@@ -216,18 +264,19 @@ class Study:
 
     # -- running
 
+    @also_by_position
     def run(
         self,
         n_trials: int,
+        *,
         jobs: int | None = None,
         listener: Listener | None = None,
-        *,
         executor: Executor | None = None,
         stop: Stop | None = None,
         retries: int = 1,
         slice_epochs: int = 1,
         keep_weights: str = "front",
-        catch: type[Exception] | Iterable[type[Exception]] | None = None,
+        catch: Exceptions | None = None,
     ) -> str:
         """Train until the study holds `n_trials` ended trials, and return why it stopped.
 
@@ -297,15 +346,10 @@ class Study:
     # -- what comes after
 
     def report(self, out: str | Path | None = None) -> str:
-        """Write front.csv, trials.csv and the figures of the front, and return what `hwopt report` prints.
-
-        Args:
-            out: folder to write into; that of the study if absent.
-
-        Raises:
-            InvalidInput: where the folder cannot be written.
-        """
-        return report_text(self.store, Path(out) if out is not None else self.store.path.parent)
+        """Write tables and figures; see `StudyReader.report`."""
+        if out is None and self.is_in_memory:
+            raise InvalidInput("a study in memory has no folder to write its report into; give out=")
+        return super().report(out)
 
     def export(self, number: int, out: str | Path) -> list[Path]:
         """Write the weights of a trial, its config and a card into a folder, and return what was written.
@@ -331,13 +375,15 @@ class Study:
         """
         return repeat_trial(self.objective, self.store.path, whole_number("number", number), keep)
 
+    @also_by_position
     def retarget(
         self,
         path: str | Path,
         costs: CostFunction,
+        *,
         budgets: Budgets | None = None,
         reference: Mapping[str, float] | None = None,
-    ) -> "Study":
+    ) -> Study:
         """Return a new study with these trials, their costs predicted anew; nothing is trained.
 
         Args:
@@ -428,6 +474,37 @@ class Study:
         self._is_reference_kept = is_set
 
     # -- opening
+
+    def _make_identity(self, stopping: Any, description: Any, space_code: str | None) -> dict[str, Any]:
+        """Return the facts that make a study what it is; what earlier versions do not have is left out."""
+        optimizer = self.optimizer
+        identity = {
+            "space": optimizer.space.describe(),
+            "budgets": [asdict(budget) for budget in optimizer.budgets],
+            "objectives": list(optimizer.objectives),
+            "strategy": optimizer.strategy,
+            "aware": optimizer.aware,
+            "reference": optimizer.given_reference,
+            "seed": optimizer.seed,
+            "description": dict(description or {}),
+            "code": code_of(optimizer.space, space_code),
+        }
+        if isinstance(stopping, str | Mapping):
+            identity["stopping"] = stopping if isinstance(stopping, str) else dict(stopping)
+        if optimizer.outcome_budgets:
+            identity["outcome_budgets"] = [asdict(budget) for budget in optimizer.outcome_budgets]
+        if optimizer.repeats:
+            identity["repeats"] = True
+        return identity
+
+    @property
+    def _place(self) -> str:
+        return "in memory" if self.is_in_memory else super()._place
+
+    def _outline(self) -> str:
+        n_trials = Counter(trial.status for trial in self.ended.values())
+        n_trials += Counter(running=self.n_begun - n_trials.total())
+        return outline(n_trials, self.front_now.points)
 
     def _check_hyperparameters(self) -> None:
         """Refuse what no one reads, where the objective says what it reads; else record its first call."""

@@ -12,8 +12,9 @@ from hwopt import InvalidInput, SearchSpace, Study
 from hwopt.report.analysis.fronts import front_view
 from hwopt.report.analysis.study_data import study_data
 from hwopt.report.study import write_report
-from hwopt.report.tables import front_rows, summary_lines, trial_rows, write_csv
+from hwopt.report.tables import summary_lines, write_csv
 from hwopt.study.store.results import summarise
+from hwopt.study.store.rows import front_rows, trial_rows
 from hwopt.study.store.store import Store
 from tests.report.studies import finish
 from tests.search.problem import costs, make_space

@@ -26,10 +26,10 @@ def open_study(tmp_path, **changes):
     return Study(tmp_path / "study.db", **arguments)
 
 
-@pytest.mark.parametrize("path", [None, 3, b"x.db", ":memory:", "file::memory:?cache=shared", "", " "])
+@pytest.mark.parametrize("path", [None, 3, b"x.db", "file::memory:?cache=shared", "", " "])
 def test_what_is_no_path_is_said_and_makes_no_file(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidInput, match="give the path of a file"):
+    with pytest.raises(InvalidInput, match='give the path of a file.*; ":memory:" keeps none'):
         Study(path, make_space(), costs, objective)
     assert list(tmp_path.iterdir()) == []
 

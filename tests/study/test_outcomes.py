@@ -9,10 +9,11 @@ from hwopt.errors import InvalidInput
 from hwopt.report.analysis.fronts import front_view
 from hwopt.report.analysis.study_data import study_data
 from hwopt.report.study import write_report
-from hwopt.report.tables import front_rows, summary_lines, trial_rows
+from hwopt.report.tables import summary_lines
 from hwopt.space.search_space import Integer
 from hwopt.study.experiment.online_calibration import TRAINING_MEMORY, Feedback, TrainingMemory
 from hwopt.study.store.results import FrontTracker, front_of, summarise
+from hwopt.study.store.rows import front_rows, trial_rows
 from hwopt.study.store.store import Store
 from hwopt.train import TrainingSettings
 from tests.search.problem import costs, error_of, make_space

@@ -140,8 +140,8 @@ def run_search(search: Search, executor: Executor, listener: Listener | None = N
         search.feedback.measure = partial(_measure_one, search)
     return search.study.run(
         experiment.n_trials,
-        experiment.jobs,
-        listener,
+        jobs=experiment.jobs,
+        listener=listener,
         executor=executor,
         stop=experiment.stop.limits(),
         retries=experiment.retries,

@@ -14,6 +14,8 @@ _FIXED = frozenset(
     "trial status error is_feasible is_on_front source seed n_epochs train_s ask_s n_priced n_infeasible "
     "reason curve n_trainings test_error error_retrained n_retrained rank epr energy_per_item_j".split()
 )
+_OUTCOMES = frozenset({"test_error"})  # fixed columns that hold a value of a training
+_MORE = frozenset({"started", "elapsed_s", "train_energy_j", "failure"})  # of data frames alone
 
 
 class ConfigColumns:
@@ -25,7 +27,7 @@ class ConfigColumns:
 
     def __init__(self, metrics: Iterable[str]) -> None:
         named = set(metrics)
-        self._taken = _FIXED | named | {f"measured_{metric}" for metric in named}
+        self._taken = _FIXED | _MORE | named | {f"measured_{metric}" for metric in named}
 
     def name(self, hyperparameter: str) -> str:
         """Return the column of a hyperparameter: its name, or `config.NAME` where another has that."""
@@ -35,6 +37,12 @@ class ConfigColumns:
     def of(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return a config as cells of a row."""
         return {self.name(name): value for name, value in config.items()}
+
+
+def outcome_columns(metrics: Mapping[str, float], costs: Iterable[str]) -> dict[str, float]:
+    """Return the values of a training as cells of a row: by their names, or `outcome.NAME` where taken."""
+    taken = {*costs, *(_FIXED - _OUTCOMES), *_MORE}
+    return {f"outcome.{name}" if name in taken else name: value for name, value in metrics.items()}
 
 
 def check_metric_names(metrics: Iterable[str]) -> None:

@@ -10,6 +10,9 @@ the epochs that the store has there is always one, whenever the process dies.
 
 import os
 import re
+import shutil
+import tempfile
+import weakref
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import Any
 
 from hwopt.errors import InvalidInput, StudyError
 
+IN_MEMORY = ":memory:"  # path of a study that is not kept, as in SQLite
 KEEP_WEIGHTS = ("front", "all", "none")
 
 _NUMBER = re.compile(r"trial-(\d+)(-epoch-\d+)?\.pt")
@@ -24,16 +28,27 @@ _NUMBER = re.compile(r"trial-(\d+)(-epoch-\d+)?\.pt")
 
 def check_path(path: Any) -> Path:
     """Return the path of a study; raise InvalidInput for what cannot be one."""
-    wanted = "give the path of a file, such as results/mine/study.db"
-    if isinstance(path, str) and (":memory:" in path or not path.strip()):
-        raise InvalidInput(
-            f"a study is kept in a file, which {path!r} is not: {wanted}; tempfile.mkdtemp() makes a folder"
-        )
+    wanted = f'give the path of a file, such as results/mine/study.db; "{IN_MEMORY}" keeps none'
+    if isinstance(path, str) and (IN_MEMORY in path or not path.strip()):
+        raise InvalidInput(f"a study is kept in a file, which {path!r} is not: {wanted}")
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
         raise InvalidInput(f"path of a study = {path!r}; {wanted}")
     if Path(path).is_dir():
         raise InvalidInput(f"{path} is a folder; {wanted}")
     return Path(path)
+
+
+def temporary_file(owner: object) -> Path:
+    """Return the path of a study that is not kept: its folder is removed with the owner, or at exit."""
+    folder = tempfile.mkdtemp(prefix="hwopt-")
+    weakref.finalize(owner, _remove, folder, os.getpid())
+    return Path(folder) / "study.db"
+
+
+def _remove(folder: str, pid: int) -> None:
+    """Remove a folder that this process has made, not one of the process that it was forked from."""
+    if os.getpid() == pid:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class StudyFiles:

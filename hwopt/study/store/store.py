@@ -237,11 +237,12 @@ class Store:
         """Return all trials by number."""
         version = self._database.version
         energy, columns = "NULL" if version == 1 else "energy_j", _COLUMNS_OF.get(version, _COLUMNS)
+        # epochs last: another process may write in between, and an ended trial has all of its own
+        rows = self._database.rows(f"SELECT {columns} FROM trials ORDER BY number")
         epochs: dict[int, list[EpochRow]] = {}
         query = f"SELECT trial, error, elapsed_s, {energy} FROM epochs ORDER BY trial, epoch"
         for number, *values in self._database.rows(query):
             epochs.setdefault(number, []).append(EpochRow(*values))
-        rows = self._database.rows(f"SELECT {columns} FROM trials ORDER BY number")
         parsed = {name: _loaded([row[i] for row in rows]) for i, name in enumerate(_NAMES) if name in _JSON}
         return [
             _trial(dict(zip(_NAMES, row, strict=True)) | dict(zip(parsed, json_values, strict=True)), epochs)

@@ -1,0 +1,198 @@
+"""A study to be read: all that its file answers, without the space, the costs or the objective.
+
+    file --Store--> trials, front, best, hypervolume, data frames, report
+
+`Study` answers the same while it runs. Each call reads the file as it is then, so a study that another
+process drives can be followed.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwopt.costs import Budget, check_metric
+from hwopt.errors import HwoptError, Infeasible, StudyError
+from hwopt.report.study import report_text
+from hwopt.scalars import whole_number
+from hwopt.study.run.export import export_trial
+from hwopt.study.store.results import FrontPoint, front_of, hypervolume_of
+from hwopt.study.store.rows import Row, flat_rows, front_rows
+from hwopt.study.store.store import Store, Trial
+from hwopt.units import parse_quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_OF_RUNNING = ("optimizer", "survey", "enqueue", "run", "run_again", "retarget")  # needs space or objective
+
+
+class StudyReader:
+    """Answers from the file of a study.
+
+    Args:
+        store: of the study.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __repr__(self) -> str:
+        name = f"{type(self).__name__} {self._place}"
+        try:
+            return f"<{name}: {self._outline()}>"
+        except HwoptError as error:
+            return f"<{name}: {error}>"
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The minimised metrics, the error first."""
+        return tuple(self._identity_kept()["objectives"])
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The limits on predicted costs."""
+        return tuple(Budget(**budget) for budget in self._identity_kept()["budgets"])
+
+    def trials(self) -> list[Trial]:
+        """Return all trials by number."""
+        return self.store.trials()
+
+    def front(self) -> list[FrontPoint]:
+        """Return the feasible and nondominated trials by falling error; a config trained repeatedly once."""
+        return front_of(self.trials(), self.objectives)
+
+    def best(self, **limits: float | str) -> FrontPoint:
+        """Return the trained network of the lowest error within limits: `best(time_s="3 ms")`.
+
+        Args:
+            limits: largest predicted cost, by metric: a number in SI units or a text with a unit. The study's
+                own budgets hold in any case.
+
+        Raises:
+            Infeasible: where no trained network keeps the limits; the message names the nearest.
+            StudyError: where no feasible training is complete.
+            UnknownName: for a metric that the study does not predict.
+        """
+        trained = [trial for trial in self.trials() if trial.status == "complete" and trial.is_feasible]
+        if not trained:
+            raise StudyError(f"{self._place}: no feasible training is complete, so none is the best")
+        checked = {
+            check_metric(metric, list(trained[0].costs)): parse_quantity(metric, limit)
+            for metric, limit in limits.items()
+        }
+        kept = [t for t in trained if all(t.costs[metric] <= limit for metric, limit in checked.items())]
+        if not kept:
+            raise Infeasible(_no_trial_within(checked, trained))
+        return front_of(kept, self.objectives)[-1]
+
+    def hypervolume(self) -> float:
+        """Return the hypervolume of the front: error times logarithms of costs, down from the reference."""
+        reference = self.store.meta().get("reference")
+        return hypervolume_of(self.trials(), reference) if reference else 0.0
+
+    def dataframe(self) -> "pd.DataFrame":
+        """Return a data frame with one row for each trial.
+
+        Columns: trial, status, error, each predicted cost, each further value that trainings gave,
+        `is_feasible`, `is_on_front`, source, seed, times and counts, why a training ended, and each
+        hyperparameter; absent is NaN or None. SI units, errors as shares. Curves are in `trials()`.
+        """
+        self._identity_kept()
+        return _frame(flat_rows(self.store))
+
+    def front_dataframe(self) -> "pd.DataFrame":
+        """Return a data frame with one row for each network of the front, by falling error.
+
+        Columns: trial, error, predicted costs; `test_error` of trainings on fresh seeds and `measured_*`
+        costs where these were verified; and each hyperparameter. SI units, errors as shares.
+        """
+        self._identity_kept()
+        return _frame(front_rows(self.store))
+
+    def report(self, out: str | Path | None = None) -> str:
+        """Write front.csv, trials.csv and the figures of the front, and return what `hwopt report` prints.
+
+        Args:
+            out: folder to write into; that of the study if absent.
+
+        Raises:
+            InvalidInput: where the folder cannot be written.
+        """
+        return report_text(self.store, Path(out) if out is not None else self.store.path.parent)
+
+    @property
+    def _place(self) -> str:
+        return str(self.store.path)
+
+    def _outline(self) -> str:
+        trials = self.trials()
+        return outline(Counter(trial.status for trial in trials), front_of(trials, self.objectives))
+
+    def _identity_kept(self) -> Mapping[str, Any]:
+        """Return the facts that make the study what it is; raise StudyError where none is written yet."""
+        identity: Mapping[str, Any] | None = self.store.meta().get("identity")
+        if identity is None:
+            raise StudyError(f"{self._place} holds no trials yet")
+        return identity
+
+
+class LoadedStudy(StudyReader):
+    """A study that is read only: made by `Study.load(path)`."""
+
+    def __enter__(self) -> "LoadedStudy":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _OF_RUNNING:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise StudyError(
+            f"{self._place}: a loaded study is read only and has no {name}; "
+            "open it with Study(path, space, costs, objective) to go on"
+        )
+
+    def close(self) -> None:
+        """Close the file; it can still be read."""
+        self.store.close()
+
+    def export(self, number: int, out: str | Path) -> list[Path]:
+        """Write the config of a trial, a card and its weights, if kept, and return what was written.
+
+        Raises:
+            InvalidInput: where there is no such trial.
+            StudyError: where the folder holds something else.
+        """
+        return export_trial(self.store.path, whole_number("number", number), Path(out), needs_weights=False)
+
+
+def outline(n_trials: Mapping[str, int], front: list[FrontPoint]) -> str:
+    """Return a study in some words: how many trials, how they ended, its front and lowest error."""
+    total = sum(n_trials.values())
+    ended = ", ".join(f"{n} {status}" for status, n in n_trials.items())
+    text = f"{total} trial{'s' * (total != 1)}{f' ({ended})' * (total > 0)}, {len(front)} on the front"
+    return text + (f", lowest error {min(p.values['error'] for p in front):.4g}" if front else "")
+
+
+def _no_trial_within(limits: Mapping[str, float], trained: list[Trial]) -> str:
+    """Say which limits no trained network keeps."""
+    wanted = " and ".join(f"{metric} <= {limit:g}" for metric, limit in limits.items())
+    lowest = {metric: min(trained, key=lambda trial: trial.costs[metric]) for metric in limits}
+    nearest = ", ".join(
+        f"the lowest {metric} is {trial.costs[metric]:.4g} (trial {trial.number})"
+        for metric, trial in lowest.items()
+    )
+    return f"no trained network has {wanted}; {nearest}"
+
+
+def _frame(rows: list[Row]) -> "pd.DataFrame":
+    """Return rows as a data frame; a column of numbers in which all are absent is one of NaN."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    for name in ("error", "train_s", "elapsed_s", "train_energy_j"):
+        if name in frame:
+            frame[name] = frame[name].astype(float)
+    return frame
