@@ -65,13 +65,13 @@ def surfaces(optimizer: Optimizer) -> tuple[Any, Any, Any, Any]:
     units = (np.arange(N_GRID) + 0.5) / N_GRID
     grid = np.stack(np.meshgrid(units, units), axis=-1).reshape(-1, 2)
     configs = SPACE.from_unit(grid)
-    situation = optimizer._situation()
-    belief = believe(situation)
+    state = optimizer._search_state()
+    belief = believe(state)
     mean, std = belief.process.posterior(SPACE.encode(configs))
-    log_costs = situation.log_costs(Costs(costs(configs)))
+    log_costs = state.log_costs(Costs(costs(configs)))
     gain = np.exp(
         log_expected_hypervolume_improvement(
-            mean, std, log_costs, belief.front, situation.reference, belief.shift
+            mean, std, log_costs, belief.front, state.reference, belief.shift
         )
     )
     widths, rates = (
@@ -85,7 +85,7 @@ def surfaces(optimizer: Optimizer) -> tuple[Any, Any, Any, Any]:
 def draw(optimizer: Optimizer, path: Path) -> None:
     """Draw both surfaces, the trainings, the front, the budget and the next proposal."""
     widths, rates, mean, gain = surfaces(optimizer)
-    told = [o.config for o in optimizer._situation().told]
+    told = [o.config for o in optimizer._search_state().told]
     front = [point.config for point in optimizer.front()]
     proposal = optimizer.ask().config
     figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.2), sharey=True, layout="constrained")

@@ -38,7 +38,7 @@ from torch import Tensor
 from hwopt.arrays import Array
 from hwopt.costs import price
 from hwopt.integrations.shared import excesses, maximise, outcome_excesses, outcomes
-from hwopt.search.strategies import Choice, Situation, register_strategy
+from hwopt.search.strategies import Choice, SearchState, register_strategy
 from hwopt.space.search_space import Config
 
 N_STARTUP = 4  # configs known before anything is modelled; the first are drawn
@@ -62,64 +62,64 @@ def register() -> None:
     register_strategy("botorch:qlognehvi", qlognehvi)
 
 
-def qlognehvi(situation: Situation, rng: np.random.Generator) -> Choice:
+def qlognehvi(state: SearchState, rng: np.random.Generator) -> Choice:
     """Maximise qLogNEHVI over many configs, feasible ones where the budgets are known."""
-    is_aware = bool(situation.budgets) or not situation.limits
-    if np.sum(_keeps_limits(situation) | (not is_aware)) < N_STARTUP:
-        return maximise(situation, lambda configs: rng.random(len(configs)), rng)
+    is_aware = bool(state.budgets) or not state.limits
+    if np.sum(_keeps_limits(state) | (not is_aware)) < N_STARTUP:
+        return maximise(state, lambda configs: rng.random(len(configs)), rng)
     with _deterministic(int(rng.integers(2**31))):
-        acquisition = _aware(situation) if is_aware else _unaware(situation)
+        acquisition = _aware(state) if is_aware else _unaware(state)
 
         def value(configs: Sequence[Config]) -> Array:
-            costs = situation.log_costs(price(situation.costs, configs)) if is_aware else None
-            parts = torch.split(_inputs(situation, configs, costs).unsqueeze(1), _BATCH)
+            costs = state.log_costs(price(state.costs, configs)) if is_aware else None
+            parts = torch.split(_inputs(state, configs, costs).unsqueeze(1), _BATCH)
             with torch.no_grad():
                 return np.concatenate([acquisition(part).numpy() for part in parts])  # [n]
 
-        return maximise(situation, value, rng)
+        return maximise(state, value, rng)
 
 
-def _aware(situation: Situation) -> AcquisitionFunction:
+def _aware(state: SearchState) -> AcquisitionFunction:
     """Return the acquisition function with costs known: its inputs carry them after the encoding."""
-    d = situation.space.encode([situation.told[0].config]).shape[1]
-    Y = outcomes(situation)
-    X = _inputs(situation, [o.config for o in situation.told], Y[:, 1:])
+    d = state.space.encode([state.told[0].config]).shape[1]
+    Y = outcomes(state)
+    X = _inputs(state, [o.config for o in state.told], Y[:, 1:])
     models: list[Model] = [_fitted(X, -Y[:, 0], FilterFeatures(torch.arange(d)))]
     if Y.shape[1] > 1:
         models.append(GenericDeterministicModel(lambda X: -X[..., d:], num_outputs=Y.shape[1] - 1))
-    revealed = outcome_excesses(situation)
+    revealed = outcome_excesses(state)
     models += [_fitted(X, column, FilterFeatures(torch.arange(d))) for column in revealed.T]
-    baseline = X[torch.from_numpy(_keeps_limits(situation))]
-    pending = _inputs_of_pending(situation, known=True)
-    return _acquisition(situation, models, baseline, pending, revealed.shape[1])
+    baseline = X[torch.from_numpy(_keeps_limits(state))]
+    pending = _inputs_of_pending(state, known=True)
+    return _acquisition(state, models, baseline, pending, revealed.shape[1])
 
 
-def _unaware(situation: Situation) -> AcquisitionFunction:
+def _unaware(state: SearchState) -> AcquisitionFunction:
     """Return the acquisition function with everything learned from what was told."""
-    configs = [o.config for o in situation.told]
-    X = _inputs(situation, configs, None)
-    broken = np.hstack([excesses(situation, configs), outcome_excesses(situation)])
-    columns = [*-outcomes(situation).T, *broken.T]
+    configs = [o.config for o in state.told]
+    X = _inputs(state, configs, None)
+    broken = np.hstack([excesses(state, configs), outcome_excesses(state)])
+    columns = [*-outcomes(state).T, *broken.T]
     models: list[Model] = [_fitted(X, column, None) for column in columns]
-    pending = _inputs_of_pending(situation, known=False)
-    return _acquisition(situation, models, X, pending, broken.shape[1])
+    pending = _inputs_of_pending(state, known=False)
+    return _acquisition(state, models, X, pending, broken.shape[1])
 
 
-def _keeps_limits(situation: Situation) -> NDArray[np.bool_]:
+def _keeps_limits(state: SearchState) -> NDArray[np.bool_]:
     """Return which of the told configs keep the budgets on known costs, [n]."""
-    broken = excesses(situation, [o.config for o in situation.told])
+    broken = excesses(state, [o.config for o in state.told])
     return np.asarray(np.all(broken <= 0, axis=1))
 
 
 def _acquisition(
-    situation: Situation,
+    state: SearchState,
     models: Sequence[Model],
     baseline: Tensor,
     pending: Tensor | None,
     n_constraints: int,
 ) -> AcquisitionFunction:
     """Return qLogNEHVI of the first outputs under constraints on the last ones; qLogNEI of one objective."""
-    m = len(situation.objectives)
+    m = len(state.objectives)
     model = models[0] if len(models) == 1 else ModelList(*models)
     constraints: list[Callable[[Tensor], Tensor]] = [_Output(m + i) for i in range(n_constraints)]
     if m == 1:
@@ -129,7 +129,7 @@ def _acquisition(
         )
     return qLogNoisyExpectedHypervolumeImprovement(
         model,
-        (-situation.reference).tolist(),
+        (-state.reference).tolist(),
         baseline,
         objective=IdentityMCMultiOutputObjective(outcomes=list(range(m))),
         constraints=constraints or None,
@@ -160,20 +160,20 @@ def _fitted(X: Tensor, y: Array, features: FilterFeatures | None) -> SingleTaskG
     return model
 
 
-def _inputs(situation: Situation, configs: Sequence[Config], log_costs: Array | None) -> Tensor:
+def _inputs(state: SearchState, configs: Sequence[Config], log_costs: Array | None) -> Tensor:
     """Return encoded configs, followed by their known costs where given, [n, d + m - 1]."""
-    X = situation.space.encode(configs)
+    X = state.space.encode(configs)
     return torch.from_numpy(X if log_costs is None else np.hstack([X, log_costs]))
 
 
-def _inputs_of_pending(situation: Situation, known: bool) -> Tensor | None:
-    if not situation.pending:
+def _inputs_of_pending(state: SearchState, known: bool) -> Tensor | None:
+    if not state.pending:
         return None
     if not known:
-        return _inputs(situation, situation.pending, None)
-    costs = situation.log_costs(price(situation.costs, situation.pending))
-    costs = np.where(np.isfinite(costs), costs, situation.reference[1:])  # of what cannot be priced
-    return _inputs(situation, situation.pending, costs)
+        return _inputs(state, state.pending, None)
+    costs = state.log_costs(price(state.costs, state.pending))
+    costs = np.where(np.isfinite(costs), costs, state.reference[1:])  # of what cannot be priced
+    return _inputs(state, state.pending, costs)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from hwopt.costs import feasible, price
 from hwopt.errors import Infeasible
 from hwopt.search.candidates import drawer, explain_none, from_region, redraw, untaken
 from hwopt.search.feasible_region import mutate
-from hwopt.search.strategies import Choice, Rejection, Situation, draw_feasible
+from hwopt.search.strategies import Choice, Rejection, SearchState, draw_feasible
 from hwopt.space.dimensions import Value
 from hwopt.space.search_space import Config, Key, SearchSpace
 
@@ -26,42 +26,42 @@ FAR = 1e3  # excess over a budget that stands for a config that cannot be priced
 Refuse = Callable[[Config], None]  # lets a library know of a config that a budget refused
 
 
-def outcomes(situation: Situation) -> Array:
+def outcomes(state: SearchState) -> Array:
     """Return error and log costs of everything told, [n, m], all finite.
 
     Other libraries forget failed trainings and propose them again, so one counts as the worst error seen, and
     a cost that cannot be priced as the reference point's.
     """
-    worst = situation.worst_error
+    worst = state.worst_error
     rows = [
-        [worst if o.error is None else o.error, *[o.costs[name] for name in situation.objectives[1:]]]
-        for o in situation.told
+        [worst if o.error is None else o.error, *[o.costs[name] for name in state.objectives[1:]]]
+        for o in state.told
     ]
-    Y = np.array(rows, dtype=float).reshape(-1, len(situation.objectives))
+    Y = np.array(rows, dtype=float).reshape(-1, len(state.objectives))
     Y[:, 1:] = np.log(Y[:, 1:])
-    return np.where(np.isfinite(Y), Y, situation.reference)
+    return np.where(np.isfinite(Y), Y, state.reference)
 
 
-def excesses(situation: Situation, configs: Sequence[Config]) -> Array:
+def excesses(state: SearchState, configs: Sequence[Config]) -> Array:
     """Return ln(bound / limit) of each budget, [n, n_budgets], positive where it is broken; all finite."""
-    if not configs or not situation.limits:
-        return np.zeros((len(configs), len(situation.limits)))
-    costs = price(situation.costs, configs)
-    columns = [np.clip(budget.excess(costs), -FAR, FAR) for budget in situation.limits]
+    if not configs or not state.limits:
+        return np.zeros((len(configs), len(state.limits)))
+    costs = price(state.costs, configs)
+    columns = [np.clip(budget.excess(costs), -FAR, FAR) for budget in state.limits]
     return np.stack(columns, axis=1)
 
 
-def outcome_excesses(situation: Situation) -> Array:
+def outcome_excesses(state: SearchState) -> Array:
     """Return value / limit - 1 of each outcome budget for everything told, [n, n_outcome_budgets].
 
     A training that did not reveal a metric, since it failed, counts as the worst seen of it, or as its limit.
     """
     columns = []
-    for budget in situation.outcome_budgets:
-        column = np.array([o.metrics.get(budget.metric, np.nan) for o in situation.told]) / budget.limit - 1
+    for budget in state.outcome_budgets:
+        column = np.array([o.metrics.get(budget.metric, np.nan) for o in state.told]) / budget.limit - 1
         worst = float(np.max(column, initial=0.0, where=~np.isnan(column)))
         columns.append(np.where(np.isnan(column), worst, column))
-    return np.stack(columns, axis=1) if columns else np.zeros((len(situation.told), 0))
+    return np.stack(columns, axis=1) if columns else np.zeros((len(state.told), 0))
 
 
 def completed(space: SearchSpace, config: Config) -> dict[str, Value]:
@@ -71,7 +71,7 @@ def completed(space: SearchSpace, config: Config) -> dict[str, Value]:
 
 
 def maximise(
-    situation: Situation,
+    state: SearchState,
     value: Callable[[Sequence[Config]], Array],
     rng: np.random.Generator,
     parents: Sequence[Config] | None = None,
@@ -82,7 +82,7 @@ def maximise(
     structures, and neighbours of the front, and at last neighbours of the best of them.
 
     Args:
-        situation: as a strategy sees it.
+        state: as a strategy sees it.
         value: of n configs, [n].
         rng: of what is drawn.
         parents: configs that stand for the front.
@@ -90,18 +90,18 @@ def maximise(
     Raises:
         Infeasible: where nothing that is left keeps the budgets.
     """
-    if situation.candidates is not None:
-        offered: Sequence[Config] = situation.candidates
+    if state.candidates is not None:
+        offered: Sequence[Config] = state.candidates
     else:
-        front = [o.config for o in situation.front()] if parents is None else parents
-        offered = _drawn_pool(situation, front, rng)
-    pool, n_priced = _allowed(situation, offered)
+        front = [o.config for o in state.front()] if parents is None else parents
+        offered = _drawn_pool(state, front, rng)
+    pool, n_priced = _allowed(state, offered)
     if not pool:
-        raise Infeasible(explain_none(situation, untaken(situation, offered)))
+        raise Infeasible(explain_none(state, untaken(state, offered)))
     values = value(pool)
-    if situation.candidates is None:
+    if state.candidates is None:
         best = [pool[i] for i in np.argsort(-values, kind="stable")[:N_BEST]]
-        near, n_more = _allowed(situation, mutate(situation.space, best * (N_NEAR // len(best)), rng))
+        near, n_more = _allowed(state, mutate(state.space, best * (N_NEAR // len(best)), rng))
         if near:
             values = np.append(values, value(near))
         pool, n_priced = pool + near, n_priced + n_more
@@ -109,7 +109,7 @@ def maximise(
 
 
 def first_that_fits(
-    situation: Situation,
+    state: SearchState,
     ask: Callable[[], Config],
     refuse: Refuse,
     rng: np.random.Generator,
@@ -120,49 +120,49 @@ def first_that_fits(
     In a table the nearest row that was neither tried nor refused stands for what it proposes.
     """
     rejections: list[Rejection] = []
-    rows = _Rows(situation) if situation.candidates is not None else None
+    rows = _Rows(state) if state.candidates is not None else None
     for n_asked in range(1, n_asks + 1):
         config = ask()
         if rows is not None:
             config = rows.take_nearest(config)
-        if situation.space.key(config) in situation.taken:
+        if state.space.key(config) in state.taken:
             refuse(config)
             continue
-        costs = price(situation.costs, [config])
-        if feasible(situation.budgets, costs)[0]:
-            return _choice(situation, config, n_asked, rejections)
-        rejections.append(Rejection.of(config, costs, situation.budgets))
+        costs = price(state.costs, [config])
+        if feasible(state.budgets, costs)[0]:
+            return _choice(state, config, n_asked, rejections)
+        rejections.append(Rejection.of(config, costs, state.budgets))
         refuse(config)
-    return _choice(situation, _drawn(situation, rng), n_asks, rejections)
+    return _choice(state, _drawn(state, rng), n_asks, rejections)
 
 
-def _drawn_pool(situation: Situation, front: Sequence[Config], rng: np.random.Generator) -> list[Config]:
+def _drawn_pool(state: SearchState, front: Sequence[Config], rng: np.random.Generator) -> list[Config]:
     """Return configs of all kinds, feasible or not."""
-    space, region = situation.space, list(situation.region().configs)
+    space, region = state.space, list(state.region().configs)
     parents = front or region
     chosen = [parents[i] for i in rng.integers(len(parents), size=N_POOL)]
     return [*space.sample(N_POOL, rng), *region, *redraw(space, region, rng), *mutate(space, chosen, rng)]
 
 
-def _allowed(situation: Situation, pool: Sequence[Config]) -> tuple[list[Config], int]:
+def _allowed(state: SearchState, pool: Sequence[Config]) -> tuple[list[Config], int]:
     """Return what of a pool may be chosen and keeps the budgets, each once, and how many were priced."""
-    left = untaken(situation, pool)
+    left = untaken(state, pool)
     if not left:
         return [], 0
-    keep = feasible(situation.budgets, price(situation.costs, left))
+    keep = feasible(state.budgets, price(state.costs, left))
     return [config for config, is_kept in zip(left, keep, strict=True) if is_kept], len(left)
 
 
 class _Rows:
     """The rows of a table that were neither tried nor refused."""
 
-    def __init__(self, situation: Situation) -> None:
-        space = situation.space
-        refused: set[Key] = {space.key(rejection.config) for rejection in situation.rejected}
-        barred = situation.taken | refused
-        assert situation.candidates is not None
+    def __init__(self, state: SearchState) -> None:
+        space = state.space
+        refused: set[Key] = {space.key(rejection.config) for rejection in state.rejected}
+        barred = state.taken | refused
+        assert state.candidates is not None
         self._space = space
-        self._rows = [config for config in situation.candidates if space.key(config) not in barred]
+        self._rows = [config for config in state.candidates if space.key(config) not in barred]
         self._X = space.encode(self._rows)  # [n, d]
         self._is_left = np.ones(len(self._rows), dtype=bool)
 
@@ -178,13 +178,13 @@ class _Rows:
         return self._rows[nearest]
 
 
-def _drawn(situation: Situation, rng: np.random.Generator) -> Config:
+def _drawn(state: SearchState, rng: np.random.Generator) -> Config:
     """Return a random config that may be chosen and keeps the budgets."""
-    if situation.candidates is not None or not situation.budgets:
-        return draw_feasible(situation, drawer(situation, rng), rng).config
-    return from_region(situation, rng.permutation(len(situation.region().configs)), rng)
+    if state.candidates is not None or not state.budgets:
+        return draw_feasible(state, drawer(state, rng), rng).config
+    return from_region(state, rng.permutation(len(state.region().configs)), rng)
 
 
-def _choice(situation: Situation, config: Config, n_asked: int, rejections: list[Rejection]) -> Choice:
-    broken = {b.metric: sum(b.metric in r.broken for r in rejections) for b in situation.budgets}
+def _choice(state: SearchState, config: Config, n_asked: int, rejections: list[Rejection]) -> Choice:
+    broken = {b.metric: sum(b.metric in r.broken for r in rejections) for b in state.budgets}
     return Choice(config, n_asked, len(rejections), broken, tuple(rejections))

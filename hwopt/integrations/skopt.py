@@ -22,7 +22,7 @@ from hwopt.arrays import Array
 from hwopt.costs import feasible, price
 from hwopt.integrations.shared import completed, first_that_fits, outcomes
 from hwopt.search.candidates import from_region
-from hwopt.search.strategies import SMALLEST_SHARE, Choice, Situation, register_strategy
+from hwopt.search.strategies import SMALLEST_SHARE, Choice, SearchState, register_strategy
 from hwopt.space.dimensions import Categorical, Dimension, Integer, Value
 from hwopt.space.search_space import Config, SearchSpace
 
@@ -35,35 +35,35 @@ def register() -> None:
     register_strategy("skopt:gp", gp)
 
 
-def gp(situation: Situation, rng: np.random.Generator) -> Choice:
+def gp(state: SearchState, rng: np.random.Generator) -> Choice:
     """Expected improvement under scikit-optimize's Gaussian process, of a feasible config with budgets."""
-    is_table, within = situation.candidates is not None, bool(situation.budgets)
-    if within and not is_table and situation.region().share < SMALLEST_SHARE:
+    is_table, within = state.candidates is not None, bool(state.budgets)
+    if within and not is_table and state.region().share < SMALLEST_SHARE:
         # drawing feasible points is all that a space_constraint does, and takes for ever here
-        order = rng.permutation(len(situation.region().configs))
-        return Choice(from_region(situation, order, rng))
+        order = rng.permutation(len(state.region().configs))
+        return Choice(from_region(state, order, rng))
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
         )  # scikit-learn's on convergence, and on a point that was proposed before
-        optimizer = _optimizer(situation, within and not is_table, rng)
+        optimizer = _optimizer(state, within and not is_table, rng)
         first = True
 
         def ask() -> Config:
             nonlocal first
             point = optimizer.ask() if first or is_table else optimizer.space.rvs(1, optimizer.rng)[0]
             first = False  # it would propose the same point again
-            return _config(situation.space, point)
+            return _config(state.space, point)
 
-        return first_that_fits(situation, ask, lambda config: None, rng)
+        return first_that_fits(state, ask, lambda config: None, rng)
 
 
-def _optimizer(situation: Situation, is_constrained: bool, rng: np.random.Generator) -> Any:
+def _optimizer(state: SearchState, is_constrained: bool, rng: np.random.Generator) -> Any:
     """Return scikit-optimize's optimizer, told everything; what is pending as the best seen ("cl_min")."""
-    space = situation.space
+    space = state.space
 
     def fits(point: list[Any]) -> bool:
-        return bool(feasible(situation.budgets, price(situation.costs, [_config(space, point)]))[0])
+        return bool(feasible(state.budgets, price(state.costs, [_config(space, point)]))[0])
 
     optimizer = skopt.Optimizer(
         [_dimension(dimension) for dimension in _free(space)],
@@ -73,10 +73,10 @@ def _optimizer(situation: Situation, is_constrained: bool, rng: np.random.Genera
         space_constraint=fits if is_constrained else None,
         random_state=int(rng.integers(2**31)),
     )
-    values = _scalarised(outcomes(situation), rng)
+    values = _scalarised(outcomes(state), rng)
     if len(values):
-        values = np.append(values, np.full(len(situation.pending), values.min()))
-        configs = [o.config for o in situation.told] + list(situation.pending)
+        values = np.append(values, np.full(len(state.pending), values.min()))
+        configs = [o.config for o in state.told] + list(state.pending)
         pairs = [
             (_point(space, config), float(value))
             for config, value in zip(configs, values, strict=True)

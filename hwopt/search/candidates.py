@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hwopt.costs import Costs, feasible, price, why_unpriced
 from hwopt.errors import Infeasible
 from hwopt.search.feasible_region import count_broken, mutate
-from hwopt.search.state import Choice, Situation
+from hwopt.search.state import Choice, SearchState
 from hwopt.space.search_space import Config, SearchSpace
 
 N_NEW = 32  # candidates drawn from the whole space, an ask
@@ -28,11 +28,11 @@ class Offer:
     broken: dict[str, int]
 
     @classmethod
-    def of(cls, situation: Situation, pool: Sequence[Config]) -> "Offer":
+    def of(cls, state: SearchState, pool: Sequence[Config]) -> "Offer":
         """Price a pool and keep what the budgets allow."""
-        costs = price(situation.costs, pool)
-        keep = [int(i) for i in np.flatnonzero(feasible(situation.budgets, costs))]
-        broken = count_broken(situation.budgets, costs)
+        costs = price(state.costs, pool)
+        keep = [int(i) for i in np.flatnonzero(feasible(state.budgets, costs))]
+        broken = count_broken(state.budgets, costs)
         return cls([pool[i] for i in keep], costs.take(keep), len(pool), broken)
 
     def with_more(self, other: "Offer") -> "Offer":
@@ -47,58 +47,58 @@ class Offer:
         return Choice(self.configs[index], self.n_priced, n_refused, self.broken)
 
 
-def candidate_pool(situation: Situation, parents: Sequence[Config], rng: np.random.Generator) -> list[Config]:
+def candidate_pool(state: SearchState, parents: Sequence[Config], rng: np.random.Generator) -> list[Config]:
     """Return distinct candidates that may be chosen, feasible or not.
 
     Args:
-        situation: as the strategy sees it.
+        state: as the strategy sees it.
         parents: configs around which most of the candidates are; those of the region where there are none.
         rng: of what is drawn.
 
     Raises:
         Infeasible: where every candidate has been told or is pending.
     """
-    if situation.candidates is not None:
-        pool = [situation.candidates[i] for i in rng.permutation(len(situation.candidates))]
+    if state.candidates is not None:
+        pool = [state.candidates[i] for i in rng.permutation(len(state.candidates))]
     else:
-        pool = _global(situation, rng) + _local(situation, parents, rng)
-        if situation.repeats:
-            pool += [o.config for o in situation.front() if situation.space.is_possible(o.config)]
-    left = untaken(situation, pool)
+        pool = _global(state, rng) + _local(state, parents, rng)
+        if state.repeats:
+            pool += [o.config for o in state.front() if state.space.is_possible(o.config)]
+    left = untaken(state, pool)
     if not left:
         raise Infeasible("every candidate has been told or is pending; stop here, or give more candidates")
     return left
 
 
-def explain_none(situation: Situation, pool: Sequence[Config]) -> str:
+def explain_none(state: SearchState, pool: Sequence[Config]) -> str:
     """Return why none of a pool may be chosen: no cost is known, or every config breaks a budget."""
-    costs = price(situation.costs, pool)
+    costs = price(state.costs, pool)
     reason = why_unpriced(costs, 0) if len(pool) and not feasible([], costs).any() else None
     if reason is not None:
         return f"none of the {len(pool)} candidates left can be priced: {reason}"
     return f"none of the {len(pool)} candidates left keeps the budgets; raise a limit or stop"
 
 
-def around(situation: Situation, configs: Sequence[Config], rng: np.random.Generator) -> list[Config]:
+def around(state: SearchState, configs: Sequence[Config], rng: np.random.Generator) -> list[Config]:
     """Return distinct mutations of these configs that may be chosen, feasible or not; perhaps none."""
     parents = [configs[i % len(configs)] for i in range(N_NEAR)]
-    return untaken(situation, mutate(situation.space, parents, rng))
+    return untaken(state, mutate(state.space, parents, rng))
 
 
-def untaken(situation: Situation, pool: Sequence[Config]) -> list[Config]:
+def untaken(state: SearchState, pool: Sequence[Config]) -> list[Config]:
     """Return the configs of a pool that may be chosen, each once."""
-    fresh = {situation.space.key(config): config for config in pool}
-    return [config for key, config in fresh.items() if key not in situation.taken]
+    fresh = {state.space.key(config): config for config in pool}
+    return [config for key, config in fresh.items() if key not in state.taken]
 
 
-def from_region(situation: Situation, order: NDArray[np.intp], rng: np.random.Generator) -> Config:
+def from_region(state: SearchState, order: NDArray[np.intp], rng: np.random.Generator) -> Config:
     """Return the first untaken config of the feasible region in this order, its non-structural part new."""
-    region = situation.region().configs
+    region = state.region().configs
     config: Config
     for i in order:
-        for config in (*redraw(situation.space, [region[i]], rng), region[i]):
-            fits = feasible(situation.budgets, price(situation.costs, [config]))[0]
-            if fits and situation.space.key(config) not in situation.taken:
+        for config in (*redraw(state.space, [region[i]], rng), region[i]):
+            fits = feasible(state.budgets, price(state.costs, [config]))[0]
+            if fits and state.space.key(config) not in state.taken:
                 return config
     raise Infeasible("every feasible configuration that was found has been tried; stop here")
 
@@ -111,30 +111,30 @@ def redraw(space: SearchSpace, configs: Sequence[Config], rng: np.random.Generat
     return [space.activate(values) for values in drawn]
 
 
-def drawer(situation: Situation, rng: np.random.Generator) -> Callable[[], Config | None]:
+def drawer(state: SearchState, rng: np.random.Generator) -> Callable[[], Config | None]:
     """Return a function that draws untaken configs, or candidates without replacement; None at the end."""
-    space = situation.space
-    if situation.candidates is not None:
-        left = [c for c in situation.candidates if space.key(c) not in situation.taken]
+    space = state.space
+    if state.candidates is not None:
+        left = [c for c in state.candidates if space.key(c) not in state.taken]
         order = iter(rng.permutation(len(left)))
         return lambda: next((left[i] for i in order), None)
 
     def draw() -> Config | None:
         tries = (space.sample(1, rng)[0] for _ in range(1000))
-        return next((config for config in tries if space.key(config) not in situation.taken), None)
+        return next((config for config in tries if space.key(config) not in state.taken), None)
 
     return draw
 
 
-def _global(situation: Situation, rng: np.random.Generator) -> list[Config]:
+def _global(state: SearchState, rng: np.random.Generator) -> list[Config]:
     """Draw from the whole space: new configs, and the known feasible structures with the rest drawn anew."""
-    region = situation.region().configs
+    region = state.region().configs
     chosen = rng.choice(len(region), size=min(N_GLOBAL, len(region)), replace=False)
-    known = redraw(situation.space, [region[i] for i in chosen], rng)
-    return situation.space.sample(N_NEW, rng) + known
+    known = redraw(state.space, [region[i] for i in chosen], rng)
+    return state.space.sample(N_NEW, rng) + known
 
 
-def _local(situation: Situation, parents: Sequence[Config], rng: np.random.Generator) -> list[Config]:
-    parents = list(parents) or list(situation.region().configs)
+def _local(state: SearchState, parents: Sequence[Config], rng: np.random.Generator) -> list[Config]:
+    parents = list(parents) or list(state.region().configs)
     chosen = [parents[i] for i in rng.integers(len(parents), size=N_LOCAL)]
-    return mutate(situation.space, chosen, rng)
+    return mutate(state.space, chosen, rng)

@@ -36,7 +36,7 @@ from hwopt.errors import Infeasible, InvalidInput
 from hwopt.search.candidates import Offer
 from hwopt.search.learning_curves import FinalErrors, checkpoints, final_errors
 from hwopt.search.pareto import nondominated
-from hwopt.search.state import Choice, Observation, Situation, Unfinished
+from hwopt.search.state import Choice, Observation, SearchState, Unfinished
 from hwopt.search.strategies import STRATEGIES, ModelBased, find_strategy, ieci
 from hwopt.search.surrogate import Belief, believe, front_with_running
 from hwopt.space.search_space import Config
@@ -107,7 +107,7 @@ class FreezeThaw:
 
     def decide(
         self,
-        situation: Situation,
+        state: SearchState,
         partial: Sequence[PartialTraining],
         rng: np.random.Generator,
         may_begin: bool = True,
@@ -115,7 +115,7 @@ class FreezeThaw:
         """Return what to train next; None where a config should begin that may not.
 
         Args:
-            situation: of the search, without unfinished trainings.
+            state: of the search, without unfinished trainings.
             partial: the unfinished trainings.
             rng: of the candidates.
             may_begin: whether another training may begin.
@@ -123,29 +123,29 @@ class FreezeThaw:
         Raises:
             Infeasible: where neither a config nor a paused training is left.
         """
-        situation = self.with_unfinished(situation, partial)
-        first = self.strategy.initial(situation, rng)
+        state = self.with_unfinished(state, partial)
+        first = self.strategy.initial(state, rng)
         if first is not None:
             return Decision(Stint(np.inf), first) if may_begin else None
         paused = [one for one in partial if one.state == "paused"]
         try:
-            offer = self.strategy.candidates(situation, rng)
+            offer = self.strategy.candidates(state, rng)
         except Infeasible:
             if not paused:
                 raise
             offer = None
-        belief = believe(situation)
-        resumed = self._values(situation, belief, paused, self.restart_epochs, rng)
+        belief = believe(state)
+        resumed = self._values(state, belief, paused, self.restart_epochs, rng)
         begun, values = None, np.zeros(0)
         if offer is not None:
-            begun = self.strategy.rank(situation, belief, offer, rng)
+            begun = self.strategy.rank(state, belief, offer, rng)
             values = begun.values - np.log(self.n_epochs + self.restart_epochs)
         everything = np.concatenate([values, resumed])
         best = int(np.argmax(everything))
         if (
             begun is not None and not np.isfinite(everything).any()
         ):  # nothing improves: the lowest error, then
-            best = int(np.argmin(belief.expected(situation.space.encode(begun.offer.configs))))
+            best = int(np.argmin(belief.expected(state.space.encode(begun.offer.configs))))
         alternative = float(np.max(np.delete(everything, best), initial=-np.inf))
         if best >= len(values):
             return Decision(Stint(alternative, belief.shift), number=paused[best - len(values)].number)
@@ -153,15 +153,15 @@ class FreezeThaw:
             return None
         assert begun is not None
         choice = begun.offer.choice(best)
-        return Decision(self._begun(situation, belief, choice.config, alternative), choice)
+        return Decision(self._begun(state, belief, choice.config, alternative), choice)
 
     def goes_on(
-        self, situation: Situation, partial: Sequence[PartialTraining], number: int, rng: np.random.Generator
+        self, state: SearchState, partial: Sequence[PartialTraining], number: int, rng: np.random.Generator
     ) -> bool:
         """Return whether a running training is worth its next epochs more than its alternative.
 
         Args:
-            situation: of the search, without unfinished trainings.
+            state: of the search, without unfinished trainings.
             partial: the unfinished trainings, that one among them.
             number: of the training.
             rng: of acquisition functions that draw.
@@ -171,20 +171,20 @@ class FreezeThaw:
             return True
         if own.stint.alternative == np.inf:
             return False
-        situation = self.with_unfinished(situation, partial, only=number)
-        end = next(u for u in situation.unfinished if u.config is own.config)
+        state = self.with_unfinished(state, partial, only=number)
+        end = next(u for u in state.unfinished if u.config is own.config)
         mean, std = end.log_normal(own.stint.shift)
         if own.stint.mean is not None and own.stint.std is not None:
             mean, std = _product(own.stint.mean, own.stint.std, mean, std)
-        front = _front_but(situation, partial, own)
-        belief = Belief(_Known(mean, std), own.stint.shift, front, float(situation.reference[0]))
-        value = self._values(situation, belief, [own], 0.0, rng)[0]
+        front = _front_but(state, partial, own)
+        belief = Belief(_Known(mean, std), own.stint.shift, front, float(state.reference[0]))
+        value = self._values(state, belief, [own], 0.0, rng)[0]
         return bool(value >= own.stint.alternative)
 
     def with_unfinished(
-        self, situation: Situation, partial: Sequence[PartialTraining], only: int | None = None
-    ) -> Situation:
-        """Return a situation with the unfinished trainings, and the final errors that are expected of them.
+        self, state: SearchState, partial: Sequence[PartialTraining], only: int | None = None
+    ) -> SearchState:
+        """Return a state with the unfinished trainings, and the final errors that are expected of them.
 
         With `only`, those of that training, and of what else is running, are extrapolated: what the decision
         about it depends on.
@@ -195,23 +195,23 @@ class FreezeThaw:
             for one in partial
             if one.errors and (only is None or one.number == only or one.state != "paused")
         ]
-        ends = self.final_errors(situation, partial, shown)
+        ends = self.final_errors(state, partial, shown)
         unfinished = tuple(
             Unfinished(one.config, one.costs, float(low), float(median), float(high), one.state != "paused")
             for one, low, median, high in zip(shown, ends.low, ends.median, ends.high, strict=True)
         )
-        return replace(situation, pending=(*situation.pending, *pending), unfinished=unfinished)
+        return replace(state, pending=(*state.pending, *pending), unfinished=unfinished)
 
     def final_errors(
         self,
-        situation: Situation,
+        state: SearchState,
         partial: Sequence[PartialTraining],
         shown: Sequence[PartialTraining],
     ) -> FinalErrors:
         """Extrapolate some unfinished trainings from their curves and those of all trainings."""
-        told = [o for o in situation.told if o.status != "failed" and o.curve]
+        told = [o for o in state.told if o.status != "failed" and o.curve]
         begun = [one for one in partial if one.errors]
-        names = situation.objectives[1:]
+        names = state.objectives[1:]
         costs = [[known.get(name, np.nan) for name in names] for known in _costs_of([*told, *begun])]
         place = {one.number: len(told) + i for i, one in enumerate(begun)}
         return final_errors(
@@ -223,7 +223,7 @@ class FreezeThaw:
 
     def _values(
         self,
-        situation: Situation,
+        state: SearchState,
         belief: Belief,
         trainings: Sequence[PartialTraining],
         restart_epochs: float,
@@ -233,16 +233,16 @@ class FreezeThaw:
         if not trainings:
             return np.zeros(0)
         configs = [one.config for one in trainings]
-        costs = price(situation.costs, configs)
-        once = replace(situation, repeats=False)  # the factor of repeats is for configs to train again
+        costs = price(state.costs, configs)
+        once = replace(state, repeats=False)  # the factor of repeats is for configs to train again
         values = self.strategy.values(once, belief, Offer(configs, costs, 0, {}), rng)
         left = np.array([max(1, self.n_epochs - len(one.errors)) for one in trainings])
-        can_win = feasible(situation.budgets, costs) & ~np.isnan(values)
+        can_win = feasible(state.budgets, costs) & ~np.isnan(values)
         return np.where(can_win, values - np.log(left + restart_epochs), -np.inf)
 
-    def _begun(self, situation: Situation, belief: Belief, config: Config, alternative: float) -> Stint:
+    def _begun(self, state: SearchState, belief: Belief, config: Config, alternative: float) -> Stint:
         """Return the stint of a new training, with the prediction of its error by the surrogate."""
-        mean, std = belief.process.posterior(situation.space.encode([config]))
+        mean, std = belief.process.posterior(state.space.encode([config]))
         noise: float = getattr(belief.process, "noise_std", 0.0)
         return Stint(alternative, belief.shift, float(mean[0]), float(np.hypot(std[0], noise)))
 
@@ -300,15 +300,15 @@ def _features(costs: Array) -> list[list[float]]:
     return filled
 
 
-def _front_but(situation: Situation, partial: Sequence[PartialTraining], own: PartialTraining) -> Array:
+def _front_but(state: SearchState, partial: Sequence[PartialTraining], own: PartialTraining) -> Array:
     """Return the front with what else is running at its expected error, [f, m]."""
-    others = tuple(u for u in situation.unfinished if u.config is not own.config)
-    front = front_with_running(replace(situation, unfinished=others))
+    others = tuple(u for u in state.unfinished if u.config is not own.config)
+    front = front_with_running(replace(state, unfinished=others))
     begun = [one for one in partial if one.state != "paused" and not one.errors and one.stint is not None]
     for one in begun:
         if one.stint is not None and one.stint.mean is not None:
             expected = float(np.exp(one.stint.mean)) - one.stint.shift
-            log_costs = situation.log_costs(Costs({n: np.array([c]) for n, c in one.costs.items()}))
+            log_costs = state.log_costs(Costs({n: np.array([c]) for n, c in one.costs.items()}))
             front = np.vstack([front, [[expected, *log_costs[0]]]])
     return front[nondominated(front)]
 

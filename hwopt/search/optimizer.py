@@ -35,7 +35,7 @@ from hwopt.search.pareto import hypervolume
 from hwopt.search.pricing_steps import OnPriced
 from hwopt.search.reference import N_ERRORS, cost_reference, error_reference
 from hwopt.search.slices import Slice, Slices, check_errors
-from hwopt.search.state import Observation, Rejection, Situation, log_axis
+from hwopt.search.state import Observation, Rejection, SearchState, log_axis
 from hwopt.search.strategies import find_strategy
 from hwopt.search.suspicious_errors import Suspicion
 from hwopt.signatures import also_by_position
@@ -353,15 +353,15 @@ class Optimizer:
     ) -> Slice | None:
         """Return the next slice, as `ask_slice`; None where a training would have to begin that may not."""
         assert self.slices is not None
-        situation = self._situation(candidates, () if not self.aware else self.budgets)
+        state = self._search_state(candidates, () if not self.aware else self.budgets)
         with _blas().limit(limits=1):
-            return self.slices.ask(situation, may_begin)
+            return self.slices.ask(state, may_begin)
 
     def judge_slice(self, number: int) -> bool:
         """Return whether a running training goes on after the epochs that were told; else it is paused."""
         assert self.slices is not None
         with _blas().limit(limits=1):
-            return self.slices.judge(self._situation(None, () if not self.aware else self.budgets), number)
+            return self.slices.judge(self._search_state(None, () if not self.aware else self.budgets), number)
 
     def mark_pending(self, config: Mapping[str, Any]) -> None:
         """Say that a config is in training, so that it is not proposed again; for resuming a study."""
@@ -388,14 +388,14 @@ class Optimizer:
     def front(self) -> list[Point]:
         """Return the feasible, nondominated told configs, by falling error."""
         points = [
-            Point(o.config, {"error": float(o.error or 0.0), **o.costs}) for o in self._situation().front()
+            Point(o.config, {"error": float(o.error or 0.0), **o.costs}) for o in self._search_state().front()
         ]
         return sorted(points, key=lambda point: -point.values["error"])
 
     def hypervolume(self) -> float:
         """Return the volume between front and reference: error times logarithms of costs."""
-        situation = self._situation()
-        return hypervolume(situation.outcomes(situation.front()), situation.reference)
+        state = self._search_state()
+        return hypervolume(state.outcomes(state.front()), state.reference)
 
     def is_feasible(self, config: Mapping[str, Any]) -> bool:
         """Return whether a config can be priced and keeps every budget."""
@@ -416,14 +416,14 @@ class Optimizer:
         return {metric: (float(low[0]), float(high[0])) for metric, (low, high) in bounds.items()}
 
     def _propose(self, candidates: tuple[Config, ...] | None) -> Proposal:
-        situation = self._situation(candidates, () if not self.aware else self.budgets)
+        state = self._search_state(candidates, () if not self.aware else self.budgets)
         if self.slices is not None:
-            situation = self.slices.rule.with_unfinished(situation, self.slices.partial)
-        rng = np.random.default_rng([self.seed, 3, situation.n_known])
+            state = self.slices.rule.with_unfinished(state, self.slices.partial)
+        rng = np.random.default_rng([self.seed, 3, state.n_known])
         with _blas().limit(limits=1):  # the matrices are small: more threads only wait for each other
-            choice = find_strategy(self.strategy)(situation, rng)
+            choice = find_strategy(self.strategy)(state, rng)
         costs = self._price_one([choice.config])
-        if not feasible(situation.budgets, costs)[0]:
+        if not feasible(state.budgets, costs)[0]:
             self._price_twice(choice.config)
             fault = why_unpriced(costs, 0)
             fault = "breaks a budget" if fault is None else f"cannot be priced ({fault})"
@@ -434,10 +434,10 @@ class Optimizer:
             choice.config, costs.at(0), choice.n_priced, choice.n_infeasible, choice.broken, choice.rejections
         )
 
-    def _situation(
+    def _search_state(
         self, candidates: tuple[Config, ...] | None = None, budgets: tuple[Budget, ...] | None = None
-    ) -> Situation:
-        return Situation(
+    ) -> SearchState:
+        return SearchState(
             space=self.space,
             costs=self.costs,
             budgets=self.budgets if budgets is None else budgets,

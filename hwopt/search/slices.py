@@ -14,7 +14,7 @@ import numpy as np
 
 from hwopt.errors import InvalidInput
 from hwopt.search.freeze_thaw import FreezeThaw, PartialTraining, Stint, decision_epochs
-from hwopt.search.state import Choice, Situation
+from hwopt.search.state import Choice, SearchState
 from hwopt.space.search_space import Config
 
 _STREAM = 6  # of random numbers, beside those of proposals
@@ -71,18 +71,18 @@ class Slices:
         """The unfinished trainings by number."""
         return [self.trainings[number] for number in sorted(self.trainings)]
 
-    def ask(self, situation: Situation, may_begin: bool = True) -> Slice | None:
+    def ask(self, state: SearchState, may_begin: bool = True) -> Slice | None:
         """Return what to train next; None where a training would have to begin that may not."""
         for one in self.partial:
             if one.state == "ready":
                 return self._go_on(one)
-        decision = self.rule.decide(situation, self.partial, self._rng(), may_begin)
+        decision = self.rule.decide(state, self.partial, self._rng(), may_begin)
         if decision is None:
             return None
         if decision.choice is None:
             assert decision.number is not None
             return self.resume(decision.number, decision.stint)
-        costs = situation.costs([decision.choice.config])
+        costs = state.costs([decision.choice.config])
         known = {name: float(np.asarray(values)[0]) for name, values in costs.items()}
         return self.begin(decision.choice, known, decision.stint)
 
@@ -104,10 +104,10 @@ class Slices:
         one = self.trainings[number]
         self.trainings[number] = replace(one, errors=(*one.errors, *errors))
 
-    def judge(self, situation: Situation, number: int) -> bool:
+    def judge(self, state: SearchState, number: int) -> bool:
         """Return whether a running training goes on: then it is ready, else it is paused."""
         rng = np.random.default_rng([self._seed, _STREAM, self.n_stints, 1])
-        goes_on = self.rule.goes_on(situation, self.partial, number, rng)
+        goes_on = self.rule.goes_on(state, self.partial, number, rng)
         one = self.trainings[number]
         self.trainings[number] = (
             replace(one, state="ready") if goes_on else replace(one, state="paused", stint=None)

@@ -1,8 +1,8 @@
 """Input and output types of a strategy: the state of a search, and the config that is chosen.
 
-    Situation --strategy--> Choice
+    SearchState --strategy--> Choice
 
-A strategy keeps every budget in `situation.budgets`. Its constraint-unaware form is the same function with no
+A strategy keeps every budget in `state.budgets`. Its constraint-unaware form is the same function with no
 budgets to keep: what a training broke is known afterwards, in `Observation.is_feasible`. Randomness comes
 from the generator that is passed in, and from nothing else.
 """
@@ -96,7 +96,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Situation:
+class SearchState:
     """What a strategy may know.
 
     Args:
@@ -195,4 +195,4 @@ def log_axis(name: str, values: Array) -> Array:
     return np.asarray(np.log(values))
 
 
-Strategy = Callable[[Situation, np.random.Generator], Choice]
+Strategy = Callable[[SearchState, np.random.Generator], Choice]

@@ -33,7 +33,7 @@ from hwopt.search.feasible_region import walk
 from hwopt.search.gaussian_process import GaussianProcess
 from hwopt.search.reference import SHARE
 from hwopt.search.registry import STRATEGIES, find_strategy, register_strategy
-from hwopt.search.state import Choice, Observation, Rejection, Situation, Strategy
+from hwopt.search.state import Choice, Observation, Rejection, SearchState, Strategy
 from hwopt.search.surrogate import (
     Belief,
     believe,
@@ -48,7 +48,7 @@ __all__ = [
     "Choice",
     "Observation",
     "Rejection",
-    "Situation",
+    "SearchState",
     "Strategy",
     "cwei",
     "draw_feasible",
@@ -71,71 +71,71 @@ WALK = 0.1  # step of the random walk in the unit cube
 MNASNET_EXPONENT = -0.07
 
 # Candidates and their costs, [n], to the logarithm of what each is worth, [n].
-Acquisition = Callable[[Situation, Belief, Sequence[Config], Costs, np.random.Generator], Array]
+Acquisition = Callable[[SearchState, Belief, Sequence[Config], Costs, np.random.Generator], Array]
 
 
-def random(situation: Situation, rng: np.random.Generator) -> Choice:
+def random(state: SearchState, rng: np.random.Generator) -> Choice:
     """Draw uniformly; with budgets, reject before training."""
-    return draw_feasible(situation, drawer(situation, rng), rng)
+    return draw_feasible(state, drawer(state, rng), rng)
 
 
-def random_walk(situation: Situation, rng: np.random.Generator) -> Choice:
+def random_walk(state: SearchState, rng: np.random.Generator) -> Choice:
     """Step from the best so far, or from a point of the front with several objectives; reject as `random`."""
-    front = situation.front()
-    if not front or situation.candidates is not None:
-        return random(situation, rng)
+    front = state.front()
+    if not front or state.candidates is not None:
+        return random(state, rng)
     centre = front[int(rng.integers(len(front)))].config
 
     def step() -> Config | None:
-        tries = (walk(situation.space, centre, rng, WALK)[0] for _ in range(1000))
-        return next((c for c in tries if situation.space.key(c) not in situation.taken), None)
+        tries = (walk(state.space, centre, rng, WALK)[0] for _ in range(1000))
+        return next((c for c in tries if state.space.key(c) not in state.taken), None)
 
-    return draw_feasible(situation, step, rng)
+    return draw_feasible(state, step, rng)
 
 
 def _ehvi(
-    situation: Situation, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
+    state: SearchState, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
 ) -> Array:
-    mean, std = belief.process.posterior(situation.space.encode(configs))
-    log_costs = situation.log_costs(costs)
+    mean, std = belief.process.posterior(state.space.encode(configs))
+    log_costs = state.log_costs(costs)
     return log_expected_hypervolume_improvement(
-        mean, std, log_costs, belief.front, situation.reference, belief.shift
+        mean, std, log_costs, belief.front, state.reference, belief.shift
     )
 
 
 def _ei(
-    situation: Situation, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
+    state: SearchState, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
 ) -> Array:
     if not np.isfinite(belief.best):
         return np.zeros(len(configs))  # nothing to improve on: what else weighs decides
-    mean, std = belief.process.posterior(situation.space.encode(configs))
+    mean, std = belief.process.posterior(state.space.encode(configs))
     return log_expected_improvement(mean, std, belief.best, belief.shift)
 
 
 def _cwei(
-    situation: Situation, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
+    state: SearchState, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
 ) -> Array:
-    gain = _ei(situation, belief, configs, costs, rng)
-    if situation.budgets:
-        return gain + log_probability_of_budgets(situation, costs)
-    return gain + log_probability_of_limits(situation, configs)
+    gain = _ei(state, belief, configs, costs, rng)
+    if state.budgets:
+        return gain + log_probability_of_budgets(state, costs)
+    return gain + log_probability_of_limits(state, configs)
 
 
 def _ieci(
-    situation: Situation, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
+    state: SearchState, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
 ) -> Array:
     """Return what observing a candidate takes from the improvement that is expected over the space."""
     pick = rng.choice(len(configs), size=min(N_INTEGRATED, len(configs)), replace=False)
-    encode = situation.space.encode
+    encode = state.space.encode
     weights = np.zeros(len(pick))  # reference points are candidates, so they keep the budgets
-    if not situation.budgets:
-        weights = log_probability_of_limits(situation, [configs[i] for i in pick])
+    if not state.budgets:
+        weights = log_probability_of_limits(state, [configs[i] for i in pick])
     process = belief.process
     assert isinstance(process, GaussianProcess)
     joint = process.joint(encode([configs[i] for i in pick]), encode(configs))
-    best = belief.best if np.isfinite(belief.best) else float(situation.reference[0])
+    best = belief.best if np.isfinite(belief.best) else float(state.reference[0])
     gain = log_integrated_improvement(*joint, process.noise_std, best, np.exp(weights), belief.shift)
-    return gain if np.isfinite(gain).any() else _ei(situation, belief, configs, costs, rng)
+    return gain if np.isfinite(gain).any() else _ei(state, belief, configs, costs, rng)
 
 
 @dataclass(frozen=True)
@@ -145,43 +145,43 @@ class LinearInTheError:
     With known costs it is slope * EI of the error below best / slope + origin: exact.
 
     Args:
-        slope: of the situation and n costs, [n].
+        slope: of the state and n costs, [n].
         is_accuracy: whether it is what is missing from the worst error that is rewarded, origin 1 for shares;
             else the origin is 0.
     """
 
-    slope: Callable[[Situation, Costs], Array]
+    slope: Callable[[SearchState, Costs], Array]
     is_accuracy: bool = False
 
     def __call__(
         self,
-        situation: Situation,
+        state: SearchState,
         belief: Belief,
         configs: Sequence[Config],
         costs: Costs,
         rng: np.random.Generator,
     ) -> Array:
         """Return its logarithm, [n]."""
-        slopes, complete = self.slope(situation, costs), situation.complete()
+        slopes, complete = self.slope(state, costs), state.complete()
         if not complete:
             return -np.log(slopes)
-        origin = max(SHARE, float(situation.reference[0])) if self.is_accuracy else 0.0
+        origin = max(SHARE, float(state.reference[0])) if self.is_accuracy else 0.0
         theirs = {name: np.array([o.costs[name] for o in complete]) for name in complete[0].costs}
         told = Costs(theirs, reasons=[None] * len(complete))
         errors = np.array([o.error for o in complete], dtype=float)
-        best = float(np.min(self.slope(situation, told) * (errors - origin)))
-        mean, std = belief.process.posterior(situation.space.encode(configs))
+        best = float(np.min(self.slope(state, told) * (errors - origin)))
+        mean, std = belief.process.posterior(state.space.encode(configs))
         return np.log(slopes) + log_expected_improvement(mean, std, best / slopes + origin, belief.shift)
 
 
-def _mnasnet_slope(situation: Situation, costs: Costs) -> Array:
+def _mnasnet_slope(state: SearchState, costs: Costs) -> Array:
     """Return (cost / target)^-0.07 multiplied over the objectives; reward = (1 - error) * slope."""
-    targets = situation.reference[1:]
-    return np.asarray(np.exp(MNASNET_EXPONENT * (situation.log_costs(costs) - targets).sum(axis=1)))
+    targets = state.reference[1:]
+    return np.asarray(np.exp(MNASNET_EXPONENT * (state.log_costs(costs) - targets).sum(axis=1)))
 
 
-def _epr_slope(situation: Situation, costs: Costs) -> Array:
-    return np.asarray(np.exp(situation.log_costs(costs).sum(axis=1)))
+def _epr_slope(state: SearchState, costs: Costs) -> Array:
+    return np.asarray(np.exp(state.log_costs(costs).sum(axis=1)))
 
 
 @dataclass(frozen=True)
@@ -202,61 +202,59 @@ class ModelBased:
 
     acquisition: Acquisition
 
-    def __call__(self, situation: Situation, rng: np.random.Generator) -> Choice:
+    def __call__(self, state: SearchState, rng: np.random.Generator) -> Choice:
         """Choose a config."""
-        choice = self.initial(situation, rng)
+        choice = self.initial(state, rng)
         if choice is not None:
             return choice
-        offer = self.candidates(situation, rng)
-        belief = believe(situation)
-        ranked = self.rank(situation, belief, offer, rng)
+        offer = self.candidates(state, rng)
+        belief = believe(state)
+        ranked = self.rank(state, belief, offer, rng)
         if not np.isfinite(ranked.values).any():  # all cost more than the reference: the lowest error, then
-            expected = belief.expected(situation.space.encode(ranked.offer.configs))
+            expected = belief.expected(state.space.encode(ranked.offer.configs))
             return ranked.offer.choice(int(np.argmin(expected)))
         return ranked.choice()
 
-    def initial(self, situation: Situation, rng: np.random.Generator) -> Choice | None:
+    def initial(self, state: SearchState, rng: np.random.Generator) -> Choice | None:
         """Return one of the first configs, which spread over the region; None where the model decides."""
-        if _is_started(situation):
+        if _is_started(state):
             return None
-        if situation.candidates is None:
-            order = np.roll(np.arange(len(situation.region().configs)), -situation.n_known)
-            return Choice(from_region(situation, order, rng), 1)
-        return self.candidates(situation, rng).choice(0)
+        if state.candidates is None:
+            order = np.roll(np.arange(len(state.region().configs)), -state.n_known)
+            return Choice(from_region(state, order, rng), 1)
+        return self.candidates(state, rng).choice(0)
 
-    def candidates(self, situation: Situation, rng: np.random.Generator) -> Offer:
+    def candidates(self, state: SearchState, rng: np.random.Generator) -> Offer:
         """Return candidates that keep the budgets; raise Infeasible where there are none."""
-        pool = candidate_pool(situation, [o.config for o in situation.front()], rng)
-        offer = Offer.of(situation, pool)
+        pool = candidate_pool(state, [o.config for o in state.front()], rng)
+        offer = Offer.of(state, pool)
         if not offer.configs:
-            raise Infeasible(explain_none(situation, pool))
+            raise Infeasible(explain_none(state, pool))
         return offer
 
-    def rank(self, situation: Situation, belief: Belief, offer: Offer, rng: np.random.Generator) -> Ranked:
+    def rank(self, state: SearchState, belief: Belief, offer: Offer, rng: np.random.Generator) -> Ranked:
         """Return the values of candidates, with those of mutations of the N_BEST among them."""
-        values = self.values(situation, belief, offer, rng)
-        if situation.candidates is not None or not np.isfinite(values).any():
+        values = self.values(state, belief, offer, rng)
+        if state.candidates is not None or not np.isfinite(values).any():
             return Ranked(offer, values)
         best = [offer.configs[i] for i in np.argsort(-values, kind="stable")[:N_BEST]]
-        near = around(situation, best, rng)
+        near = around(state, best, rng)
         if not near:
             return Ranked(offer, values)
-        more = Offer.of(situation, near)
-        return Ranked(
-            offer.with_more(more), np.concatenate([values, self.values(situation, belief, more, rng)])
-        )
+        more = Offer.of(state, near)
+        return Ranked(offer.with_more(more), np.concatenate([values, self.values(state, belief, more, rng)]))
 
-    def values(self, situation: Situation, belief: Belief, offer: Offer, rng: np.random.Generator) -> Array:
+    def values(self, state: SearchState, belief: Belief, offer: Offer, rng: np.random.Generator) -> Array:
         """Return the acquisition's logarithm, [n], with what is learned of outcome budgets and of repeats."""
         if not offer.configs:
             return np.zeros(0)
-        values = self.acquisition(situation, belief, offer.configs, offer.costs, rng)
-        if situation.outcome_budgets:
-            values = values + log_probability_of_outcomes(situation, offer.configs)
-        if situation.repeats:
+        values = self.acquisition(state, belief, offer.configs, offer.costs, rng)
+        if state.outcome_budgets:
+            values = values + log_probability_of_outcomes(state, offer.configs)
+        if state.repeats:
             process = belief.process
             assert isinstance(process, GaussianProcess)
-            values = values + process.log_share_learned(situation.space.encode(offer.configs))
+            values = values + process.log_share_learned(state.space.encode(offer.configs))
         return values
 
 
@@ -275,46 +273,44 @@ for _name, _strategy in _OWN.items():
     register_strategy(_name, _strategy)
 
 
-def _is_started(situation: Situation) -> bool:
+def _is_started(state: SearchState) -> bool:
     """Return whether enough configs were spread over the region for the surrogate to decide."""
-    n_initial = min(8, max(4, len(situation.space) // 2))
-    has_errors = bool(situation.unfinished) or any(o.error is not None for o in situation.told)
-    return situation.n_known >= n_initial and has_errors
+    n_initial = min(8, max(4, len(state.space) // 2))
+    has_errors = bool(state.unfinished) or any(o.error is not None for o in state.told)
+    return state.n_known >= n_initial and has_errors
 
 
-def draw_feasible(
-    situation: Situation, draw: Callable[[], Config | None], rng: np.random.Generator
-) -> Choice:
+def draw_feasible(state: SearchState, draw: Callable[[], Config | None], rng: np.random.Generator) -> Choice:
     """Draw until a config can be priced and keeps the budgets; in a thin region take a known point of it.
 
     Raises:
         Infeasible: where nothing is left that does.
     """
     rejections: list[Rejection] = []
-    while len(rejections) < N_REJECTED and not _is_thin(situation, len(rejections)):
+    while len(rejections) < N_REJECTED and not _is_thin(state, len(rejections)):
         config = draw()
         if config is None:
             break
-        costs = price(situation.costs, [config])
-        if feasible(situation.budgets, costs)[0]:
-            return _after_rejections(situation, config, 1, rejections)
-        rejections.append(Rejection.of(config, costs, situation.budgets))
-    if situation.candidates is not None:
-        raise Infeasible(explain_none(situation, [rejection.config for rejection in rejections]))
-    order = rng.permutation(len(situation.region().configs))
-    return _after_rejections(situation, from_region(situation, order, rng), 0, rejections)
+        costs = price(state.costs, [config])
+        if feasible(state.budgets, costs)[0]:
+            return _after_rejections(state, config, 1, rejections)
+        rejections.append(Rejection.of(config, costs, state.budgets))
+    if state.candidates is not None:
+        raise Infeasible(explain_none(state, [rejection.config for rejection in rejections]))
+    order = rng.permutation(len(state.region().configs))
+    return _after_rejections(state, from_region(state, order, rng), 0, rejections)
 
 
-def _is_thin(situation: Situation, n_rejected: int) -> bool:
+def _is_thin(state: SearchState, n_rejected: int) -> bool:
     """Return whether drawing is no use, as far as there is a reason to ask: a budget or a rejection."""
-    if situation.candidates is not None or not (situation.budgets or n_rejected):
+    if state.candidates is not None or not (state.budgets or n_rejected):
         return False
-    return situation.region().share < SMALLEST_SHARE
+    return state.region().share < SMALLEST_SHARE
 
 
 def _after_rejections(
-    situation: Situation, config: Config, n_kept: int, rejections: Sequence[Rejection]
+    state: SearchState, config: Config, n_kept: int, rejections: Sequence[Rejection]
 ) -> Choice:
-    broken = {b.metric: sum(b.metric in r.broken for r in rejections) for b in situation.budgets}
+    broken = {b.metric: sum(b.metric in r.broken for r in rejections) for b in state.budgets}
     n = len(rejections)
     return Choice(config, n + n_kept, n, broken, tuple(rejections))

@@ -18,7 +18,7 @@ from hwopt.arrays import Array
 from hwopt.costs import Costs, price
 from hwopt.search.gaussian_process import GaussianProcess
 from hwopt.search.pareto import nondominated
-from hwopt.search.state import Observation, Situation
+from hwopt.search.state import Observation, SearchState
 from hwopt.space.search_space import Config
 
 _LEAST_SHIFT = 1e-3  # of the worst error, so that an error of 0 has a logarithm
@@ -57,78 +57,78 @@ class Belief:
         return float(np.min(self.front[:, 0], initial=self.ceiling))
 
 
-def believe(situation: Situation) -> Belief:
+def believe(state: SearchState) -> Belief:
     """Fit the surrogate to all trainings, and let the pending configs stand at their predicted mean."""
-    process, shift = fit_process(situation)
-    front = front_with_running(situation)
-    ceiling = float(situation.reference[0]) if situation.unfinished else np.inf
+    process, shift = fit_process(state)
+    front = front_with_running(state)
+    ceiling = float(state.reference[0]) if state.unfinished else np.inf
     belief = Belief(process, shift, front, ceiling)
-    if situation.repeats and situation.front():
-        X = situation.space.encode([o.config for o in situation.front()])
+    if state.repeats and state.front():
+        X = state.space.encode([o.config for o in state.front()])
         front[: len(X), 0] = belief.expected(X)
-    if situation.pending:
-        X = situation.space.encode(situation.pending)
+    if state.pending:
+        X = state.space.encode(state.pending)
         mean, _ = process.posterior(X)
         process = process.condition(X, mean)
-        believed = situation.log_costs(price(situation.costs, situation.pending))
+        believed = state.log_costs(price(state.costs, state.pending))
         front = np.vstack([front, np.column_stack([belief.expected(X), believed])])
     return Belief(process, shift, front[nondominated(front)], ceiling)
 
 
-def fit_process(situation: Situation) -> tuple[GaussianProcess, float]:
+def fit_process(state: SearchState) -> tuple[GaussianProcess, float]:
     """Return the process of ln(error + shift), fitted to told and unfinished trainings, and the shift."""
-    told, unfinished = situation.told, situation.unfinished
-    worst = situation.worst_error
+    told, unfinished = state.told, state.unfinished
+    worst = state.worst_error
     y = np.array([worst if o.error is None else o.error for o in told] + [u.median for u in unfinished])
-    X = situation.space.encode([o.config for o in told] + [u.config for u in unfinished])
-    least = _LEAST_SHIFT * (worst if worst > _TINY else float(situation.reference[0]))
+    X = state.space.encode([o.config for o in told] + [u.config for u in unfinished])
+    least = _LEAST_SHIFT * (worst if worst > _TINY else float(state.reference[0]))
     shift = max(float(np.quantile(y, 0.25)), least)
     std = np.array([o.error_std for o in told]) / (y[: len(told)] + shift)
     std = np.append(std, [u.log_normal(shift)[1] for u in unfinished])
-    return GaussianProcess.fit(X, np.log(y + shift), groups=situation.space.groups, std=std), shift
+    return GaussianProcess.fit(X, np.log(y + shift), groups=state.space.groups, std=std), shift
 
 
-def front_with_running(situation: Situation) -> Array:
+def front_with_running(state: SearchState) -> Array:
     """Return error and log costs of the front, then of running trainings with expected errors, [f, m]."""
-    front = situation.outcomes(situation.front())
+    front = state.outcomes(state.front())
     running = [
-        [u.median, *[np.log(u.costs[name]) for name in situation.objectives[1:]]]
-        for u in situation.unfinished
+        [u.median, *[np.log(u.costs[name]) for name in state.objectives[1:]]]
+        for u in state.unfinished
         if u.is_running
     ]
     return np.vstack([front, np.array(running).reshape(-1, front.shape[1])])
 
 
-def log_probability_of_outcomes(situation: Situation, configs: Sequence[Config]) -> Array:
+def log_probability_of_outcomes(state: SearchState, configs: Sequence[Config]) -> Array:
     """Return ln Pr(every outcome budget holds), [n], by a process for each metric (Gelbart et al. 2014)."""
     total = np.zeros(len(configs))
-    for budget in situation.outcome_budgets:
-        seen = [o for o in situation.told if budget.metric in o.metrics]
+    for budget in state.outcome_budgets:
+        seen = [o for o in state.told if budget.metric in o.metrics]
         values = np.array([o.metrics[budget.metric] for o in seen])
-        total += _log_probability_below(situation, seen, values, budget.limit, configs)
+        total += _log_probability_below(state, seen, values, budget.limit, configs)
     return total
 
 
-def log_probability_of_limits(situation: Situation, configs: Sequence[Config]) -> Array:
+def log_probability_of_limits(state: SearchState, configs: Sequence[Config]) -> Array:
     """Return ln Pr(every budget holds), [n], learned from the costs of what was trained, as if unknown."""
     total = np.zeros(len(configs))
-    seen = [o for o in situation.told if o.is_priced]
-    for budget in situation.limits:
+    seen = [o for o in state.told if o.is_priced]
+    for budget in state.limits:
         costs = np.array([o.costs[budget.metric] for o in seen])
         logs = np.log(np.maximum(costs, 1e-300))
-        total += _log_probability_below(situation, seen, logs, np.log(budget.limit), configs)
+        total += _log_probability_below(state, seen, logs, np.log(budget.limit), configs)
     return total
 
 
-def log_probability_of_budgets(situation: Situation, costs: Costs) -> Array:
+def log_probability_of_budgets(state: SearchState, costs: Costs) -> Array:
     """Return ln Pr(every budget holds), [n], from the predictive distribution of the costs."""
     with np.errstate(divide="ignore"):
-        logs = [np.log(costs.probability(budget.metric, budget.limit)) for budget in situation.budgets]
+        logs = [np.log(costs.probability(budget.metric, budget.limit)) for budget in state.budgets]
     return np.sum(logs, axis=0) if logs else np.zeros(costs.n)
 
 
 def _log_probability_below(
-    situation: Situation,
+    state: SearchState,
     seen: Sequence[Observation],
     values: Array,
     limit: float,
@@ -137,7 +137,7 @@ def _log_probability_below(
     """Return ln Pr(value <= limit) at configs [n]; 0 while too little was seen to tell."""
     if len(seen) < _MIN_OBSERVED:
         return np.zeros(len(configs))
-    space = situation.space
+    space = state.space
     process = GaussianProcess.fit(space.encode([o.config for o in seen]), values, groups=space.groups)
     mean, std = process.posterior(space.encode(configs))
     return np.asarray(log_ndtr((limit - mean) / std))

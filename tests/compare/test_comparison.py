@@ -140,10 +140,10 @@ def test_a_comparison_of_an_earlier_version_goes_on_and_says_so(tmp_path):
     assert len(notes) == 1 and "versions not kept: 1 runs, such as ehvi 0" in notes[0]
 
 
-def breaking_after_three(situation, rng):
-    if len(situation.told) > 5:
+def breaking_after_three(state, rng):
+    if len(state.told) > 5:
         raise ZeroDivisionError("a library's own fault")
-    return random(situation, rng)
+    return random(state, rng)
 
 
 def test_a_contender_that_breaks_down_does_not_take_the_others_along(tmp_path, monkeypatch):

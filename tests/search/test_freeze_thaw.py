@@ -103,32 +103,32 @@ def told_optimizer(**arguments):
     return optimizer
 
 
-def values_of(rule, situation, trainings):
-    situation = rule.with_unfinished(situation, trainings)
-    belief = believe(situation)
-    return rule._values(situation, belief, trainings, 0.0, None), situation, belief
+def values_of(rule, state, trainings):
+    state = rule.with_unfinished(state, trainings)
+    belief = believe(state)
+    return rule._values(state, belief, trainings, 0.0, None), state, belief
 
 
 def test_what_a_training_is_worth_is_its_improvement_for_each_epoch_left():
     rule, optimizer = FreezeThaw(ehvi, N_EPOCHS), told_optimizer()
     one = trained(0, curve({"x": 0.3, "n": 7})[:5], 0.3, 7)
-    (value,), situation, belief = values_of(rule, optimizer._situation(), [one])
+    (value,), state, belief = values_of(rule, optimizer._search_state(), [one])
     mean, std = belief.process.posterior(SPACE.encode([one.config]))
     improvement = log_expected_hypervolume_improvement(
-        mean, std, np.log([[7.0]]), situation.outcomes(situation.front()), situation.reference, belief.shift
+        mean, std, np.log([[7.0]]), state.outcomes(state.front()), state.reference, belief.shift
     )
     assert value == pytest.approx(improvement[0] - np.log(3))
-    dearer = rule._values(situation, belief, [one], 2.0, None)
+    dearer = rule._values(state, belief, [one], 2.0, None)
     assert dearer[0] == pytest.approx(improvement[0] - np.log(5))
 
 
 def test_only_complete_trainings_are_on_the_front_that_is_to_be_improved():
     rule, optimizer = FreezeThaw(ehvi, N_EPOCHS), told_optimizer()
     excellent = trained(0, (0.2, 0.1, 0.01), 0.2, 4)
-    _, situation, belief = values_of(rule, optimizer._situation(), [excellent])
+    _, state, belief = values_of(rule, optimizer._search_state(), [excellent])
     assert len(belief.front) == len(optimizer.front()) and belief.front[:, 0].min() > 0.05
     running = replace(excellent, state="running", stint=Stint(0.0))
-    _, situation, belief = values_of(rule, optimizer._situation(), [running])
+    _, state, belief = values_of(rule, optimizer._search_state(), [running])
     assert belief.front[:, 0].min() < 0.05  # its improvement is expected already
 
 
@@ -136,7 +136,7 @@ def goes_on(errors, alternative=-8.0, **arguments):
     rule, optimizer = FreezeThaw(ehvi, N_EPOCHS), told_optimizer()
     stint = Stint(alternative, **arguments)
     one = trained(0, errors, 0.3, 7, "running", stint)
-    return rule.goes_on(optimizer._situation(), [one], 0, np.random.default_rng(0))
+    return rule.goes_on(optimizer._search_state(), [one], 0, np.random.default_rng(0))
 
 
 def test_a_training_goes_on_while_it_is_worth_more_than_its_alternative():
@@ -286,7 +286,7 @@ def test_a_strategy_without_values_of_trainings_is_an_error(strategy):
 def test_a_training_of_unknown_cost_or_over_a_budget_is_worth_nothing():
     rule, optimizer = FreezeThaw(ehvi, N_EPOCHS), told_optimizer(budgets={"time_s": 6.0})
     inside, over = trained(0, (0.4, 0.3), 0.3, 5), trained(1, (0.4, 0.3), 0.2, 7)
-    values, *_ = values_of(rule, optimizer._situation(budgets=optimizer.budgets), [inside, over])
+    values, *_ = values_of(rule, optimizer._search_state(budgets=optimizer.budgets), [inside, over])
     assert np.isfinite(values[0]) and values[1] == -np.inf
 
 

@@ -51,15 +51,15 @@ def told(errors, failed=(), space=SQUARE, **more):
 def test_a_failed_training_counts_as_the_worst_error_seen_and_no_worse(scale):
     errors = [0.5 * scale, 0.2 * scale, 0.9 * scale, 0.4 * scale]
     optimizer = told(errors, failed=[{"x": 0.1, "y": 0.2}])
-    situation = optimizer._situation()
-    belief = believe(situation)
+    state = optimizer._search_state()
+    belief = believe(state)
     assert np.exp(belief.process.y) - belief.shift == pytest.approx([*errors, 0.9 * scale])
-    assert outcomes(situation)[:, 0].tolist() == [*errors, 0.9 * scale]
+    assert outcomes(state)[:, 0].tolist() == [*errors, 0.9 * scale]
 
 
 def test_where_all_trainings_failed_nothing_is_known():
     optimizer = told([], failed=SQUARE.sample(6, 0))
-    belief = believe(optimizer._situation())
+    belief = believe(optimizer._search_state())
     assert np.ptp(belief.process.y) == 0 and math.isinf(belief.best)
     assert np.isfinite(belief.expected(np.array([[0.5, 0.5]]))).all()
 
@@ -82,10 +82,10 @@ def test_the_search_leaves_a_corner_in_which_trainings_fail():
 
 def test_the_surrogate_is_conditioned_on_what_is_pending():
     optimizer = told([0.5, 0.2, 0.9, 0.4, 0.35])
-    alone = believe(optimizer._situation())
+    alone = believe(optimizer._search_state())
     pending = {"x": 0.9, "y": 0.05}
     optimizer.mark_pending(pending)
-    belief = believe(optimizer._situation())
+    belief = believe(optimizer._search_state())
     X = SQUARE.encode([pending])
     expected, before = alone.process.posterior(X)
     found, after = belief.process.posterior(X)
@@ -96,13 +96,13 @@ def test_the_surrogate_is_conditioned_on_what_is_pending():
 
 def test_what_is_pending_stands_on_the_front_at_its_prediction():
     optimizer = told([0.5, 0.4, 0.9, 0.6, 0.45], objectives=("error", "time_s"))
-    alone = believe(optimizer._situation())
+    alone = believe(optimizer._search_state())
     X = np.random.default_rng(0).random((200, 2))
     best = X[int(np.argmin(alone.expected(X)))]
     optimizer.mark_pending({"x": float(best[0]), "y": float(best[1])})
     expected = float(alone.expected(best[None])[0])
     assert expected < 0.4
-    assert believe(optimizer._situation()).front[:, 0].tolist() == pytest.approx([expected])
+    assert believe(optimizer._search_state()).front[:, 0].tolist() == pytest.approx([expected])
 
 
 def test_a_batch_is_spread():
@@ -149,12 +149,12 @@ def test_a_second_look_is_taken_around_the_best_candidates():
     def distances(configs):
         return np.linalg.norm(space.encode(configs) - target, axis=1)
 
-    def nearness(situation, belief, configs, costs, rng):
+    def nearness(state, belief, configs, costs, rng):
         looks.append(distances(configs))
         return -np.log(looks[-1])
 
-    situation = told([0.5, 0.2, 0.9, 0.4, 0.35, 0.7, 0.6, 0.5], space=space)._situation()
-    chosen = [ModelBased(nearness)(situation, np.random.default_rng(seed)).config for seed in range(6)]
+    state = told([0.5, 0.2, 0.9, 0.4, 0.35, 0.7, 0.6, 0.5], space=space)._search_state()
+    chosen = [ModelBased(nearness)(state, np.random.default_rng(seed)).config for seed in range(6)]
     first, second = looks[::2], looks[1::2]
     assert len(first) == len(second) == 6
     assert distances(chosen).tolist() == [min(*a, *b) for a, b in zip(first, second, strict=True)]

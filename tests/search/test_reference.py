@@ -72,8 +72,8 @@ def test_a_loss_of_any_size_has_a_hypervolume_and_the_same_search(scale):
 
 def test_ehvi_beats_random_search_where_all_losses_are_above_1():
     def volume(optimizer):
-        situation = optimizer._situation()
-        return hypervolume(situation.outcomes(situation.front()), np.array([8.0, np.log(0.064)]))
+        state = optimizer._search_state()
+        return hypervolume(state.outcomes(state.front()), np.array([8.0, np.log(0.064)]))
 
     found = {
         strategy: [volume(searched(18, seed=seed, strategy=strategy)) for seed in range(2)]

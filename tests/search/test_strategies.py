@@ -95,11 +95,11 @@ def test_cwei_is_ei_times_the_probability_that_the_budgets_hold():
 
     optimizer = Optimizer(make_space(), uncertain, BUDGETS, strategy="cwei", seed=0)
     search(optimizer, 8)
-    situation, rng = optimizer._situation(), np.random.default_rng(0)
-    belief, configs = believe(situation), optimizer.space.sample(20, rng)
+    state, rng = optimizer._search_state(), np.random.default_rng(0)
+    belief, configs = believe(state), optimizer.space.sample(20, rng)
     priced = uncertain(configs)
-    ratio = strategies._cwei(situation, belief, configs, priced, rng) - strategies._ei(
-        situation, belief, configs, priced, rng
+    ratio = strategies._cwei(state, belief, configs, priced, rng) - strategies._ei(
+        state, belief, configs, priced, rng
     )
     both = priced.probability("time_s", 6e-4) * priced.probability("memory_bytes", 7e3)
     assert np.exp(ratio) == pytest.approx(both)
@@ -141,17 +141,17 @@ def test_scalar_forms_match_a_numerical_integral(strategy, offset):
 
     optimizer = make_optimizer(strategy, seed=0)
     search(optimizer, 9)
-    situation = optimizer._situation()
+    state = optimizer._search_state()
     configs = optimizer.space.sample(6, np.random.default_rng(1))
     priced = Costs(costs(configs))
     acquisition = getattr(strategies, strategy).acquisition
-    belief = believe(situation)
-    got = np.exp(acquisition(situation, belief, configs, priced, np.random.default_rng(2)))
+    belief = believe(state)
+    got = np.exp(acquisition(state, belief, configs, priced, np.random.default_rng(2)))
     target = np.log(6e-4)
     slopes = np.exp(
         (-0.07 if strategy == "scalarized" else 1) * (np.log(priced["time_s"]) - target * (offset != 0))
     )
-    told = [(o.error, o.costs["time_s"]) for o in situation.told]
+    told = [(o.error, o.costs["time_s"]) for o in state.told]
     exponents = -0.07 if strategy == "scalarized" else 1
     bests = [np.exp(exponents * (np.log(t) - target * (offset != 0))) * (e + offset) for e, t in told]
     mean, std = belief.process.posterior(optimizer.space.encode(configs))
@@ -176,7 +176,7 @@ def test_an_outcome_budget_is_learned_and_kept_by_the_front():
             optimizer.tell(config, {"error": error_of(config), "calibration": calibration})
         shares[learned] = np.mean(kept[10:])
         if learned:
-            inside = [o for o in optimizer._situation().front() if o.metrics["calibration"] > 0.06]
+            inside = [o for o in optimizer._search_state().front() if o.metrics["calibration"] > 0.06]
             assert optimizer.front() and not inside
     assert shares[True] > shares[False] + 0.2
 
@@ -203,11 +203,11 @@ def test_repeats_average_noise_where_that_pays():
         config = optimizer.ask().config
         error = 0.5 + 0.03 * abs(config["x"] - 4) + 0.03 * rng.standard_normal()
         optimizer.tell(config, error=error)
-    tried = [o.config["x"] for o in optimizer._situation().told]
+    tried = [o.config["x"] for o in optimizer._search_state().told]
     assert {3, 4, 5} < set(tried)
     assert np.mean([abs(x - 4) <= 1 for x in tried]) > 0.6
     [point] = optimizer.front()
-    mean = np.mean([o.error for o in optimizer._situation().told if o.config == point.config])
+    mean = np.mean([o.error for o in optimizer._search_state().told if o.config == point.config])
     assert point.values["error"] == pytest.approx(mean)
 
 
@@ -231,7 +231,7 @@ def test_a_stopped_training_counts_with_its_uncertainty():
         optimizer.tell({"x": 0.4}, {"error": 0.1}, status="stopped", curve=[0.9, 0.5], error_std=std)
         from hwopt.search.surrogate import believe
 
-        belief = believe(optimizer._situation())
+        belief = believe(optimizer._search_state())
         stds[std] = float(belief.process.posterior(np.array([[0.4]]))[1][0])
         assert belief.best == 0.4  # a stopped training is no incumbent
     assert stds[0.3] > 1.5 * stds[0.0]
@@ -247,11 +247,11 @@ def test_a_wrong_deviation_cannot_be_told(std):
 def test_rejections_are_remembered_and_can_be_restored():
     optimizer = make_optimizer("random", seed=3)
     refused = [r for _ in range(8) for r in optimizer.ask().rejections]
-    assert list(optimizer._situation().rejected) == refused and refused
+    assert list(optimizer._search_state().rejected) == refused and refused
     other = make_optimizer("random", seed=3)
     for rejection in refused:
         other.mark_rejected(rejection.config)
-    assert list(other._situation().rejected) == refused
+    assert list(other._search_state().rejected) == refused
 
 
 @pytest.mark.parametrize("strategy", MODEL_BASED)

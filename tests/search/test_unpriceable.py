@@ -143,9 +143,7 @@ def test_metrics_that_come_and_go_are_an_error():
 
 
 def test_a_strategy_of_a_user_that_proposes_what_it_must_not_is_named(monkeypatch):
-    monkeypatch.setitem(
-        STRATEGIES, "mine", lambda situation, rng: Choice({"width": 60, "x": 0.1, "kind": "a"})
-    )
+    monkeypatch.setitem(STRATEGIES, "mine", lambda state, rng: Choice({"width": 60, "x": 0.1, "kind": "a"}))
     optimizer = Optimizer(SPACE, priced_below(32, math.inf), strategy="mine")
     with pytest.raises(
         StrategyError, match=r"'mine' proposed a config that cannot be priced \(costs returned time_s = inf"
@@ -155,6 +153,6 @@ def test_a_strategy_of_a_user_that_proposes_what_it_must_not_is_named(monkeypatc
 
 def test_drawing_ends_where_a_table_has_nothing_left():
     optimizer = Optimizer(SPACE, priced_below(32, math.nan))
-    situation = optimizer._situation(({"width": 60, "x": 0.1, "kind": "a"},), ())
+    state = optimizer._search_state(({"width": 60, "x": 0.1, "kind": "a"},), ())
     with pytest.raises(Infeasible, match="can be priced"):
-        strategies.random(situation, np.random.default_rng(0))
+        strategies.random(state, np.random.default_rng(0))

@@ -32,7 +32,7 @@ from hwopt.integrations.shared import FAR, N_ASKED, maximise
 from hwopt.search.feasible_region import Region, mutate, survey
 from hwopt.search.optimizer import Budgets
 from hwopt.search.pareto import nondominated
-from hwopt.search.state import Situation
+from hwopt.search.state import SearchState
 from hwopt.space.dimensions import Dimension
 from hwopt.space.search_space import Config, Key, Value
 
@@ -156,7 +156,7 @@ class HardConstraint(KnownCosts):
 
         def choose(value: Acquisition) -> Config:
             rng = np.random.default_rng([_SEED, ask.trial.number])
-            return maximise(self._situation(ask), value, rng, _best(ask)).config
+            return maximise(self._search_state(ask), value, rng, _best(ask)).config
 
         with maximised_over(self._sampler, ask.space.space, choose, ask.parameters) as chosen:
             config = ask.suggested()
@@ -182,9 +182,9 @@ class HardConstraint(KnownCosts):
             self._region = (ask.space.key, region)
         return self._region[1]
 
-    def _situation(self, ask: "_Ask") -> Situation:
-        """Return a situation in which any config that keeps the budgets may be chosen."""
-        return Situation(
+    def _search_state(self, ask: "_Ask") -> SearchState:
+        """Return a state in which any config that keeps the budgets may be chosen."""
+        return SearchState(
             space=ask.space.space,
             costs=lambda configs: self._pricing([ask.parameters(config) for config in configs]),
             budgets=self._pricing.budgets,

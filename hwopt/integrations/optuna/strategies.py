@@ -36,7 +36,7 @@ from hwopt.integrations.shared import (
     outcome_excesses,
     outcomes,
 )
-from hwopt.search.strategies import Choice, Situation, register_strategy
+from hwopt.search.strategies import Choice, SearchState, register_strategy
 from hwopt.space.dimensions import Categorical, Dimension, Integer, Value
 from hwopt.space.search_space import Config, SearchSpace
 
@@ -51,52 +51,50 @@ def register() -> None:
     register_strategy("optuna:gp", gp)
 
 
-def tpe(situation: Situation, rng: np.random.Generator) -> Choice:
+def tpe(state: SearchState, rng: np.random.Generator) -> Choice:
     """Tree-structured Parzen estimator (Watanabe 2023), pruned where a budget is broken."""
     with _quiet():
-        study = _study(situation, TPESampler(seed=_seed(rng)))
-        study.add_trials(_history(situation, is_flat=False))
-        return _ask(situation, study, lambda trial: _suggest(situation.space, trial), False, rng)
+        study = _study(state, TPESampler(seed=_seed(rng)))
+        study.add_trials(_history(state, is_flat=False))
+        return _ask(state, study, lambda trial: _suggest(state.space, trial), False, rng)
 
 
-def nsga2(situation: Situation, rng: np.random.Generator) -> Choice:
+def nsga2(state: SearchState, rng: np.random.Generator) -> Choice:
     """NSGA-II (Deb et al. 2002) with small populations, pruned where a budget is broken."""
     sampler = NSGAIISampler(population_size=POPULATION, seed=_seed(rng))
     key = sampler._get_generation_key()
     with _quiet():
-        study = _study(situation, sampler)
+        study = _study(state, sampler)
         # generations are numbered as the sampler itself does for trials that follow each other
-        study.add_trials(_history(situation, True, lambda number: {key: number // POPULATION}))
-        return _ask(situation, study, lambda trial: _suggest_all(situation.space, trial), True, rng)
+        study.add_trials(_history(state, True, lambda number: {key: number // POPULATION}))
+        return _ask(state, study, lambda trial: _suggest_all(state.space, trial), True, rng)
 
 
-def gp(situation: Situation, rng: np.random.Generator) -> Choice:
+def gp(state: SearchState, rng: np.random.Generator) -> Choice:
     """GPSampler; with budgets or a table its acquisition function is maximised over what may be chosen."""
     sampler = GPSampler(seed=_seed(rng), warn_independent_sampling=False)
     # where candidates are known to be feasible, there is no need to learn which are
-    known = replace(situation, limits=()) if situation.budgets else situation
-    is_limited = bool(situation.budgets) or situation.candidates is not None
+    known = replace(state, limits=()) if state.budgets else state
+    is_limited = bool(state.budgets) or state.candidates is not None
     with _quiet(), ExitStack() as stack:
-        study = _study(situation, sampler)
+        study = _study(state, sampler)
         study.add_trials(_history(known, is_flat=True))
         chosen: list[Config] = []
         if is_limited:
             pool_rng = np.random.default_rng(_seed(rng))
             chosen = stack.enter_context(
-                maximised_over(
-                    sampler, situation.space, lambda value: maximise(situation, value, pool_rng).config
-                )
+                maximised_over(sampler, state.space, lambda value: maximise(state, value, pool_rng).config)
             )
 
         def propose(trial: Trial) -> Config:
-            config = _suggest_all(situation.space, trial)
+            config = _suggest_all(state.space, trial)
             return chosen[-1] if chosen else config
 
-        return _ask(situation, study, propose, True, rng, N_ASKED_GP)
+        return _ask(state, study, propose, True, rng, N_ASKED_GP)
 
 
 def _ask(
-    situation: Situation,
+    state: SearchState,
     study: optuna.Study,
     propose: Callable[[Trial], Config],
     is_flat: bool,
@@ -112,63 +110,61 @@ def _ask(
         return config
 
     def refuse(config: Config) -> None:
-        study.add_trial(_pruned(situation, [config], is_flat)[0])
+        study.add_trial(_pruned(state, [config], is_flat)[0])
 
-    return first_that_fits(situation, ask, refuse, rng, n_asks)
+    return first_that_fits(state, ask, refuse, rng, n_asks)
 
 
-def _study(situation: Situation, sampler: BaseSampler) -> optuna.Study:
-    return optuna.create_study(directions=["minimize"] * len(situation.objectives), sampler=sampler)
+def _study(state: SearchState, sampler: BaseSampler) -> optuna.Study:
+    return optuna.create_study(directions=["minimize"] * len(state.objectives), sampler=sampler)
 
 
 def _history(
-    situation: Situation, is_flat: bool, attributes: Callable[[int], dict[str, Any]] = lambda number: {}
+    state: SearchState, is_flat: bool, attributes: Callable[[int], dict[str, Any]] = lambda number: {}
 ) -> list[FrozenTrial]:
     """Return everything known as trials, with system attributes by the number of a training.
 
     When a config was refused is not kept, and TPE weighs by age: they are spread evenly among the trained.
     """
-    situation = _representable(situation)
-    space, configs = situation.space, [o.config for o in situation.told]
-    broken = np.hstack([excesses(situation, configs), outcome_excesses(situation)])
+    state = _representable(state)
+    space, configs = state.space, [o.config for o in state.told]
+    broken = np.hstack([excesses(state, configs), outcome_excesses(state)])
     trained = [
         create_trial(
             state=TrialState.COMPLETE,
             values=list(values),
-            constraints=_constraints([*situation.limits, *situation.outcome_budgets], excess),
+            constraints=_constraints([*state.limits, *state.outcome_budgets], excess),
             system_attrs=attributes(number),
             **_parameters(space, config, is_flat),
         )
-        for number, (config, values, excess) in enumerate(
-            zip(configs, outcomes(situation), broken, strict=True)
-        )
+        for number, (config, values, excess) in enumerate(zip(configs, outcomes(state), broken, strict=True))
     ]
-    refused = _pruned(situation, [rejection.config for rejection in situation.rejected], is_flat)
+    refused = _pruned(state, [rejection.config for rejection in state.rejected], is_flat)
     placed = [((i + 1) / len(trained), 1, trial) for i, trial in enumerate(trained)]
     placed += [((i + 1) / len(refused), 0, trial) for i, trial in enumerate(refused)]
-    pending = [_running(space, config, is_flat) for config in situation.pending]
+    pending = [_running(space, config, is_flat) for config in state.pending]
     return [trial for _, _, trial in sorted(placed, key=lambda item: item[:2])] + pending
 
 
-def _representable(situation: Situation) -> Situation:
-    """Return the situation without configs of choices of probability 0, which no distribution here has."""
-    is_possible = situation.space.is_possible
+def _representable(state: SearchState) -> SearchState:
+    """Return the state without configs of choices of probability 0, which no distribution here has."""
+    is_possible = state.space.is_possible
     return replace(
-        situation,
-        told=tuple(o for o in situation.told if is_possible(o.config)),
-        pending=tuple(config for config in situation.pending if is_possible(config)),
-        rejected=tuple(r for r in situation.rejected if is_possible(r.config)),
+        state,
+        told=tuple(o for o in state.told if is_possible(o.config)),
+        pending=tuple(config for config in state.pending if is_possible(config)),
+        rejected=tuple(r for r in state.rejected if is_possible(r.config)),
     )
 
 
-def _pruned(situation: Situation, configs: Sequence[Config], is_flat: bool) -> list[FrozenTrial]:
+def _pruned(state: SearchState, configs: Sequence[Config], is_flat: bool) -> list[FrozenTrial]:
     return [
         create_trial(
             state=TrialState.PRUNED,
-            constraints=_constraints(situation.limits, excess),
-            **_parameters(situation.space, config, is_flat),
+            constraints=_constraints(state.limits, excess),
+            **_parameters(state.space, config, is_flat),
         )
-        for config, excess in zip(configs, excesses(situation, configs), strict=True)
+        for config, excess in zip(configs, excesses(state, configs), strict=True)
     ]
 
 
