@@ -85,7 +85,7 @@ def surfaces(optimizer: Optimizer) -> tuple[Any, Any, Any, Any]:
 def draw(optimizer: Optimizer, path: Path) -> None:
     """Draw both surfaces, the trainings, the front, the budget and the next proposal."""
     widths, rates, mean, gain = surfaces(optimizer)
-    told = [o.config for o in optimizer._search_state().told]
+    told = [o.config for o in optimizer._search_state().observations]
     front = [point.config for point in optimizer.front()]
     proposal = optimizer.ask().config
     figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.2), sharey=True, layout="constrained")

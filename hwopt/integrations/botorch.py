@@ -81,9 +81,9 @@ def qlognehvi(state: SearchState, rng: np.random.Generator) -> Choice:
 
 def _aware(state: SearchState) -> AcquisitionFunction:
     """Return the acquisition function with costs known: its inputs carry them after the encoding."""
-    d = state.space.encode([state.told[0].config]).shape[1]
+    d = state.space.encode([state.observations[0].config]).shape[1]
     Y = outcomes(state)
-    X = _inputs(state, [o.config for o in state.told], Y[:, 1:])
+    X = _inputs(state, [o.config for o in state.observations], Y[:, 1:])
     models: list[Model] = [_fitted(X, -Y[:, 0], FilterFeatures(torch.arange(d)))]
     if Y.shape[1] > 1:
         models.append(GenericDeterministicModel(lambda X: -X[..., d:], num_outputs=Y.shape[1] - 1))
@@ -96,7 +96,7 @@ def _aware(state: SearchState) -> AcquisitionFunction:
 
 def _unaware(state: SearchState) -> AcquisitionFunction:
     """Return the acquisition function with everything learned from what was told."""
-    configs = [o.config for o in state.told]
+    configs = [o.config for o in state.observations]
     X = _inputs(state, configs, None)
     broken = np.hstack([excesses(state, configs), outcome_excesses(state)])
     columns = [*-outcomes(state).T, *broken.T]
@@ -107,7 +107,7 @@ def _unaware(state: SearchState) -> AcquisitionFunction:
 
 def _keeps_limits(state: SearchState) -> NDArray[np.bool_]:
     """Return which of the told configs keep the budgets on known costs, [n]."""
-    broken = excesses(state, [o.config for o in state.told])
+    broken = excesses(state, [o.config for o in state.observations])
     return np.asarray(np.all(broken <= 0, axis=1))
 
 

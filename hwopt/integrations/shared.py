@@ -35,7 +35,7 @@ def outcomes(state: SearchState) -> Array:
     worst = state.worst_error
     rows = [
         [worst if o.error is None else o.error, *[o.costs[name] for name in state.objectives[1:]]]
-        for o in state.told
+        for o in state.observations
     ]
     Y = np.array(rows, dtype=float).reshape(-1, len(state.objectives))
     Y[:, 1:] = np.log(Y[:, 1:])
@@ -58,10 +58,12 @@ def outcome_excesses(state: SearchState) -> Array:
     """
     columns = []
     for budget in state.outcome_budgets:
-        column = np.array([o.metrics.get(budget.metric, np.nan) for o in state.told]) / budget.limit - 1
+        column = (
+            np.array([o.metrics.get(budget.metric, np.nan) for o in state.observations]) / budget.limit - 1
+        )
         worst = float(np.max(column, initial=0.0, where=~np.isnan(column)))
         columns.append(np.where(np.isnan(column), worst, column))
-    return np.stack(columns, axis=1) if columns else np.zeros((len(state.told), 0))
+    return np.stack(columns, axis=1) if columns else np.zeros((len(state.observations), 0))
 
 
 def completed(space: SearchSpace, config: Config) -> dict[str, Value]:

@@ -76,7 +76,7 @@ def _optimizer(state: SearchState, is_constrained: bool, rng: np.random.Generato
     values = _scalarised(outcomes(state), rng)
     if len(values):
         values = np.append(values, np.full(len(state.pending), values.min()))
-        configs = [o.config for o in state.told] + list(state.pending)
+        configs = [o.config for o in state.observations] + list(state.pending)
         pairs = [
             (_point(space, config), float(value))
             for config, value in zip(configs, values, strict=True)

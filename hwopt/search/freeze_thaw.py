@@ -209,7 +209,7 @@ class FreezeThaw:
         shown: Sequence[PartialTraining],
     ) -> FinalErrors:
         """Extrapolate some unfinished trainings from their curves and those of all trainings."""
-        told = [o for o in state.told if o.status != "failed" and o.curve]
+        told = [o for o in state.observations if o.status != "failed" and o.curve]
         begun = [one for one in partial if one.errors]
         names = state.objectives[1:]
         costs = [[known.get(name, np.nan) for name in names] for known in _costs_of([*told, *begun])]

@@ -128,20 +128,20 @@ class Optimizer:
         self._suspicion = Suspicion()
         self.on_priced: OnPriced | None = None  # told how far the survey of the space is
         self.slices: Slices | None = None  # of trainings that are paused and resumed
-        self._told: list[Observation] = []
+        self._observations: list[Observation] = []
         self._pending: list[Config] = []
         self._rejected: list[Rejection] = []
 
     def __repr__(self) -> str:
         name = self.strategy if self.aware else f"{self.strategy}:unaware"
         limits = "".join(f", {budget.metric} <= {budget.limit:g}" for budget in self.budgets)
-        known = f"{len(self._told)} told, {len(self._pending)} pending"
+        known = f"{len(self._observations)} told, {len(self._pending)} pending"
         return f"<Optimizer {name} of {', '.join(self.objectives)}{limits}: {known}>"
 
     @property
     def is_new(self) -> bool:
         """Whether nothing was proposed or told yet."""
-        return not (self._told or self._pending or self._rejected)
+        return not (self._observations or self._pending or self._rejected)
 
     @cached_property
     def region(self) -> Region:
@@ -166,7 +166,7 @@ class Optimizer:
     @property
     def is_reference_set(self) -> bool:
         """Whether the reference stays as it is, whatever is told."""
-        n_told = sum(observation.error is not None for observation in self._told)
+        n_told = sum(observation.error is not None for observation in self._observations)
         return "error" in self._reference or n_told >= N_ERRORS
 
     def keep_reference(self, reference: Mapping[str, float]) -> None:
@@ -178,7 +178,7 @@ class Optimizer:
     def _first_errors(self) -> list[float]:
         """The first N_ERRORS errors told, while there are fewer with first epochs of unfinished trainings."""
         found: list[float] = []
-        for observation in self._told:
+        for observation in self._observations:
             if len(found) == N_ERRORS:
                 break
             if observation.error is not None:
@@ -263,7 +263,7 @@ class Optimizer:
         costs = self._price_one([config])
         is_feasible = bool(feasible(self.budgets, costs)[0]) and self.keeps_outcomes(checked)
         std = _check_std(error_std)
-        self._told.append(
+        self._observations.append(
             Observation(config, error, costs.at(0), status, is_feasible, checked, std, tuple(errors))
         )
         self._pending = _without(self._pending, config)
@@ -376,7 +376,7 @@ class Optimizer:
         """Return an optimizer of the same search that was told nothing; both share the priced region."""
         _ = self.region
         other = copy(self)
-        other._told, other._pending, other._rejected = [], [], []
+        other._observations, other._pending, other._rejected = [], [], []
         other._inferred_costs, other._suspicion, other.slices = dict(self._inferred_costs), Suspicion(), None
         return other
 
@@ -445,7 +445,7 @@ class Optimizer:
             outcome_budgets=self.outcome_budgets,
             objectives=self.objectives,
             reference=self._log_reference(),
-            told=tuple(self._told),
+            observations=tuple(self._observations),
             pending=tuple(self._pending),
             rejected=tuple(self._rejected),
             candidates=candidates,

@@ -107,7 +107,7 @@ class SearchState:
         outcome_budgets: limits on metrics that only a training reveals.
         objectives: "error", first, and known costs.
         reference: an error and logarithms of costs, in the order of the objectives, shape [m].
-        told: how trainings ended, in the order of telling.
+        observations: results of finished trainings, in the order in which they were told.
         pending: configs in training.
         rejected: what the strategy had selected and a budget refused, in that order.
         candidates: the only configs to choose from; all of the space if None.
@@ -123,7 +123,7 @@ class SearchState:
     outcome_budgets: tuple[Budget, ...]
     objectives: tuple[str, ...]
     reference: Array
-    told: tuple[Observation, ...]
+    observations: tuple[Observation, ...]
     pending: tuple[Config, ...]
     rejected: tuple[Rejection, ...]
     candidates: tuple[Config, ...] | None
@@ -137,19 +137,21 @@ class SearchState:
 
         A config whose training failed is never chosen again.
         """
-        barred = [o.config for o in self.told if not self.repeats or o.status != "complete"]
+        barred = [o.config for o in self.observations if not self.repeats or o.status != "complete"]
         begun = [training.config for training in self.unfinished]
         return {self.space.key(config) for config in [*barred, *self.pending, *begun]}
 
     @property
     def n_known(self) -> int:
         """Number of configs that are told, pending or unfinished."""
-        return len(self.told) + len(self.pending) + len(self.unfinished)
+        return len(self.observations) + len(self.pending) + len(self.unfinished)
 
     @property
     def worst_error(self) -> float:
         """The largest error seen or expected, which is imputed for failed trainings; else the reference."""
-        seen = [o.error for o in self.told if o.error is not None] + [u.median for u in self.unfinished]
+        seen = [o.error for o in self.observations if o.error is not None] + [
+            u.median for u in self.unfinished
+        ]
         return max(seen, default=float(self.reference[0]))
 
     def complete(self) -> list[Observation]:
@@ -163,7 +165,7 @@ class SearchState:
     @cached_property
     def _complete(self) -> list[Observation]:
         groups: dict[Key, list[Observation]] = {}
-        for o in self.told:
+        for o in self.observations:
             if o.status == "complete" and o.is_feasible and o.is_priced:
                 groups.setdefault(self.space.key(o.config), []).append(o)
         return [

@@ -276,7 +276,7 @@ for _name, _strategy in _OWN.items():
 def _is_started(state: SearchState) -> bool:
     """Return whether enough configs were spread over the region for the surrogate to decide."""
     n_initial = min(8, max(4, len(state.space) // 2))
-    has_errors = bool(state.unfinished) or any(o.error is not None for o in state.told)
+    has_errors = bool(state.unfinished) or any(o.error is not None for o in state.observations)
     return state.n_known >= n_initial and has_errors
 
 

@@ -1,4 +1,4 @@
-"""What is believed of the error, and of constraints that are learned, after what was told.
+"""What is log_costs of the error, and of constraints that are learned, after what was told.
 
 ln(error + shift) is a Gaussian process over encoded configs, the shift being the lower quartile of the told
 errors: among the best ratios count, of bad ones only that they are bad, whatever the scale. A failed training
@@ -70,20 +70,22 @@ def believe(state: SearchState) -> Belief:
         X = state.space.encode(state.pending)
         mean, _ = process.posterior(X)
         process = process.condition(X, mean)
-        believed = state.log_costs(price(state.costs, state.pending))
-        front = np.vstack([front, np.column_stack([belief.expected(X), believed])])
+        log_costs = state.log_costs(price(state.costs, state.pending))
+        front = np.vstack([front, np.column_stack([belief.expected(X), log_costs])])
     return Belief(process, shift, front[nondominated(front)], ceiling)
 
 
 def fit_process(state: SearchState) -> tuple[GaussianProcess, float]:
     """Return the process of ln(error + shift), fitted to told and unfinished trainings, and the shift."""
-    told, unfinished = state.told, state.unfinished
+    observations, unfinished = state.observations, state.unfinished
     worst = state.worst_error
-    y = np.array([worst if o.error is None else o.error for o in told] + [u.median for u in unfinished])
-    X = state.space.encode([o.config for o in told] + [u.config for u in unfinished])
+    y = np.array(
+        [worst if o.error is None else o.error for o in observations] + [u.median for u in unfinished]
+    )
+    X = state.space.encode([o.config for o in observations] + [u.config for u in unfinished])
     least = _LEAST_SHIFT * (worst if worst > _TINY else float(state.reference[0]))
     shift = max(float(np.quantile(y, 0.25)), least)
-    std = np.array([o.error_std for o in told]) / (y[: len(told)] + shift)
+    std = np.array([o.error_std for o in observations]) / (y[: len(observations)] + shift)
     std = np.append(std, [u.log_normal(shift)[1] for u in unfinished])
     return GaussianProcess.fit(X, np.log(y + shift), groups=state.space.groups, std=std), shift
 
@@ -103,7 +105,7 @@ def log_probability_of_outcomes(state: SearchState, configs: Sequence[Config]) -
     """Return ln Pr(every outcome budget holds), [n], by a process for each metric (Gelbart et al. 2014)."""
     total = np.zeros(len(configs))
     for budget in state.outcome_budgets:
-        seen = [o for o in state.told if budget.metric in o.metrics]
+        seen = [o for o in state.observations if budget.metric in o.metrics]
         values = np.array([o.metrics[budget.metric] for o in seen])
         total += _log_probability_below(state, seen, values, budget.limit, configs)
     return total
@@ -112,7 +114,7 @@ def log_probability_of_outcomes(state: SearchState, configs: Sequence[Config]) -
 def log_probability_of_limits(state: SearchState, configs: Sequence[Config]) -> Array:
     """Return ln Pr(every budget holds), [n], learned from the costs of what was trained, as if unknown."""
     total = np.zeros(len(configs))
-    seen = [o for o in state.told if o.is_priced]
+    seen = [o for o in state.observations if o.is_priced]
     for budget in state.limits:
         costs = np.array([o.costs[budget.metric] for o in seen])
         logs = np.log(np.maximum(costs, 1e-300))

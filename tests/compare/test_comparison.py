@@ -141,7 +141,7 @@ def test_a_comparison_of_an_earlier_version_goes_on_and_says_so(tmp_path):
 
 
 def breaking_after_three(state, rng):
-    if len(state.told) > 5:
+    if len(state.observations) > 5:
         raise ZeroDivisionError("a library's own fault")
     return random(state, rng)
 

@@ -74,7 +74,7 @@ def stir(seed):
 @pytest.mark.parametrize("objectives", [("error",), ("error", "time_s"), ("error", "time_s", "memory_bytes")])
 def test_proposals_keep_the_budgets_and_are_new(name, objectives):
     chosen = told(name, objectives=objectives)
-    seen = {chosen.space.key(o.config) for o in chosen._told}
+    seen = {chosen.space.key(o.config) for o in chosen._observations}
     for _ in range(3):
         config = chosen.ask().config
         assert chosen.space.validate(config) == config
@@ -134,7 +134,9 @@ def test_unaware_it_takes_every_row_of_a_table(name):
     chosen = optimizer(name, aware=False)
     for _ in rows:
         tell(chosen, chosen.ask(candidates=rows).config)
-    assert {chosen.space.key(o.config) for o in chosen._told} == {chosen.space.key(row) for row in rows}
+    assert {chosen.space.key(o.config) for o in chosen._observations} == {
+        chosen.space.key(row) for row in rows
+    }
 
 
 @pytest.mark.parametrize("name", [peer(name) for name in FAST])
@@ -168,7 +170,7 @@ def test_choices_of_any_type_and_hyperparameters_that_cannot_vary(name):
     for config in space.sample(9, np.random.default_rng(0)):
         chosen.tell(config, error=0.5 if config["mixed"] is None else 0.1)
     for _ in range(6):
-        taken = [space.key(o.config) for o in chosen._told]
+        taken = [space.key(o.config) for o in chosen._observations]
         config = chosen.ask().config
         assert space.validate(config) == config
         assert space.key(config) not in taken  # though there are 36 in all, and some look best
@@ -206,7 +208,7 @@ def test_a_model_finds_the_best_of_a_table_sooner_than_chance(name):
 @pytest.mark.parametrize("name", [peer("optuna:nsga2")])
 def test_children_of_nsga2_have_their_parents_values(name):
     chosen, values = told(name, n=30), []
-    known = {o.config["learning_rate"] for o in chosen._told}
+    known = {o.config["learning_rate"] for o in chosen._observations}
     for seed in range(20):
         chosen = told(name, n=30, seed=seed)
         values.append(chosen.ask().config["learning_rate"])

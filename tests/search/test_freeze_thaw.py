@@ -67,7 +67,7 @@ def test_the_first_trainings_spread_and_stop_after_one_epoch(searched):
 def test_trainings_are_paused_resumed_and_completed(searched):
     optimizer, parts, _ = searched
     resumed = [p for p in parts if p.begins_stint and p.first_epoch > 1]
-    complete = [o for o in optimizer._told if o.status == "complete"]
+    complete = [o for o in optimizer._observations if o.status == "complete"]
     assert resumed and complete and optimizer.slices.partial
     assert all(o.curve == curve(o.config) and o.error == o.curve[-1] for o in complete)
     for one in optimizer.slices.partial:  # each epoch of a training once, in order
@@ -186,14 +186,14 @@ def test_long_trainings_are_trained_to_the_next_decision():
 def test_other_acquisition_functions_pause_and_resume_too(strategy):
     optimizer = new_optimizer(strategy=strategy)
     parts = steps(optimizer, 40)
-    assert any(o.status == "complete" for o in optimizer._told)
+    assert any(o.status == "complete" for o in optimizer._observations)
     assert optimizer.slices.n_stints < len(parts) and optimizer.slices.partial
 
 
 def test_one_objective_and_no_known_cost():
     optimizer = Optimizer(SPACE, strategy="ei", seed=0)
     steps(optimizer, 60)
-    errors = [o.error for o in optimizer._told]
+    errors = [o.error for o in optimizer._observations]
     assert 0 < len(errors) <= 7 and optimizer.slices.n_begun > 10
     assert min(errors) < np.median([curve(c)[-1] for c in SPACE.sample(200, np.random.default_rng(0))])
 
@@ -213,7 +213,7 @@ def test_learned_constraints_count():
         part = optimizer.ask_slice(N_EPOCHS)
         errors = curve(part.config)[part.first_epoch - 1 : part.last_epoch]
         optimizer.tell_slice(part, errors, **({"unfairness": part.config["x"]} if part.is_last else {}))
-    late = [o.metrics["unfairness"] for o in optimizer._told][4:]
+    late = [o.metrics["unfairness"] for o in optimizer._observations][4:]
     assert late and np.mean(np.array(late) <= 0.5) > 0.7
 
 
@@ -223,14 +223,14 @@ def test_a_failed_training_is_told_and_another_one_begins():
     optimizer.tell_slice(failed, None)
     parts = steps(optimizer, 30)
     assert failed.number not in {p.number for p in parts}
-    assert [o.status for o in optimizer._told][0] == "failed"
+    assert [o.status for o in optimizer._observations][0] == "failed"
 
 
 def test_a_training_may_end_before_its_last_epoch():
     optimizer = new_optimizer()
     part = optimizer.ask_slice(N_EPOCHS)
     optimizer.tell_slice(part, [0.3], status="complete")
-    assert optimizer._told[0].error == 0.3 and not optimizer.slices.partial
+    assert optimizer._observations[0].error == 0.3 and not optimizer.slices.partial
     steps(optimizer, 20)
 
 
@@ -239,7 +239,7 @@ def test_of_a_table_the_rows_are_trained_and_then_what_is_paused():
     optimizer = new_optimizer()
     for _ in range(len(table) * N_EPOCHS):
         step(optimizer, candidates=table)
-    assert len(optimizer._told) == len(table)
+    assert len(optimizer._observations) == len(table)
     with pytest.raises(Infeasible, match="every candidate has been told"):
         optimizer.ask_slice(N_EPOCHS, candidates=table)
 

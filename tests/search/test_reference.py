@@ -64,10 +64,10 @@ def test_a_cost_that_many_configs_have_lies_below_its_reference():
 def test_a_loss_of_any_size_has_a_hypervolume_and_the_same_search(scale):
     optimizer = searched(16, scale)
     assert optimizer.hypervolume() > 0 and len(optimizer.front()) > 1
-    worst = max(o.error for o in optimizer._told[:8])
+    worst = max(o.error for o in optimizer._observations[:8])
     assert optimizer.reference["error"] == pytest.approx(1.1 * worst if worst > 1 else 1.0)
     if scale > 1:  # the choice of a strategy does not depend on the unit of the error
-        assert [o.config for o in optimizer._told] == [o.config for o in searched(16)._told]
+        assert [o.config for o in optimizer._observations] == [o.config for o in searched(16)._observations]
 
 
 def test_ehvi_beats_random_search_where_all_losses_are_above_1():

@@ -151,7 +151,7 @@ def test_scalar_forms_match_a_numerical_integral(strategy, offset):
     slopes = np.exp(
         (-0.07 if strategy == "scalarized" else 1) * (np.log(priced["time_s"]) - target * (offset != 0))
     )
-    told = [(o.error, o.costs["time_s"]) for o in state.told]
+    told = [(o.error, o.costs["time_s"]) for o in state.observations]
     exponents = -0.07 if strategy == "scalarized" else 1
     bests = [np.exp(exponents * (np.log(t) - target * (offset != 0))) * (e + offset) for e, t in told]
     mean, std = belief.process.posterior(optimizer.space.encode(configs))
@@ -203,11 +203,11 @@ def test_repeats_average_noise_where_that_pays():
         config = optimizer.ask().config
         error = 0.5 + 0.03 * abs(config["x"] - 4) + 0.03 * rng.standard_normal()
         optimizer.tell(config, error=error)
-    tried = [o.config["x"] for o in optimizer._search_state().told]
+    tried = [o.config["x"] for o in optimizer._search_state().observations]
     assert {3, 4, 5} < set(tried)
     assert np.mean([abs(x - 4) <= 1 for x in tried]) > 0.6
     [point] = optimizer.front()
-    mean = np.mean([o.error for o in optimizer._search_state().told if o.config == point.config])
+    mean = np.mean([o.error for o in optimizer._search_state().observations if o.config == point.config])
     assert point.values["error"] == pytest.approx(mean)
 
 

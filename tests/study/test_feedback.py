@@ -56,12 +56,12 @@ def test_each_trained_network_is_measured_once_and_a_study_in_parts_learns_as_on
             study.run(n_trials)
             parts = outline(study)
             bounds = study.optimizer.costs([parts[0][1]]).upper("time_s", 0.9)
-            told = study.optimizer._told
+            told = study.optimizer._observations
     assert measured == list(range(9))
     assert bounds[0] > uncertain([parts[0][1]]).upper("time_s", 0.9)[0]
     with open_measured(tmp_path / "whole.db", []) as study:
         study.run(9)
-        assert outline(study) == parts and study.optimizer._told == told
+        assert outline(study) == parts and study.optimizer._observations == told
         assert study.optimizer.costs([parts[0][1]]).upper("time_s", 0.9) == bounds
 
 

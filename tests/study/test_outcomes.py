@@ -89,7 +89,7 @@ def test_a_resumed_study_knows_the_outcomes_and_goes_on_as_one_run_at_once(tmp_p
     with open_limited(tmp_path / "whole.db") as study:
         study.run(14)
         assert outline(study) == parts
-        assert {o.is_feasible for o in study.optimizer._told} == {True, False}
+        assert {o.is_feasible for o in study.optimizer._observations} == {True, False}
 
 
 def test_a_training_that_lacks_a_limited_metric_has_failed_and_says_what_was_wanted(tmp_path):

@@ -126,12 +126,12 @@ def stops(folder, slice_epochs, rule="asha", n=14, **options):
         strategy="random", stopping=maker, seed=2,
     ) as study:  # fmt: skip
         study.run(n, slice_epochs=slice_epochs)
-        trials, told = study.trials(), study.optimizer._told
+        trials, told = study.trials(), study.optimizer._observations
     with Study(
         folder / f"{slice_epochs}.db", space, long_costs, objective, objectives=("error", "time_s"),
         strategy="random", stopping=maker, seed=2,
     ) as again:  # fmt: skip
-        assert again.optimizer._told == told
+        assert again.optimizer._observations == told
     for trial in trials:
         surplus = trial.metrics.get("stopped_at_epoch")
         assert surplus is None or len(trial.curve) > surplus
@@ -170,9 +170,9 @@ def test_a_rule_stops_the_same_trainings_whatever_the_length_of_a_slice(tmp_path
 def test_a_study_that_is_opened_again_tells_the_same_of_stopped_trainings(tmp_path):
     with open_study(tmp_path, stopping=StopAt(2)) as study:
         study.run(4)
-        told = study.optimizer._told
+        told = study.optimizer._observations
     with open_study(tmp_path, stopping=StopAt(2)) as study:
-        assert study.optimizer._told == told and told[0].error == 0.4
+        assert study.optimizer._observations == told and told[0].error == 0.4
 
 
 def test_a_rule_is_made_when_the_reference_is_known(tmp_path):

@@ -192,7 +192,7 @@ class HardConstraint(KnownCosts):
             outcome_budgets=(),
             objectives=("error",),
             reference=np.ones(1),
-            told=(),
+            observations=(),
             pending=(),
             rejected=(),
             candidates=None,

@@ -127,7 +127,7 @@ def _history(
     When a config was refused is not kept, and TPE weighs by age: they are spread evenly among the trained.
     """
     state = _representable(state)
-    space, configs = state.space, [o.config for o in state.told]
+    space, configs = state.space, [o.config for o in state.observations]
     broken = np.hstack([excesses(state, configs), outcome_excesses(state)])
     trained = [
         create_trial(
@@ -151,7 +151,7 @@ def _representable(state: SearchState) -> SearchState:
     is_possible = state.space.is_possible
     return replace(
         state,
-        told=tuple(o for o in state.told if is_possible(o.config)),
+        observations=tuple(o for o in state.observations if is_possible(o.config)),
         pending=tuple(config for config in state.pending if is_possible(config)),
         rejected=tuple(r for r in state.rejected if is_possible(r.config)),
     )
