@@ -20,7 +20,7 @@ from skopt.space import Real
 from hwopt import Budget, Optimizer, SearchSpace
 from hwopt.costs import Costs
 from hwopt.search.acquisition import log_expected_hypervolume_improvement
-from hwopt.search.surrogate import believe
+from hwopt.search.surrogate import fit_surrogate
 
 SPACE = SearchSpace(
     [
@@ -66,19 +66,19 @@ def surfaces(optimizer: Optimizer) -> tuple[Any, Any, Any, Any]:
     grid = np.stack(np.meshgrid(units, units), axis=-1).reshape(-1, 2)
     configs = SPACE.from_unit(grid)
     state = optimizer._search_state()
-    belief = believe(state)
-    mean, std = belief.process.posterior(SPACE.encode(configs))
+    surrogate = fit_surrogate(state)
+    mean, std = surrogate.process.posterior(SPACE.encode(configs))
     log_costs = state.log_costs(Costs(costs(configs)))
     gain = np.exp(
         log_expected_hypervolume_improvement(
-            mean, std, log_costs, belief.front, state.reference, belief.shift
+            mean, std, log_costs, surrogate.front, state.reference, surrogate.shift
         )
     )
     widths, rates = (
         [config[name] for config in SPACE.from_unit(np.stack([units, units], axis=1))]
         for name in ("width", "learning_rate")
     )
-    errors = np.exp(mean) - belief.shift
+    errors = np.exp(mean) - surrogate.shift
     return widths, rates, errors.reshape(N_GRID, N_GRID), gain.reshape(N_GRID, N_GRID)
 
 

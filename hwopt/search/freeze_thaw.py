@@ -38,7 +38,7 @@ from hwopt.search.learning_curves import FinalErrors, checkpoints, final_errors
 from hwopt.search.pareto import nondominated
 from hwopt.search.state import Choice, Observation, SearchState, Unfinished
 from hwopt.search.strategies import STRATEGIES, ModelBased, find_strategy, ieci
-from hwopt.search.surrogate import Belief, believe, front_with_running
+from hwopt.search.surrogate import Surrogate, fit_surrogate, front_with_running
 from hwopt.space.search_space import Config
 
 N_DECISIONS = 20  # about a training, at most
@@ -134,26 +134,26 @@ class FreezeThaw:
             if not paused:
                 raise
             offer = None
-        belief = believe(state)
-        resumed = self._values(state, belief, paused, self.restart_epochs, rng)
+        surrogate = fit_surrogate(state)
+        resumed = self._values(state, surrogate, paused, self.restart_epochs, rng)
         begun, values = None, np.zeros(0)
         if offer is not None:
-            begun = self.strategy.rank(state, belief, offer, rng)
+            begun = self.strategy.rank(state, surrogate, offer, rng)
             values = begun.values - np.log(self.n_epochs + self.restart_epochs)
         everything = np.concatenate([values, resumed])
         best = int(np.argmax(everything))
         if (
             begun is not None and not np.isfinite(everything).any()
         ):  # nothing improves: the lowest error, then
-            best = int(np.argmin(belief.expected(state.space.encode(begun.offer.configs))))
+            best = int(np.argmin(surrogate.expected(state.space.encode(begun.offer.configs))))
         alternative = float(np.max(np.delete(everything, best), initial=-np.inf))
         if best >= len(values):
-            return Decision(Stint(alternative, belief.shift), number=paused[best - len(values)].number)
+            return Decision(Stint(alternative, surrogate.shift), number=paused[best - len(values)].number)
         if not may_begin:
             return None
         assert begun is not None
         choice = begun.offer.choice(best)
-        return Decision(self._begun(state, belief, choice.config, alternative), choice)
+        return Decision(self._begun(state, surrogate, choice.config, alternative), choice)
 
     def goes_on(
         self, state: SearchState, partial: Sequence[PartialTraining], number: int, rng: np.random.Generator
@@ -177,8 +177,8 @@ class FreezeThaw:
         if own.stint.mean is not None and own.stint.std is not None:
             mean, std = _product(own.stint.mean, own.stint.std, mean, std)
         front = _front_but(state, partial, own)
-        belief = Belief(_Known(mean, std), own.stint.shift, front, float(state.reference[0]))
-        value = self._values(state, belief, [own], 0.0, rng)[0]
+        surrogate = Surrogate(_Known(mean, std), own.stint.shift, front, float(state.reference[0]))
+        value = self._values(state, surrogate, [own], 0.0, rng)[0]
         return bool(value >= own.stint.alternative)
 
     def with_unfinished(
@@ -224,7 +224,7 @@ class FreezeThaw:
     def _values(
         self,
         state: SearchState,
-        belief: Belief,
+        surrogate: Surrogate,
         trainings: Sequence[PartialTraining],
         restart_epochs: float,
         rng: np.random.Generator,
@@ -235,16 +235,16 @@ class FreezeThaw:
         configs = [one.config for one in trainings]
         costs = price(state.costs, configs)
         once = replace(state, repeats=False)  # the factor of repeats is for configs to train again
-        values = self.strategy.values(once, belief, Offer(configs, costs, 0, {}), rng)
+        values = self.strategy.values(once, surrogate, Offer(configs, costs, 0, {}), rng)
         left = np.array([max(1, self.n_epochs - len(one.errors)) for one in trainings])
         can_win = feasible(state.budgets, costs) & ~np.isnan(values)
         return np.where(can_win, values - np.log(left + restart_epochs), -np.inf)
 
-    def _begun(self, state: SearchState, belief: Belief, config: Config, alternative: float) -> Stint:
+    def _begun(self, state: SearchState, surrogate: Surrogate, config: Config, alternative: float) -> Stint:
         """Return the stint of a new training, with the prediction of its error by the surrogate."""
-        mean, std = belief.process.posterior(state.space.encode([config]))
-        noise: float = getattr(belief.process, "noise_std", 0.0)
-        return Stint(alternative, belief.shift, float(mean[0]), float(np.hypot(std[0], noise)))
+        mean, std = surrogate.process.posterior(state.space.encode([config]))
+        noise: float = getattr(surrogate.process, "noise_std", 0.0)
+        return Stint(alternative, surrogate.shift, float(mean[0]), float(np.hypot(std[0], noise)))
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ from hwopt.search.reference import SHARE
 from hwopt.search.registry import STRATEGIES, find_strategy, register_strategy
 from hwopt.search.state import Choice, Observation, Rejection, SearchState, Strategy
 from hwopt.search.surrogate import (
-    Belief,
-    believe,
+    Surrogate,
+    fit_surrogate,
     log_probability_of_budgets,
     log_probability_of_limits,
     log_probability_of_outcomes,
@@ -71,7 +71,7 @@ WALK = 0.1  # step of the random walk in the unit cube
 MNASNET_EXPONENT = -0.07
 
 # Candidates and their costs, [n], to the logarithm of what each is worth, [n].
-Acquisition = Callable[[SearchState, Belief, Sequence[Config], Costs, np.random.Generator], Array]
+Acquisition = Callable[[SearchState, Surrogate, Sequence[Config], Costs, np.random.Generator], Array]
 
 
 def random(state: SearchState, rng: np.random.Generator) -> Choice:
@@ -94,35 +94,51 @@ def random_walk(state: SearchState, rng: np.random.Generator) -> Choice:
 
 
 def _ehvi(
-    state: SearchState, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
+    state: SearchState,
+    surrogate: Surrogate,
+    configs: Sequence[Config],
+    costs: Costs,
+    rng: np.random.Generator,
 ) -> Array:
-    mean, std = belief.process.posterior(state.space.encode(configs))
+    mean, std = surrogate.process.posterior(state.space.encode(configs))
     log_costs = state.log_costs(costs)
     return log_expected_hypervolume_improvement(
-        mean, std, log_costs, belief.front, state.reference, belief.shift
+        mean, std, log_costs, surrogate.front, state.reference, surrogate.shift
     )
 
 
 def _ei(
-    state: SearchState, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
+    state: SearchState,
+    surrogate: Surrogate,
+    configs: Sequence[Config],
+    costs: Costs,
+    rng: np.random.Generator,
 ) -> Array:
-    if not np.isfinite(belief.best):
+    if not np.isfinite(surrogate.best):
         return np.zeros(len(configs))  # nothing to improve on: what else weighs decides
-    mean, std = belief.process.posterior(state.space.encode(configs))
-    return log_expected_improvement(mean, std, belief.best, belief.shift)
+    mean, std = surrogate.process.posterior(state.space.encode(configs))
+    return log_expected_improvement(mean, std, surrogate.best, surrogate.shift)
 
 
 def _cwei(
-    state: SearchState, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
+    state: SearchState,
+    surrogate: Surrogate,
+    configs: Sequence[Config],
+    costs: Costs,
+    rng: np.random.Generator,
 ) -> Array:
-    gain = _ei(state, belief, configs, costs, rng)
+    gain = _ei(state, surrogate, configs, costs, rng)
     if state.budgets:
         return gain + log_probability_of_budgets(state, costs)
     return gain + log_probability_of_limits(state, configs)
 
 
 def _ieci(
-    state: SearchState, belief: Belief, configs: Sequence[Config], costs: Costs, rng: np.random.Generator
+    state: SearchState,
+    surrogate: Surrogate,
+    configs: Sequence[Config],
+    costs: Costs,
+    rng: np.random.Generator,
 ) -> Array:
     """Return what observing a candidate takes from the improvement that is expected over the space."""
     pick = rng.choice(len(configs), size=min(N_INTEGRATED, len(configs)), replace=False)
@@ -130,12 +146,12 @@ def _ieci(
     weights = np.zeros(len(pick))  # reference points are candidates, so they keep the budgets
     if not state.budgets:
         weights = log_probability_of_limits(state, [configs[i] for i in pick])
-    process = belief.process
+    process = surrogate.process
     assert isinstance(process, GaussianProcess)
     joint = process.joint(encode([configs[i] for i in pick]), encode(configs))
-    best = belief.best if np.isfinite(belief.best) else float(state.reference[0])
-    gain = log_integrated_improvement(*joint, process.noise_std, best, np.exp(weights), belief.shift)
-    return gain if np.isfinite(gain).any() else _ei(state, belief, configs, costs, rng)
+    best = surrogate.best if np.isfinite(surrogate.best) else float(state.reference[0])
+    gain = log_integrated_improvement(*joint, process.noise_std, best, np.exp(weights), surrogate.shift)
+    return gain if np.isfinite(gain).any() else _ei(state, surrogate, configs, costs, rng)
 
 
 @dataclass(frozen=True)
@@ -156,7 +172,7 @@ class LinearInTheError:
     def __call__(
         self,
         state: SearchState,
-        belief: Belief,
+        surrogate: Surrogate,
         configs: Sequence[Config],
         costs: Costs,
         rng: np.random.Generator,
@@ -170,8 +186,8 @@ class LinearInTheError:
         told = Costs(theirs, reasons=[None] * len(complete))
         errors = np.array([o.error for o in complete], dtype=float)
         best = float(np.min(self.slope(state, told) * (errors - origin)))
-        mean, std = belief.process.posterior(state.space.encode(configs))
-        return np.log(slopes) + log_expected_improvement(mean, std, best / slopes + origin, belief.shift)
+        mean, std = surrogate.process.posterior(state.space.encode(configs))
+        return np.log(slopes) + log_expected_improvement(mean, std, best / slopes + origin, surrogate.shift)
 
 
 def _mnasnet_slope(state: SearchState, costs: Costs) -> Array:
@@ -208,10 +224,10 @@ class ModelBased:
         if choice is not None:
             return choice
         offer = self.candidates(state, rng)
-        belief = believe(state)
-        ranked = self.rank(state, belief, offer, rng)
+        surrogate = fit_surrogate(state)
+        ranked = self.rank(state, surrogate, offer, rng)
         if not np.isfinite(ranked.values).any():  # all cost more than the reference: the lowest error, then
-            expected = belief.expected(state.space.encode(ranked.offer.configs))
+            expected = surrogate.expected(state.space.encode(ranked.offer.configs))
             return ranked.offer.choice(int(np.argmin(expected)))
         return ranked.choice()
 
@@ -232,9 +248,11 @@ class ModelBased:
             raise Infeasible(explain_none(state, pool))
         return offer
 
-    def rank(self, state: SearchState, belief: Belief, offer: Offer, rng: np.random.Generator) -> Ranked:
+    def rank(
+        self, state: SearchState, surrogate: Surrogate, offer: Offer, rng: np.random.Generator
+    ) -> Ranked:
         """Return the values of candidates, with those of mutations of the N_BEST among them."""
-        values = self.values(state, belief, offer, rng)
+        values = self.values(state, surrogate, offer, rng)
         if state.candidates is not None or not np.isfinite(values).any():
             return Ranked(offer, values)
         best = [offer.configs[i] for i in np.argsort(-values, kind="stable")[:N_BEST]]
@@ -242,17 +260,21 @@ class ModelBased:
         if not near:
             return Ranked(offer, values)
         more = Offer.of(state, near)
-        return Ranked(offer.with_more(more), np.concatenate([values, self.values(state, belief, more, rng)]))
+        return Ranked(
+            offer.with_more(more), np.concatenate([values, self.values(state, surrogate, more, rng)])
+        )
 
-    def values(self, state: SearchState, belief: Belief, offer: Offer, rng: np.random.Generator) -> Array:
+    def values(
+        self, state: SearchState, surrogate: Surrogate, offer: Offer, rng: np.random.Generator
+    ) -> Array:
         """Return the acquisition's logarithm, [n], with what is learned of outcome budgets and of repeats."""
         if not offer.configs:
             return np.zeros(0)
-        values = self.acquisition(state, belief, offer.configs, offer.costs, rng)
+        values = self.acquisition(state, surrogate, offer.configs, offer.costs, rng)
         if state.outcome_budgets:
             values = values + log_probability_of_outcomes(state, offer.configs)
         if state.repeats:
-            process = belief.process
+            process = surrogate.process
             assert isinstance(process, GaussianProcess)
             values = values + process.log_share_learned(state.space.encode(offer.configs))
         return values

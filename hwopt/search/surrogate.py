@@ -35,7 +35,7 @@ class Posterior(Protocol):
 
 
 @dataclass(frozen=True)
-class Belief:
+class Surrogate:
     """The surrogate of ln(error + shift); the front with what is pending on it, [f, m], as outcomes are.
 
     `ceiling` is the error below which an improvement begins where nothing is feasible yet.
@@ -57,22 +57,22 @@ class Belief:
         return float(np.min(self.front[:, 0], initial=self.ceiling))
 
 
-def believe(state: SearchState) -> Belief:
+def fit_surrogate(state: SearchState) -> Surrogate:
     """Fit the surrogate to all trainings, and let the pending configs stand at their predicted mean."""
     process, shift = fit_process(state)
     front = front_with_running(state)
     ceiling = float(state.reference[0]) if state.unfinished else np.inf
-    belief = Belief(process, shift, front, ceiling)
+    surrogate = Surrogate(process, shift, front, ceiling)
     if state.repeats and state.front():
         X = state.space.encode([o.config for o in state.front()])
-        front[: len(X), 0] = belief.expected(X)
+        front[: len(X), 0] = surrogate.expected(X)
     if state.pending:
         X = state.space.encode(state.pending)
         mean, _ = process.posterior(X)
         process = process.condition(X, mean)
         log_costs = state.log_costs(price(state.costs, state.pending))
-        front = np.vstack([front, np.column_stack([belief.expected(X), log_costs])])
-    return Belief(process, shift, front[nondominated(front)], ceiling)
+        front = np.vstack([front, np.column_stack([surrogate.expected(X), log_costs])])
+    return Surrogate(process, shift, front[nondominated(front)], ceiling)
 
 
 def fit_process(state: SearchState) -> tuple[GaussianProcess, float]:

@@ -13,7 +13,7 @@ from hwopt.search.acquisition import log_expected_hypervolume_improvement
 from hwopt.search.freeze_thaw import FreezeThaw, PartialTraining, Stint, decision_epochs
 from hwopt.search.state import Choice
 from hwopt.search.strategies import ehvi
-from hwopt.search.surrogate import believe
+from hwopt.search.surrogate import fit_surrogate
 
 SPACE = SearchSpace([Real(0, 1, name="x"), Integer(1, 9, name="n")])
 N_EPOCHS = 8
@@ -105,31 +105,31 @@ def told_optimizer(**arguments):
 
 def values_of(rule, state, trainings):
     state = rule.with_unfinished(state, trainings)
-    belief = believe(state)
-    return rule._values(state, belief, trainings, 0.0, None), state, belief
+    surrogate = fit_surrogate(state)
+    return rule._values(state, surrogate, trainings, 0.0, None), state, surrogate
 
 
 def test_what_a_training_is_worth_is_its_improvement_for_each_epoch_left():
     rule, optimizer = FreezeThaw(ehvi, N_EPOCHS), told_optimizer()
     one = trained(0, curve({"x": 0.3, "n": 7})[:5], 0.3, 7)
-    (value,), state, belief = values_of(rule, optimizer._search_state(), [one])
-    mean, std = belief.process.posterior(SPACE.encode([one.config]))
+    (value,), state, surrogate = values_of(rule, optimizer._search_state(), [one])
+    mean, std = surrogate.process.posterior(SPACE.encode([one.config]))
     improvement = log_expected_hypervolume_improvement(
-        mean, std, np.log([[7.0]]), state.outcomes(state.front()), state.reference, belief.shift
+        mean, std, np.log([[7.0]]), state.outcomes(state.front()), state.reference, surrogate.shift
     )
     assert value == pytest.approx(improvement[0] - np.log(3))
-    dearer = rule._values(state, belief, [one], 2.0, None)
+    dearer = rule._values(state, surrogate, [one], 2.0, None)
     assert dearer[0] == pytest.approx(improvement[0] - np.log(5))
 
 
 def test_only_complete_trainings_are_on_the_front_that_is_to_be_improved():
     rule, optimizer = FreezeThaw(ehvi, N_EPOCHS), told_optimizer()
     excellent = trained(0, (0.2, 0.1, 0.01), 0.2, 4)
-    _, state, belief = values_of(rule, optimizer._search_state(), [excellent])
-    assert len(belief.front) == len(optimizer.front()) and belief.front[:, 0].min() > 0.05
+    _, state, surrogate = values_of(rule, optimizer._search_state(), [excellent])
+    assert len(surrogate.front) == len(optimizer.front()) and surrogate.front[:, 0].min() > 0.05
     running = replace(excellent, state="running", stint=Stint(0.0))
-    _, state, belief = values_of(rule, optimizer._search_state(), [running])
-    assert belief.front[:, 0].min() < 0.05  # its improvement is expected already
+    _, state, surrogate = values_of(rule, optimizer._search_state(), [running])
+    assert surrogate.front[:, 0].min() < 0.05  # its improvement is expected already
 
 
 def goes_on(errors, alternative=-8.0, **arguments):

@@ -20,7 +20,7 @@ from hwopt.search.gaussian_process import (
     squared_differences,
 )
 from hwopt.search.strategies import ModelBased
-from hwopt.search.surrogate import believe
+from hwopt.search.surrogate import fit_surrogate
 
 SQUARE = SearchSpace([Real(0, 1, name="x"), Real(0, 1, name="y")])
 
@@ -52,16 +52,16 @@ def test_a_failed_training_counts_as_the_worst_error_seen_and_no_worse(scale):
     errors = [0.5 * scale, 0.2 * scale, 0.9 * scale, 0.4 * scale]
     optimizer = told(errors, failed=[{"x": 0.1, "y": 0.2}])
     state = optimizer._search_state()
-    belief = believe(state)
-    assert np.exp(belief.process.y) - belief.shift == pytest.approx([*errors, 0.9 * scale])
+    surrogate = fit_surrogate(state)
+    assert np.exp(surrogate.process.y) - surrogate.shift == pytest.approx([*errors, 0.9 * scale])
     assert outcomes(state)[:, 0].tolist() == [*errors, 0.9 * scale]
 
 
 def test_where_all_trainings_failed_nothing_is_known():
     optimizer = told([], failed=SQUARE.sample(6, 0))
-    belief = believe(optimizer._search_state())
-    assert np.ptp(belief.process.y) == 0 and math.isinf(belief.best)
-    assert np.isfinite(belief.expected(np.array([[0.5, 0.5]]))).all()
+    surrogate = fit_surrogate(optimizer._search_state())
+    assert np.ptp(surrogate.process.y) == 0 and math.isinf(surrogate.best)
+    assert np.isfinite(surrogate.expected(np.array([[0.5, 0.5]]))).all()
 
 
 def test_the_search_leaves_a_corner_in_which_trainings_fail():
@@ -82,27 +82,27 @@ def test_the_search_leaves_a_corner_in_which_trainings_fail():
 
 def test_the_surrogate_is_conditioned_on_what_is_pending():
     optimizer = told([0.5, 0.2, 0.9, 0.4, 0.35])
-    alone = believe(optimizer._search_state())
+    alone = fit_surrogate(optimizer._search_state())
     pending = {"x": 0.9, "y": 0.05}
     optimizer.mark_pending(pending)
-    belief = believe(optimizer._search_state())
+    surrogate = fit_surrogate(optimizer._search_state())
     X = SQUARE.encode([pending])
     expected, before = alone.process.posterior(X)
-    found, after = belief.process.posterior(X)
+    found, after = surrogate.process.posterior(X)
     assert after[0] < 0.5 * before[0]
     assert found == pytest.approx(expected, abs=0.05 * before[0])  # a believer learns nothing but certainty
-    assert len(belief.process.y) == len(alone.process.y) + 1
+    assert len(surrogate.process.y) == len(alone.process.y) + 1
 
 
 def test_what_is_pending_stands_on_the_front_at_its_prediction():
     optimizer = told([0.5, 0.4, 0.9, 0.6, 0.45], objectives=("error", "time_s"))
-    alone = believe(optimizer._search_state())
+    alone = fit_surrogate(optimizer._search_state())
     X = np.random.default_rng(0).random((200, 2))
     best = X[int(np.argmin(alone.expected(X)))]
     optimizer.mark_pending({"x": float(best[0]), "y": float(best[1])})
     expected = float(alone.expected(best[None])[0])
     assert expected < 0.4
-    assert believe(optimizer._search_state()).front[:, 0].tolist() == pytest.approx([expected])
+    assert fit_surrogate(optimizer._search_state()).front[:, 0].tolist() == pytest.approx([expected])
 
 
 def test_a_batch_is_spread():
@@ -149,7 +149,7 @@ def test_a_second_look_is_taken_around_the_best_candidates():
     def distances(configs):
         return np.linalg.norm(space.encode(configs) - target, axis=1)
 
-    def nearness(state, belief, configs, costs, rng):
+    def nearness(state, surrogate, configs, costs, rng):
         looks.append(distances(configs))
         return -np.log(looks[-1])
 

@@ -87,7 +87,7 @@ def test_the_walk_stays_near_the_best_and_wanders_along_the_front_with_two_objec
 
 def test_cwei_is_ei_times_the_probability_that_the_budgets_hold():
     from hwopt.search import strategies
-    from hwopt.search.surrogate import believe
+    from hwopt.search.surrogate import fit_surrogate
 
     def uncertain(configs):
         residuals = {"time_s": np.linspace(-0.4, 0.4, 99), "memory_bytes": np.linspace(-0.2, 0.3, 49)}
@@ -96,10 +96,10 @@ def test_cwei_is_ei_times_the_probability_that_the_budgets_hold():
     optimizer = Optimizer(make_space(), uncertain, BUDGETS, strategy="cwei", seed=0)
     search(optimizer, 8)
     state, rng = optimizer._search_state(), np.random.default_rng(0)
-    belief, configs = believe(state), optimizer.space.sample(20, rng)
+    surrogate, configs = fit_surrogate(state), optimizer.space.sample(20, rng)
     priced = uncertain(configs)
-    ratio = strategies._cwei(state, belief, configs, priced, rng) - strategies._ei(
-        state, belief, configs, priced, rng
+    ratio = strategies._cwei(state, surrogate, configs, priced, rng) - strategies._ei(
+        state, surrogate, configs, priced, rng
     )
     both = priced.probability("time_s", 6e-4) * priced.probability("memory_bytes", 7e3)
     assert np.exp(ratio) == pytest.approx(both)
@@ -137,7 +137,7 @@ def expected_reward(mean, std, slope, offset, best, shift):
 @pytest.mark.parametrize(("strategy", "offset"), [("scalarized", -1.0), ("epr", 0.0)])
 def test_scalar_forms_match_a_numerical_integral(strategy, offset):
     from hwopt.search import strategies
-    from hwopt.search.surrogate import believe
+    from hwopt.search.surrogate import fit_surrogate
 
     optimizer = make_optimizer(strategy, seed=0)
     search(optimizer, 9)
@@ -145,8 +145,8 @@ def test_scalar_forms_match_a_numerical_integral(strategy, offset):
     configs = optimizer.space.sample(6, np.random.default_rng(1))
     priced = Costs(costs(configs))
     acquisition = getattr(strategies, strategy).acquisition
-    belief = believe(state)
-    got = np.exp(acquisition(state, belief, configs, priced, np.random.default_rng(2)))
+    surrogate = fit_surrogate(state)
+    got = np.exp(acquisition(state, surrogate, configs, priced, np.random.default_rng(2)))
     target = np.log(6e-4)
     slopes = np.exp(
         (-0.07 if strategy == "scalarized" else 1) * (np.log(priced["time_s"]) - target * (offset != 0))
@@ -154,9 +154,9 @@ def test_scalar_forms_match_a_numerical_integral(strategy, offset):
     told = [(o.error, o.costs["time_s"]) for o in state.observations]
     exponents = -0.07 if strategy == "scalarized" else 1
     bests = [np.exp(exponents * (np.log(t) - target * (offset != 0))) * (e + offset) for e, t in told]
-    mean, std = belief.process.posterior(optimizer.space.encode(configs))
+    mean, std = surrogate.process.posterior(optimizer.space.encode(configs))
     expected = [
-        expected_reward(m, s, k, offset, min(bests), belief.shift)
+        expected_reward(m, s, k, offset, min(bests), surrogate.shift)
         for m, s, k in zip(mean, std, slopes, strict=True)
     ]
     assert got == pytest.approx(expected, rel=1e-3, abs=1e-12)
@@ -229,11 +229,11 @@ def test_a_stopped_training_counts_with_its_uncertainty():
         for x, error in ((0.0, 0.5), (0.2, 0.4), (0.8, 0.45), (1.0, 0.5), (0.6, 0.42)):
             optimizer.tell({"x": x}, error=error)
         optimizer.tell({"x": 0.4}, {"error": 0.1}, status="stopped", curve=[0.9, 0.5], error_std=std)
-        from hwopt.search.surrogate import believe
+        from hwopt.search.surrogate import fit_surrogate
 
-        belief = believe(optimizer._search_state())
-        stds[std] = float(belief.process.posterior(np.array([[0.4]]))[1][0])
-        assert belief.best == 0.4  # a stopped training is no incumbent
+        surrogate = fit_surrogate(optimizer._search_state())
+        stds[std] = float(surrogate.process.posterior(np.array([[0.4]]))[1][0])
+        assert surrogate.best == 0.4  # a stopped training is no incumbent
     assert stds[0.3] > 1.5 * stds[0.0]
 
 
