@@ -38,7 +38,7 @@ from torch import Tensor
 from hwopt.arrays import Array
 from hwopt.costs import price
 from hwopt.integrations.shared import excesses, maximise, outcome_excesses, outcomes
-from hwopt.search.strategies import Choice, SearchState, register_strategy
+from hwopt.search.strategies import SearchState, Selection, register_strategy
 from hwopt.space.search_space import Config
 
 N_STARTUP = 4  # configs known before anything is modelled; the first are drawn
@@ -62,7 +62,7 @@ def register() -> None:
     register_strategy("botorch:qlognehvi", qlognehvi)
 
 
-def qlognehvi(state: SearchState, rng: np.random.Generator) -> Choice:
+def qlognehvi(state: SearchState, rng: np.random.Generator) -> Selection:
     """Maximise qLogNEHVI over many configs, feasible ones where the budgets are known."""
     is_aware = bool(state.budgets) or not state.limits
     if np.sum(_keeps_limits(state) | (not is_aware)) < N_STARTUP:

@@ -1,6 +1,6 @@
 """What integrations share: outcomes as other libraries take them, and asking again where a budget refuses.
 
-ask --> config --(a table: its nearest row)--> keeps the budgets? --yes--> Choice
+ask --> config --(a table: its nearest row)--> keeps the budgets? --yes--> Selection
  ^                                                  | no: the library is told, where it can be
  +--------------------------------------------------+
 """
@@ -14,7 +14,7 @@ from hwopt.costs import feasible, price
 from hwopt.errors import Infeasible
 from hwopt.search.candidates import drawer, explain_none, from_region, redraw, untaken
 from hwopt.search.feasible_region import mutate
-from hwopt.search.strategies import Choice, Rejection, SearchState, draw_feasible
+from hwopt.search.strategies import Rejection, SearchState, Selection, draw_feasible
 from hwopt.space.dimensions import Value
 from hwopt.space.search_space import Config, Key, SearchSpace
 
@@ -77,7 +77,7 @@ def maximise(
     value: Callable[[Sequence[Config]], Array],
     rng: np.random.Generator,
     parents: Sequence[Config] | None = None,
-) -> Choice:
+) -> Selection:
     """Return the config of the highest value among many that may be chosen and keep the budgets.
 
     These are all rows of a table; else new configs, those of the feasible region, others of the same
@@ -107,7 +107,7 @@ def maximise(
         if near:
             values = np.append(values, value(near))
         pool, n_priced = pool + near, n_priced + n_more
-    return Choice(pool[int(np.argmax(values))], n_priced, n_priced - len(pool))
+    return Selection(pool[int(np.argmax(values))], n_priced, n_priced - len(pool))
 
 
 def first_that_fits(
@@ -116,7 +116,7 @@ def first_that_fits(
     refuse: Refuse,
     rng: np.random.Generator,
     n_asks: int = N_ASKED,
-) -> Choice:
+) -> Selection:
     """Ask a library until it proposes a config that is new and keeps the budgets; draw one after `n_asks`.
 
     In a table the nearest row that was neither tried nor refused stands for what it proposes.
@@ -132,10 +132,10 @@ def first_that_fits(
             continue
         costs = price(state.costs, [config])
         if feasible(state.budgets, costs)[0]:
-            return _choice(state, config, n_asked, rejections)
+            return _selection(state, config, n_asked, rejections)
         rejections.append(Rejection.of(config, costs, state.budgets))
         refuse(config)
-    return _choice(state, _drawn(state, rng), n_asks, rejections)
+    return _selection(state, _drawn(state, rng), n_asks, rejections)
 
 
 def _drawn_pool(state: SearchState, front: Sequence[Config], rng: np.random.Generator) -> list[Config]:
@@ -187,6 +187,6 @@ def _drawn(state: SearchState, rng: np.random.Generator) -> Config:
     return from_region(state, rng.permutation(len(state.region().configs)), rng)
 
 
-def _choice(state: SearchState, config: Config, n_asked: int, rejections: list[Rejection]) -> Choice:
+def _selection(state: SearchState, config: Config, n_asked: int, rejections: list[Rejection]) -> Selection:
     broken = {b.metric: sum(b.metric in r.broken for r in rejections) for b in state.budgets}
-    return Choice(config, n_asked, len(rejections), broken, tuple(rejections))
+    return Selection(config, n_asked, len(rejections), broken, tuple(rejections))

@@ -22,7 +22,7 @@ from hwopt.arrays import Array
 from hwopt.costs import feasible, price
 from hwopt.integrations.shared import completed, first_that_fits, outcomes
 from hwopt.search.candidates import from_region
-from hwopt.search.strategies import SMALLEST_SHARE, Choice, SearchState, register_strategy
+from hwopt.search.strategies import SMALLEST_SHARE, SearchState, Selection, register_strategy
 from hwopt.space.dimensions import Categorical, Dimension, Integer, Value
 from hwopt.space.search_space import Config, SearchSpace
 
@@ -35,13 +35,13 @@ def register() -> None:
     register_strategy("skopt:gp", gp)
 
 
-def gp(state: SearchState, rng: np.random.Generator) -> Choice:
+def gp(state: SearchState, rng: np.random.Generator) -> Selection:
     """Expected improvement under scikit-optimize's Gaussian process, of a feasible config with budgets."""
     is_table, within = state.candidates is not None, bool(state.budgets)
     if within and not is_table and state.region().share < SMALLEST_SHARE:
         # drawing feasible points is all that a space_constraint does, and takes for ever here
         order = rng.permutation(len(state.region().configs))
-        return Choice(from_region(state, order, rng))
+        return Selection(from_region(state, order, rng))
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hwopt.costs import Costs, feasible, price, why_unpriced
 from hwopt.errors import Infeasible
 from hwopt.search.feasible_region import count_broken, mutate
-from hwopt.search.state import Choice, SearchState
+from hwopt.search.state import SearchState, Selection
 from hwopt.space.search_space import Config, SearchSpace
 
 N_NEW = 32  # candidates drawn from the whole space, an ask
@@ -19,7 +19,7 @@ N_NEAR = 128  # candidates mutated around the most valuable ones, an ask
 
 
 @dataclass(frozen=True)
-class Offer:
+class PricedCandidates:
     """The candidates that keep the budgets, their costs, [n], and how many were priced and refused."""
 
     configs: list[Config]
@@ -28,23 +28,23 @@ class Offer:
     broken: dict[str, int]
 
     @classmethod
-    def of(cls, state: SearchState, pool: Sequence[Config]) -> "Offer":
+    def of(cls, state: SearchState, pool: Sequence[Config]) -> "PricedCandidates":
         """Price a pool and keep what the budgets allow."""
         costs = price(state.costs, pool)
         keep = [int(i) for i in np.flatnonzero(feasible(state.budgets, costs))]
         broken = count_broken(state.budgets, costs)
         return cls([pool[i] for i in keep], costs.take(keep), len(pool), broken)
 
-    def with_more(self, other: "Offer") -> "Offer":
+    def with_more(self, other: "PricedCandidates") -> "PricedCandidates":
         """Return both offers as one."""
         broken = {metric: n + other.broken[metric] for metric, n in self.broken.items()}
         costs = Costs.joined([self.costs, other.costs])
-        return Offer(self.configs + other.configs, costs, self.n_priced + other.n_priced, broken)
+        return PricedCandidates(self.configs + other.configs, costs, self.n_priced + other.n_priced, broken)
 
-    def choice(self, index: int) -> Choice:
-        """Return the choice of one of the candidates."""
+    def selection(self, index: int) -> Selection:
+        """Return the selection of one of the candidates."""
         n_refused = self.n_priced - len(self.configs)
-        return Choice(self.configs[index], self.n_priced, n_refused, self.broken)
+        return Selection(self.configs[index], self.n_priced, n_refused, self.broken)
 
 
 def candidate_pool(state: SearchState, parents: Sequence[Config], rng: np.random.Generator) -> list[Config]:

@@ -33,10 +33,10 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.costs import Costs, feasible, price
 from hwopt.errors import Infeasible, InvalidInput
-from hwopt.search.candidates import Offer
+from hwopt.search.candidates import PricedCandidates
 from hwopt.search.learning_curves import FinalErrors, checkpoints, final_errors
 from hwopt.search.pareto import nondominated
-from hwopt.search.state import Choice, Observation, SearchState, Unfinished
+from hwopt.search.state import Observation, SearchState, Selection, Unfinished
 from hwopt.search.strategies import STRATEGIES, ModelBased, find_strategy, ieci
 from hwopt.search.surrogate import Surrogate, fit_surrogate, front_with_running
 from hwopt.space.search_space import Config
@@ -87,7 +87,7 @@ class Decision:
     """A config to begin, or the number of a paused training to resume, and its stint."""
 
     stint: Stint
-    choice: Choice | None = None
+    selection: Selection | None = None
     number: int | None = None
 
 
@@ -129,31 +129,31 @@ class FreezeThaw:
             return Decision(Stint(np.inf), first) if may_begin else None
         paused = [one for one in partial if one.state == "paused"]
         try:
-            offer = self.strategy.candidates(state, rng)
+            priced = self.strategy.candidates(state, rng)
         except Infeasible:
             if not paused:
                 raise
-            offer = None
+            priced = None
         surrogate = fit_surrogate(state)
         resumed = self._values(state, surrogate, paused, self.restart_epochs, rng)
         begun, values = None, np.zeros(0)
-        if offer is not None:
-            begun = self.strategy.rank(state, surrogate, offer, rng)
+        if priced is not None:
+            begun = self.strategy.rank(state, surrogate, priced, rng)
             values = begun.values - np.log(self.n_epochs + self.restart_epochs)
         everything = np.concatenate([values, resumed])
         best = int(np.argmax(everything))
         if (
             begun is not None and not np.isfinite(everything).any()
         ):  # nothing improves: the lowest error, then
-            best = int(np.argmin(surrogate.expected(state.space.encode(begun.offer.configs))))
+            best = int(np.argmin(surrogate.expected(state.space.encode(begun.priced.configs))))
         alternative = float(np.max(np.delete(everything, best), initial=-np.inf))
         if best >= len(values):
             return Decision(Stint(alternative, surrogate.shift), number=paused[best - len(values)].number)
         if not may_begin:
             return None
         assert begun is not None
-        choice = begun.offer.choice(best)
-        return Decision(self._begun(state, surrogate, choice.config, alternative), choice)
+        selection = begun.priced.selection(best)
+        return Decision(self._begun(state, surrogate, selection.config, alternative), selection)
 
     def goes_on(
         self, state: SearchState, partial: Sequence[PartialTraining], number: int, rng: np.random.Generator
@@ -235,7 +235,7 @@ class FreezeThaw:
         configs = [one.config for one in trainings]
         costs = price(state.costs, configs)
         once = replace(state, repeats=False)  # the factor of repeats is for configs to train again
-        values = self.strategy.values(once, surrogate, Offer(configs, costs, 0, {}), rng)
+        values = self.strategy.values(once, surrogate, PricedCandidates(configs, costs, 0, {}), rng)
         left = np.array([max(1, self.n_epochs - len(one.errors)) for one in trainings])
         can_win = feasible(state.budgets, costs) & ~np.isnan(values)
         return np.where(can_win, values - np.log(left + restart_epochs), -np.inf)

@@ -421,17 +421,23 @@ class Optimizer:
             state = self.slices.rule.with_unfinished(state, self.slices.partial)
         rng = np.random.default_rng([self.seed, 3, state.n_known])
         with _blas().limit(limits=1):  # the matrices are small: more threads only wait for each other
-            choice = find_strategy(self.strategy)(state, rng)
-        costs = self._price_one([choice.config])
+            selection = find_strategy(self.strategy)(state, rng)
+        config = selection.config
+        costs = self._price_one([config])
         if not feasible(state.budgets, costs)[0]:
-            self._price_twice(choice.config)
+            self._price_twice(selection.config)
             fault = why_unpriced(costs, 0)
             fault = "breaks a budget" if fault is None else f"cannot be priced ({fault})"
-            raise StrategyError(f"strategy {self.strategy!r} proposed a config that {fault}: {choice.config}")
-        self._pending.append(choice.config)
-        self._rejected += choice.rejections
+            raise StrategyError(f"strategy {self.strategy!r} proposed a config that {fault}: {config}")
+        self._pending.append(selection.config)
+        self._rejected += selection.rejections
         return Proposal(
-            choice.config, costs.at(0), choice.n_priced, choice.n_infeasible, choice.broken, choice.rejections
+            selection.config,
+            costs.at(0),
+            selection.n_priced,
+            selection.n_infeasible,
+            selection.broken,
+            selection.rejections,
         )
 
     def _search_state(

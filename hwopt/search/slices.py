@@ -14,7 +14,7 @@ import numpy as np
 
 from hwopt.errors import InvalidInput
 from hwopt.search.freeze_thaw import FreezeThaw, PartialTraining, Stint, decision_epochs
-from hwopt.search.state import Choice, SearchState
+from hwopt.search.state import SearchState, Selection
 from hwopt.space.search_space import Config
 
 _STREAM = 6  # of random numbers, beside those of proposals
@@ -32,7 +32,7 @@ class Slice:
         last_epoch: of the slice.
         is_last: whether the training ends with it.
         begins_stint: whether the training starts or is resumed; else it goes on.
-        choice: how the config of a new training was chosen; None of others.
+        selection: how the config of a new training was chosen; None of others.
         stint: what the training is compared with from now on.
     """
 
@@ -44,7 +44,7 @@ class Slice:
     is_last: bool
     begins_stint: bool
     stint: Stint
-    choice: Choice | None = None
+    selection: Selection | None = None
 
     @property
     def n_epochs(self) -> int:
@@ -79,18 +79,18 @@ class Slices:
         decision = self.rule.decide(state, self.partial, self._rng(), may_begin)
         if decision is None:
             return None
-        if decision.choice is None:
+        if decision.selection is None:
             assert decision.number is not None
             return self.resume(decision.number, decision.stint)
-        costs = state.costs([decision.choice.config])
+        costs = state.costs([decision.selection.config])
         known = {name: float(np.asarray(values)[0]) for name, values in costs.items()}
-        return self.begin(decision.choice, known, decision.stint)
+        return self.begin(decision.selection, known, decision.stint)
 
-    def begin(self, choice: Choice, costs: dict[str, float], stint: Stint) -> Slice:
+    def begin(self, selection: Selection, costs: dict[str, float], stint: Stint) -> Slice:
         """Begin a training of a config, and return its first slice."""
         number, self.n_begun, self.n_stints = self.n_begun, self.n_begun + 1, self.n_stints + 1
-        self.trainings[number] = PartialTraining(number, choice.config, costs, stint=stint)
-        return self._slice(self.trainings[number], begins_stint=True, choice=choice)
+        self.trainings[number] = PartialTraining(number, selection.config, costs, stint=stint)
+        return self._slice(self.trainings[number], begins_stint=True, selection=selection)
 
     def resume(self, number: int, stint: Stint) -> Slice:
         """Resume a paused training, and return its next slice."""
@@ -133,13 +133,21 @@ class Slices:
         self.trainings[one.number] = one = replace(one, state="running")
         return self._slice(one, begins_stint=False)
 
-    def _slice(self, one: PartialTraining, begins_stint: bool, choice: Choice | None = None) -> Slice:
+    def _slice(self, one: PartialTraining, begins_stint: bool, selection: Selection | None = None) -> Slice:
         """Return the epochs of a training up to its next decision."""
         k, n_epochs = len(one.errors), self.rule.n_epochs
         last = next((epoch for epoch in decision_epochs(n_epochs) if epoch > k), max(n_epochs, k + 1))
         assert one.stint is not None
         return Slice(
-            one.number, one.config, one.costs, k + 1, last, last >= n_epochs, begins_stint, one.stint, choice
+            one.number,
+            one.config,
+            one.costs,
+            k + 1,
+            last,
+            last >= n_epochs,
+            begins_stint,
+            one.stint,
+            selection,
         )
 
 

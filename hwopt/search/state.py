@@ -1,6 +1,6 @@
 """Input and output types of a strategy: the state of a search, and the config that is chosen.
 
-    SearchState --strategy--> Choice
+    SearchState --strategy--> Selection
 
 A strategy keeps every budget in `state.budgets`. Its constraint-unaware form is the same function with no
 budgets to keep: what a training broke is known afterwards, in `Observation.is_feasible`. Randomness comes
@@ -82,7 +82,7 @@ class Rejection:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """What a strategy decided, how many configs it priced on the way, and how many the budgets excluded.
 
     `broken` counts those by metric; one config can break several budgets.
@@ -102,7 +102,7 @@ class SearchState:
     Args:
         space: what may vary.
         costs: of configs, known before training.
-        budgets: what the choice must keep; empty for a constraint-unaware search.
+        budgets: what the selection must keep; empty for a constraint-unaware search.
         limits: all budgets on known costs; of a constraint-unaware search they show in what is told.
         outcome_budgets: limits on metrics that only a training reveals.
         objectives: "error", first, and known costs.
@@ -197,4 +197,4 @@ def log_axis(name: str, values: Array) -> Array:
     return np.asarray(np.log(values))
 
 
-Strategy = Callable[[SearchState, np.random.Generator], Choice]
+Strategy = Callable[[SearchState, np.random.Generator], Selection]

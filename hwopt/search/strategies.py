@@ -28,12 +28,19 @@ from hwopt.search.acquisition import (
     log_expected_improvement,
     log_integrated_improvement,
 )
-from hwopt.search.candidates import Offer, around, candidate_pool, drawer, explain_none, from_region
+from hwopt.search.candidates import (
+    PricedCandidates,
+    around,
+    candidate_pool,
+    drawer,
+    explain_none,
+    from_region,
+)
 from hwopt.search.feasible_region import walk
 from hwopt.search.gaussian_process import GaussianProcess
 from hwopt.search.reference import SHARE
 from hwopt.search.registry import STRATEGIES, find_strategy, register_strategy
-from hwopt.search.state import Choice, Observation, Rejection, SearchState, Strategy
+from hwopt.search.state import Observation, Rejection, SearchState, Selection, Strategy
 from hwopt.search.surrogate import (
     Surrogate,
     fit_surrogate,
@@ -45,7 +52,7 @@ from hwopt.space.search_space import Config
 
 __all__ = [
     "STRATEGIES",
-    "Choice",
+    "Selection",
     "Observation",
     "Rejection",
     "SearchState",
@@ -74,12 +81,12 @@ MNASNET_EXPONENT = -0.07
 Acquisition = Callable[[SearchState, Surrogate, Sequence[Config], Costs, np.random.Generator], Array]
 
 
-def random(state: SearchState, rng: np.random.Generator) -> Choice:
+def random(state: SearchState, rng: np.random.Generator) -> Selection:
     """Draw uniformly; with budgets, reject before training."""
     return draw_feasible(state, drawer(state, rng), rng)
 
 
-def random_walk(state: SearchState, rng: np.random.Generator) -> Choice:
+def random_walk(state: SearchState, rng: np.random.Generator) -> Selection:
     """Step from the best so far, or from a point of the front with several objectives; reject as `random`."""
     front = state.front()
     if not front or state.candidates is not None:
@@ -204,12 +211,12 @@ def _epr_slope(state: SearchState, costs: Costs) -> Array:
 class Ranked:
     """Candidates and the logarithms of their acquisition values, [n]."""
 
-    offer: Offer
+    priced: PricedCandidates
     values: Array
 
-    def choice(self) -> Choice:
+    def selection(self) -> Selection:
         """Return the candidate of the largest value."""
-        return self.offer.choice(int(np.argmax(self.values)))
+        return self.priced.selection(int(np.argmax(self.values)))
 
 
 @dataclass(frozen=True)
@@ -218,65 +225,65 @@ class ModelBased:
 
     acquisition: Acquisition
 
-    def __call__(self, state: SearchState, rng: np.random.Generator) -> Choice:
+    def __call__(self, state: SearchState, rng: np.random.Generator) -> Selection:
         """Choose a config."""
-        choice = self.initial(state, rng)
-        if choice is not None:
-            return choice
-        offer = self.candidates(state, rng)
+        selection = self.initial(state, rng)
+        if selection is not None:
+            return selection
+        priced = self.candidates(state, rng)
         surrogate = fit_surrogate(state)
-        ranked = self.rank(state, surrogate, offer, rng)
+        ranked = self.rank(state, surrogate, priced, rng)
         if not np.isfinite(ranked.values).any():  # all cost more than the reference: the lowest error, then
-            expected = surrogate.expected(state.space.encode(ranked.offer.configs))
-            return ranked.offer.choice(int(np.argmin(expected)))
-        return ranked.choice()
+            expected = surrogate.expected(state.space.encode(ranked.priced.configs))
+            return ranked.priced.selection(int(np.argmin(expected)))
+        return ranked.selection()
 
-    def initial(self, state: SearchState, rng: np.random.Generator) -> Choice | None:
+    def initial(self, state: SearchState, rng: np.random.Generator) -> Selection | None:
         """Return one of the first configs, which spread over the region; None where the model decides."""
         if _is_started(state):
             return None
         if state.candidates is None:
             order = np.roll(np.arange(len(state.region().configs)), -state.n_known)
-            return Choice(from_region(state, order, rng), 1)
-        return self.candidates(state, rng).choice(0)
+            return Selection(from_region(state, order, rng), 1)
+        return self.candidates(state, rng).selection(0)
 
-    def candidates(self, state: SearchState, rng: np.random.Generator) -> Offer:
+    def candidates(self, state: SearchState, rng: np.random.Generator) -> PricedCandidates:
         """Return candidates that keep the budgets; raise Infeasible where there are none."""
         pool = candidate_pool(state, [o.config for o in state.front()], rng)
-        offer = Offer.of(state, pool)
-        if not offer.configs:
+        priced = PricedCandidates.of(state, pool)
+        if not priced.configs:
             raise Infeasible(explain_none(state, pool))
-        return offer
+        return priced
 
     def rank(
-        self, state: SearchState, surrogate: Surrogate, offer: Offer, rng: np.random.Generator
+        self, state: SearchState, surrogate: Surrogate, priced: PricedCandidates, rng: np.random.Generator
     ) -> Ranked:
         """Return the values of candidates, with those of mutations of the N_BEST among them."""
-        values = self.values(state, surrogate, offer, rng)
+        values = self.values(state, surrogate, priced, rng)
         if state.candidates is not None or not np.isfinite(values).any():
-            return Ranked(offer, values)
-        best = [offer.configs[i] for i in np.argsort(-values, kind="stable")[:N_BEST]]
+            return Ranked(priced, values)
+        best = [priced.configs[i] for i in np.argsort(-values, kind="stable")[:N_BEST]]
         near = around(state, best, rng)
         if not near:
-            return Ranked(offer, values)
-        more = Offer.of(state, near)
+            return Ranked(priced, values)
+        more = PricedCandidates.of(state, near)
         return Ranked(
-            offer.with_more(more), np.concatenate([values, self.values(state, surrogate, more, rng)])
+            priced.with_more(more), np.concatenate([values, self.values(state, surrogate, more, rng)])
         )
 
     def values(
-        self, state: SearchState, surrogate: Surrogate, offer: Offer, rng: np.random.Generator
+        self, state: SearchState, surrogate: Surrogate, priced: PricedCandidates, rng: np.random.Generator
     ) -> Array:
         """Return the acquisition's logarithm, [n], with what is learned of outcome budgets and of repeats."""
-        if not offer.configs:
+        if not priced.configs:
             return np.zeros(0)
-        values = self.acquisition(state, surrogate, offer.configs, offer.costs, rng)
+        values = self.acquisition(state, surrogate, priced.configs, priced.costs, rng)
         if state.outcome_budgets:
-            values = values + log_probability_of_outcomes(state, offer.configs)
+            values = values + log_probability_of_outcomes(state, priced.configs)
         if state.repeats:
             process = surrogate.process
             assert isinstance(process, GaussianProcess)
-            values = values + process.log_share_learned(state.space.encode(offer.configs))
+            values = values + process.log_share_learned(state.space.encode(priced.configs))
         return values
 
 
@@ -302,7 +309,9 @@ def _is_started(state: SearchState) -> bool:
     return state.n_known >= n_initial and has_errors
 
 
-def draw_feasible(state: SearchState, draw: Callable[[], Config | None], rng: np.random.Generator) -> Choice:
+def draw_feasible(
+    state: SearchState, draw: Callable[[], Config | None], rng: np.random.Generator
+) -> Selection:
     """Draw until a config can be priced and keeps the budgets; in a thin region take a known point of it.
 
     Raises:
@@ -332,7 +341,7 @@ def _is_thin(state: SearchState, n_rejected: int) -> bool:
 
 def _after_rejections(
     state: SearchState, config: Config, n_kept: int, rejections: Sequence[Rejection]
-) -> Choice:
+) -> Selection:
     broken = {b.metric: sum(b.metric in r.broken for r in rejections) for b in state.budgets}
     n = len(rejections)
-    return Choice(config, n + n_kept, n, broken, tuple(rejections))
+    return Selection(config, n + n_kept, n, broken, tuple(rejections))

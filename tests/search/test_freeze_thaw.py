@@ -11,7 +11,7 @@ from skopt.space import Integer, Real
 from hwopt import Infeasible, InvalidInput, Optimizer, SearchSpace
 from hwopt.search.acquisition import log_expected_hypervolume_improvement
 from hwopt.search.freeze_thaw import FreezeThaw, PartialTraining, Stint, decision_epochs
-from hwopt.search.state import Choice
+from hwopt.search.state import Selection
 from hwopt.search.strategies import ehvi
 from hwopt.search.surrogate import fit_surrogate
 
@@ -293,7 +293,7 @@ def test_a_training_of_unknown_cost_or_over_a_budget_is_worth_nothing():
 def test_a_queued_config_begins_like_one_of_the_first():
     optimizer = new_optimizer()
     slices = optimizer.use_slices(N_EPOCHS)
-    part = slices.begin(Choice({"x": 0.2, "n": 3}), {"time_s": 3.0}, Stint(np.inf))
+    part = slices.begin(Selection({"x": 0.2, "n": 3}), {"time_s": 3.0}, Stint(np.inf))
     optimizer.tell_slice(part, [0.5])
     assert slices.trainings[0].state == "paused"
     assert step(optimizer).number == 1

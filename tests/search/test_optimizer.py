@@ -392,7 +392,7 @@ def test_a_registered_strategy_is_used_by_name_and_cannot_break_a_budget(monkeyp
     cheap = {"depth": 1, "width": 5, "pool": "max", "learning_rate": 0.1}
     dear = {"depth": 3, "width": 64, "width2": 64, "pool": "none", "learning_rate": 0.1}
     answers = iter([cheap, dear])
-    strategies.register_strategy("mine", lambda state, rng: strategies.Choice(next(answers)))
+    strategies.register_strategy("mine", lambda state, rng: strategies.Selection(next(answers)))
     optimizer = make_optimizer(strategy="mine")
     assert optimizer.ask().config == cheap
     with pytest.raises(RuntimeError, match="'mine' proposed a config that breaks a budget"):

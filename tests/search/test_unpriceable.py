@@ -10,7 +10,7 @@ from hwopt import Budget, HwoptError, Infeasible, InvalidInput, Optimizer, Searc
 from hwopt.errors import StrategyError
 from hwopt.search import strategies
 from hwopt.search.registry import STRATEGIES
-from hwopt.search.state import Choice
+from hwopt.search.state import Selection
 
 OURS = ["ehvi", "ei", "cwei", "ieci", "random", "random_walk", "scalarized", "epr"]
 LIMIT = (Budget("time_s", 0.02),)
@@ -143,7 +143,9 @@ def test_metrics_that_come_and_go_are_an_error():
 
 
 def test_a_strategy_of_a_user_that_proposes_what_it_must_not_is_named(monkeypatch):
-    monkeypatch.setitem(STRATEGIES, "mine", lambda state, rng: Choice({"width": 60, "x": 0.1, "kind": "a"}))
+    monkeypatch.setitem(
+        STRATEGIES, "mine", lambda state, rng: Selection({"width": 60, "x": 0.1, "kind": "a"})
+    )
     optimizer = Optimizer(SPACE, priced_below(32, math.inf), strategy="mine")
     with pytest.raises(
         StrategyError, match=r"'mine' proposed a config that cannot be priced \(costs returned time_s = inf"

@@ -36,7 +36,7 @@ from hwopt.integrations.shared import (
     outcome_excesses,
     outcomes,
 )
-from hwopt.search.strategies import Choice, SearchState, register_strategy
+from hwopt.search.strategies import SearchState, Selection, register_strategy
 from hwopt.space.dimensions import Categorical, Dimension, Integer, Value
 from hwopt.space.search_space import Config, SearchSpace
 
@@ -51,7 +51,7 @@ def register() -> None:
     register_strategy("optuna:gp", gp)
 
 
-def tpe(state: SearchState, rng: np.random.Generator) -> Choice:
+def tpe(state: SearchState, rng: np.random.Generator) -> Selection:
     """Tree-structured Parzen estimator (Watanabe 2023), pruned where a budget is broken."""
     with _quiet():
         study = _study(state, TPESampler(seed=_seed(rng)))
@@ -59,7 +59,7 @@ def tpe(state: SearchState, rng: np.random.Generator) -> Choice:
         return _ask(state, study, lambda trial: _suggest(state.space, trial), False, rng)
 
 
-def nsga2(state: SearchState, rng: np.random.Generator) -> Choice:
+def nsga2(state: SearchState, rng: np.random.Generator) -> Selection:
     """NSGA-II (Deb et al. 2002) with small populations, pruned where a budget is broken."""
     sampler = NSGAIISampler(population_size=POPULATION, seed=_seed(rng))
     key = sampler._get_generation_key()
@@ -70,7 +70,7 @@ def nsga2(state: SearchState, rng: np.random.Generator) -> Choice:
         return _ask(state, study, lambda trial: _suggest_all(state.space, trial), True, rng)
 
 
-def gp(state: SearchState, rng: np.random.Generator) -> Choice:
+def gp(state: SearchState, rng: np.random.Generator) -> Selection:
     """GPSampler; with budgets or a table its acquisition function is maximised over what may be chosen."""
     sampler = GPSampler(seed=_seed(rng), warn_independent_sampling=False)
     # where candidates are known to be feasible, there is no need to learn which are
@@ -100,7 +100,7 @@ def _ask(
     is_flat: bool,
     rng: np.random.Generator,
     n_asks: int = N_ASKED,
-) -> Choice:
+) -> Selection:
     """Ask until a proposal fits; what a budget refuses is pruned, with its constraints."""
 
     def ask() -> Config:
