@@ -12,7 +12,7 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.costs import feasible, price
 from hwopt.errors import Infeasible
-from hwopt.search.candidates import drawer, explain_none, from_region, redraw, untaken
+from hwopt.search.candidates import available, candidate_sampler, explain_no_candidate, from_region, redraw
 from hwopt.search.feasible_region import mutate
 from hwopt.search.strategies import Rejection, SearchState, Selection, draw_feasible
 from hwopt.space.dimensions import Value
@@ -97,17 +97,17 @@ def maximise(
     else:
         front = [o.config for o in state.front()] if parents is None else parents
         offered = _drawn_pool(state, front, rng)
-    pool, n_priced = _allowed(state, offered)
-    if not pool:
-        raise Infeasible(explain_none(state, untaken(state, offered)))
-    values = value(pool)
+    candidates, n_priced = _allowed(state, offered)
+    if not candidates:
+        raise Infeasible(explain_no_candidate(state, available(state, offered)))
+    values = value(candidates)
     if state.candidates is None:
-        best = [pool[i] for i in np.argsort(-values, kind="stable")[:N_BEST]]
+        best = [candidates[i] for i in np.argsort(-values, kind="stable")[:N_BEST]]
         near, n_more = _allowed(state, mutate(state.space, best * (N_NEAR // len(best)), rng))
         if near:
             values = np.append(values, value(near))
-        pool, n_priced = pool + near, n_priced + n_more
-    return Selection(pool[int(np.argmax(values))], n_priced, n_priced - len(pool))
+        candidates, n_priced = candidates + near, n_priced + n_more
+    return Selection(candidates[int(np.argmax(values))], n_priced, n_priced - len(candidates))
 
 
 def first_that_fits(
@@ -127,7 +127,7 @@ def first_that_fits(
         config = ask()
         if rows is not None:
             config = rows.take_nearest(config)
-        if state.space.key(config) in state.taken:
+        if state.space.key(config) in state.unavailable:
             refuse(config)
             continue
         costs = price(state.costs, [config])
@@ -146,9 +146,9 @@ def _drawn_pool(state: SearchState, front: Sequence[Config], rng: np.random.Gene
     return [*space.sample(N_POOL, rng), *region, *redraw(space, region, rng), *mutate(space, chosen, rng)]
 
 
-def _allowed(state: SearchState, pool: Sequence[Config]) -> tuple[list[Config], int]:
-    """Return what of a pool may be chosen and keeps the budgets, each once, and how many were priced."""
-    left = untaken(state, pool)
+def _allowed(state: SearchState, candidates: Sequence[Config]) -> tuple[list[Config], int]:
+    """Return what of candidates may be chosen and keeps the budgets, each once, and how many were priced."""
+    left = available(state, candidates)
     if not left:
         return [], 0
     keep = feasible(state.budgets, price(state.costs, left))
@@ -161,7 +161,7 @@ class _Rows:
     def __init__(self, state: SearchState) -> None:
         space = state.space
         refused: set[Key] = {space.key(rejection.config) for rejection in state.rejected}
-        barred = state.taken | refused
+        barred = state.unavailable | refused
         assert state.candidates is not None
         self._space = space
         self._rows = [config for config in state.candidates if space.key(config) not in barred]
@@ -183,7 +183,7 @@ class _Rows:
 def _drawn(state: SearchState, rng: np.random.Generator) -> Config:
     """Return a random config that may be chosen and keeps the budgets."""
     if state.candidates is not None or not state.budgets:
-        return draw_feasible(state, drawer(state, rng), rng).config
+        return draw_feasible(state, candidate_sampler(state, rng), rng).config
     return from_region(state, rng.permutation(len(state.region().configs)), rng)
 
 

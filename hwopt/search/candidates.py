@@ -28,12 +28,12 @@ class PricedCandidates:
     broken: dict[str, int]
 
     @classmethod
-    def of(cls, state: SearchState, pool: Sequence[Config]) -> "PricedCandidates":
-        """Price a pool and keep what the budgets allow."""
-        costs = price(state.costs, pool)
+    def of(cls, state: SearchState, candidates: Sequence[Config]) -> "PricedCandidates":
+        """Price candidates and keep what the budgets allow."""
+        costs = price(state.costs, candidates)
         keep = [int(i) for i in np.flatnonzero(feasible(state.budgets, costs))]
         broken = count_broken(state.budgets, costs)
-        return cls([pool[i] for i in keep], costs.take(keep), len(pool), broken)
+        return cls([candidates[i] for i in keep], costs.take(keep), len(candidates), broken)
 
     def with_more(self, other: "PricedCandidates") -> "PricedCandidates":
         """Return both offers as one."""
@@ -47,7 +47,9 @@ class PricedCandidates:
         return Selection(self.configs[index], self.n_priced, n_refused, self.broken)
 
 
-def candidate_pool(state: SearchState, parents: Sequence[Config], rng: np.random.Generator) -> list[Config]:
+def generate_candidates(
+    state: SearchState, parents: Sequence[Config], rng: np.random.Generator
+) -> list[Config]:
     """Return distinct candidates that may be chosen, feasible or not.
 
     Args:
@@ -59,36 +61,36 @@ def candidate_pool(state: SearchState, parents: Sequence[Config], rng: np.random
         Infeasible: where every candidate has been told or is pending.
     """
     if state.candidates is not None:
-        pool = [state.candidates[i] for i in rng.permutation(len(state.candidates))]
+        candidates = [state.candidates[i] for i in rng.permutation(len(state.candidates))]
     else:
-        pool = _global(state, rng) + _local(state, parents, rng)
+        candidates = _global(state, rng) + _local(state, parents, rng)
         if state.repeats:
-            pool += [o.config for o in state.front() if state.space.is_possible(o.config)]
-    left = untaken(state, pool)
+            candidates += [o.config for o in state.front() if state.space.is_possible(o.config)]
+    left = available(state, candidates)
     if not left:
         raise Infeasible("every candidate has been told or is pending; stop here, or give more candidates")
     return left
 
 
-def explain_none(state: SearchState, pool: Sequence[Config]) -> str:
-    """Return why none of a pool may be chosen: no cost is known, or every config breaks a budget."""
-    costs = price(state.costs, pool)
-    reason = why_unpriced(costs, 0) if len(pool) and not feasible([], costs).any() else None
+def explain_no_candidate(state: SearchState, candidates: Sequence[Config]) -> str:
+    """Return why none of candidates may be chosen: no cost is known, or every config breaks a budget."""
+    costs = price(state.costs, candidates)
+    reason = why_unpriced(costs, 0) if len(candidates) and not feasible([], costs).any() else None
     if reason is not None:
-        return f"none of the {len(pool)} candidates left can be priced: {reason}"
-    return f"none of the {len(pool)} candidates left keeps the budgets; raise a limit or stop"
+        return f"none of the {len(candidates)} candidates left can be priced: {reason}"
+    return f"none of the {len(candidates)} candidates left keeps the budgets; raise a limit or stop"
 
 
 def around(state: SearchState, configs: Sequence[Config], rng: np.random.Generator) -> list[Config]:
     """Return distinct mutations of these configs that may be chosen, feasible or not; perhaps none."""
     parents = [configs[i % len(configs)] for i in range(N_NEAR)]
-    return untaken(state, mutate(state.space, parents, rng))
+    return available(state, mutate(state.space, parents, rng))
 
 
-def untaken(state: SearchState, pool: Sequence[Config]) -> list[Config]:
-    """Return the configs of a pool that may be chosen, each once."""
-    fresh = {state.space.key(config): config for config in pool}
-    return [config for key, config in fresh.items() if key not in state.taken]
+def available(state: SearchState, candidates: Sequence[Config]) -> list[Config]:
+    """Return the configs of candidates that may be chosen, each once."""
+    fresh = {state.space.key(config): config for config in candidates}
+    return [config for key, config in fresh.items() if key not in state.unavailable]
 
 
 def from_region(state: SearchState, order: NDArray[np.intp], rng: np.random.Generator) -> Config:
@@ -98,7 +100,7 @@ def from_region(state: SearchState, order: NDArray[np.intp], rng: np.random.Gene
     for i in order:
         for config in (*redraw(state.space, [region[i]], rng), region[i]):
             fits = feasible(state.budgets, price(state.costs, [config]))[0]
-            if fits and state.space.key(config) not in state.taken:
+            if fits and state.space.key(config) not in state.unavailable:
                 return config
     raise Infeasible("every feasible configuration that was found has been tried; stop here")
 
@@ -111,17 +113,17 @@ def redraw(space: SearchSpace, configs: Sequence[Config], rng: np.random.Generat
     return [space.activate(values) for values in drawn]
 
 
-def drawer(state: SearchState, rng: np.random.Generator) -> Callable[[], Config | None]:
+def candidate_sampler(state: SearchState, rng: np.random.Generator) -> Callable[[], Config | None]:
     """Return a function that draws untaken configs, or candidates without replacement; None at the end."""
     space = state.space
     if state.candidates is not None:
-        left = [c for c in state.candidates if space.key(c) not in state.taken]
+        left = [c for c in state.candidates if space.key(c) not in state.unavailable]
         order = iter(rng.permutation(len(left)))
         return lambda: next((left[i] for i in order), None)
 
     def draw() -> Config | None:
         tries = (space.sample(1, rng)[0] for _ in range(1000))
-        return next((config for config in tries if space.key(config) not in state.taken), None)
+        return next((config for config in tries if space.key(config) not in state.unavailable), None)
 
     return draw
 

@@ -132,7 +132,7 @@ class SearchState:
     unfinished: tuple[Unfinished, ...] = ()
 
     @cached_property
-    def taken(self) -> set[Key]:
+    def unavailable(self) -> set[Key]:
         """Identities of the configs that cannot be chosen: told or pending; only pending ones with repeats.
 
         A config whose training failed is never chosen again.

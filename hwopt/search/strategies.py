@@ -31,10 +31,10 @@ from hwopt.search.acquisition import (
 from hwopt.search.candidates import (
     PricedCandidates,
     around,
-    candidate_pool,
-    drawer,
-    explain_none,
+    candidate_sampler,
+    explain_no_candidate,
     from_region,
+    generate_candidates,
 )
 from hwopt.search.feasible_region import walk
 from hwopt.search.gaussian_process import GaussianProcess
@@ -77,13 +77,13 @@ N_INTEGRATED = 128  # reference points of ieci
 WALK = 0.1  # step of the random walk in the unit cube
 MNASNET_EXPONENT = -0.07
 
-# Candidates and their costs, [n], to the logarithm of what each is worth, [n].
+# Candidates and their costs, [n], to the logarithm of what each is values, [n].
 Acquisition = Callable[[SearchState, Surrogate, Sequence[Config], Costs, np.random.Generator], Array]
 
 
 def random(state: SearchState, rng: np.random.Generator) -> Selection:
     """Draw uniformly; with budgets, reject before training."""
-    return draw_feasible(state, drawer(state, rng), rng)
+    return draw_feasible(state, candidate_sampler(state, rng), rng)
 
 
 def random_walk(state: SearchState, rng: np.random.Generator) -> Selection:
@@ -95,7 +95,7 @@ def random_walk(state: SearchState, rng: np.random.Generator) -> Selection:
 
     def step() -> Config | None:
         tries = (walk(state.space, centre, rng, WALK)[0] for _ in range(1000))
-        return next((c for c in tries if state.space.key(c) not in state.taken), None)
+        return next((c for c in tries if state.space.key(c) not in state.unavailable), None)
 
     return draw_feasible(state, step, rng)
 
@@ -249,10 +249,10 @@ class ModelBased:
 
     def candidates(self, state: SearchState, rng: np.random.Generator) -> PricedCandidates:
         """Return candidates that keep the budgets; raise Infeasible where there are none."""
-        pool = candidate_pool(state, [o.config for o in state.front()], rng)
-        priced = PricedCandidates.of(state, pool)
+        candidates = generate_candidates(state, [o.config for o in state.front()], rng)
+        priced = PricedCandidates.of(state, candidates)
         if not priced.configs:
-            raise Infeasible(explain_none(state, pool))
+            raise Infeasible(explain_no_candidate(state, candidates))
         return priced
 
     def rank(
@@ -327,7 +327,7 @@ def draw_feasible(
             return _after_rejections(state, config, 1, rejections)
         rejections.append(Rejection.of(config, costs, state.budgets))
     if state.candidates is not None:
-        raise Infeasible(explain_none(state, [rejection.config for rejection in rejections]))
+        raise Infeasible(explain_no_candidate(state, [rejection.config for rejection in rejections]))
     order = rng.permutation(len(state.region().configs))
     return _after_rejections(state, from_region(state, order, rng), 0, rejections)
 
