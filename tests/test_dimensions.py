@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwopt import InvalidInput, SearchSpace
-from hwopt.search.feasible_region import mutate, walk
+from hwopt.search.neighbours import mutate, walk
 from hwopt.space.dimensions import Categorical, Integer, Real, convert_all
 
 

@@ -86,7 +86,7 @@ def _sequence(problem: Problem, optimizer: Optimizer, seed: int) -> Iterator[Con
         keep = feasible(budgets, price(problem.costs, batch))
         yield from (config for config, is_kept in zip(batch, keep, strict=True) if is_kept)
     if rows is None:
-        yield from optimizer.region.configs
+        yield from optimizer.feasible_region.configs
 
 
 def _optimizer(problem: Problem, contender: Contender, seed: int) -> Optimizer:

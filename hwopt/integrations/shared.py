@@ -13,7 +13,7 @@ from hwopt.arrays import Array
 from hwopt.costs import feasible, price
 from hwopt.errors import Infeasible
 from hwopt.search.candidates import available, candidate_sampler, explain_no_candidate, from_region, redraw
-from hwopt.search.feasible_region import mutate
+from hwopt.search.neighbours import mutate
 from hwopt.search.strategies import Rejection, SearchState, Selection, draw_feasible
 from hwopt.space.dimensions import Value
 from hwopt.space.search_space import Config, Key, SearchSpace
@@ -140,7 +140,7 @@ def first_that_fits(
 
 def _drawn_pool(state: SearchState, front: Sequence[Config], rng: np.random.Generator) -> list[Config]:
     """Return configs of all kinds, feasible or not."""
-    space, region = state.space, list(state.region().configs)
+    space, region = state.space, list(state.feasible_region().configs)
     parents = front or region
     chosen = [parents[i] for i in rng.integers(len(parents), size=N_POOL)]
     return [*space.sample(N_POOL, rng), *region, *redraw(space, region, rng), *mutate(space, chosen, rng)]
@@ -184,7 +184,7 @@ def _drawn(state: SearchState, rng: np.random.Generator) -> Config:
     """Return a random config that may be chosen and keeps the budgets."""
     if state.candidates is not None or not state.budgets:
         return draw_feasible(state, candidate_sampler(state, rng), rng).config
-    return from_region(state, rng.permutation(len(state.region().configs)), rng)
+    return from_region(state, rng.permutation(len(state.feasible_region().configs)), rng)
 
 
 def _selection(state: SearchState, config: Config, n_asked: int, rejections: list[Rejection]) -> Selection:

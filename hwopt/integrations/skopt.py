@@ -38,9 +38,9 @@ def register() -> None:
 def gp(state: SearchState, rng: np.random.Generator) -> Selection:
     """Expected improvement under scikit-optimize's Gaussian process, of a feasible config with budgets."""
     is_table, within = state.candidates is not None, bool(state.budgets)
-    if within and not is_table and state.region().share < SMALLEST_SHARE:
+    if within and not is_table and state.feasible_region().share < SMALLEST_SHARE:
         # drawing feasible points is all that a space_constraint does, and takes for ever here
-        order = rng.permutation(len(state.region().configs))
+        order = rng.permutation(len(state.feasible_region().configs))
         return Selection(from_region(state, order, rng))
     with warnings.catch_warnings():
         warnings.simplefilter(

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from hwopt.costs import Costs, feasible, price, why_unpriced
 from hwopt.errors import Infeasible
-from hwopt.search.feasible_region import count_broken, mutate
+from hwopt.search.feasible_region import count_broken
+from hwopt.search.neighbours import mutate
 from hwopt.search.state import SearchState, Selection
 from hwopt.space.search_space import Config, SearchSpace
 
@@ -95,7 +96,7 @@ def available(state: SearchState, candidates: Sequence[Config]) -> list[Config]:
 
 def from_region(state: SearchState, order: NDArray[np.intp], rng: np.random.Generator) -> Config:
     """Return the first untaken config of the feasible region in this order, its non-structural part new."""
-    region = state.region().configs
+    region = state.feasible_region().configs
     config: Config
     for i in order:
         for config in (*redraw(state.space, [region[i]], rng), region[i]):
@@ -130,13 +131,13 @@ def candidate_sampler(state: SearchState, rng: np.random.Generator) -> Callable[
 
 def _global(state: SearchState, rng: np.random.Generator) -> list[Config]:
     """Draw from the whole space: new configs, and the known feasible structures with the rest drawn anew."""
-    region = state.region().configs
+    region = state.feasible_region().configs
     chosen = rng.choice(len(region), size=min(N_GLOBAL, len(region)), replace=False)
     known = redraw(state.space, [region[i] for i in chosen], rng)
     return state.space.sample(N_NEW, rng) + known
 
 
 def _local(state: SearchState, parents: Sequence[Config], rng: np.random.Generator) -> list[Config]:
-    parents = list(parents) or list(state.region().configs)
+    parents = list(parents) or list(state.feasible_region().configs)
     chosen = [parents[i] for i in rng.integers(len(parents), size=N_LOCAL)]
     return mutate(state.space, chosen, rng)

@@ -29,7 +29,7 @@ from hwopt.search.checks import (
     check_reference,
     check_switch,
 )
-from hwopt.search.feasible_region import Region, survey
+from hwopt.search.feasible_region import FeasibleRegion, find_feasible_region
 from hwopt.search.freeze_thaw import FreezeThaw, strategy_with_values
 from hwopt.search.pareto import hypervolume
 from hwopt.search.pricing_steps import OnPriced
@@ -144,13 +144,13 @@ class Optimizer:
         return not (self._observations or self._pending or self._rejected)
 
     @cached_property
-    def region(self) -> Region:
+    def feasible_region(self) -> FeasibleRegion:
         """The feasible region of the space, priced on first use; the whole space where nothing is limited.
 
         Raises:
             Infeasible: where no config keeps the budgets; the message names the one that binds.
         """
-        region = survey(self.space, self.costs, self.budgets, self.seed, self.on_priced)
+        region = find_feasible_region(self.space, self.costs, self.budgets, self.seed, self.on_priced)
         for note in region.notes():
             _LOG.warning("%s", note)
         return region
@@ -193,7 +193,7 @@ class Optimizer:
         if name not in self._inferred_costs:
             limit = next((budget.limit for budget in self.budgets if budget.metric == name), None)
             try:
-                self._inferred_costs[name] = cost_reference(self.region.costs[name], limit)
+                self._inferred_costs[name] = cost_reference(self.feasible_region.costs[name], limit)
             except Infeasible:  # nothing can be proposed, but what is told has a front
                 if limit is None:
                     raise
@@ -374,7 +374,7 @@ class Optimizer:
 
     def untold(self) -> Self:
         """Return an optimizer of the same search that was told nothing; both share the priced region."""
-        _ = self.region
+        _ = self.feasible_region
         other = copy(self)
         other._observations, other._pending, other._rejected = [], [], []
         other._inferred_costs, other._suspicion, other.slices = dict(self._inferred_costs), Suspicion(), None
@@ -382,7 +382,7 @@ class Optimizer:
 
     def costs_changed(self) -> None:
         """Survey the feasible region anew when it is next needed: the cost function has learned something."""
-        self.__dict__.pop("region", None)
+        self.__dict__.pop("feasible_region", None)
         self.__dict__.pop("_whole_region", None)
 
     def front(self) -> list[Point]:
@@ -456,12 +456,12 @@ class Optimizer:
             rejected=tuple(self._rejected),
             candidates=candidates,
             repeats=self.repeats,
-            region=lambda: self.region if self.aware else self._whole_region,
+            feasible_region=lambda: self.feasible_region if self.aware else self._whole_region,
         )
 
     @cached_property
-    def _whole_region(self) -> Region:
-        return survey(self.space, self.costs, (), self.seed)
+    def _whole_region(self) -> FeasibleRegion:
+        return find_feasible_region(self.space, self.costs, (), self.seed)
 
     def _log_reference(self) -> Array:
         costs = [log_axis(name, np.array(self.reference[name])) for name in self.objectives[1:]]

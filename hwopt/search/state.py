@@ -16,7 +16,7 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.costs import Budget, CostFunction, Costs, why_unpriced
 from hwopt.errors import InvalidInput
-from hwopt.search.feasible_region import Region
+from hwopt.search.feasible_region import FeasibleRegion
 from hwopt.search.pareto import nondominated
 from hwopt.space.search_space import Config, Key, SearchSpace
 
@@ -112,7 +112,7 @@ class SearchState:
         rejected: what the strategy had selected and a budget refused, in that order.
         candidates: the only configs to choose from; all of the space if None.
         repeats: whether a config that was trained may be chosen again, to average its noise.
-        region: the part of the space that keeps `budgets`.
+        feasible_region: the part of the space that keeps `budgets`.
         unfinished: trainings that have begun and have epochs left, with the final errors expected of them.
     """
 
@@ -128,7 +128,7 @@ class SearchState:
     rejected: tuple[Rejection, ...]
     candidates: tuple[Config, ...] | None
     repeats: bool
-    region: Callable[[], Region]
+    feasible_region: Callable[[], FeasibleRegion]
     unfinished: tuple[Unfinished, ...] = ()
 
     @cached_property

@@ -36,7 +36,7 @@ from hwopt.search.candidates import (
     from_region,
     generate_candidates,
 )
-from hwopt.search.feasible_region import walk
+from hwopt.search.neighbours import walk
 from hwopt.search.gaussian_process import GaussianProcess
 from hwopt.search.reference import SHARE
 from hwopt.search.registry import STRATEGIES, find_strategy, register_strategy
@@ -243,7 +243,7 @@ class ModelBased:
         if _is_started(state):
             return None
         if state.candidates is None:
-            order = np.roll(np.arange(len(state.region().configs)), -state.n_known)
+            order = np.roll(np.arange(len(state.feasible_region().configs)), -state.n_known)
             return Selection(from_region(state, order, rng), 1)
         return self.candidates(state, rng).selection(0)
 
@@ -328,7 +328,7 @@ def draw_feasible(
         rejections.append(Rejection.of(config, costs, state.budgets))
     if state.candidates is not None:
         raise Infeasible(explain_no_candidate(state, [rejection.config for rejection in rejections]))
-    order = rng.permutation(len(state.region().configs))
+    order = rng.permutation(len(state.feasible_region().configs))
     return _after_rejections(state, from_region(state, order, rng), 0, rejections)
 
 
@@ -336,7 +336,7 @@ def _is_thin(state: SearchState, n_rejected: int) -> bool:
     """Return whether drawing is no use, as far as there is a reason to ask: a budget or a rejection."""
     if state.candidates is not None or not (state.budgets or n_rejected):
         return False
-    return state.region().share < SMALLEST_SHARE
+    return state.feasible_region().share < SMALLEST_SHARE
 
 
 def _after_rejections(

@@ -23,7 +23,7 @@ import numpy as np
 from hwopt.costs import CostFunction
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.scalars import whole_number
-from hwopt.search.feasible_region import Region
+from hwopt.search.feasible_region import FeasibleRegion
 from hwopt.search.optimizer import LARGEST_ERROR, Budgets, Optimizer
 from hwopt.search.pricing_steps import OnPriced
 from hwopt.signatures import also_by_position
@@ -235,7 +235,7 @@ class Study(StudyReader):
         """Return the hypervolume of the front: error times logarithms of costs, down from the reference."""
         return self.front_now.hypervolume(self.optimizer.reference)
 
-    def survey(self, on_priced: OnPriced | None = None) -> Region:
+    def survey(self, on_priced: OnPriced | None = None) -> FeasibleRegion:
         """Return the feasible region; what it says of the space is kept in the study.
 
         Args:
@@ -246,7 +246,7 @@ class Study(StudyReader):
             Infeasible: where no config keeps the budgets.
         """
         self.optimizer.on_priced = on_priced
-        region = self.optimizer.region
+        region = self.optimizer.feasible_region
         self.optimizer.on_priced = None
         if on_priced is not None:
             on_priced(region.n_priced, region.n_priced)

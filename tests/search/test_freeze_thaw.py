@@ -61,7 +61,7 @@ def searched():
 def test_the_first_trainings_spread_and_stop_after_one_epoch(searched):
     _, parts, _ = searched
     assert [(p.number, p.first_epoch, p.last_epoch) for p in parts[:4]] == [(n, 1, 1) for n in range(4)]
-    assert [p.config for p in parts[:4]] == [new_optimizer().region.configs[n] for n in range(4)]
+    assert [p.config for p in parts[:4]] == [new_optimizer().feasible_region.configs[n] for n in range(4)]
 
 
 def test_trainings_are_paused_resumed_and_completed(searched):

@@ -160,7 +160,7 @@ def test_a_thin_feasible_region_is_found_and_its_share_estimated():
         return {"energy_j": [0.01 + sum((x - 0.777) ** 2 for x in c.values()) for c in configs]}
 
     optimizer = Optimizer(space, distance, [Budget("energy_j", 0.0125)], seed=0)
-    assert optimizer.region.share_low < 8.07e-8 < optimizer.region.share_high  # pi^3 / 6 * 0.05^6
+    assert optimizer.feasible_region.share_low < 8.07e-8 < optimizer.feasible_region.share_high  # pi^3 / 6 * 0.05^6
     for _ in range(6):
         proposal = optimizer.ask()
         assert proposal.costs["energy_j"] <= 0.0125
@@ -197,7 +197,7 @@ def test_configs_that_cannot_be_priced_are_refused():
 
     optimizer = Optimizer(make_space(), partly, objectives=("error", "time_s"))
     assert all(config["pool"] != "none" for config in search(optimizer, 12))
-    assert optimizer.region.n_unpriced > 0
+    assert optimizer.feasible_region.n_unpriced > 0
 
     nothing = Optimizer(make_space(), lambda cs: {"time_s": [math.nan] * len(cs)})
     with pytest.raises(Infeasible, match="could be priced"):
@@ -235,7 +235,7 @@ def test_references_default_to_the_budget_and_to_a_quantile():
         budgets=BUDGETS[1:], objectives=("error", "time_s", "memory_bytes"), reference={}
     )
     assert optimizer.reference["error"] == 1.0 and optimizer.reference["memory_bytes"] == 7e3
-    dearest = max(optimizer.region.costs["time_s"])
+    dearest = max(optimizer.feasible_region.costs["time_s"])
     assert 0.8 * dearest < optimizer.reference["time_s"] <= dearest
 
 

@@ -11,7 +11,7 @@ from skopt.space import Categorical, Integer, Real
 
 from hwopt import Optimizer, SearchSpace
 from hwopt.integrations.shared import outcomes
-from hwopt.search.feasible_region import mutate
+from hwopt.search.neighbours import mutate
 from hwopt.search.gaussian_process import (
     GaussianProcess,
     Priors,

@@ -7,7 +7,7 @@ import pytest
 from skopt.space import Categorical, Integer, Real
 
 from hwopt import Budget, Infeasible, Optimizer, SearchSpace
-from hwopt.search.feasible_region import survey
+from hwopt.search.feasible_region import find_feasible_region
 from hwopt.search.subset_simulation import subset_simulation
 
 
@@ -96,14 +96,14 @@ def test_the_share_of_a_mixed_space_is_that_of_many_samples():
     budgets = [Budget("time_s", 9.0)]
     drawn = space.sample(200_000, np.random.default_rng(5))
     exact = np.mean(np.array(work(drawn)["time_s"]) <= 9.0)
-    region = survey(space, work, budgets, seed=0)
+    region = find_feasible_region(space, work, budgets, seed=0)
     assert 1e-4 < exact < 1e-2
     assert region.share_low <= exact <= region.share_high
     assert region.share_high < 3 * region.share_low
 
 
 def test_a_wide_region_has_the_interval_of_a_binomial_share():
-    region = survey(make_space(), work, [Budget("time_s", 150.0)], seed=0)
+    region = find_feasible_region(make_space(), work, [Budget("time_s", 150.0)], seed=0)
     assert region.share_low < region.share < region.share_high < region.share_low + 0.15
 
 

@@ -29,7 +29,8 @@ from hwopt.integrations.optuna.over_pool import Acquisition, maximised_over
 from hwopt.integrations.optuna.parameters import OnDemand, Parameter
 from hwopt.integrations.optuna.trial_space import TrialSpace, others_of
 from hwopt.integrations.shared import FAR, N_ASKED, maximise
-from hwopt.search.feasible_region import Region, mutate, survey
+from hwopt.search.feasible_region import FeasibleRegion, find_feasible_region
+from hwopt.search.neighbours import mutate
 from hwopt.search.optimizer import Budgets
 from hwopt.search.pareto import nondominated
 from hwopt.search.state import SearchState
@@ -79,7 +80,7 @@ class HardConstraint(KnownCosts):
             raise InvalidInput("a GridSampler does not pass over a point; take BruteForceSampler, with steps")
         super().__init__(costs, budgets, space)
         self._sampler = sampler
-        self._region: tuple[Any, Region] | None = None
+        self._region: tuple[Any, FeasibleRegion] | None = None
         self._refused: dict[str, deque[FrozenTrial]] = {}  # by study, what TPE is shown
 
     def __str__(self) -> str:
@@ -174,11 +175,11 @@ class HardConstraint(KnownCosts):
         distances = np.sum((space.encode(kept) - space.encode([config])) ** 2, axis=1)
         return kept[int(np.argmin(distances))]
 
-    def _region_of(self, ask: "_Ask") -> Region:
+    def _region_of(self, ask: "_Ask") -> FeasibleRegion:
         """Return the part of the space that keeps the budgets, priced once for each space."""
         if self._region is None or self._region[0] != ask.space.key:
             costs = partial(ask.space.price, self._pricing)
-            region = survey(ask.space.space, costs, self._pricing.budgets, _SEED)
+            region = find_feasible_region(ask.space.space, costs, self._pricing.budgets, _SEED)
             self._region = (ask.space.key, region)
         return self._region[1]
 
@@ -197,7 +198,7 @@ class HardConstraint(KnownCosts):
             rejected=(),
             candidates=None,
             repeats=True,
-            region=lambda: self._region_of(ask),
+            feasible_region=lambda: self._region_of(ask),
         )
 
 
