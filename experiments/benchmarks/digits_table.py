@@ -44,7 +44,7 @@ from hwopt.errors import HwoptError, InvalidInput, TrainingFailed
 from hwopt.measure.cpu.timing import keep_freed_memory
 from hwopt.measure.system_info import describe_software
 from hwopt.network import trace_config
-from hwopt.profile.schema import RowFile
+from hwopt.profile.row_file import RowFile
 from hwopt.train import Dataset, DatasetSpec, Split, TrainingSettings, seeded, train
 
 COSTS = ("time_s", "memory_bytes", "flops", "parameter_bytes")

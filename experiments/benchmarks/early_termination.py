@@ -35,7 +35,7 @@ from early_termination_summary import calibrate, summarise
 from hwopt import Optimizer
 from hwopt.compare.problem import Problem, Training
 from hwopt.errors import Infeasible
-from hwopt.profile.schema import RowFile
+from hwopt.profile.row_file import RowFile
 from hwopt.search.pareto import nondominated
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, make_stopping_rule
 from hwopt.train.stopping.base import Setting

@@ -41,7 +41,7 @@ from hwopt.measure.api import measure_networks
 from hwopt.measure.cpu.timing import keep_freed_memory
 from hwopt.measure.sampling.networks import Candidate
 from hwopt.measure.system_info import cpu_model, describe_software
-from hwopt.profile.schema import RowFile
+from hwopt.profile.row_file import RowFile
 from hwopt.train import Dataset, DatasetSpec, Split, TrainingSettings, error_of, seeded, train
 from hwopt.units import DURATION_UNITS, parse_quantity
 

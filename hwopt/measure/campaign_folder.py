@@ -28,7 +28,7 @@ from hwopt.profile.device_profile import (
     read_repeats,
 )
 from hwopt.profile.roofline import Ceilings
-from hwopt.profile.schema import drop_cut_line, write_cells
+from hwopt.profile.row_file import drop_cut_line, write_cells
 from hwopt.profile.text_file import Cells, read_cells, shown
 
 Info = dict[str, Any]

@@ -1,11 +1,11 @@
-"""What one device can do at most: the two ceilings of the roofline and the floor below every operator.
+"""Roofline of a device: its two rates and the launch latency bound the time of every operator from below.
 
-time >= max(FLOPs / matrix rate, bytes / bandwidth) + launch floor: the roofline of Williams et al. (2009).
+time >= max(FLOPs / matrix rate, bytes / bandwidth) + launch latency   (Williams et al. 2009)
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ _LINE = 16  # values of float32 in a cache line
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """Measured limits of a device with the settings of its profile (on a CPU: one thread).
+    """Measured limits of the roofline, with the settings of the profile (on a CPU: one thread).
 
     Attributes:
         flops_per_s: FLOPs a second of a large matrix product; a multiply-add counts two.
@@ -55,10 +55,9 @@ class Ceilings:
 
 
 def estimate_ceilings(rows: "pd.DataFrame") -> Ceilings:
-    """Return the ceilings that measured rows show: the best rates and the shortest time among them.
+    """Return the best rates and the shortest time of measured rows, which are complete and have `time_s`.
 
-    The rows must be complete (see `hwopt.profile.derived_columns`) and have `time_s`. A rate that no row
-    shows is taken as so high that it binds nowhere.
+    A rate that no row shows is taken as so high that it never binds.
     """
     time_s = rows["time_s"].to_numpy(dtype=float)
     flops = rows["flops"].to_numpy(dtype=float)
@@ -76,22 +75,20 @@ def operand_bytes(rows: "pd.DataFrame") -> Array:
 
 @dataclass
 class Roofline:
-    """The measured roofline scaled to the rows: what is predicted where nothing better is known.
+    """Roofline scaled to measured rows: the fallback of layer models.
 
-    t = scale * max(FLOPs / matrix rate, bytes / bandwidth) + launch floor; the scale is the median
-    ratio, which has the least mean absolute logarithmic error.
+    t = scale * max(FLOPs / matrix rate, bytes / bandwidth) + launch latency. The scale is the median ratio,
+    which has the least mean absolute logarithmic error.
     """
 
     ceilings: Ceilings
     scale: float = 1.0
-    notes: list[str] = field(default_factory=list)
 
     def fit(self, rows: "pd.DataFrame") -> "Roofline":
-        """Choose the scale from measured rows, [n]; without rows it stays 1."""
+        """Fit the scale to measured rows, [n]; without rows it is 1."""
         if len(rows):
-            work_s = bound_s(rows, self.ceilings)
             above = np.maximum(rows["time_s"].to_numpy(dtype=float) - self.ceilings.launch_s, 1e-12)
-            self.scale = float(np.median(above / np.maximum(work_s, 1e-12)))
+            self.scale = float(np.median(above / np.maximum(bound_s(rows, self.ceilings), 1e-12)))
         return self
 
     def time_s(self, rows: "pd.DataFrame") -> Array:
@@ -102,7 +99,7 @@ class Roofline:
 def bound_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
     """Return max(FLOPs / matrix rate, bytes / bandwidth) of each row, [n], in seconds.
 
-    The steps of a recurrent layer wait for each other: each takes at least some launch floors.
+    Each step of a recurrent layer takes at least some launch latencies, since it waits for the one before.
     """
     flops, moved = flops_and_bytes(rows)
     bound = np.maximum(flops / ceilings.flops_per_s, moved / ceilings.bytes_per_s)
@@ -110,7 +107,7 @@ def bound_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
 
 
 def n_steps(rows: "pd.DataFrame") -> Array:
-    """Return the steps of recurrent layers, one after another, [n]; 0 for all other kinds."""
+    """Return the sequential steps of recurrent layers, [n]; 0 for other kinds."""
     kinds = rows["kind"].to_numpy(dtype=str)
     return np.where(np.isin(kinds, RECURRENT_KINDS), rows["in_h"].to_numpy(dtype=float), 0.0)
 
@@ -118,7 +115,7 @@ def n_steps(rows: "pd.DataFrame") -> Array:
 def flops_and_bytes(rows: "pd.DataFrame") -> tuple[Array, Array]:
     """Return FLOPs and least bytes moved of each row, each [n].
 
-    Of the input only what windows touch is moved: a window that is smaller than its stride skips the rest.
+    A window smaller than its stride skips a part of the input.
     """
     flops, read, weights, written = (
         rows[name].to_numpy(dtype=float) for name in ("flops", "input_bytes", "weight_bytes", "output_bytes")
@@ -129,7 +126,7 @@ def flops_and_bytes(rows: "pd.DataFrame") -> tuple[Array, Array]:
 def touched_share(rows: "pd.DataFrame") -> Array:
     """Return the share of the input's bytes that the windows of convolutions and pools read, [n].
 
-    Rows of an image are skipped whole, columns only as far as a cache line, 16 values, does not hold them.
+    Rows of an image are skipped whole, columns only as far as they lie outside a cache line of 16 values.
     """
     share = np.ones(len(rows))
     kinds = rows["kind"].to_numpy(dtype=str)

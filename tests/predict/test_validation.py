@@ -16,7 +16,8 @@ from hwopt.predict.validation.report import (
     validate_device,
     validate_rows,
 )
-from hwopt.profile.schema import LAYER_COLUMNS, RowFile
+from hwopt.profile.row_file import RowFile
+from hwopt.profile.schema import LAYER_COLUMNS
 from tests.profile.profiles import layer_rows, write_profile
 
 LEADING = ["device", "kind", "batch", "in_channels", "in_h", "in_w", "out_channels", "kernel_h", "kernel_w"]

@@ -8,7 +8,8 @@ import pandas as pd
 
 from hwopt.profile.derived_columns import complete
 from hwopt.profile.roofline import Ceilings
-from hwopt.profile.schema import LAYER_COLUMNS, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS, RowFile
+from hwopt.profile.row_file import RowFile
+from hwopt.profile.schema import LAYER_COLUMNS, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS
 
 CEILINGS = Ceilings(flops_per_s=1e11, bytes_per_s=3e10, launch_s=1e-6)
 

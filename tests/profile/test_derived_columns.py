@@ -10,7 +10,8 @@ from hwopt.network import SHAPE_COLUMNS, WORK_COLUMNS, trace
 from hwopt.profile.derived_columns import complete, complete_energy, incomplete, note_incomplete
 from hwopt.profile.device_profile import DeviceProfile, read_layers, read_networks
 from hwopt.profile.plausibility import ENERGY_TOLERANCE, FASTEST, SLOWEST
-from hwopt.profile.schema import LAYER_COLUMNS, RowFile
+from hwopt.profile.row_file import RowFile
+from hwopt.profile.schema import LAYER_COLUMNS
 
 from ..network.counting import Function
 from .profiles import CEILINGS, write_profile

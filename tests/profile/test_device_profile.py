@@ -13,7 +13,7 @@ from hwopt.profile.derived_columns import complete
 from hwopt.profile.device_json import read_info, write_info
 from hwopt.profile.device_profile import DeviceProfile, read_layers
 from hwopt.profile.roofline import Ceilings, estimate_ceilings
-from hwopt.profile.schema import RowFile
+from hwopt.profile.row_file import RowFile
 
 from .profiles import CEILINGS, layer_rows, vars_of, write_profile
 

@@ -13,7 +13,8 @@ from hwopt.profile import schema as rows
 from hwopt.profile import text_file as textfile
 from hwopt.profile.cells import one_row_a_key, read_table
 from hwopt.profile.device_profile import DeviceProfile, read_layers, read_networks, read_repeats
-from hwopt.profile.schema import LATER_COLUMNS, LAYER_COLUMNS, NETWORK_COLUMNS, REPEAT_COLUMNS, RowFile
+from hwopt.profile.row_file import RowFile
+from hwopt.profile.schema import LATER_COLUMNS, LAYER_COLUMNS, NETWORK_COLUMNS, REPEAT_COLUMNS
 from hwopt.profile.text_file import clean, not_a_formula, read_cells
 
 from .profiles import write_profile

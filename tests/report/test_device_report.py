@@ -6,7 +6,8 @@ import pytest
 
 from hwopt.profile.device_profile import DeviceProfile
 from hwopt.profile.operator_sums import oracle_sums
-from hwopt.profile.schema import LAYER_COLUMNS, REPEAT_COLUMNS, RowFile
+from hwopt.profile.row_file import RowFile
+from hwopt.profile.schema import LAYER_COLUMNS, REPEAT_COLUMNS
 from hwopt.report.device import profile_report, write_profile_report
 from tests.profile.profiles import timed, write_profile
 

@@ -35,7 +35,8 @@ from hwopt.profile.device_profile import (
     read_network_layers,
     read_networks,
 )
-from hwopt.profile.schema import LAYER_COLUMNS, LAYER_KEY, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS, RowFile
+from hwopt.profile.row_file import RowFile
+from hwopt.profile.schema import LAYER_COLUMNS, LAYER_KEY, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS
 
 OPERATOR_SHARE = 0.5  # of the budget, ceilings included
 _NETWORK_SHARE = 0.85  # of the budget, operators included; the rest is the oracle's

@@ -24,7 +24,7 @@ import torch
 from hwopt.errors import InvalidInput
 from hwopt.measure.cpu.contention import Guard, Limits, Reader, clock_hz, read_machine
 from hwopt.measure.cpu.timing import Clock, Protocol, Timing, Work, time_works
-from hwopt.profile.schema import RowFile
+from hwopt.profile.row_file import RowFile
 
 REPEAT_FILE = "repeats.csv"
 COLUMNS = ("role", "elapsed_s", "file", "key", "time_s", "power_w", "status", "ratio")

@@ -24,13 +24,8 @@ from hwopt.profile.device_profile import (
     REPEAT_FILE,
     read_repeats,
 )
-from hwopt.profile.schema import (
-    LAYER_COLUMNS,
-    NETWORK_COLUMNS,
-    NETWORK_LAYER_COLUMNS,
-    REPEAT_COLUMNS,
-    RowFile,
-)
+from hwopt.profile.row_file import RowFile
+from hwopt.profile.schema import LAYER_COLUMNS, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS, REPEAT_COLUMNS
 
 T = TypeVar("T")
 _COLUMNS = {
