@@ -25,7 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hwopt.network import trace
-from hwopt.network.layer import SHAPE_COLUMNS, LayerGraph
+from hwopt.network.layer import SHAPE_COLUMNS, SIZE_COLUMNS, LayerGraph
 from hwopt.predict import load_device
 from hwopt.predict.device import shipped_devices
 from hwopt.predict.hyperpower import fit_linear
@@ -61,7 +61,6 @@ METHODS = ("paleo", "neuralpower", "hybrid")
 RIVALS = ("boosted trees", "Gaussian process")
 NETWORK_RIVALS = (*RIVALS, "linear (HyperPower)")
 MOST_OF_A_PROCESS = 500  # rows that scikit-learn's Gaussian process is fitted on: it takes their cube
-_NUMBERS = [column for column in SHAPE_COLUMNS if column not in ("kind", "dtype")]
 DRIFTS = ("ignored", "typical delay", "position known")  # the last alone knows where a tested row stands
 
 
@@ -369,7 +368,7 @@ def _layer_predictor(
     kinds = sorted(set(known["kind"]))
 
     def seen(rows: pd.DataFrame) -> Array:
-        logs = np.log2(1 + rows[_NUMBERS].to_numpy(dtype=float))
+        logs = np.log2(1 + rows[list(SIZE_COLUMNS)].to_numpy(dtype=float))
         return np.hstack([logs, rows[["kind"]].to_numpy() == kinds]).astype(float)
 
     fitted = {}

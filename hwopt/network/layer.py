@@ -5,7 +5,7 @@ only, as PyTorch's flop counter does; element-wise work is in `elementwise_ops`.
 the whole batch.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 
@@ -58,12 +58,10 @@ class Layer:
         return row
 
 
-# The columns that identify a measured layer, in the order of `layers.csv` after `device`.
-SHAPE_COLUMNS = (
-    "kind", "batch", "in_channels", "in_h", "in_w", "out_channels", "out_h", "out_w", "kernel_h", "kernel_w",
-    "stride_h", "stride_w", "padding_h", "padding_w", "dilation_h", "dilation_w", "groups", "dtype",
-)  # fmt: skip
-WORK_COLUMNS = ("flops", "elementwise_ops", "input_bytes", "weight_bytes", "output_bytes")
+_FIELDS = [field.name for field in fields(Layer)]
+SIZE_COLUMNS = tuple(_FIELDS[_FIELDS.index("batch") : _FIELDS.index("dtype")])
+SHAPE_COLUMNS = ("kind", *SIZE_COLUMNS, "dtype")  # in the order of `layers.csv`
+WORK_COLUMNS = tuple(_FIELDS[_FIELDS.index("flops") : _FIELDS.index("live_bytes")])
 METRICS = ("time_s", "power_w", "energy_j", "memory_bytes")
 
 

@@ -1,6 +1,6 @@
-"""A CSV file of rows as a table, every cell checked: numbers in range and in SI units, texts that are plain.
+"""Read a CSV file of rows as a table and check every cell: numbers in range and in SI units, plain texts.
 
-The index of a table is the line of the file on which each row begins, until `one_row_a_key` has done with it.
+The index of a table is the line of the file on which each row begins, until `one_row_a_key` replaces it.
 """
 
 import re
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.errors import InvalidInput, nearest
-from hwopt.network.layer import SHAPE_COLUMNS, WORK_COLUMNS
-from hwopt.profile.schema import FREE_TEXT_COLUMNS, NAME_COLUMNS, NUMBER_COLUMNS, TEXT_COLUMNS
+from hwopt.profile.schema import COLUMNS, Column
 from hwopt.profile.text_file import FORMULA_STARTS, UNPRINTABLE, clean, not_a_formula, read_cells, shown
 
 if TYPE_CHECKING:
@@ -20,33 +19,8 @@ if TYPE_CHECKING:
 
 MAX_WORD = 200  # characters of a name or a word
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_BYTES_AND_WORK = (*WORK_COLUMNS, "live_bytes")
-_WHOLE_COLUMNS = tuple(c for c in (*SHAPE_COLUMNS, *_BYTES_AND_WORK, "position") if c not in TEXT_COLUMNS)
-_MAX_SIZE, _MAX_WORK = 10_000_000, 10**18  # of a column of shapes, of a column of work
-# Least and largest believable value, the unit, and what else it may be in: what lies outside is another unit,
-# not another device.
-_TIME = (1e-9, 60.0, "seconds", "milliseconds or microseconds")
-_NETWORK_TIME = (1e-9, 3600.0, "seconds", "milliseconds or microseconds")
-_RANGES = {
-    **dict.fromkeys(("time_s", "eager_time_s", "loop_time_s"), _TIME),
-    "power_w": (1e-6, 5e3, "watts", "milliwatts"),
-    "energy_j": (1e-15, 3e5, "joules", "millijoules"),
-    "memory_bytes": (1.0, 1e13, "bytes", "bits"),
-    "modelled_memory_bytes": (1.0, 1e13, "bytes", "bits"),
-    "core_clock_hz": (1e6, 1e11, "hertz", "megahertz"),
-}
-_SLOW = 60.0  # by which a single time may be above the largest believable one, if the median is below
-_NETWORK_RANGES = {**_RANGES, **{name: _NETWORK_TIME for name in _RANGES if name.endswith("time_s")}}
-_NOT_NEGATIVE = (
-    "energy_uncertainty",
-    "elapsed_s",
-    "spread",
-    "n_blocks",
-    "n_passes",
-    "ratio",
-    "workspace_bytes",
-)
-_LARGEST = 1e15  # of any other number
+_SLOW = 60.0  # factor by which single times may exceed the largest believable one, if the median does not
+_LONGEST_PASS_S = 3600.0  # of a whole network
 
 
 def read_table(
@@ -73,14 +47,15 @@ def read_table(
             wanted = f"wanted {', '.join(required)}{like(column, table.columns)}"
             raise InvalidInput(f"{path}: column {column} is missing; {wanted}")
         refuse(path, table[column] == "", table[column], "it must not be empty")
-    for column in table.columns:
-        if column in NUMBER_COLUMNS:
-            table[column] = _numbers(path, table[column])
-            _check_range(path, table[column], (_NETWORK_RANGES if is_network else _RANGES).get(column), notes)
-        elif column in TEXT_COLUMNS and column not in FREE_TEXT_COLUMNS:
-            _check_words(path, table[column])
+    for name in table.columns:
+        known = COLUMNS.get(name)
+        if known is None or known.kind == "text":
+            table[name] = _made_plain(path, table[name], notes)
+        elif known.is_text:
+            _check_words(path, table[name], known.kind == "name")
         else:
-            table[column] = _made_plain(path, table[column], notes)
+            table[name] = _numbers(path, table[name])
+            _check_range(path, table[name], known, is_network, notes)
     _note_unknown(path, table, notes)
     return table
 
@@ -108,14 +83,14 @@ def _numbers(path: Path, cells: "pd.Series[str]") -> "pd.Series[float]":
 
 
 def _number(cell: str) -> float:
-    """Return the number, NaN for an empty cell, infinity for what is no finite number."""
+    """Return the number, NaN for an empty cell, infinity for anything but a finite number."""
     if not cell:
         return float("nan")
     return float(cell) if _NUMBER.fullmatch(cell) else float("inf")
 
 
 def _hint(cell: str) -> str:
-    """Say what to do about a cell that is no number."""
+    """Return what to do about a cell that is not a number."""
     if "," in cell or "_" in cell or " " in cell:
         return "; write a decimal point and nothing between the digits"
     if cell.lower().lstrip("+-") in ("nan", "na", "n/a", "null", "none", "-", "#n/a"):
@@ -124,29 +99,31 @@ def _hint(cell: str) -> str:
 
 
 def _check_range(
-    path: Path, values: "pd.Series[float]", believable: tuple[float, float, str, str] | None, notes: list[str]
+    path: Path, values: "pd.Series[float]", column: Column, is_network: bool, notes: list[str]
 ) -> None:
-    name = str(values.name)
-    if name in _WHOLE_COLUMNS:
-        _check_whole(path, values)
-    elif believable is not None:
-        least, most, unit, other = believable
+    """Refuse values outside the range of their column: another unit is likelier than such a device."""
+    least, most = column.least, column.most
+    if column.kind == "whole":
+        wrong = (values < least) | ((values % 1 != 0) & values.notna())
+        refuse(path, wrong, values, f"it must be a whole number, at least {least:g}")
+        refuse(path, values > most, values, f"it must be at most {int(most):,}")
+    elif column.unit:
+        unit = column.unit
         refuse(path, values <= 0, values, f"it must be positive, in {unit}; leave it empty where unknown")
-        wanted = f"than {{:g}} {unit} is not believable; is it in another unit, such as {other}?"
+        wanted = f"than {{:g}} {unit} is not believable; is it in another unit, such as {column.other_unit}?"
         refuse(path, values < least, values, "less " + wanted.format(least))
-        if name.endswith("time_s"):
-            most = _with_slow_ones(path, values, most, notes)
+        if column.name.endswith("time_s"):
+            most = _with_slow_ones(path, values, _LONGEST_PASS_S if is_network else most, notes)
         refuse(path, values > most, values, "more " + wanted.format(most))
     else:
-        least = 0.0 if name in _NOT_NEGATIVE else -_LARGEST
         refuse(path, values < least, values, f"it must be at least {least:g}")
-        refuse(path, values > _LARGEST, values, f"it must be at most {_LARGEST:g}")
+        refuse(path, values > most, values, f"it must be at most {most:g}")
 
 
 def _with_slow_ones(path: Path, values: "pd.Series[float]", most: float, notes: list[str]) -> float:
-    """Return the largest time that is accepted: another unit shows in most rows, a slow layer in few.
+    """Return the largest time that is accepted, and note times above `most`.
 
-    Rows above `most` are stated.
+    With another unit most rows are above it, with a slow layer few.
     """
     is_slow = values > most
     if not is_slow.any() or values.median() > most / _SLOW:
@@ -158,18 +135,9 @@ def _with_slow_ones(path: Path, values: "pd.Series[float]", most: float, notes: 
     return most * _SLOW
 
 
-def _check_whole(path: Path, values: "pd.Series[float]") -> None:
-    name = str(values.name)
-    least = 0 if name.startswith("padding") or name in (*_BYTES_AND_WORK, "position") else 1
-    most = _MAX_WORK if name in _BYTES_AND_WORK else _MAX_SIZE
-    wrong = (values < least) | ((values % 1 != 0) & values.notna())
-    refuse(path, wrong, values, f"it must be a whole number, at least {least}")
-    refuse(path, values > most, values, f"it must be at most {most:,}")
-
-
-def _check_words(path: Path, cells: "pd.Series[str]") -> None:
+def _check_words(path: Path, cells: "pd.Series[str]", is_name: bool) -> None:
     """Refuse words that are not printable, too long, or formulas; names that are paths."""
-    for check in (word_fault, name_fault) if cells.name in NAME_COLUMNS else (word_fault,):
+    for check in (word_fault, name_fault) if is_name else (word_fault,):
         faults = {cell: fault for cell in cells.unique() if (fault := check(cell))}
         if faults:
             wrong = cells.isin(list(faults))
@@ -177,7 +145,7 @@ def _check_words(path: Path, cells: "pd.Series[str]") -> None:
 
 
 def word_fault(text: str) -> str:
-    """Return what is wrong with a word such as a kind; empty where nothing is."""
+    """Return the fault of a word such as a kind; empty if there is none."""
     if not text.isprintable() or UNPRINTABLE in text:
         return "it holds a character that is not printable; write plain text"
     if len(text) > MAX_WORD:
@@ -188,7 +156,7 @@ def word_fault(text: str) -> str:
 
 
 def name_fault(text: str) -> str:
-    """Return what is wrong with the name of a device or network that is no path; empty where nothing is."""
+    """Return the fault of a name of a device or network, which must not be a path; empty if there is none."""
     parts = text.split("/")
     if "\\" in text or ".." in parts or text in (".", "~") or text.startswith(("/", "~/")):
         return "it is a name, not a path; write it without .. and \\ and with no / at its beginning"
@@ -196,7 +164,7 @@ def name_fault(text: str) -> str:
 
 
 def _made_plain(path: Path, cells: "pd.Series[str]", notes: list[str]) -> "pd.Series[str]":
-    """Return free text in one printable line each, and no formula."""
+    """Return free texts, each in one printable line that a spreadsheet does not run."""
     import pandas as pd
 
     codes, texts = pd.factorize(cells)
@@ -209,8 +177,7 @@ def _made_plain(path: Path, cells: "pd.Series[str]", notes: list[str]) -> "pd.Se
 
 
 def _note_unknown(path: Path, table: "pd.DataFrame", notes: list[str]) -> None:
-    known = {*NUMBER_COLUMNS, *TEXT_COLUMNS}
-    unknown = [shown(name) + like(name, known) for name in table.columns if name not in known]
+    unknown = [shown(name) + like(name, COLUMNS) for name in table.columns if name not in COLUMNS]
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         notes.append(f"{path.name}: columns that are not used: {', '.join(unknown[:5])}{more}")
@@ -236,7 +203,7 @@ def one_row_a_key(path: Path, table: "pd.DataFrame", key: Sequence[str]) -> "pd.
     """Return the rows with one of each key, indexed from 0; a row with a time replaces attempts without.
 
     Raises:
-        InvalidInput: where two rows of the same key both have a time, or rows have no time at all.
+        InvalidInput: if two rows of the same key both have a time, or the table has no times.
     """
     columns = list(key)
     is_measured = table["time_s"].notna() if "time_s" in table.columns else table[columns[0]].notna()

@@ -11,24 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.errors import InvalidInput
-from hwopt.network.layer import SHAPE_COLUMNS, WORK_COLUMNS
+from hwopt.network.layer import SHAPE_COLUMNS, SIZE_COLUMNS
 from hwopt.network.operation_counts import WORK, Columns, Work, work_of
 from hwopt.profile.roofline import operand_bytes
+from hwopt.profile.schema import COLUMNS, DERIVED_COLUMNS, ITEM_BYTES
 from hwopt.profile.text_file import shown
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_DEFAULTS: dict[str, Any] = {
-    "device": "unknown", "in_h": 1, "in_w": 1, "kernel_h": 1, "kernel_w": 1, "stride_h": 1, "stride_w": 1,
-    "padding_h": 0, "padding_w": 0, "dilation_h": 1, "dilation_w": 1, "groups": 1, "dtype": "float32",
-}  # fmt: skip
-ITEM_BYTES = {
-    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1, "int64": 8,
-    "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16,
-}  # fmt: skip
-_DERIVED = ("out_h", "out_w", *WORK_COLUMNS)
-_NUMBERS = tuple(column for column in SHAPE_COLUMNS if column not in ("kind", "dtype"))
 
 
 def complete(rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -44,8 +34,9 @@ def complete(rows: "pd.DataFrame") -> "pd.DataFrame":
     for column in ("kind", "batch", "in_channels", "out_channels"):
         if column not in rows.columns:
             raise InvalidInput(f"layer rows lack the column {column}; it follows from no other")
-    for column, value in _DEFAULTS.items():
-        _fill(rows, column, value)
+    for name in ("device", *SHAPE_COLUMNS):
+        if COLUMNS[name].default is not None:
+            _fill(rows, name, COLUMNS[name].default)
     for side in ("h", "w"):
         _fill(rows, f"out_{side}", _output_side(rows, side))
     for column, values in _work(rows).items():
@@ -98,7 +89,7 @@ def _by_kind(rows: "pd.DataFrame", of_kind: Callable[[Work, Columns], Any]) -> "
 
     values = np.full(len(rows), np.nan)
     kinds = rows["kind"].to_numpy(dtype=str)
-    columns = {name: rows[name].to_numpy(dtype=float) for name in _NUMBERS if name in rows.columns}
+    columns = {name: rows[name].to_numpy(dtype=float) for name in SIZE_COLUMNS if name in rows.columns}
     for kind in np.unique(kinds):
         chosen = kinds == kind
         own = {name: column[chosen] for name, column in columns.items()}
@@ -132,7 +123,7 @@ def _work(rows: "pd.DataFrame") -> dict[str, Any]:
 
 def incomplete(rows: "pd.DataFrame") -> NDArray[np.bool_]:
     """Return which complete rows, [n], lack a side or work that did not follow from the other columns."""
-    return rows[[*_DERIVED]].isna().any(axis=1).to_numpy(dtype=bool)
+    return rows[[*DERIVED_COLUMNS]].isna().any(axis=1).to_numpy(dtype=bool)
 
 
 def note_incomplete(rows: "pd.DataFrame") -> list[str]:
@@ -140,7 +131,7 @@ def note_incomplete(rows: "pd.DataFrame") -> list[str]:
     lacking = rows[incomplete(rows)]
     notes = []
     for kind, own in lacking.groupby("kind", sort=True):
-        names = ", ".join(name for name in _DERIVED if own[name].isna().any())
+        names = ", ".join(name for name in DERIVED_COLUMNS if own[name].isna().any())
         known = "" if str(kind) in WORK else ", a kind that is not known"
         notes.append(f"{len(own)} rows of {shown(kind)}{known}: not used, {names} do not follow; give them")
     return notes

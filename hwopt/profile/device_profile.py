@@ -30,28 +30,28 @@ import numpy as np
 
 from hwopt.errors import InvalidInput
 from hwopt.profile.cells import like, one_row_a_key, read_table, refuse
-from hwopt.profile.derived_columns import ITEM_BYTES, complete, complete_energy, incomplete, note_incomplete
+from hwopt.profile.derived_columns import complete, complete_energy, incomplete, note_incomplete
 from hwopt.profile.device_json import DEVICE_FILE, read_info
 from hwopt.profile.plausibility import check_energy, check_memory, check_times, note_kinds, note_reasons
 from hwopt.profile.roofline import Ceilings, bound_s, operand_bytes
 from hwopt.profile.schema import (
     BOUNDS,
+    ITEM_BYTES,
     LAYER_COLUMNS,
     LAYER_KEY,
     MODES,
     NETWORK_COLUMNS,
+    NETWORK_KEY,
     NETWORK_LAYER_COLUMNS,
     REPEAT_COLUMNS,
+    ROLES,
+    SPLITS,
     TEXT_COLUMNS,
 )
 from hwopt.profile.text_file import shown
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SPLITS = ("fit", "calibrate", "test")
-ROLES = ("sentinel", "repeat")
-NETWORK_KEY = ("network", "batch", "dtype", "mode")
 
 LAYER_FILE = "layers.csv"
 NETWORK_FILE = "networks.csv"

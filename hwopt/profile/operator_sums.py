@@ -7,9 +7,9 @@ its operators, predicted    -------------------- 0.90            what the layer 
 
 from typing import TYPE_CHECKING
 
-from hwopt.profile.device_profile import NETWORK_KEY, DeviceProfile
+from hwopt.profile.device_profile import DeviceProfile
 from hwopt.profile.roofline import bound_s
-from hwopt.profile.schema import LAYER_KEY
+from hwopt.profile.schema import LAYER_KEY, NETWORK_KEY
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,11 +12,11 @@ import numpy as np
 
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
+from hwopt.profile.schema import OPERAND_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OPERAND_COLUMNS = ("input_bytes", "weight_bytes", "output_bytes")
 RECURRENT_KINDS = ("lstm", "gru", "rnn")
 _STEP_LAUNCHES = 4  # of a product with the state, and the gates; not measured
 _WINDOWED = ("conv1d", "conv2d", "conv3d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d")
@@ -117,9 +117,8 @@ def flops_and_bytes(rows: "pd.DataFrame") -> tuple[Array, Array]:
 
     A window smaller than its stride skips a part of the input.
     """
-    flops, read, weights, written = (
-        rows[name].to_numpy(dtype=float) for name in ("flops", "input_bytes", "weight_bytes", "output_bytes")
-    )
+    flops = rows["flops"].to_numpy(dtype=float)
+    read, weights, written = (rows[name].to_numpy(dtype=float) for name in OPERAND_COLUMNS)
     return flops, np.asarray(read * touched_share(rows) + weights + written, dtype=float)
 
 

@@ -1,103 +1,179 @@
-"""Layer and network rows as CSV: which columns there are, and appending rows.
+"""Columns of the CSV files of a device profile.
 
-Each file is UTF-8 CSV with a header, in any order of columns; lines end in LF, CRLF or CR. Units are SI; work
-and costs are of one pass of the whole batch. A metric that was not measured is an empty cell, never 0, and
-its reason column says why. Columns marked * are filled in every row, all others may be empty or missing; (c)
-is completed from the others where it is (see `hwopt.profile.derived_columns`).
+Each file is UTF-8 CSV with a header, columns in any order; lines end in LF, CRLF or CR. Units are SI; work
+and costs are of one pass of the whole batch. A metric that was not measured is an empty cell, never 0, with
+the reason in its reason column. Further columns are accepted, noted and not used.
 
-layers.csv, and oracle.csv with the operators of validation networks, which no fit sees:
-    device                      name of the device; "unknown" where empty
-    kind *                      conv2d, linear, relu, ...; others are accepted and stated
-    batch *                     items
-    in_channels *, out_channels *    whole numbers from 1
-    in_h, in_w                  sides of the input; 1 where empty
-    out_h, out_w                (c) sides of the output
-    kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, groups    1 where empty
-    padding_h, padding_w        0 where empty
-    dtype                       float32 where empty
-    time_s                      seconds; the column is there, a cell of it may be empty
-    power_w, energy_j           watts and joules, gross; (c) one from the other and the time: a pass took
-                                `loop_time_s` while energy was read, `time_s` where that is empty
-    memory_bytes                peak bytes that a pass held, operands included
-    workspace_bytes             (c) those beside operands and result
-    flops, elementwise_ops      (c) a multiply-add counts two
-    input_bytes, weight_bytes, output_bytes    (c) bytes of the operands and the result
-    operator, source            name of the operator; why it was chosen
-    status                      ok, contended, failed, ...
-    time_reason, memory_reason  why there is no figure
-    energy_reason               why there is no power and no energy: a code of
-                                `hwopt.profile.reasons`, then ": detail"
-    spread                      disagreement of the rounds, a share of the time
-    n_blocks, n_passes          how many blocks were timed; passes in each
-    mode                        how it was run: graph or eager
-    eager_time_s                seconds of a pass called operator by operator
-    loop_time_s                 seconds of a pass while energy was read
-    idle_subtracted_energy_j    joules above those of the idle device
-    energy_uncertainty          a share of energy_j
-    core_clock_hz               hertz, while energy was read
-    temperature_c               degrees Celsius, while energy was read
-    throttled                   what held the clocks down
-    elapsed_s                   seconds since the campaign began
-    energy_status               ok, or why energy is doubtful
-networks.csv, each network once a mode:
-    network *                   its name; another one for each batch size and dtype
-    source                      where it comes from
-    split *                     fit, calibrate or test
-    batch *, dtype *, mode *    items; data type; eager or graph
-    modelled_memory_bytes       parameters, buffers and live activations, bytes
-    bound                       of an eager row, what sets its pace: device or host
-    input_shape                 batch first, such as 8x3x224x224
-    config                      JSON object that the network can be built from again: the hyperparameters of a
-                                space's network, otherwise see
-                                `hwopt.measure.sampling.architectures.described`
-    and as above                time_s to memory_bytes, status to n_passes, eager_time_s to energy_status
-network_layers.csv, every operator of those networks:
-    network *, position *       whose, and where in running order, from 0
-    name                        path of the module that ran it
-    live_bytes                  inputs and results of the network that are alive while it runs, no weights
-    and as above                kind to dtype, flops to output_bytes, operator
-repeats.csv, what was measured again during a campaign:
-    role *                      sentinel (the same operators time and again) or repeat (a row of a file)
-    elapsed_s                   seconds since the campaign began
-    file, key                   which row was repeated; text, never opened
-    time_s, power_w, status     as above
-    ratio                       this time over the first one
-Other columns are accepted, stated and not used.
+    layers.csv           one measured operator a line: `LAYER_COLUMNS`
+    oracle.csv           operators of validation networks, never fitted on: the same columns
+    networks.csv         one measured network and mode a line: `NETWORK_COLUMNS`
+    network_layers.csv   one operator of a measured network a line: `NETWORK_LAYER_COLUMNS`
+    repeats.csv          what a campaign measured again: `REPEAT_COLUMNS`
 """
+
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from hwopt.network.layer import METRICS, SHAPE_COLUMNS, WORK_COLUMNS
 
-# What makes a measured operator another one than those in the file: its shapes, and its operands' bytes,
-# which tell a product with a scale for each channel from one with a whole tensor, or a bias from none.
-LAYER_KEY = (*SHAPE_COLUMNS, "input_bytes", "weight_bytes", "output_bytes")
 MODES = ("eager", "graph")
 BOUNDS = ("device", "host")
-_REASONS = ("time_reason", "energy_reason", "memory_reason")
-_QUALITY = ("status", *_REASONS, "spread", "n_blocks", "n_passes")
+SPLITS = ("fit", "calibrate", "test")
+ROLES = ("sentinel", "repeat")
+ITEM_BYTES = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1, "int64": 8,
+    "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16,
+}  # fmt: skip
+_LARGEST = 1e15  # of a number without a range of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: in the header.
+        kind: "name" of a device or network, which must not be a path; "word"; free "text"; "whole" number; or
+            "number".
+        meaning: contents of a cell.
+        least: smallest value accepted.
+        most: largest value accepted.
+        unit: SI unit; set for measured quantities, which must be positive.
+        other_unit: likely unit of a value outside the range.
+        default: value of an empty cell; None leaves it empty.
+        derived_from: columns that an empty cell is computed from.
+        is_later: whether it was added later: a file without it is continued with the column empty.
+    """
+
+    name: str
+    kind: Literal["name", "word", "text", "whole", "number"]
+    meaning: str
+    least: float = -_LARGEST
+    most: float = _LARGEST
+    unit: str = ""
+    other_unit: str = ""
+    default: Any = None
+    derived_from: str = ""
+    is_later: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether cells are texts and not numbers."""
+        return self.kind not in ("whole", "number")
+
+
+def _size(name: str, meaning: str, least: int = 1, default: int | None = None, **others: Any) -> Column:
+    return Column(name, "whole", meaning, least, 10_000_000, default=default, **others)
+
+
+def _work(name: str, meaning: str, derived_from: str = "", **others: Any) -> Column:
+    return Column(name, "whole", meaning, 0, 10**18, derived_from=derived_from, **others)
+
+
+def _time(name: str, meaning: str, **others: Any) -> Column:
+    other_unit = "milliseconds or microseconds"
+    return Column(name, "number", meaning, 1e-9, 60.0, "seconds", other_unit, **others)
+
+
+def _later(name: str, kind: Any, meaning: str, least: float = -_LARGEST) -> Column:
+    return Column(name, kind, meaning, least, is_later=True)
+
+
+_WINDOW = "in_{0}, kernel_{0}, stride_{0}, padding_{0}, dilation_{0}"
+_SHAPE = "kind and shape"
+COLUMNS = {column.name: column for column in (
+    Column("device", "name", "name of the device", default="unknown"),
+    Column("network", "name", "name of the network; another one for each batch size and dtype"),
+    _size("position", "place in the order in which the operators ran, from 0", least=0),
+    Column("name", "word", "path of the module that ran it"),
+    Column("kind", "word", "conv2d, linear, relu, ...; other kinds are accepted and noted"),
+    _size("batch", "items in a pass"),
+    _size("in_channels", "channels of the first operand"),
+    _size("in_h", "height of the first operand", default=1),
+    _size("in_w", "width of the first operand", default=1),
+    _size("out_channels", "channels of the result"),
+    _size("out_h", "height of the result", derived_from=_WINDOW.format("h")),
+    _size("out_w", "width of the result", derived_from=_WINDOW.format("w")),
+    _size("kernel_h", "height of the window", default=1),
+    _size("kernel_w", "width of the window", default=1),
+    _size("stride_h", "rows between two windows", default=1),
+    _size("stride_w", "columns between two windows", default=1),
+    _size("padding_h", "rows of padding on each side", least=0, default=0),
+    _size("padding_w", "columns of padding on each side", least=0, default=0),
+    _size("dilation_h", "rows between two elements of a window", default=1),
+    _size("dilation_w", "columns between two elements of a window", default=1),
+    _size("groups", "groups of channels", default=1),
+    Column("dtype", "word", "data type of the result", default="float32"),
+    _time("time_s", "seconds of a pass"),
+    Column("power_w", "number", "watts, gross", 1e-6, 5e3, "watts", "milliwatts",
+           derived_from="energy_j, and loop_time_s or time_s"),
+    Column("energy_j", "number", "joules of a pass, gross", 1e-15, 3e5, "joules", "millijoules",
+           derived_from="power_w, and loop_time_s or time_s"),
+    Column("memory_bytes", "number", "peak bytes of a pass, operands included", 1.0, 1e13, "bytes", "bits"),
+    Column("modelled_memory_bytes", "number", "bytes of parameters, buffers and live activations",
+           1.0, 1e13, "bytes", "bits"),
+    Column("workspace_bytes", "number", "peak bytes of a pass beside operands and result", 0.0,
+           derived_from="memory_bytes, input_bytes, weight_bytes, output_bytes", is_later=True),
+    _work("flops", "FLOPs; a multiply-add counts two", _SHAPE),
+    _work("elementwise_ops", "element-wise operations", _SHAPE),
+    _work("input_bytes", "bytes of the operands that are not weights", _SHAPE),
+    _work("weight_bytes", "bytes of the operands that are weights", _SHAPE),
+    _work("output_bytes", "bytes of the result", _SHAPE),
+    _work("live_bytes", "bytes of live inputs and results of the network, no weights", is_later=True),
+    Column("operator", "word", "name of the operator"),
+    Column("source", "word", "origin of the network, or why the operator was chosen"),
+    Column("split", "word", "fit, calibrate or test"),
+    Column("input_shape", "word", "batch first, such as 8x3x224x224"),
+    Column("status", "word", "ok, contended, failed, ..."),
+    Column("time_reason", "text", "why there is no time"),
+    Column("energy_reason", "text", "why there is no energy: code of `hwopt.profile.reasons`, then detail"),
+    Column("memory_reason", "text", "why there is no memory"),
+    Column("spread", "number", "disagreement of the rounds, a share of the time", 0.0),
+    Column("n_blocks", "number", "blocks that were timed", 0.0),
+    Column("n_passes", "number", "passes in a block", 0.0),
+    _later("mode", "word", "how it ran: eager or graph"),
+    _time("eager_time_s", "seconds of a pass called operator by operator", is_later=True),
+    _time("loop_time_s", "seconds of a pass while energy was read", is_later=True),
+    _later("idle_subtracted_energy_j", "number", "joules above those of the idle device"),
+    _later("energy_uncertainty", "number", "a share of energy_j", 0.0),
+    Column("core_clock_hz", "number", "clock while energy was read", 1e6, 1e11, "hertz", "megahertz",
+           is_later=True),
+    _later("temperature_c", "number", "degrees Celsius while energy was read"),
+    _later("throttled", "word", "cause of lowered clocks"),
+    _later("elapsed_s", "number", "seconds since the campaign began", 0.0),
+    _later("energy_status", "word", "ok, or why energy is doubtful"),
+    _later("config", "text", "JSON object that the network is built from: hyperparameters, or a description "
+           "as in `hwopt.measure.sampling.architectures.described`"),
+    _later("bound", "word", "what limits the speed of an eager row: device or host"),
+    Column("role", "word", "sentinel: a reference workload; repeat: a row of a file"),
+    Column("file", "word", "file of the row that was repeated; never opened"),
+    Column("key", "text", "key of the row that was repeated"),
+    Column("ratio", "number", "time over the first one", 0.0),
+)}  # fmt: skip
+
+TEXT_COLUMNS = frozenset(name for name, column in COLUMNS.items() if column.is_text)
+LATER_COLUMNS = frozenset(name for name, column in COLUMNS.items() if column.is_later)
+DERIVED_COLUMNS = tuple(name for name in (*SHAPE_COLUMNS, *WORK_COLUMNS) if COLUMNS[name].derived_from)
+OPERAND_COLUMNS = ("input_bytes", "weight_bytes", "output_bytes")
+# A measured operator is identified by its shapes and by the bytes of its operands: these differ between a
+# product with a scale for each channel and one with a single scale, or with and without a bias.
+LAYER_KEY = (*SHAPE_COLUMNS, *OPERAND_COLUMNS)
+NETWORK_KEY = ("network", "batch", "dtype", "mode")
+
+_QUALITY = ("status", "time_reason", "energy_reason", "memory_reason", "spread", "n_blocks", "n_passes")
 _CAMPAIGN = (
-    "mode", "eager_time_s", "loop_time_s", "idle_subtracted_energy_j", "energy_uncertainty", "core_clock_hz",
+    "eager_time_s", "loop_time_s", "idle_subtracted_energy_j", "energy_uncertainty", "core_clock_hz",
     "temperature_c", "throttled", "elapsed_s", "energy_status",
 )  # fmt: skip
-# Columns that came later: a file without them is continued with them empty.
-LATER_COLUMNS = frozenset((*_CAMPAIGN, "config", "bound", "live_bytes", "workspace_bytes"))
 LAYER_COLUMNS = (
-    "device", *SHAPE_COLUMNS, *METRICS, *WORK_COLUMNS, "operator", "source", *_QUALITY, *_CAMPAIGN,
+    "device", *SHAPE_COLUMNS, *METRICS, *WORK_COLUMNS, "operator", "source", *_QUALITY, "mode", *_CAMPAIGN,
     "workspace_bytes",
 )  # fmt: skip
 NETWORK_COLUMNS = (
     "network", "source", "split", "batch", "dtype", "mode", *METRICS, "modelled_memory_bytes", "input_shape",
-    *_QUALITY, *_CAMPAIGN[1:], "config", "bound",
+    *_QUALITY, *_CAMPAIGN, "config", "bound",
 )  # fmt: skip
 NETWORK_LAYER_COLUMNS = (
     "network", "position", "name", *SHAPE_COLUMNS, *WORK_COLUMNS, "operator", "live_bytes",
 )  # fmt: skip
 REPEAT_COLUMNS = ("role", "elapsed_s", "file", "key", "time_s", "power_w", "status", "ratio")
-
-NAME_COLUMNS = frozenset(("device", "network"))  # which might be taken for paths
-FREE_TEXT_COLUMNS = frozenset((*_REASONS, "key", "config"))
-TEXT_COLUMNS = NAME_COLUMNS | FREE_TEXT_COLUMNS | frozenset(
-    ("kind", "dtype", "operator", "source", "split", "mode", "bound", "name", "input_shape")
-    + ("status", "energy_status", "throttled", "role", "file")
-)  # fmt: skip
-_COLUMNS = {*LAYER_COLUMNS, *NETWORK_COLUMNS, *NETWORK_LAYER_COLUMNS, *REPEAT_COLUMNS}
-NUMBER_COLUMNS = frozenset(_COLUMNS - TEXT_COLUMNS)

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwopt.errors import InvalidInput
-from hwopt.profile import schema as rows
-from hwopt.profile import text_file as textfile
+from hwopt.profile import schema, text_file
 from hwopt.profile.cells import one_row_a_key, read_table
 from hwopt.profile.device_profile import DeviceProfile, read_layers, read_networks, read_repeats
 from hwopt.profile.row_file import RowFile
@@ -236,23 +235,26 @@ def test_sizes_are_checked_before_reading(tmp_path, monkeypatch):
     with pytest.raises(InvalidInput, match="1,099,511,627,776 bytes; at most 268,435,456 are read"):
         read_layers(path)
     layers_file(tmp_path, f"{COLUMNS}\n" + f"{ROW}\n" * 4)
-    monkeypatch.setattr(textfile, "MAX_ROWS", 4)
+    monkeypatch.setattr(text_file, "MAX_ROWS", 4)
     with pytest.raises(InvalidInput, match="6 lines of .* cells; at most 4 and 60,000,000 are read"):
         read_layers(path)
-    monkeypatch.setattr(textfile, "MAX_ROWS", 100)
-    monkeypatch.setattr(textfile, "MAX_CELLS", 10)
+    monkeypatch.setattr(text_file, "MAX_ROWS", 100)
+    monkeypatch.setattr(text_file, "MAX_CELLS", 10)
     with pytest.raises(InvalidInput, match="lines of 41 cells; at most 100 and 10 are read"):
         read_layers(path)
 
 
-def test_every_column_is_documented():
-    for column in {*LAYER_COLUMNS, *NETWORK_COLUMNS, *rows.NETWORK_LAYER_COLUMNS, *REPEAT_COLUMNS}:
-        assert re.search(rf"\b{column}\b", rows.__doc__), column
+def test_every_column_of_a_file_is_in_the_table_with_its_meaning():
+    assert set(schema.COLUMNS) == {
+        *LAYER_COLUMNS, *NETWORK_COLUMNS, *schema.NETWORK_LAYER_COLUMNS, *REPEAT_COLUMNS
+    }  # fmt: skip
+    assert all(column.meaning for column in schema.COLUMNS.values())
 
 
-def test_texts_and_numbers_are_told_apart_for_every_column():
-    assert not rows.NUMBER_COLUMNS & rows.TEXT_COLUMNS
-    assert rows.NUMBER_COLUMNS | rows.TEXT_COLUMNS >= {*LAYER_COLUMNS, *NETWORK_COLUMNS, *REPEAT_COLUMNS}
+def test_what_a_column_is_derived_from_are_columns():
+    for column in schema.COLUMNS.values():
+        words = re.findall(r"\w+", column.derived_from)
+        assert set(words) <= {*schema.COLUMNS, "and", "or", "shape"}, column
 
 
 def test_the_columns_of_a_campaign_are_read_back(tmp_path):

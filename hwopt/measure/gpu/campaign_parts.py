@@ -25,7 +25,6 @@ from hwopt.network.layer import LayerGraph
 from hwopt.profile.device_profile import (
     LAYER_FILE,
     NETWORK_FILE,
-    NETWORK_KEY,
     NETWORK_LAYER_FILE,
     ORACLE_FILE,
     REPEAT_FILE,
@@ -34,7 +33,7 @@ from hwopt.profile.device_profile import (
     read_networks,
     read_repeats,
 )
-from hwopt.profile.schema import LAYER_KEY
+from hwopt.profile.schema import LAYER_KEY, NETWORK_KEY
 
 _AGAIN = ("contended",)
 _PICKS = 24  # operators that are chosen at once; the next ones while the second half is measured

@@ -16,7 +16,7 @@ from torch import Tensor
 from hwopt.errors import InvalidInput
 from hwopt.measure.operators.recipes import RECIPES, WITHOUT_RECIPE
 from hwopt.measure.operators.recipes.recipe import (
-    ITEM_BYTES,
+    DTYPES,
     Recipe,
     Row,
     Shape,
@@ -25,6 +25,7 @@ from hwopt.measure.operators.recipes.recipe import (
     fits,
     trace_recipe,
 )
+from hwopt.profile.schema import ITEM_BYTES
 
 __all__ = [
     "RECIPES", "WITHOUT_RECIPE", "OperandPool", "Recipe", "Unbuildable", "Whole", "fits", "recipe_of",
@@ -45,7 +46,7 @@ def recipe_of(row: Row) -> Recipe:
         raise Unbuildable(f"{kind}: {WITHOUT_RECIPE[kind]}")
     if kind not in RECIPES:
         raise Unbuildable(f"no recipe for kind {kind!r}")
-    if row["dtype"] not in ITEM_BYTES:
+    if row["dtype"] not in DTYPES:
         raise Unbuildable(f"no recipe for dtype {row['dtype']!r}")
     return RECIPES[kind](row)
 
@@ -61,8 +62,8 @@ class OperandPool:
     """
 
     def __init__(self, n_bytes: int, max_sets: int, dtype: str = "float32", device: str = "cpu") -> None:
-        if dtype not in ITEM_BYTES:
-            raise InvalidInput(f"no operands of dtype {dtype!r}; known: {', '.join(ITEM_BYTES)}")
+        if dtype not in DTYPES:
+            raise InvalidInput(f"no operands of dtype {dtype!r}; known: {', '.join(DTYPES)}")
         self.dtype, self.device = getattr(torch, dtype), torch.device(device)
         self.max_sets = max_sets
         self._generator = torch.Generator(self.device).manual_seed(0)

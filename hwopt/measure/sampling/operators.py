@@ -19,11 +19,10 @@ import numpy as np
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.operators.build import Recipe, Unbuildable, fits, recipe_of, trace_recipe
-from hwopt.measure.operators.recipes.recipe import ITEM_BYTES
 from hwopt.measure.sampling.perturbation import Row, perturb
 from hwopt.measure.sampling.sobol import FAMILIES, OTHER, Limits, family_of, spread
 from hwopt.network.layer import Layer, LayerGraph
-from hwopt.profile.schema import LAYER_KEY
+from hwopt.profile.schema import ITEM_BYTES, LAYER_KEY
 
 _MAX_TRIES = 300  # in a row that give no new operator, until a stream counts as exhausted
 

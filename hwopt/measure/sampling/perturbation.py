@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from hwopt.measure.operators.recipes.recipe import ITEM_BYTES
 from hwopt.network.layer import Layer
+from hwopt.profile.schema import ITEM_BYTES
 
 Row = dict[str, Any]
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwopt.measure.operators.recipes.recipe import ITEM_BYTES
 from hwopt.measure.sampling.perturbation import scaled
 from hwopt.network.layer import Layer
+from hwopt.profile.schema import ITEM_BYTES
 
 Row = dict[str, Any]
 

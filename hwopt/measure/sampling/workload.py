@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwopt.arrays import Array
-from hwopt.measure.operators.recipes.recipe import ITEM_BYTES
 from hwopt.measure.sampling.operators import key_of
 from hwopt.measure.sampling.sobol import Limits
 from hwopt.network.layer import Layer, LayerGraph
 from hwopt.profile.roofline import Ceilings
+from hwopt.profile.schema import ITEM_BYTES
 
 
 @dataclass(frozen=True)

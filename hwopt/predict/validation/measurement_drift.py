@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
-from hwopt.network.layer import SHAPE_COLUMNS
+from hwopt.network.layer import SIZE_COLUMNS
 from hwopt.profile.roofline import Ceilings, bound_s
 
 if TYPE_CHECKING:
@@ -201,8 +201,7 @@ def _neighbours(rows: "pd.DataFrame") -> tuple[NDArray[np.intp], NDArray[np.intp
 
 def _log_shapes(rows: "pd.DataFrame") -> Array:
     """Return log2(1 + shape) of each numeric shape column, [n, d]."""
-    numbers = [name for name in SHAPE_COLUMNS if name not in ("kind", "dtype")]
-    return np.asarray(np.log2(1 + rows[numbers].to_numpy(dtype=float)), dtype=float)
+    return np.asarray(np.log2(1 + rows[[*SIZE_COLUMNS]].to_numpy(dtype=float)), dtype=float)
 
 
 def least_absolute(X: Array, y: Array) -> Array:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from hwopt.errors import HwoptError, InvalidInput
 from hwopt.network.layer import Layer
 from hwopt.network.tracing import trace_once
-from hwopt.profile.schema import LAYER_KEY
+from hwopt.profile.schema import ITEM_BYTES, LAYER_KEY
 
 Row = Mapping[str, Any]
 Shape = tuple[int, ...]
-ITEM_BYTES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
+DTYPES = ("float32", "float64", "float16", "bfloat16")  # of operands that can be made
 
 
 class Unbuildable(HwoptError):
