@@ -14,7 +14,8 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
 ) -> None:
     """Write weights, config and card of a trial."""
+    from hwopt.study.experiment.retarget import gives_weights
     from hwopt.study.run.export import export_trial
 
-    written = export_trial(study, trial, out)
+    written = export_trial(study, trial, out, gives_weights(study))
     console.print(f"written to {out}: {', '.join(path.name for path in written)}", highlight=False)

@@ -1,5 +1,6 @@
 """A search experiment as a problem of a comparison: its networks are really trained, its device is known."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,9 @@ from hwopt.errors import InvalidInput
 from hwopt.predict.device import load_device
 from hwopt.search.optimizer import Optimizer
 from hwopt.space.search_space import Config
-from hwopt.study.experiment.file import Experiment, SpaceFile, load_experiment
-from hwopt.study.experiment.search import Progress, open_search
-from hwopt.study.run.objective_call import run_objective
-from hwopt.train.objective import TrainingObjective
+from hwopt.study.experiment.file import Experiment, load_experiment
+from hwopt.study.experiment.search import Progress, open_search, training_objective
+from hwopt.study.run.objective_call import Objective, run_objective
 from hwopt.train.outcomes import OUTCOMES
 
 
@@ -27,13 +27,13 @@ class TrainedProblem:
     def __call__(self) -> Problem:
         """Load the space, the device and the data set."""
         experiment = load_experiment(self.path)
-        loader = SpaceFile(str((experiment.folder / experiment.space).resolve()))
-        space, section, settings = loader(), experiment.device, experiment.settings()
+        space, section = experiment.load_space(), experiment.device
         device = load_device(self.profile)
         costs = device.cost_model(space, **section.asked())
         budgets = experiment.resolve_budgets(space, costs)
-        chance = experiment.dataset(space).load().chance_error
-        reference = {"error": chance, **experiment.reference}
+        reference = dict(experiment.reference)
+        if experiment.data is not None:
+            reference = {"error": experiment.dataset(space).load().chance_error, **reference}
         optimizer = Optimizer(
             space, costs, budgets=budgets, objectives=experiment.objectives, reference=reference
         )
@@ -44,8 +44,8 @@ class TrainedProblem:
             budgets=optimizer.budgets,
             objectives=optimizer.objectives,
             reference=optimizer.reference,
-            train=_Trainer(TrainingObjective(loader, experiment.dataset(space), settings)),
-            n_epochs=settings.epochs,
+            train=_Trainer(training_objective(experiment), [*OUTCOMES, *experiment.outcome_budgets]),
+            n_epochs=experiment.settings().epochs,
             outcome_budgets=tuple(experiment.outcome_limits()),
         )
 
@@ -56,6 +56,8 @@ def prepare(path: Path, experiment: Experiment, out: Path, progress: Progress) -
     Raises:
         HwoptError: for whatever of it cannot be used; nothing is trained before all of it is checked.
     """
+    if experiment.objective is not None and "epochs" not in experiment.training:
+        raise InvalidInput("training.epochs: missing; a comparison needs the epochs of a whole training")
     if experiment.repeats:
         raise InvalidInput("repeats = true: a comparison trains each config once; leave it out")
     setup = out / "setup"
@@ -71,8 +73,8 @@ def prepare(path: Path, experiment: Experiment, out: Path, progress: Progress) -
 class _Trainer:
     """Trains a config from a seed, and keeps what every epoch gave."""
 
-    def __init__(self, objective: TrainingObjective) -> None:
-        self._objective = objective
+    def __init__(self, objective: Objective, metrics: Iterable[str]) -> None:
+        self._objective, self._metrics = objective, frozenset(metrics)
 
     def __call__(self, config: Config, seed: int) -> Training:
         errors: list[float] = []
@@ -89,5 +91,5 @@ class _Trainer:
         return Training(
             (*errors[:-1], outcome.values["error"]),
             tuple(seconds) or (outcome.train_s,),
-            metrics={name: outcome.values[name] for name in OUTCOMES},
+            metrics={name: value for name, value in outcome.values.items() if name in self._metrics},
         )

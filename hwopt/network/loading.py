@@ -39,7 +39,7 @@ def load_python_file(path: str | Path) -> ModuleType:
         raise InvalidInput(f"{path} is no Python file; give the path of a .py file")
     module = importlib.util.module_from_spec(spec)
     try:
-        with _importing_from(path_of_code.parent), _registered(module):
+        with importing_from(path_of_code.parent), _registered(module):
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}{_line(error, path_of_code)}"
@@ -89,7 +89,8 @@ def load_model(spec: str) -> tuple[str, nn.Module, tuple[int, ...] | None]:
 
 
 @contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
+def importing_from(folder: Path) -> Iterator[None]:
+    """Put a folder at the head of the import path within a block."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -163,7 +164,7 @@ def _called(path: str | Path, function: Any, name: str) -> Any:
         pass  # of built-in functions that do not tell theirs
     path_of_code = Path(path).resolve()
     try:
-        with _importing_from(path_of_code.parent):
+        with importing_from(path_of_code.parent):
             return function()
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}{_line(error, path_of_code)}"

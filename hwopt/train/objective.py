@@ -10,8 +10,8 @@ from hwopt.space.search_space import Config, SearchSpace
 from hwopt.train.data import Dataset, DatasetSpec
 from hwopt.train.placement import seeded
 from hwopt.train.settings import HYPERPARAMETERS, TrainingSettings
-from hwopt.train.slice import SliceResult
-from hwopt.train.trainer import Epoch, Report, Training, train
+from hwopt.train.slice import Report, SliceResult
+from hwopt.train.trainer import Epoch, Training, train
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@
 The slice is early termination, checkpoint and retry at once: what is lost when a worker dies is one slice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+
+Report = Callable[[int, float], bool | None]  # epoch from 1 and its error; False ends the training
 
 
 @dataclass(frozen=True)

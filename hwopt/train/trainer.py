@@ -10,7 +10,7 @@ nothing had happened: on a CPU bit by bit.
 """
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,8 +30,7 @@ from hwopt.train.outcomes import outcomes_of
 from hwopt.train.placement import RandomState, check_device, deterministic, failures_named, threads
 from hwopt.train.schedule import rate_factor
 from hwopt.train.settings import TrainingSettings
-
-Report = Callable[[int, float], bool | None]
+from hwopt.train.slice import Report
 
 _CHECK_EVERY = 20  # steps; each check waits for the device
 _EXPLODED = 1e4  # nats; a network that knows nothing has ln(classes), about 2.3 for ten

@@ -223,7 +223,7 @@ def test_trainings_that_know_no_better_than_guessing_are_stopped(folder, command
     ],
 )
 def test_limits_and_rules_that_cannot_be_are_explained(folder, command_line, monkeypatch, text, message):
-    monkeypatch.setattr("hwopt.study.experiment.search.energy_used_j", lambda device: None)
+    monkeypatch.setattr("hwopt.study.experiment.checks.energy_used_j", lambda device: None)
     change(folder, ("[verify]", f"{text}\n[verify]"))
     code, _, errors = command_line("search", folder / "x.toml", "--out", folder / "out")
     assert code == 2 and message in " ".join(errors.split())

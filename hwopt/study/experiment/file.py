@@ -27,7 +27,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from hwopt.costs import (
     Budget,
@@ -37,6 +37,7 @@ from hwopt.errors import HwoptError, InvalidInput, did_you_mean
 from hwopt.search.pricing_steps import OnPriced
 from hwopt.space.search_space import SearchSpace
 from hwopt.study.budgets import resolve_budgets
+from hwopt.study.experiment.online_calibration import TRAINING_MEMORY
 from hwopt.study.experiment.sections import (
     BudgetSection,
     DataSection,
@@ -46,9 +47,10 @@ from hwopt.study.experiment.sections import (
     StoppingSection,
     StopSection,
     VerifySection,
+    resolved_source,
 )
 from hwopt.study.run.limits import LARGEST_JOBS, LARGEST_STUDY
-from hwopt.study.store.code_identity import file_fingerprint
+from hwopt.study.store.code_identity import file_fingerprint, program_fingerprint
 from hwopt.train.data import DatasetSpec
 from hwopt.train.outcomes import OUTCOMES
 from hwopt.train.settings import TrainingSettings
@@ -73,7 +75,8 @@ class Experiment(Section):
     slice_epochs: int = Field(1, gt=0)
     keep_weights: Literal["front", "all", "none"] = "front"
     device: DeviceSection
-    data: DataSection
+    data: DataSection | None = None
+    objective: str | None = None  # a user's own training instead of data: "my_training.py:objective"
     training: dict[str, Any] = Field(default_factory=dict)
     budgets: dict[str, BudgetSection] = Field(default_factory=dict)
     outcome_budgets: dict[str, OutcomeBudgetSection] = Field(default_factory=dict)
@@ -84,6 +87,15 @@ class Experiment(Section):
     stopping: StoppingSection = StoppingSection()
 
     _folder: Path = PrivateAttr(default=Path("."))
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Experiment":
+        if (self.data is None) == (self.objective is None):
+            raise ValueError(
+                "give either [data], what the networks are trained on, or objective = "
+                '"my_training.py:objective", which loads its own'
+            )
+        return self
 
     @property
     def folder(self) -> Path:
@@ -102,6 +114,7 @@ class Experiment(Section):
 
     def dataset(self, space: SearchSpace | None = None) -> DatasetSpec:
         """Return what to load; images of a folder are brought to the input shape of the space."""
+        assert self.data is not None  # else the objective loads its own
         return self.data.spec(self.folder, None if space is None else space.input_shape)
 
     def settings(self) -> TrainingSettings:
@@ -124,7 +137,7 @@ class Experiment(Section):
             InvalidInput: for a metric that the trainer does not report, or a limit that is none.
         """
         for metric in self.outcome_budgets:
-            if metric not in OUTCOMES:
+            if self.objective is None and metric not in OUTCOMES:
                 near = did_you_mean(metric, OUTCOMES)
                 raise InvalidInput(f"outcome_budgets.{metric}: no training reports it{near}")
         return [Budget(metric, section.limit) for metric, section in self.outcome_budgets.items()]
@@ -136,11 +149,13 @@ class Experiment(Section):
             digest: fingerprint of a user's own data; None for a data set with a name.
         """
         unset = {"precision"} if self.device.precision is None else set()
-        identity = {
-            "device": self.device.model_dump(exclude={"budget_s", *unset}),
-            "data": self.data.identity(digest),
-            "training": self.training,
-        }
+        identity: dict[str, Any] = {"device": self.device.model_dump(exclude={"budget_s", *unset})}
+        if self.data is not None:
+            identity["data"] = self.data.identity(digest)
+        if self.objective is not None:
+            path = resolved_source(self.objective, self.folder).rpartition(":")[0]
+            identity["objective"] = {"source": self.objective, "code": program_fingerprint(path)}
+        identity["training"] = self.training
         if self.stopping.rule != "none":
             identity["stopping"] = self.stopping.model_dump()
         return identity
@@ -211,6 +226,8 @@ def _check_values(path: Path, experiment: Experiment) -> None:
     for key in experiment.training:
         if key not in known:
             raise InvalidInput(f"{path}: training.{key}: unknown key{did_you_mean(key, known)}")
+    if experiment.objective is not None:
+        _check_own_training(path, experiment)
     try:
         experiment.settings()
     except HwoptError as error:
@@ -227,6 +244,26 @@ def _check_values(path: Path, experiment: Experiment) -> None:
                 Budget(metric, section.limit)  # raises for a limit that cannot be read
     except HwoptError as error:
         raise InvalidInput(f"{path}: {error}") from None
+
+
+def _check_own_training(path: Path, experiment: Experiment) -> None:
+    """Refuse what a user's own training does not read, and a stopping rule without its number of epochs."""
+    for key in experiment.training:
+        if key != "epochs":
+            raise InvalidInput(
+                f"{path}: training.{key}: objective = {experiment.objective!r} trains by itself and does not "
+                "read it; leave it out (epochs, the number of a whole training, is for stopping rules)"
+            )
+    if experiment.stopping.rule != "none" and "epochs" not in experiment.training:
+        raise InvalidInput(
+            f"{path}: training.epochs: missing; stopping rule {experiment.stopping.rule!r} needs the number "
+            "of epochs of a whole training"
+        )
+    if TRAINING_MEMORY in experiment.budgets:
+        raise InvalidInput(
+            f"{path}: budgets.{TRAINING_MEMORY}: it is that of hwopt's own trainer; leave it out beside "
+            "objective"
+        )
 
 
 def _explain(path: Path, error: dict[str, Any]) -> str:

@@ -33,6 +33,13 @@ def experiment_of(study: Path) -> Experiment:
     return Experiment.restored(stored)
 
 
+def gives_weights(study: Path) -> bool:
+    """Return whether the trainings of a study gave weights: not where a user's own function trained."""
+    with Store(study, read_only=True) as store:
+        stored = store.meta().get("experiment")
+    return stored is None or Experiment.restored(stored).objective is None
+
+
 def retarget(
     study: Path,
     out: Path,

@@ -12,15 +12,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hwopt.costs import Budget, CostFunction
-from hwopt.errors import HwoptError, InvalidInput
+from hwopt.errors import InvalidInput
 from hwopt.predict.device import Device, load_device
 from hwopt.search.pricing_steps import OnPriced
-from hwopt.space.search_space import Config, SearchSpace
+from hwopt.space.search_space import SearchSpace
+from hwopt.study.experiment.checks import (
+    check_builds,
+    check_enqueued,
+    check_outputs,
+    check_where_trained,
+    load_data,
+)
 from hwopt.study.experiment.file import Experiment, SpaceFile
 from hwopt.study.experiment.online_calibration import TRAINING_MEMORY, Feedback, Recalibrated, TrainingMemory
+from hwopt.study.experiment.own_objective import FileObjective, file_objective
+from hwopt.study.experiment.sections import resolved_source
 from hwopt.study.run.executors import InProcess, threads_of_worker
 from hwopt.study.run.loop import Listener
 from hwopt.study.run.objective_call import run_objective
@@ -29,11 +36,8 @@ from hwopt.study.run.unread_hyperparameters import check_unread
 from hwopt.study.store.price_cache import restore_prices
 from hwopt.study.store.store import Store, Trial
 from hwopt.study.study import Study
-from hwopt.train.data import Dataset
-from hwopt.train.energy import energy_used_j, why_no_energy
 from hwopt.train.objective import TrainingObjective
-from hwopt.train.placement import check_device
-from hwopt.train.settings import HYPERPARAMETERS
+from hwopt.train.slice import ResumableObjective
 
 if TYPE_CHECKING:
     from hwopt.measure.local_device import LocalDevice
@@ -75,32 +79,31 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
         HwoptError: for whatever of it cannot be used; nothing is trained before all of it is checked.
     """
     space = experiment.load_space()
-    enqueued = _check_enqueued(experiment, space)
-    _check_builds(space)
-    dataset = experiment.dataset(space).load()
-    _check_shapes(space, dataset)
-    _check_images(experiment, dataset)
-    check_unread(space, HYPERPARAMETERS, is_new=not (out / "study.db").exists())
+    enqueued = check_enqueued(experiment, space)
+    check_builds(space)
+    dataset = load_data(experiment, space)
+    objective = training_objective(experiment)
+    if (names := getattr(objective, "hyperparameters", None)) is not None:
+        check_unread(space, names, is_new=not (out / "study.db").exists())
     device = _open_device(experiment, space, out, progress)
     model, budgets, costs, feedback = _price(experiment, space, device, out, progress)
-    _check_outputs(space, dataset)
-    check_device(experiment.settings().device)
-    _check_energy(experiment)
+    if dataset is not None:
+        check_outputs(space, dataset)
+    check_where_trained(experiment, isinstance(objective, ResumableObjective))
+    chance_error = None if dataset is None else dataset.chance_error
     study = Study(
         out / "study.db",
         space,
         costs,
-        training_objective(experiment),
+        objective,
         budgets=budgets,
         objectives=experiment.objectives,
         strategy=experiment.strategy,
         aware=experiment.aware,
-        reference={"error": dataset.chance_error, **experiment.reference},
+        reference={**({} if chance_error is None else {"error": chance_error}), **experiment.reference},
         seed=experiment.seed,
-        description=experiment.identity(dataset.digest),
-        stopping=experiment.stopping.maker(
-            experiment.settings().epochs, dataset.chance_error, experiment.objectives
-        ),
+        description=experiment.identity(None if dataset is None else dataset.digest),
+        stopping=experiment.stopping.maker(experiment.settings().epochs, chance_error, experiment.objectives),
         on_told=feedback,
         outcome_budgets=experiment.outcome_limits(),
         repeats=experiment.repeats,
@@ -119,16 +122,18 @@ def pricing(progress: Progress) -> OnPriced:
     return lambda done, planned: progress("pricing", done, planned, "")
 
 
-def training_objective(experiment: Experiment) -> TrainingObjective:
-    """Return what trains a config of an experiment.
+def training_objective(experiment: Experiment) -> TrainingObjective | FileObjective:
+    """Return what trains a config of an experiment: hwopt's trainer, or the user's own.
 
     Several trainings at a time share the cores of this machine; the number of threads is then fixed, since
     the same training with another number of threads ends in other digits.
     """
+    if experiment.objective is not None:
+        return file_objective(resolved_source(experiment.objective, experiment.folder))
     settings, n_jobs = experiment.settings(), experiment.jobs or 1
     if settings.threads is None and experiment.executor == "local" and n_jobs > 1:
         settings = replace(settings, threads=threads_of_worker(n_jobs))
-    loader = SpaceFile(str((experiment.folder / experiment.space).resolve()))
+    loader = SpaceFile(str(experiment.space_path()))
     return TrainingObjective(loader, experiment.dataset(loader()), settings)
 
 
@@ -227,18 +232,6 @@ def _price(
     return model, budgets, costs, Feedback(recalibrated, memory)
 
 
-def _check_energy(experiment: Experiment) -> None:
-    """Refuse a limit on energy that nothing here measures."""
-    if experiment.stop.training_energy_j is None or experiment.executor != "local":
-        return
-    device = check_device(experiment.settings().device)
-    if energy_used_j(device) is None:
-        raise InvalidInput(
-            "stop.training_energy_j: no energy counter of this device can be read (see hwopt env): "
-            f"{why_no_energy(device)}; use wall_s instead"
-        )
-
-
 def _open_device(experiment: Experiment, space: SearchSpace, out: Path, progress: Progress) -> Device:
     """Load the device's profile; measure it first where the experiment says so and it is not there yet."""
     section = experiment.device
@@ -266,69 +259,3 @@ def _local_device(experiment: Experiment, device: Device) -> "tuple[LocalDevice 
         return find_local_device(device.profile.info), ""
     except InvalidInput as error:
         return None, str(error)
-
-
-def _check_enqueued(experiment: Experiment, space: SearchSpace) -> list[Config]:
-    """Return the configs of `enqueue`, checked before the study exists."""
-    checked = []
-    for position, config in enumerate(experiment.enqueue):
-        try:
-            checked.append(space.validate(config))
-        except HwoptError as error:
-            raise InvalidInput(f"enqueue[{position}]: {error}") from None
-    return checked
-
-
-def _check_outputs(space: SearchSpace, dataset: Dataset) -> None:
-    """Check that the networks give one number for each class, on the first config that can be traced."""
-    from hwopt.network.build import outputs_on_meta
-    from hwopt.train.network_outputs import main_logits
-
-    for config in space.sample(32, np.random.default_rng(0)):
-        try:
-            out = outputs_on_meta(space, config)
-        except HwoptError:
-            continue
-        shape = tuple(main_logits(out).shape)
-        if shape != (1, dataset.n_classes):
-            given = f"{shape[1]} outputs" if len(shape) == 2 else f"outputs of shape {shape} for one image"
-            raise InvalidInput(
-                f"networks of SPACE give {given}, {dataset.name} has {dataset.n_classes} classes"
-            )
-        return
-
-
-def _check_builds(space: SearchSpace) -> None:
-    if space.build is None or space.input_shape is None:
-        raise InvalidInput("SPACE has no build= or input_shape=; a search trains the networks that it builds")
-
-
-def _check_images(experiment: Experiment, dataset: Dataset) -> None:
-    """Refuse settings that only images can have, where the data are something else."""
-    settings = experiment.settings()
-    wanted = [name for name in ("flip", "crop", "channels_last") if getattr(settings, name)]
-    if wanted and len(dataset.input_shape) != 3:
-        raise InvalidInput(
-            f"training.{wanted[0]} is of images [channels, height, width]; {dataset.name} has inputs of "
-            f"shape {dataset.input_shape}: leave it out"
-        )
-
-
-def _check_shapes(space: SearchSpace, dataset: Dataset) -> None:
-    assert space.input_shape is not None
-    if tuple(space.input_shape) != tuple(dataset.input_shape):
-        raise InvalidInput(
-            f"SPACE takes inputs of shape {space.input_shape}, images of {dataset.name} are "
-            f"{dataset.input_shape}; {_how_to_fit(dataset.input_shape, space.input_shape)}"
-        )
-
-
-def _how_to_fit(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """Return what to do with images of one shape for a network that takes another."""
-    if (1, *given) == wanted:
-        return "add the channel: images.unsqueeze(1), or images[:, None] of an array"
-    if len(given) == 3 and (given[2], *given[:2]) == wanted:
-        return (
-            "put the channels first: images.permute(0, 3, 1, 2), or images.transpose(0, 3, 1, 2) of an array"
-        )
-    return "choose another data set or search space, or change its input_shape"

@@ -167,7 +167,7 @@ class StoppingSection(Section):
     rule: str = "none"
 
     def maker(
-        self, n_epochs: int, chance_error: float, objectives: Sequence[str]
+        self, n_epochs: int, chance_error: float | None, objectives: Sequence[str]
     ) -> Callable[..., StoppingRule] | None:
         """Return a function that makes the rule from `reference=`; None where no training is stopped."""
         if self.rule == "none":

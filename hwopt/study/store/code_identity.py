@@ -5,6 +5,7 @@ a function     its byte code, constants, defaults, what it closes over, and the 
                its module that it uses; told apart on one version of Python only
 """
 
+import ast
 import functools
 import hashlib
 import io
@@ -32,6 +33,55 @@ def file_fingerprint(path: str | Path) -> str | None:
     except (tokenize.TokenError, SyntaxError, UnicodeDecodeError):
         return _digest(content)
     return _digest(text.encode())
+
+
+def program_fingerprint(path: str | Path) -> str | None:
+    """Return the fingerprint of a Python file and of the files beside it that it imports, directly or not.
+
+    None where the file cannot be read.
+    """
+    found: dict[str, str | None] = {}
+    waiting = [Path(path)]
+    folder = Path(path).parent
+    while waiting:
+        one = waiting.pop()
+        name = one.relative_to(folder).as_posix()
+        if name not in found:
+            found[name] = file_fingerprint(one)
+            waiting += _imported_beside(one, folder)
+    own = found.pop(Path(path).name)
+    return None if own is None else _digest(repr((own, sorted(found.items()))).encode())
+
+
+def _imported_beside(path: Path, folder: Path) -> list[Path]:
+    """Return the files and packages of a folder that a Python file imports."""
+    try:
+        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    except (OSError, SyntaxError, ValueError):
+        return []
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parts = [node.module] if node.module else []
+            inner = [".".join(parts), *(".".join([*parts, alias.name]) for alias in node.names)]
+            names |= {"." * node.level + name for name in inner}
+    return [file for name in sorted(names) for file in _files_of(name, path.parent, folder)]
+
+
+def _files_of(name: str, own_folder: Path, folder: Path) -> list[Path]:
+    """Return the files within a folder that importing a module by this name runs."""
+    bare = name.lstrip(".")
+    start = folder
+    if name != bare:
+        start = own_folder
+        for _ in range(len(name) - len(bare) - 1):
+            start = start.parent
+    parts = [part for part in bare.split(".") if part]
+    files = [start.joinpath(*parts[:n], "__init__.py") for n in range(1, len(parts) + 1)]
+    files += [start.joinpath(*parts).with_suffix(".py")] if parts else []
+    return [file for file in files if file.is_file() and file.is_relative_to(folder)]
 
 
 def function_fingerprint(function: Callable[..., Any] | None) -> str | None:

@@ -13,6 +13,13 @@ from hwopt.study.store.code_identity import function_fingerprint, is_same
 
 _PACKAGES = ("hwopt", "numpy", "scipy", "scikit-learn", "scikit-optimize", "torch")
 
+_CHANGED = {  # what of a description has changed, where its two values would say nothing
+    "description.data.digest": "the data are not those that the study began with; use them as they were (a "
+    "function that loads them must return the same each time)",
+    "description.objective.code": "the code of the objective, or of a file beside it that it imports, has "
+    "changed since the study began; use it as it was",
+}
+
 
 def compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to continue a study that is not this one; what older versions did not write is not compared."""
@@ -23,11 +30,8 @@ def compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None
         place, old, new = differing
         if place == "space.conditions":
             raise StudyError(_space_changed(path, "the conditions of its hyperparameters (active=)"))
-        if place == "description.data.digest":
-            raise StudyError(
-                f"{path}: the data are not those that the study began with; use them as they were (a "
-                "function that loads them must return the same each time), or choose another path"
-            )
+        if place in _CHANGED:
+            raise StudyError(f"{path}: {_CHANGED[place]}, or choose another path to start anew")
         raise StudyError(
             f"{path} belongs to another experiment: its {place} is {_short(old)}, not {_short(new)}; "
             "choose another path to start anew"
