@@ -1,16 +1,17 @@
 """How much of the training early termination saves: epochs and seconds to the hypervolume of full training.
 
-    python experiments/benchmarks/early_termination.py [--problems NAME ...] [--seeds 10]
+    python experiments/benchmarks/early_termination.py [--problems fashion_mnist ...] [--seeds 200 201 ...]
 
-For each problem and seed: 60 full trainings chosen by known-cost EHVI give a hypervolume and its price. Then
-the same search, from the same seed, with each rule, until it has that hypervolume; it may take as many epochs
-as full training did, and 120 trainings. A stopped training is told as its rule extrapolates it. Trainings are
-replayed, so what a stopped one would have ended at is known: those that would have been on the run's final
-front are counted. `oracle` is no rule but the floor of them: it knows every end before it comes.
+For each problem and seed: 60 full trainings chosen by known-cost EHVI give a hypervolume and its price, and
+so do 60 full trainings chosen by TPE that prunes what breaks the budget. Then the same search, from the same
+seed, with each rule, until it has the larger of the two; it may take as many epochs as full training did, and
+200 trainings. A stopped training is told as its rule extrapolates it, and a paused one is resumed when it is
+worth most. Trainings are replayed, so the end of a stopped one is known: those that would have been on the
+run's final front are counted. `oracle` is no rule but a floor: it knows every end before it comes.
 
 Rows are appended when they are there, so the same command goes on where it was killed. It writes runs.csv (a
-row a run), trajectories.csv (where the hypervolume rose), stopped.csv (a row a stopped training) and
-speed.csv; then what `early_termination_summary` makes of them.
+row a run), trajectories.csv (where the hypervolume rose), stopped.csv (a row a training that was stopped, or
+paused at the end) and speed.csv; then what `early_termination_summary` makes of them.
 """
 
 import argparse
@@ -29,34 +30,41 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np
 import pandas as pd
-from early_termination_problems import PROBLEMS
+from early_termination_problems import PROBLEMS, STRICT, lcpfn_curve
 from early_termination_summary import calibrate, summarise
 
 from hwopt import Optimizer
 from hwopt.compare.problem import Problem, Training
 from hwopt.errors import Infeasible
 from hwopt.profile.row_file import RowFile
+from hwopt.search.freeze_thaw import PartialTraining, decision_epochs
 from hwopt.search.pareto import nondominated
+from hwopt.search.slices import Slice
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, make_stopping_rule
-from hwopt.train.stopping.base import Setting
+from hwopt.train.stopping.base import Setting, stop
 from hwopt.train.stopping.front import error_to_beat
 
-N_FULL, N_MOST = 60, 120  # trainings
-RULES: dict[str, tuple[str, dict[str, Any]]] = {
-    "full": ("none", {}),
-    "oracle": ("oracle", {}),
-    "asha": ("asha", {}),
-    "median": ("median", {}),
-    "front 0.02": ("front", {"risk": 0.02}),
-    "front 0.05": ("front", {"risk": 0.05}),
-    "front 0.1": ("front", {"risk": 0.1}),
-    "front 0.2": ("front", {"risk": 0.2}),
+N_FULL, N_MOST = 60, 200  # trainings
+FINISH_SHARE, LEAST_CHANCE = 0.1, 0.05  # of full training's epochs, for what is promising at the end
+SEEDS = range(200, 210)
+CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {  # strategy, rule, its options
+    "full": ("ehvi", "none", {}),
+    "tpe": ("optuna:tpe", "none", {}),
+    "freeze_thaw": ("ehvi", "freeze_thaw", {}),
+    "front": ("ehvi", "front", {}),
+    "front from 4": ("ehvi", "front", {"min_complete": 4}),
+    "oracle": ("ehvi", "oracle", {}),
+    "pareto_rank": ("ehvi", "pareto_rank", {}),
+    "tpe, pareto_rank": ("optuna:tpe", "pareto_rank", {}),
+    "asha": ("ehvi", "asha", {}),
 }
+ON_STRICT = ("full", "tpe", "freeze_thaw", "front")  # with a stricter reference
 KEY = ("problem", "rule", "seed")
-RUN_COLUMNS = (*KEY, "trainings", "complete", "failed", "stopped", "on_front", "epochs", "seconds",
-               "hypervolume", "reached")  # fmt: skip
+RUN_COLUMNS = (*KEY, "trainings", "complete", "failed", "stopped", "on_front", "finished", "on_front_after",
+               "stints", "epochs", "seconds", "hypervolume", "reached")  # fmt: skip
 STEP_COLUMNS = (*KEY, "training", "epochs", "seconds", "hypervolume")
-STOPPED_COLUMNS = (*KEY, "training", "epoch", "expected", "std", "error", "on_front")
+STOPPED_COLUMNS = (*KEY, "training", "epoch", "expected", "std", "chance", "error", "on_front", "finished",
+                   "on_front_after")  # fmt: skip
 Row = dict[str, Any]
 
 
@@ -78,6 +86,44 @@ class Oracle:
         return Verdict("its end is known", self.training.errors[-1], 0.0)
 
 
+@dataclass(frozen=True)
+class ParetoRank:
+    """The rule of OptunaHub's multi_metric_pruner around Optuna's median pruner, both as they are by default.
+
+    At each epoch trainings are ranked by the layers of nondominated sorting of error and known costs; one
+    stops when its best rank so far is above the median of the others' ranks at this epoch.
+    """
+
+    setting: Setting
+    n_startup: int = 5  # trainings before any is stopped
+
+    def judge(self, trial: Curve, others: Sequence[Curve]) -> Verdict:
+        """Stop a training whose best rank so far is above the median of the others at its epoch."""
+        k = len(trial.errors)
+        own = []
+        for epoch in range(1, k + 1):
+            there = [c for c in others if len(c.errors) >= epoch]
+            ranks = layers(np.array([self.point(c, epoch) for c in (trial, *there)]))
+            own.append(ranks[0])
+        if len(others) < self.n_startup or len(ranks) < 2 or min(own) <= np.median(ranks[1:]):
+            return Verdict()
+        return stop(f"rank {min(own)} after epoch {k}", trial, others, self.setting)
+
+    def point(self, curve: Curve, epoch: int) -> list[float]:
+        """Return the objectives of a curve after an epoch."""
+        return [curve.errors[epoch - 1], *[curve.cost(name) for name in self.setting.known_costs]]
+
+
+def layers(Y: Any) -> Any:
+    """Return the layer of each row of Y [n, m] in nondominated sorting, from 0."""
+    ranks, left, layer = np.zeros(len(Y), dtype=int), np.arange(len(Y)), 0
+    while len(left):
+        first = nondominated(Y[left])
+        ranks[left[first]] = layer
+        left, layer = left[~first], layer + 1
+    return ranks
+
+
 @dataclass
 class Run:
     """One search: its curves as the rule sees them, where the hypervolume rose, what was stopped."""
@@ -85,39 +131,104 @@ class Run:
     curves: list[Curve] = field(default_factory=list)
     steps: list[Row] = field(default_factory=list)
     stopped: list[tuple[int, Curve, Training, Verdict]] = field(default_factory=list)
+    chances: dict[int, float] = field(default_factory=dict)  # of paused trainings, to be on the front
+    finished: list[int] = field(default_factory=list)  # promising trainings, after the search
+    stints: int = 0
     epochs: int = 0
     seconds: float = 0.0
     hypervolume: float = 0.0
 
+    def take(self, training: Training, first: int, last: int) -> None:
+        """Count epochs of a training, at least one."""
+        self.epochs += max(len(training.errors[first:last]), 1)
+        self.seconds += sum(training.seconds[first:last])
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A search ends at so many trainings, so many epochs, or with the hypervolume."""
+
+    trainings: int
+    epochs: float = np.inf
+    hypervolume: float = np.inf
+
+    def reached(self, run: Run, n_begun: int) -> bool:
+        """Tell whether a search ends."""
+        return (
+            n_begun >= self.trainings
+            or run.epochs >= self.epochs
+            or run.hypervolume >= self.hypervolume - 1e-9
+        )
+
+
+def make_optimizer(problem: Problem, strategy: str, seed: int) -> Optimizer:
+    """Return the optimizer of a search."""
+    return Optimizer(
+        problem.space, problem.costs, problem.budgets, problem.objectives, strategy,
+        reference=problem.reference, seed=seed,
+    )  # fmt: skip
+
 
 def search(
-    problem: Problem, rule: StoppingRule, seed: int, n_most: int, epochs: float, target: float
+    problem: Problem, rule: StoppingRule, seed: int, limits: Limits, strategy: str = "ehvi"
 ) -> tuple[Run, Optimizer]:
-    """Train one config after the other until there are so many, or so many epochs, or the hypervolume."""
-    optimizer = Optimizer(
-        problem.space,
-        problem.costs,
-        problem.budgets,
-        problem.objectives,
-        reference=problem.reference,
-        seed=seed,
-    )
-    run = Run()
-    while len(run.curves) < n_most and run.epochs < epochs and run.hypervolume < target - 1e-9:
+    """Train one config after the other until a limit is reached."""
+    optimizer, run = make_optimizer(problem, strategy, seed), Run()
+    while not limits.reached(run, len(run.curves)):
         try:
             proposal = optimizer.ask(candidates=problem.candidates)
         except Infeasible:
             break  # every candidate has been tried
         training = problem.train(proposal.config, seed)
         curve, verdict = trained(training, proposal.costs, rule, run.curves)
-        n = len(curve.errors)
-        run.epochs += max(n, 1)
-        run.seconds += sum(training.seconds[:n])
+        run.take(training, 0, len(curve.errors))
+        run.stints += 1
         told(optimizer, proposal.config, curve, verdict)
         run.curves.append(curve)
         if curve.status == "stopped":
             run.stopped.append((len(run.curves), curve, training, verdict))
         note(run, optimizer.hypervolume())
+    return run, optimizer
+
+
+def search_by_slices(problem: Problem, seed: int, limits: Limits, finish: float) -> tuple[Run, Optimizer]:
+    """Train slice by slice until a limit is reached, then finish what is promising in so many epochs."""
+    optimizer, run = make_optimizer(problem, "ehvi", seed), Run()
+    slices = optimizer.use_slices(problem.n_epochs)
+    trainings: dict[int, Training] = {}
+    curves: dict[int, Curve] = {}
+
+    def train(part: Slice) -> None:
+        if part.number not in trainings:
+            trainings[part.number] = problem.train(part.config, seed)
+        training = trainings[part.number]
+        errors = training.errors[part.first_epoch - 1 : part.last_epoch]
+        run.take(training, part.first_epoch - 1, part.last_epoch)
+        has_failed = training.failure is not None and len(training.errors) <= part.last_epoch
+        optimizer.tell_slice(part, None if has_failed else errors)
+        status = "failed" if has_failed else "complete" if part.is_last else "stopped"
+        curves[part.number] = Curve(training.errors[: part.last_epoch], status, part.costs)
+
+    while not limits.reached(run, slices.n_begun):
+        try:
+            train(optimizer.ask_slice(problem.n_epochs, problem.candidates))
+        except Infeasible:
+            break
+        run.curves = [curves[number] for number in sorted(curves)]
+        note(run, optimizer.hypervolume())
+    run.stints = slices.n_stints
+    optimizer.pause_all()
+    run.chances = {number + 1: chance for number, chance in optimizer.paused_chances().items()}
+    ends = slices.rule.final_errors(optimizer._situation(), slices.partial, slices.partial)
+    for one, median, std in zip(slices.partial, ends.median, (ends.high - ends.low) / 2, strict=True):
+        verdict = Verdict("paused", float(median), float(std))
+        run.stopped.append((one.number + 1, curves[one.number], trainings[one.number], verdict))
+    before = (run.epochs, run.seconds)
+    while run.epochs < before[0] + finish and (part := optimizer.finish_slice(LEAST_CHANCE)) is not None:
+        train(part)
+        if part.is_last:
+            run.finished.append(part.number + 1)
+    run.epochs, run.seconds = before  # those of the search
     return run, optimizer
 
 
@@ -157,16 +268,24 @@ def note(run: Run, hypervolume: float) -> None:
 
 
 def stopped_rows(run: Run, problem: Problem) -> Iterator[Row]:
-    """Let each stopped training finish: would it be on the final front, beside the complete trainings?"""
+    """Let each stopped training finish: would it be on the final front, beside the complete trainings?
+
+    Once as the search has left it, and once after what was promising had been finished.
+    """
     final = [point(c.costs, c.errors[-1], problem) for c in run.curves if c.status == "complete"]
+    more = [point(curve.costs, training.errors[-1], problem) for number, curve, training, _ in run.stopped
+            if number in run.finished and training.failure is None]  # fmt: skip
     for number, curve, training, verdict in run.stopped:
         row = {"training": number, "epoch": len(curve.errors), "expected": verdict.final_error,
-               "std": verdict.final_error_std, "on_front": 0}  # fmt: skip
+               "std": verdict.final_error_std, "chance": run.chances.get(number, np.nan), "on_front": 0,
+               "finished": int(number in run.finished), "on_front_after": 0}  # fmt: skip
         if training.failure is None:
-            row["error"] = training.errors[-1]
-            points = np.array([*final, point(curve.costs, training.errors[-1], problem)])
-            is_inside = training.errors[-1] < problem.reference["error"]
-            row["on_front"] = int(is_inside and nondominated(points)[-1])
+            end = row["error"] = training.errors[-1]
+            own = point(curve.costs, end, problem)
+            is_inside = end < problem.reference["error"]
+            row["on_front"] = int(is_inside and nondominated(np.array([*final, own]))[-1])
+            after = nondominated(np.array([*final, *more, own]))[-1]
+            row["on_front_after"] = int(is_inside and after and number not in run.finished)
         yield row
 
 
@@ -175,17 +294,17 @@ def point(costs: Any, error: float, problem: Problem) -> list[float]:
     return [error, *[costs[name] for name in problem.objectives[1:]]]
 
 
-def measure(problem: Problem, seeds: int, out: Path) -> None:
-    """Run every seed with full training and then with each rule, less what is in runs.csv already."""
+def measure(problem: Problem, labels: Sequence[str], seeds: Sequence[int], out: Path) -> None:
+    """Run every seed with every contender, less what is in runs.csv already."""
     runs = kept(out)
     done = {key: row for key, row in zip(runs[list(KEY)].itertuples(index=False, name=None),
                                          runs.to_dict("records"), strict=True)}  # fmt: skip
-    for seed in range(seeds):
-        for label, (name, options) in RULES.items():
+    for seed in seeds:
+        for label in labels:
             key = (problem.name, label, seed)
             if key not in done:
-                full = done.get((problem.name, "full", seed))
-                done[key] = one_run(problem, label, make(name, problem, options), seed, full, out)
+                known = [done.get((problem.name, name, seed)) for name in ("full", "tpe")]
+                done[key] = one_run(problem, label, seed, [row for row in known if row], out)
                 print(*key, *(done[key][c] for c in RUN_COLUMNS[3:]), flush=True)
 
 
@@ -203,27 +322,38 @@ def kept(out: Path) -> pd.DataFrame:
 
 def make(name: str, problem: Problem, options: Row) -> StoppingRule:
     """Return a rule for a problem; all have ten classes."""
-    if name == "oracle":
+    own = {"oracle": Oracle, "pareto_rank": ParetoRank}
+    if name in own:
         reference = tuple(problem.reference.items())
-        return Oracle(Setting(problem.n_epochs, 0.9, problem.objectives, reference))
+        return own[name](Setting(problem.n_epochs, 0.9, problem.objectives, reference))
     return make_stopping_rule(
         name, n_epochs=problem.n_epochs, chance_error=0.9, objectives=problem.objectives,
         reference=problem.reference, **options,
     )  # fmt: skip
 
 
-def one_run(problem: Problem, label: str, rule: StoppingRule, seed: int, full: Row | None, out: Path) -> Row:
-    """Search once, append what came of it to the files, and return its row of runs.csv."""
-    target = full["hypervolume"] if full else np.inf
-    limits = (N_MOST, full["epochs"], target) if full else (N_FULL, np.inf, np.inf)
-    run, _ = search(problem, rule, seed, *limits)
+def one_run(problem: Problem, label: str, seed: int, known: Sequence[Row], out: Path) -> Row:
+    """Search once, append what came of it to the files, and return its row of runs.csv.
+
+    `known` are the rows of full training and of TPE, as far as they are there.
+    """
+    strategy, name, options = CONTENDERS[label]
+    target = max((row["hypervolume"] for row in known), default=np.inf)
+    limits = Limits(N_FULL)
+    if label not in ("full", "tpe"):
+        limits = Limits(N_MOST, known[0]["epochs"], target)
+    if name == "freeze_thaw":
+        run, _ = search_by_slices(problem, seed, limits, FINISH_SHARE * limits.epochs)
+    else:
+        run, _ = search(problem, make(name, problem, options), seed, limits, strategy)
     key = dict(zip(KEY, (problem.name, label, seed), strict=True))
     stopped = [{**key, **row} for row in stopped_rows(run, problem)]
     count = [c.status for c in run.curves].count
     row = {**key, "trainings": len(run.curves), "complete": count("complete"), "failed": count("failed"),
            "stopped": len(stopped), "on_front": sum(row["on_front"] for row in stopped),
-           "epochs": run.epochs, "seconds": run.seconds, "hypervolume": run.hypervolume,
-           "reached": int(full is None or run.hypervolume >= target - 1e-9)}  # fmt: skip
+           "finished": len(run.finished), "on_front_after": sum(row["on_front_after"] for row in stopped),
+           "stints": run.stints, "epochs": run.epochs, "seconds": run.seconds, "hypervolume": run.hypervolume,
+           "reached": int(run.hypervolume >= known[0]["hypervolume"] - 1e-9 if known else 1)}  # fmt: skip
     for name, columns, rows in (
         ("trajectories.csv", STEP_COLUMNS, [exact({**key, **step}) for step in run.steps]),
         ("stopped.csv", STOPPED_COLUMNS, stopped),
@@ -240,7 +370,11 @@ def exact(row: Row) -> Row:
 
 
 def measure_speed(out: Path) -> None:
-    """Write speed.csv: CPU milliseconds of judging one epoch against 200 curves, median of 100."""
+    """Write speed.csv: CPU milliseconds of judging an epoch, and of choosing what is trained next.
+
+    The rules judge one epoch against 200 curves, median of 100. Freeze-thaw has 100 paused trainings of 50
+    epochs and 15 complete ones: `judge` after an epoch, `choose` between all of them and new configs.
+    """
     problem = PROBLEMS["mnist_like"]()
     configs = problem.space.sample(201, np.random.default_rng(0))
     costs = problem.costs(configs)["time_s"]
@@ -248,29 +382,63 @@ def measure_speed(out: Path) -> None:
     others = [Curve(e[: 1 + i % 20], "stopped" if i % 20 < 19 else "complete", {"time_s": costs[i]})
               for i, e in enumerate(errors[1:])]  # fmt: skip
     rows = []
-    for label, (name, options) in RULES.items():
-        if name == "oracle":
+    for label, (strategy, name, options) in CONTENDERS.items():
+        if name in ("oracle", "freeze_thaw", "none") or strategy != "ehvi":
             continue
         rule, times = make(name, problem, options), []
         for k in np.arange(100) % 5 + 1:
             begin = time.process_time()
             rule.judge(Curve(errors[0][:k], "running", {"time_s": costs[0]}), others)
             times.append(time.process_time() - begin)
-        rows.append({"rule": label, "n_curves": len(others), "judge_ms": 1e3 * float(np.median(times))})
+        rows.append({"rule": label, "n_curves": len(others), "ms": 1e3 * float(np.median(times))})
+    for what, times in slice_times().items():
+        rows.append({"rule": f"freeze_thaw: {what}", "n_curves": 115, "ms": 1e3 * float(np.median(times))})
     pd.DataFrame(rows).to_csv(out / "speed.csv", index=False, float_format="%.3g")
     print(pd.DataFrame(rows).to_string())
+
+
+def slice_times(n: int = 40, n_epochs: int = 50) -> dict[str, list[float]]:
+    """Return CPU seconds of decisions of freeze-thaw beside 100 paused trainings and 15 complete ones."""
+    problem = PROBLEMS["mnist_like"]()
+    optimizer, rng = make_optimizer(problem, "ehvi", 0), np.random.default_rng(0)
+    slices = optimizer.use_slices(n_epochs)
+    for number, config in enumerate(problem.space.sample(115, rng)):
+        errors = lcpfn_curve(config, 0, n_epochs).errors
+        if number < 15:
+            optimizer.tell(config, error=errors[-1], curve=errors)
+            continue
+        k = int(rng.choice(decision_epochs(n_epochs)))
+        costs = optimizer.price(config)
+        slices.restore(PartialTraining(number, config, costs, errors[:k], "paused"))
+    slices.n_begun, times = 115, {"choose": [], "judge": []}
+    while min(len(found) for found in times.values()) < n:
+        begin = time.process_time()
+        part = optimizer.ask_slice(n_epochs)
+        chosen = time.process_time()
+        errors = lcpfn_curve(part.config, 0, n_epochs).errors[part.first_epoch - 1 : part.last_epoch]
+        given = time.process_time()
+        optimizer.tell_slice(part, errors)
+        times["judge"].append(time.process_time() - given)
+        if part.begins_stint:
+            times["choose"].append(chosen - begin)
+    return times
 
 
 def main() -> None:
     """Run what is not there yet, and write the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--rules", nargs="+", choices=CONTENDERS)
+    parser.add_argument("--no-summary", action="store_true", help="append runs only")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "early_termination")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.problems:
-        measure(PROBLEMS[name](), arguments.seeds, arguments.out)
+        labels = arguments.rules or (ON_STRICT if name in STRICT else list(CONTENDERS))
+        measure(PROBLEMS[name](), labels, arguments.seeds, arguments.out)
+    if arguments.no_summary:
+        return
     summarise(arguments.out)
     calibrate(arguments.out)
     measure_speed(arguments.out)

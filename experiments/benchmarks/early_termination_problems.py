@@ -3,6 +3,8 @@
     fashion_mnist   results/fashion_mnist_table: 8 epochs; known cost: predicted time of a pass
     digits          results/digits_table: 16 epochs; the same
     mnist_like      a formula: HyperPower's MNIST space, 20 epochs, curves of the prior of LC-PFN
+    mnist_noisy     the same with 40 epochs, a tenth of the validation images, and three times the scatter
+    NAME_strict     with an error reference near the errors, so that the front has to be filled
 
 A table is a list of candidates that were really trained; its trainings are replayed, epochs and CPU seconds.
 """
@@ -14,6 +16,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "search_spaces"))
+
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -88,8 +93,17 @@ def _replay(training: pd.Series, epochs: pd.DataFrame | None) -> Training:
     return Training(tuple(epochs.validation_error), tuple(epochs.cpu_seconds), failure)
 
 
-def mnist_like() -> Problem:
-    """Return the formula: HyperPower's six hyperparameters of MNIST and what each epoch's error would be."""
+def mnist_like(
+    name: str = "mnist_like", n_epochs: int = 20, n_validation: int = N_VALIDATION, scatter: float = 0.05
+) -> Problem:
+    """Return the formula: HyperPower's six hyperparameters of MNIST and what each epoch's error would be.
+
+    Args:
+        name: of the problem.
+        n_epochs: of a training.
+        n_validation: validation images, whose number gives the noise of an epoch.
+        scatter: standard deviation of the logarithm of where a training ends, from seed to seed.
+    """
     space = SearchSpace(
         [
             Integer(20, 80, name="features"),
@@ -103,7 +117,20 @@ def mnist_like() -> Problem:
     )
     budget = Budget("time_s", _TIME_LIMIT_S)
     reference = {"error": _CHANCE, "time_s": _TIME_LIMIT_S}
-    return Problem("mnist_like", space, _time_of, (budget,), ("error", "time_s"), reference, _train, 20)
+    train = partial(lcpfn_curve, n_epochs=n_epochs, n_validation=n_validation, scatter=scatter)
+    return Problem(name, space, _time_of, (budget,), ("error", "time_s"), reference, train, n_epochs)
+
+
+def mnist_noisy() -> Problem:
+    """Return the formula with longer and noisier trainings."""
+    return mnist_like("mnist_noisy", 40, N_VALIDATION // 10, 0.15)
+
+
+def strict(make: Callable[[], Problem], error: float) -> Problem:
+    """Return a problem with another reference of the error."""
+    problem = make()
+    reference = {**problem.reference, "error": error}
+    return replace(problem, name=f"{problem.name}_strict", reference=reference)
 
 
 def _time_of(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -116,7 +143,13 @@ def _time_of(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"time_s": 2e-4 + 4e-10 * np.array(work, dtype=float)}
 
 
-def _train(config: Mapping[str, Any], seed: int, n_epochs: int = 20) -> Training:
+def lcpfn_curve(
+    config: Mapping[str, Any],
+    seed: int,
+    n_epochs: int = 20,
+    n_validation: int = N_VALIDATION,
+    scatter: float = 0.05,
+) -> Training:
     """Draw a curve: e(t) = e_inf + (e_1 - e_inf) s(t), s a mixture of three families, and binomial noise.
 
     s is a random mixture of a power law, Janoschek's curve and the inverse logarithm: the three families of
@@ -125,12 +158,12 @@ def _train(config: Mapping[str, Any], seed: int, n_epochs: int = 20) -> Training
     """
     rng = np.random.default_rng([seed, *np.frombuffer(repr(sorted(config.items())).encode(), np.uint8)])
     rate = np.log10(config["learning_rate"] / (1 - config["momentum"]))  # -2.3 to 0.3
-    limit = _asymptote(config, rate) * np.exp(rng.normal(0, 0.05))
+    limit = _asymptote(config, rate) * np.exp(rng.normal(0, scatter))
     first = limit + 0.06 * np.exp(-0.9 * (rate + 1) + rng.normal(0, 0.3))
     errors = limit + (first - limit) * _shape(np.arange(1, n_epochs + 1), rate, rng)
     if rng.random() < 1 / (1 + np.exp(-12 * rate)):
         errors = np.full(n_epochs, _CHANCE)
-    seen = rng.binomial(N_VALIDATION, np.clip(errors, 0, _CHANCE)) / N_VALIDATION
+    seen = rng.binomial(n_validation, np.clip(errors, 0, _CHANCE)) / n_validation
     seconds = 4e3 * _time_of([config])["time_s"][0]
     return Training(tuple(seen.tolist()), (seconds,) * n_epochs)
 
@@ -150,4 +183,12 @@ def _shape(t: Any, rate: float, rng: np.random.Generator) -> Any:
     return rng.dirichlet(np.ones(3)) @ np.stack([power, janoschek, logarithm])
 
 
-PROBLEMS = {"fashion_mnist": fashion_mnist, "digits": digits, "mnist_like": mnist_like}
+STRICT = {
+    "fashion_mnist_strict": partial(strict, fashion_mnist, 0.3),
+    "digits_strict": partial(strict, digits, 0.5),
+    "mnist_like_strict": partial(strict, mnist_like, 0.1),
+}
+PROBLEMS: dict[str, Callable[[], Problem]] = {
+    "fashion_mnist": fashion_mnist, "digits": digits, "mnist_like": mnist_like, "mnist_noisy": mnist_noisy,
+    **STRICT,
+}  # fmt: skip

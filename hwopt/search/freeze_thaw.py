@@ -35,7 +35,7 @@ from hwopt.costs import Costs, feasible, price
 from hwopt.errors import Infeasible, InvalidInput
 from hwopt.search.candidates import PricedCandidates
 from hwopt.search.learning_curves import FinalErrors, checkpoints, final_errors
-from hwopt.search.pareto import nondominated
+from hwopt.search.pareto import errors_to_beat, nondominated
 from hwopt.search.state import Observation, SearchState, Selection, Unfinished
 from hwopt.search.strategies import STRATEGIES, ModelBased, find_strategy, ieci
 from hwopt.search.surrogate import Surrogate, fit_surrogate, front_with_running
@@ -180,6 +180,18 @@ class FreezeThaw:
         surrogate = Surrogate(_Known(mean, std), own.stint.shift, front, float(state.reference[0]))
         value = self._values(state, surrogate, [own], 0.0, rng)[0]
         return bool(value >= own.stint.alternative)
+
+    def chances(self, state: SearchState, partial: Sequence[PartialTraining]) -> dict[int, float]:
+        """Return the probabilities that paused trainings would enter the front if finished, by number."""
+        paused = [one for one in partial if one.state == "paused" and one.errors]
+        if not paused:
+            return {}
+        priced = price(state.costs, [one.config for one in paused])
+        front = state.outcomes(state.front())
+        targets = errors_to_beat(front, state.log_costs(priced), state.reference)
+        targets = np.where(feasible(state.budgets, priced), targets, 0.0)
+        chances = self.final_errors(state, partial, paused).probability_below(targets)
+        return {one.number: float(chance) for one, chance in zip(paused, chances, strict=True)}
 
     def with_unfinished(
         self, state: SearchState, partial: Sequence[PartialTraining], only: int | None = None

@@ -353,15 +353,33 @@ class Optimizer:
     ) -> Slice | None:
         """Return the next slice, as `ask_slice`; None where a training would have to begin that may not."""
         assert self.slices is not None
-        state = self._search_state(candidates, () if not self.aware else self.budgets)
         with _blas().limit(limits=1):
-            return self.slices.ask(state, may_begin)
+            return self.slices.ask(self._slice_state(candidates), may_begin)
+
+    def finish_slice(self, least_chance: float) -> Slice | None:
+        """Return a slice of the paused training that is most promising, or None; see `Slices.finish`."""
+        assert self.slices is not None
+        return self.slices.finish(self._slice_state(), least_chance)
+
+    def pause_all(self) -> None:
+        """Pause every training that is ready to go on: a search ends."""
+        if self.slices is not None:
+            self.slices.pause_all()
+
+    def paused_chances(self) -> dict[int, float]:
+        """Return the probabilities that paused trainings would enter the front if finished, by number."""
+        if self.slices is None:
+            return {}
+        return self.slices.rule.chances(self._slice_state(), self.slices.partial)
+
+    def _slice_state(self, candidates: tuple[Config, ...] | None = None) -> SearchState:
+        return self._search_state(candidates, () if not self.aware else self.budgets)
 
     def judge_slice(self, number: int) -> bool:
         """Return whether a running training goes on after the epochs that were told; else it is paused."""
         assert self.slices is not None
         with _blas().limit(limits=1):
-            return self.slices.judge(self._search_state(None, () if not self.aware else self.budgets), number)
+            return self.slices.judge(self._slice_state(), number)
 
     def mark_pending(self, config: Mapping[str, Any]) -> None:
         """Say that a config is in training, so that it is not proposed again; for resuming a study."""

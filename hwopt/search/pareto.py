@@ -72,6 +72,17 @@ def staircase(front: Array, reference: Array) -> tuple[Array, Array, Array]:
     return lowers, uppers, heights
 
 
+def errors_to_beat(front: Array, costs: Array, reference: Array) -> Array:
+    """Return the errors below which points of known costs [n, k] enter a front [f, 1 + k], shape [n].
+
+    It is the lowest error on the front among points whose costs are all no larger, and at most the reference
+    [1 + k]; 0 for costs that are not below the reference, with which nothing enters.
+    """
+    reached = np.all(front[None, :, 1:] <= costs[:, None, :], axis=2)  # [n, f]
+    lowest = np.min(np.where(reached, front[:, 0], reference[0]), axis=1, initial=reference[0])
+    return np.asarray(np.where(np.all(costs < reference[1:], axis=1), lowest, 0.0))
+
+
 def _steps(points: Array, reference: Array) -> tuple[Array, Array, Array]:
     """Return the boxes of one other objective, of points [f, 2] by rising first one: its intervals."""
     edges = np.minimum.accumulate(np.append(reference[1], points[:, 1]))

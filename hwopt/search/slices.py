@@ -86,6 +86,25 @@ class Slices:
         known = {name: float(np.asarray(values)[0]) for name, values in costs.items()}
         return self.begin(decision.selection, known, decision.stint)
 
+    def finish(self, state: SearchState, least_chance: float) -> Slice | None:
+        """Return a slice of the most promising training, which then goes on to its end.
+
+        It is that of the largest probability of entering the front for each epoch left, if the probability is
+        at least `least_chance`; None if there is none.
+        """
+        for one in self.partial:
+            if one.state == "ready":
+                return self._go_on(one)
+        chances = self.rule.chances(state, self.partial)
+        rates = {
+            number: chance / max(1, self.rule.n_epochs - len(self.trainings[number].errors))
+            for number, chance in chances.items()
+            if chance >= least_chance
+        }
+        if not rates:
+            return None
+        return self.resume(max(rates, key=lambda number: rates[number]), Stint(-np.inf))
+
     def begin(self, selection: Selection, costs: dict[str, float], stint: Stint) -> Slice:
         """Begin a training of a config, and return its first slice."""
         number, self.n_begun, self.n_stints = self.n_begun, self.n_begun + 1, self.n_stints + 1
@@ -113,6 +132,12 @@ class Slices:
             replace(one, state="ready") if goes_on else replace(one, state="paused", stint=None)
         )
         return goes_on
+
+    def pause_all(self) -> None:
+        """Pause every training that is ready to go on."""
+        for one in self.partial:
+            if one.state == "ready":
+                self.trainings[one.number] = replace(one, state="paused", stint=None)
 
     def end(self, number: int) -> None:
         """Forget a training that has ended."""

@@ -36,8 +36,8 @@ from hwopt.search.candidates import (
     from_region,
     generate_candidates,
 )
-from hwopt.search.neighbours import walk
 from hwopt.search.gaussian_process import GaussianProcess
+from hwopt.search.neighbours import walk
 from hwopt.search.reference import SHARE
 from hwopt.search.registry import STRATEGIES, find_strategy, register_strategy
 from hwopt.search.state import Observation, Rejection, SearchState, Selection, Strategy

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwopt.search.learning_curves import checkpoints
+from hwopt.search.pareto import errors_to_beat
 from hwopt.train.stopping.base import Setting, check_between, check_count, complete, expected_end, is_judged
 from hwopt.train.stopping.curve import Curve, Verdict
 
@@ -27,7 +28,8 @@ class FrontRule:
     results/early_termination.
 
     Nothing stops before `min_epochs`, nor while fewer than `min_complete` feasible trainings are complete:
-    there is no front to speak of yet, and the last epochs would be extrapolated by the prior alone. Long
+    the last epochs would be extrapolated by the prior alone. Demand two or three complete ones where a
+    learning-rate schedule bends the curves at their end. Long
     trainings are judged at checkpoints that lie further apart as they go on: see
     `hwopt.search.learning_curves`.
 
@@ -41,7 +43,7 @@ class FrontRule:
     setting: Setting
     risk: float = 0.02
     min_epochs: int = 1
-    min_complete: int = 4
+    min_complete: int = 1
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -74,14 +76,15 @@ def error_to_beat(trial: Curve, others: Sequence[Curve], setting: Setting) -> fl
     It is the lowest final error among complete, feasible trainings whose costs are all no larger, and at most
     the reference. It is 0 where nothing helps: the trial breaks a budget, or costs more than the reference.
     """
-    costs = np.array([trial.cost(name) for name in setting.known_costs])
-    reference = dict(setting.reference)
-    limits = np.array([reference.get(name, np.inf) for name in setting.known_costs])
-    if not trial.is_feasible or np.any(costs >= limits):
+    names, reference = setting.known_costs, dict(setting.reference)
+    if not trial.is_feasible:
         return 0.0
-    target = reference.get("error", np.inf)
-    for other in complete(others):
-        theirs = np.array([other.cost(name) for name in setting.known_costs])
-        if other.is_feasible and np.all(theirs <= costs):
-            target = min(target, other.errors[-1])
-    return float(target)
+    rows = [
+        [other.errors[-1], *[other.cost(name) for name in names]]
+        for other in complete(others)
+        if other.is_feasible
+    ]
+    front = np.array(rows, dtype=float).reshape(len(rows), 1 + len(names))
+    costs = np.array([[trial.cost(name) for name in names]])
+    corner = np.array([reference.get(name, np.inf) for name in ("error", *names)])
+    return float(errors_to_beat(front, costs, corner)[0])
