@@ -198,7 +198,7 @@ def kill_and_resume(folder, setting, n_kills, seed=0):
         n_lost += sum(now.get(number) != trial for number, trial in before.items())
         before = now
     with open_study(path, setting) as study:
-        n_trials = study.n_begun + 2
+        n_trials = study.state.n_begun + 2
         study.run(n_trials, setting.jobs)
         trials = study.trials()
     with open_study(folder / "whole.db", setting) as study:

@@ -87,8 +87,8 @@ class _Listener:
         self, progress: "ProgressDisplay", search: "Search", n_trials: int, check: Callable[[], None]
     ) -> None:
         self._progress, self._n_trials, self._check = progress, n_trials, check
-        self._study = search.study
-        self._n_ended = len(search.study.ended)
+        self._state = search.study.state
+        self._n_ended = len(search.study.state.ended)
 
     def __call__(self, event: str, trial: "Trial") -> None:
         self._check()
@@ -96,7 +96,7 @@ class _Listener:
             self._n_ended += 1
             if trial.status == "failed":
                 self._progress.note(f"trial {trial.number} failed: {trial.reason}")
-        errors = [point.values["error"] for point in self._study.front_now.points]
+        errors = [point.values["error"] for point in self._state.front.points]
         best = f"best error {min(errors):.2%}" if errors else "none finished yet"
         doing = f"trial {trial.number}, epoch {len(trial.curve)}"
         self._progress("training", self._n_ended, self._n_trials, f"{doing}, {best}")

@@ -9,7 +9,7 @@ trainings that were under way continue from their checkpoints. The loop itself i
 from __future__ import annotations  # help() shows the names of types
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -24,7 +24,7 @@ from hwopt.costs import CostFunction
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.scalars import whole_number
 from hwopt.search.feasible_region import FeasibleRegion
-from hwopt.search.optimizer import LARGEST_ERROR, Budgets, Optimizer
+from hwopt.search.optimizer import Budgets, Optimizer
 from hwopt.search.pricing_steps import OnPriced
 from hwopt.signatures import also_by_position
 from hwopt.space.search_space import SearchSpace
@@ -38,22 +38,19 @@ from hwopt.study.run.objective_call import Objective
 from hwopt.study.run.objective_check import check_objective
 from hwopt.study.run.running_trial import RunOptions
 from hwopt.study.run.seeds import trial_seed as trial_seed
+from hwopt.study.run.state import OnTold, StudyState
 from hwopt.study.run.stopping_names import RuleMaker, stopping_from
-from hwopt.study.run.unread_hyperparameters import Reads, check_unread, warn_of_unread
 from hwopt.study.store.columns import check_metric_names
 from hwopt.study.store.copied_trials import copy_priced, ended_trials
 from hwopt.study.store.failure import check_catch
-from hwopt.study.store.files import IN_MEMORY, KEEP_WEIGHTS, StudyFiles, check_path, temporary_file
+from hwopt.study.store.files import IN_MEMORY, KEEP_WEIGHTS, check_path, temporary_file
 from hwopt.study.store.identity import code_of, compare, versions
 from hwopt.study.store.price_cache import keep_prices, restore_prices
-from hwopt.study.store.results import FrontTracker
-from hwopt.study.store.store import STOPPED_AT, Store, Trial
-from hwopt.train.slice import ResumableObjective
-from hwopt.train.stopping import Curve, StoppingRule, Verdict, judge_epochs
+from hwopt.study.store.store import Store, Trial
+from hwopt.train.stopping import StoppingRule
 
 Stopping = StoppingRule | RuleMaker | str | Mapping[str, Any]
 Exceptions = type[Exception] | Iterable[type[Exception]]
-OnTold = Callable[["Study", Trial], None]
 _NO_PARTS = ("self", "path", "__class__")  # local names in `Study.__init__`: `super()` makes the last one
 
 
@@ -86,8 +83,8 @@ class Study(StudyReader):
         description: further JSON-safe facts that make the study what it is, such as an experiment file.
         stopping: a rule that ends trainings early by its name ("median") or as a dict with its options; a
             rule, or a function that makes it from `reference=`; None lets all of them finish.
-        on_told: called with the study and every trial that is told, in order, those of earlier processes
-            included; see `hwopt.study.experiment.online_calibration`.
+        on_told: called with the study's state and every trial that is told, in order, those of earlier
+            processes included; see `hwopt.study.experiment.online_calibration`.
         outcome_budgets: limits on metrics that only a training reveals, which the objective returns. They
             are learned, so no promise before a training, but the front keeps them.
         repeats: whether a config may be trained again to average its noise; its error is then the mean.
@@ -180,24 +177,18 @@ class Study(StudyReader):
         self.is_in_memory = isinstance(path, str) and path == IN_MEMORY
         path = temporary_file(self) if self.is_in_memory else check_path(path)
         self.objective: Any = self._arguments["objective"]
-        self._on_told, self._catch = on_told, check_catch(catch)
-        self.stopping: StoppingRule | None = None  # made when the study runs
-        self.is_resumable = isinstance(self.objective, ResumableObjective)
-        self.records_reads = False  # of its next call
-        self._keeps_prices = False
+        self._catch = check_catch(catch)
         self.optimizer = optimizer_of(given, self._arguments)
         if "error" in self.optimizer.metrics:
             raise InvalidInput("costs returned a metric called error, as trainings do; call it otherwise")
         if not path.exists():  # a study that exists goes on
             check_metric_names([*self.optimizer.metrics, *(b.metric for b in self.optimizer.outcome_budgets)])
-        self._given_stopping = stopping_from(stopping, self.objective, self.optimizer.objectives)
+        rule = stopping_from(stopping, self.objective, self.optimizer.objectives)
         self._identity = self._make_identity(stopping, description, space_code)
-        self.front_now = FrontTracker(self.optimizer.objectives)
-        self.ended: dict[int, Trial] = {}
-        self._curves: dict[int, Curve] = {}
-        self._knows_rejected = self._is_reference_kept = self._is_running = False
+        self._keeps_prices = self._is_running = False
         super().__init__(Store(path))
-        self.files = StudyFiles(self.store.path)
+        self.state = StudyState(self.optimizer, self.store, self.objective, rule, on_told)
+        self.files = self.state.files
         try:
             self._open()
         except BaseException:
@@ -233,7 +224,7 @@ class Study(StudyReader):
 
     def hypervolume(self) -> float:
         """Return the hypervolume of the front: error times logarithms of costs, down from the reference."""
-        return self.front_now.hypervolume(self.optimizer.reference)
+        return self.state.front.hypervolume(self.optimizer.reference)
 
     def survey(self, on_priced: OnPriced | None = None) -> FeasibleRegion:
         """Return the feasible region; what it says of the space is kept in the study.
@@ -259,7 +250,7 @@ class Study(StudyReader):
             freed = {metric: asdict(one) for metric, one in region.freed.items()}
             kept = {fact: getattr(region, fact) for fact in facts}
             self.store.set_meta(region={**kept, "unpriced": unpriced, "freed": freed})
-        self.keep_reference()
+        self.state.keep_reference()
         return region
 
     # -- running
@@ -318,14 +309,12 @@ class Study(StudyReader):
             raise InvalidInput(f"keep_weights = {keep_weights!r}; wanted one of {', '.join(KEEP_WEIGHTS)}")
         options = RunOptions(n_trials, jobs, stop or Stop(), retries, slice_epochs, keep_weights, caught)
         with self._alone():
-            self._check_hyperparameters()
             self.survey()
-            self._mark_rejected()
-            self.stopping = self._make_rule()
+            self.state.begin_run()
             waiting = [trial for trial in self.trials() if trial.status == "running"]
             own = InProcess() if jobs == 1 else LocalWorkers(jobs)
             with nullcontext(executor) if executor is not None else own as used:
-                reason = Driver(self, used, options, listener, waiting).run()
+                reason = Driver(self.state, used, options, listener, waiting).run()
             self.store.set_meta(ended=reason)
             return reason
 
@@ -361,7 +350,9 @@ class Study(StudyReader):
             StudyError: where its weights are not kept though the objective gives them, or the folder holds
                 something else.
         """
-        return export_trial(self.store.path, whole_number("number", number), Path(out), self.is_resumable)
+        return export_trial(
+            self.store.path, whole_number("number", number), Path(out), self.state.is_resumable
+        )
 
     def run_again(self, number: int, keep: bool = False) -> Rerun:
         """Train a trial again with its seed, and return the errors of both trainings.
@@ -412,67 +403,6 @@ class Study(StudyReader):
             copy_priced(self.store.path, ended, study.store, study.optimizer)
         return Study(to, **arguments)
 
-    # -- what the driver asks and tells
-
-    def note_reads(self, trial: Trial, reads: Reads | None) -> None:
-        """Warn, once, of hyperparameters that no one reads, after the first call that gives an error."""
-        if self.records_reads and reads is not None:
-            self.records_reads = False
-            warn_of_unread(self.optimizer.space, self.optimizer.costs, trial.config, reads)
-
-    def judge(self, trial: Trial, n_judged: int) -> Verdict | None:
-        """Return what the stopping rule says of epochs after the first `n_judged`; None without a rule."""
-        if self.stopping is None:
-            return None
-        return judge_epochs(self.stopping, curve_of(trial), self.other_curves(trial.number), n_judged)
-
-    def other_curves(self, number: int) -> list[Curve]:
-        """Return what is known of the trainings of all other trials; those of one config as their mean."""
-        known = {one: curve for one, curve in self._curves.items() if one != number}
-        if not self.optimizer.repeats:
-            return list(known.values())
-        groups: dict[Any, list[Curve]] = {}
-        for one, curve in known.items():
-            of_config = self.optimizer.space.key(self.ended[one].config) if one in self.ended else one
-            groups.setdefault((of_config, curve.status, len(curve.errors)), []).append(curve)
-        return [mean_curve(curves) for curves in groups.values()]
-
-    def note(self, trial: Trial) -> None:
-        """Take the curve of a trial as it is now."""
-        self._curves[trial.number] = curve_of(trial)
-
-    def tell(self, trial: Trial) -> None:
-        """Tell the optimizer what training reveals; a cost that it measured stays in the store.
-
-        A stopped trial is told the error that it was expected to end at, with its deviation, where the
-        stopping rule says so.
-        """
-        metrics = dict(trial.metrics)
-        expected, std = None, None
-        if trial.status == "stopped":
-            expected, std = metrics.get("expected_error"), metrics.get("expected_error_std")
-        error = trial.error if expected is None else min(max(expected, 0.0), LARGEST_ERROR)
-        limited = {budget.metric for budget in self.optimizer.outcome_budgets}
-        revealed = {name: value for name, value in metrics.items() if name in limited}
-        values = None if error is None else {"error": error, **revealed}
-        self.optimizer.tell(trial.config, values, status=trial.status, curve=trial.curve, error_std=std)
-        self.note(trial)
-        self.front_now.add(trial)
-        self.ended[trial.number] = trial
-        if self._on_told is not None:
-            self._on_told(self, trial)
-
-    def keep_reference(self) -> None:
-        """Write down the reference point until it is set: that of the error may follow what is told."""
-        if self._is_reference_kept:
-            return
-        reference, is_set = self.optimizer.reference, self.optimizer.is_reference_set
-        meta = self.store.meta()
-        if meta.get("reference") != reference or meta.get("is_reference_set") != is_set:
-            self.store.set_meta(reference=reference, is_reference_set=is_set)
-            self.stopping = self._make_rule() if self.stopping is not None else None
-        self._is_reference_kept = is_set
-
     # -- opening
 
     def _make_identity(self, stopping: Any, description: Any, space_code: str | None) -> dict[str, Any]:
@@ -502,28 +432,9 @@ class Study(StudyReader):
         return "in memory" if self.is_in_memory else super()._place
 
     def _outline(self) -> str:
-        n_trials = Counter(trial.status for trial in self.ended.values())
-        n_trials += Counter(running=self.n_begun - n_trials.total())
-        return outline(n_trials, self.front_now.points)
-
-    def _check_hyperparameters(self) -> None:
-        """Refuse what no one reads, where the objective says what it reads; else record its first call."""
-        names = getattr(self.objective, "hyperparameters", None)
-        if names is not None:
-            check_unread(self.optimizer.space, names, not self.n_begun, self.optimizer.costs)
-        self.records_reads = names is None
-
-    def _make_rule(self) -> StoppingRule | None:
-        given = self._given_stopping
-        is_rule = given is None or hasattr(given, "judge")
-        rule: StoppingRule | None = given if is_rule else given(reference=self.optimizer.reference)
-        return rule
-
-    def _mark_rejected(self) -> None:
-        """Tell the optimizer, once, of the rejections of earlier processes: only proposals need them."""
-        for config in self.store.rejected_configs() if not self._knows_rejected else []:
-            self.optimizer.mark_rejected(config)
-        self._knows_rejected = True
+        n_trials = Counter(trial.status for trial in self.state.ended.values())
+        n_trials += Counter(running=self.state.n_begun - n_trials.total())
+        return outline(n_trials, self.state.front.points)
 
     def _open(self) -> None:
         """Continue what the file holds, or write down what a new study is."""
@@ -540,19 +451,19 @@ class Study(StudyReader):
             is_set = meta.get("is_reference_set", False)  # before that, the error's follows what is told
             kept = {n: value for n, value in meta["reference"].items() if is_set or n != "error"}
             self.optimizer.keep_reference(kept)
-        self.n_begun = len(trials)
-        self.measured = {number: found[0] for number, found in self.store.checks("measured").items()}
+        self.state.n_begun = len(trials)
+        self.state.measured = {number: found[0] for number, found in self.store.checks("measured").items()}
         if "identity" in meta:
             restore_prices(self.store, self.optimizer.costs, self.optimizer.space)
         self._check_costs(trials)
         if trials:
             self.optimizer.costs([trial.config for trial in trials])  # at once: a cost model remembers them
         for trial in sorted((t for t in trials if t.told is not None), key=lambda t: t.told or 0):
-            self.tell(trial)
+            self.state.tell(trial)
         running = [trial for trial in trials if trial.status == "running"]
         for trial in running:
             self.optimizer.mark_pending(trial.config)
-            self.note(trial)
+            self.state.note(trial)
         self.files.keep_checkpoints({trial.number for trial in running})
 
     def _check_costs(self, trials: Sequence[Trial]) -> None:
@@ -567,17 +478,3 @@ class Study(StudyReader):
                         "the profile and the code that it began with, or a new study: `hwopt retarget STUDY "
                         "--device PROFILE --out FOLDER` prices its trainings anew, and a search goes on"
                     )
-
-
-def curve_of(trial: Trial) -> Curve:
-    """Return what a stopping rule sees of a trial: of a stopped one the epochs up to the stop."""
-    n_epochs = int(trial.metrics.get(STOPPED_AT, len(trial.curve)))
-    return Curve(trial.curve[:n_epochs], trial.status, trial.costs, trial.is_feasible)
-
-
-def mean_curve(curves: Sequence[Curve]) -> Curve:
-    """Return the trainings of one config as one, with the mean of their errors."""
-    if len(curves) == 1:
-        return curves[0]
-    errors = np.mean([curve.errors for curve in curves], axis=0)
-    return Curve(tuple(errors.tolist()), curves[0].status, curves[0].costs, curves[0].is_feasible)

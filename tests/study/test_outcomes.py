@@ -68,7 +68,7 @@ def test_a_trial_that_breaks_a_limit_on_outcomes_is_infeasible_and_on_no_front(t
         assert points(front) == [(p.config, p.values) for p in study.optimizer.front()]
         volume = summarise(study.store).hypervolume
         assert volume == pytest.approx(study.optimizer.hypervolume())
-        assert volume == pytest.approx(study.front_now.hypervolume(study.optimizer.reference))
+        assert volume == pytest.approx(study.state.front.hypervolume(study.optimizer.reference))
 
 
 def test_limits_on_outcomes_are_learned(tmp_path):
@@ -185,7 +185,7 @@ def test_the_front_has_each_config_once_with_the_mean_error_as_the_optimizer_has
     with open_repeating(repeated) as study:
         front = study.front()
         assert points(front) == [(p.config, p.values) for p in study.optimizer.front()]
-        assert study.front_now.hypervolume(study.optimizer.reference) == pytest.approx(
+        assert study.state.front.hypervolume(study.optimizer.reference) == pytest.approx(
             study.optimizer.hypervolume()
         )
     groups = trained(repeated)
@@ -262,7 +262,7 @@ def test_a_study_that_runs_out_of_memory_keeps_its_rejections_and_its_reference_
         arguments["on_told"] = Feedback(None, memory)
         with Study(path, make_space(), memory, objective, budgets, **arguments) as study:
             study.run(n_trials)
-            volume = study.front_now.hypervolume(study.optimizer.reference)
+            volume = study.state.front.hypervolume(study.optimizer.reference)
             rejected = [rejection.config for rejection in study.optimizer._rejected]
             return outline(study), rejected, study.optimizer.reference, volume
 

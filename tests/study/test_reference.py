@@ -90,8 +90,8 @@ def test_the_front_rule_judges_losses_by_their_own_reference(tmp_path):
     with open_study(tmp_path, Sliced(), stopping=maker, strategy="random") as study:
         study.run(16)
         statuses = [trial.status for trial in study.trials()]
-        assert study.stopping.setting.reference == tuple(sorted(study.optimizer.reference.items()))
-    assert statuses.count("complete") >= 6 and dict(study.stopping.setting.reference)["error"] > 2
+        assert study.state.rule.setting.reference == tuple(sorted(study.optimizer.reference.items()))
+    assert statuses.count("complete") >= 6 and dict(study.state.rule.setting.reference)["error"] > 2
 
 
 def test_a_study_needs_no_costs_and_takes_budgets_as_a_dict(tmp_path):

@@ -20,13 +20,13 @@ from hwopt.predict.price_serialization import as_config, packed, unpacked
 from hwopt.predict.training_memory import TrainingMemory as MeasuredPeaks
 from hwopt.space.recorded_config import ABSENT, ReadTree, RecordedConfig
 from hwopt.space.search_space import SearchSpace
+from hwopt.study.run.state import StudyState
 from hwopt.study.store.store import Trial
 from hwopt.train.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from hwopt.study.study import Study
 
 TRAINING_MEMORY = "training_memory_bytes"
 
@@ -170,19 +170,19 @@ class Feedback:
     ) -> None:
         self.recalibrated, self._memory, self.measure = recalibrated, memory, measure
 
-    def __call__(self, study: "Study", trial: Trial) -> None:
+    def __call__(self, state: StudyState, trial: Trial) -> None:
         """Learn from a trial; the feasible region is surveyed anew where anything was learned."""
         if self._memory is not None and trial.failure == OutOfMemory.__name__:
             self._memory.learn(trial.config)
-            study.optimizer.costs_changed()
+            state.optimizer.costs_changed()
         if self.recalibrated is not None and trial.status == "complete":
-            self._take_measured(study, trial, self.recalibrated)
+            self._take_measured(state, trial, self.recalibrated)
 
-    def _take_measured(self, study: "Study", trial: Trial, recalibrated: Recalibrated) -> None:
-        found = study.measured.get(trial.number)
+    def _take_measured(self, state: StudyState, trial: Trial, recalibrated: Recalibrated) -> None:
+        found = state.measured.get(trial.number)
         if found is None and self.measure is not None:
             found = dict(self.measure(trial))
-            study.store.add_check(trial.number, "measured", 0, found)
+            state.store.add_check(trial.number, "measured", 0, found)
         if found is not None:
             recalibrated.add(trial.costs, found)
-            study.optimizer.costs_changed()
+            state.optimizer.costs_changed()

@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwopt.errors import Infeasible
 from hwopt.study.run.executors import InProcess
@@ -24,15 +24,13 @@ from hwopt.study.run.objective_call import Outcome, ShippedRule, run_objective, 
 from hwopt.study.run.objective_check import check_in_worker
 from hwopt.study.run.running_trial import Active, RunOptions
 from hwopt.study.run.seeds import trial_seed
+from hwopt.study.run.state import StudyState
 from hwopt.study.store.clock import Clock
 from hwopt.study.store.failure import Failure, failure_of_transfer, first_line
 from hwopt.study.store.results import energy_of
 from hwopt.study.store.store import STOPPED_AT, EpochRow, Rejected, Trial
 from hwopt.train.slice import SliceResult
 from hwopt.train.stopping import Verdict
-
-if TYPE_CHECKING:
-    from hwopt.study.study import Study
 
 Listener = Callable[[str, Trial], None]  # "start", "epoch" or "end", and the trial as it is then
 
@@ -45,24 +43,24 @@ class Driver:
 
     def __init__(
         self,
-        study: "Study",
+        state: StudyState,
         executor: Executor,
         options: RunOptions,
         listener: Listener | None,
         waiting: list[Trial],
     ) -> None:
-        self._study, self._executor, self._options, self._listener = study, executor, options, listener
+        self._state, self._executor, self._options, self._listener = state, executor, options, listener
         self._waiting, self._ready = waiting, list[Active]()
         self._running: dict[Future[Any], Active] = {}
         self._exhausted: str | None = None  # why no more can be proposed
-        self._clock = Clock(study.store)
-        has_succeeded = any(trial.status != "failed" for trial in study.ended.values())
+        self._clock = Clock(state.store)
+        has_succeeded = any(trial.status != "failed" for trial in state.ended.values())
         self._watch = FailureWatch(has_succeeded)
 
     def run(self) -> str:
         """Train, and return why it is over."""
         if not isinstance(self._executor, InProcess) and self._has_work():
-            check_in_worker(self._executor, self._study.objective)
+            check_in_worker(self._executor, self._state.objective)
         with self._clock:
             self._ready = [self._resumed(trial) for trial in self._waiting]
             try:
@@ -73,7 +71,7 @@ class Driver:
                 raise
 
     def _has_work(self) -> bool:
-        return bool(self._waiting) or self._study.n_begun < self._options.n_trials
+        return bool(self._waiting) or self._state.n_begun < self._options.n_trials
 
     def _train(self) -> str:
         while True:
@@ -95,24 +93,24 @@ class Driver:
 
     def _progress(self) -> Progress:
         """Return how far the search is; what no limit asks for is not computed."""
-        study, stop, under_way = self._study, self._options.stop, [*self._ready, *self._running.values()]
+        state, stop, under_way = self._state, self._options.stop, [*self._ready, *self._running.values()]
         energy_j, volume = None, None
         if stop.training_energy_j is not None:
-            energy_j = energy_of([*study.ended.values(), *(one.now() for one in under_way)])
+            energy_j = energy_of([*state.ended.values(), *(one.now() for one in under_way)])
         if stop.hypervolume is not None:
-            volume = study.hypervolume()
-        return Progress(self._clock.elapsed_s, energy_j, volume, study.front_now.n_since_progress)
+            volume = state.front.hypervolume(state.optimizer.reference)
+        return Progress(self._clock.elapsed_s, energy_j, volume, state.front.n_since_progress)
 
     def _next(self) -> Active | None:
         """Return the next trial to train a slice of; a new one is written down as running."""
         if self._ready:
             return self._ready.pop(0)
-        if self._exhausted is not None or self._study.n_begun >= self._options.n_trials:
+        if self._exhausted is not None or self._state.n_begun >= self._options.n_trials:
             return None
         try:
             active = Active(self._begin())
         except Infeasible as error:
-            if not self._study.n_begun:
+            if not self._state.n_begun:
                 raise
             self._exhausted = str(error)
             return None
@@ -121,22 +119,22 @@ class Driver:
 
     def _resumed(self, trial: Trial) -> Active:
         """Go on with a trial whose process died: from its checkpoint, else from its start, with its seed."""
-        study, n_epochs = self._study, len(trial.curve)
-        checkpoint = study.files.checkpoint(trial.number, n_epochs) if study.is_resumable else None
+        state, n_epochs = self._state, len(trial.curve)
+        checkpoint = state.files.checkpoint(trial.number, n_epochs) if state.is_resumable else None
         if checkpoint is None:
-            study.store.restart_trial(trial.number)
+            state.store.restart_trial(trial.number)
             trial = replace(trial, curve=(), train_s=None, energy_j=None)
             n_epochs = 0
-        study.files.drop_checkpoints(trial.number, keep=n_epochs)
+        state.files.drop_checkpoints(trial.number, keep=n_epochs)
         self._tell_listener("start", trial)
         n_judged = max(0, n_epochs - self._options.slice_epochs)  # the last may not have been judged
-        return Active(trial, study.store.epochs(trial.number), checkpoint, n_judged)
+        return Active(trial, state.store.epochs(trial.number), checkpoint, n_judged)
 
     def _begin(self) -> Trial:
         """Take the next config from the queue or the optimizer and write it down as a running trial."""
-        begun, study = time.perf_counter(), self._study
-        optimizer, number = study.optimizer, study.n_begun
-        queued = study.store.queued()
+        begun, state = time.perf_counter(), self._state
+        optimizer, number = state.optimizer, state.n_begun
+        queued = state.store.queued()
         rejections: list[Rejected] = []
         if queued is not None:
             config, source, n_priced, n_infeasible, broken = queued[1], "queue", 0, 0, {}
@@ -168,17 +166,17 @@ class Driver:
         intervals: dict[str, Any] = dict(optimizer.intervals(config, _INTERVAL))
         if intervals:
             intervals["confidence"] = _INTERVAL
-        study.store.start_trial(trial, rejections, None if queued is None else queued[0], intervals)
-        study.n_begun += 1
+        state.store.start_trial(trial, rejections, None if queued is None else queued[0], intervals)
+        state.n_begun += 1
         return trial
 
     # -- to the executor and back
 
     def _submit(self, active: Active) -> Future[Any]:
         """Hand a slice to the executor; a plain objective is one slice, judged where it runs."""
-        study, trial = self._study, active.trial
-        if study.is_resumable:
-            objective: Any = study.objective
+        state, trial = self._state, active.trial
+        if state.is_resumable:
+            objective: Any = state.objective
             n_epochs = self._options.slice_epochs
             return self._executor.submit(
                 run_slice,
@@ -188,21 +186,21 @@ class Driver:
                 active.checkpoint,
                 n_epochs,
                 self._options.catch,
-                study.records_reads,
+                state.records_reads,
             )
         on_epoch: Any = None
         if isinstance(self._executor, InProcess):
             on_epoch = partial(self._heard, active)
-        elif study.stopping is not None:
-            on_epoch = ShippedRule(study.stopping, active.curve(), study.other_curves(trial.number))
+        elif state.rule is not None:
+            on_epoch = ShippedRule(state.rule, active.curve(), state.other_curves(trial.number))
         return self._executor.submit(
             run_objective,
-            study.objective,
+            state.objective,
             trial.config,
             trial.seed,
             on_epoch,
             self._options.catch,
-            study.records_reads,
+            state.records_reads,
         )
 
     def _heard(self, active: Active, epoch: int, error: float, elapsed_s: float) -> Verdict | None:
@@ -224,12 +222,12 @@ class Driver:
             self._end(active, result)
         else:
             self._end(active, self._failed(active, result))
-        self._study.note_reads(active.trial, getattr(result, "reads", None))
+        self._state.note_reads(active.trial, getattr(result, "reads", None))
 
     def _take_slice(self, active: Active, result: SliceResult) -> None:
         self._save(active, result)
         self._write(active, _rows(active.elapsed_s, result))
-        self._study.files.drop_checkpoints(active.number, keep=len(active.errors))
+        self._state.files.drop_checkpoints(active.number, keep=len(active.errors))
         verdict = self._judged(active, is_over=result.final is not None)
         if verdict is not None and verdict.reason is not None:
             self._end(active, self._stopped(active, verdict))
@@ -243,11 +241,11 @@ class Driver:
 
         Of a training that is over the last one is not judged: there is nothing left to stop.
         """
-        if self._study.stopping is None:
+        if self._state.rule is None:
             return None
         trial, n_judged = active.now(), active.n_judged
         active.n_judged = len(active.errors)
-        return self._study.judge(replace(trial, curve=trial.curve[:-1]) if is_over else trial, n_judged)
+        return self._state.judge(replace(trial, curve=trial.curve[:-1]) if is_over else trial, n_judged)
 
     def _stopped(self, active: Active, verdict: Verdict) -> Outcome:
         """Return how a stopped training ended: at the epoch of the verdict, where its slice has more."""
@@ -262,7 +260,7 @@ class Driver:
         active.checkpoint = result.checkpoint
         if result.checkpoint is not None and result.final is None:
             n_epochs = len(active.errors) + len(result.errors)
-            self._study.files.save_checkpoint(active.number, n_epochs, result.checkpoint)
+            self._state.files.save_checkpoint(active.number, n_epochs, result.checkpoint)
 
     def _retry(self, active: Active, error: BaseException) -> None:
         """Count an attempt that ended with the death of a worker; fail the trial where it was the last."""
@@ -271,7 +269,7 @@ class Driver:
             self._end(active, self._failed(active, failure))
             return
         attempts = active.trial.attempts + 1
-        self._study.store.add_attempt(active.number)
+        self._state.store.add_attempt(active.number)
         active.trial = replace(active.trial, attempts=attempts)
         if attempts <= self._options.retries:
             self._ready.insert(0, active)
@@ -295,7 +293,7 @@ class Driver:
 
     def _checked(self, outcome: Outcome) -> Outcome:
         """Return a complete training as a failed one where it lacks a metric that has a limit."""
-        wanted = [budget.metric for budget in self._study.optimizer.outcome_budgets]
+        wanted = [budget.metric for budget in self._state.optimizer.outcome_budgets]
         missing = [metric for metric in wanted if metric not in outcome.values]
         if outcome.status != "complete" or not missing:
             return outcome
@@ -311,11 +309,11 @@ class Driver:
         """Write epochs that have come, and let the listener know of each."""
         if not rows:
             return
-        self._study.store.add_epochs(active.number, len(active.errors) + 1, rows)
+        self._state.store.add_epochs(active.number, len(active.errors) + 1, rows)
         for row in rows:
             active.add(row)
-            if self._study.stopping is not None:
-                self._study.note(active.now())
+            if self._state.rule is not None:
+                self._state.note(active.now())
             if self._listener is not None:
                 self._listener("epoch", active.now())
 
@@ -325,7 +323,7 @@ class Driver:
 
     def _end(self, active: Active, outcome: Outcome) -> None:
         """Write how a trial ended, tell the optimizer, keep its weights or not, let the listener know."""
-        study, outcome = self._study, self._checked(outcome)
+        state, outcome = self._state, self._checked(outcome)
         failure = outcome.failure
         self._watch.check_set_up(active.number, failure)
         error = outcome.values.get("error")
@@ -338,7 +336,7 @@ class Driver:
             status=outcome.status,
             error=error,
             metrics=metrics,
-            is_feasible=active.trial.is_feasible and study.optimizer.keeps_outcomes(metrics),
+            is_feasible=active.trial.is_feasible and state.optimizer.keeps_outcomes(metrics),
             reason=outcome.reason,
             train_s=outcome.train_s,
             elapsed_s=self._clock.elapsed_s,
@@ -346,8 +344,8 @@ class Driver:
             traceback=None if failure is None else failure.traceback,
         )
         if active.checkpoint is not None and self._options.keep_weights != "none":
-            study.files.save_weights(active.number, active.checkpoint)
-        study.store.end_trial(
+            state.files.save_weights(active.number, active.checkpoint)
+        state.store.end_trial(
             active.number,
             outcome.status,
             error,
@@ -361,11 +359,11 @@ class Driver:
             ended.traceback,
         )
         log_end(ended)
-        study.tell(ended)
-        study.keep_reference()
-        study.files.drop_checkpoints(active.number)
+        state.tell(ended)
+        state.keep_reference()
+        state.files.drop_checkpoints(active.number)
         if self._options.keep_weights == "front":
-            study.files.keep_weights(study.front_now.numbers)
+            state.files.keep_weights(state.front.numbers)
         self._tell_listener("end", ended)
         self._watch.check(failure)
 
