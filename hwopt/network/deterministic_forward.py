@@ -14,23 +14,23 @@ import torch
 from hwopt.network.layer import LayerGraph
 
 if TYPE_CHECKING:
-    from hwopt.network.meta_module import Borrowed
+    from hwopt.network.meta_module import MetaNetwork
 
 _MORE_TRACES = 6  # of a forward that draws random numbers on the host
 
 
-def notes_on(borrowed: Borrowed) -> tuple[str, ...]:
+def notes_on(meta: MetaNetwork) -> tuple[str, ...]:
     """Return what was taken differently from how the network is."""
     notes = []
-    if borrowed.dtype is not None and borrowed.dtypes - {borrowed.dtype}:
-        own = " and ".join(sorted(_name(dtype) for dtype in borrowed.dtypes))
-        wanted = _name(borrowed.dtype)
+    if meta.dtype is not None and meta.dtypes - {meta.dtype}:
+        own = " and ".join(sorted(_name(dtype) for dtype in meta.dtypes))
+        wanted = _name(meta.dtype)
         notes.append(f"its weights are {own} and are taken as {wanted}; give the dtype that it runs in")
-    if borrowed.is_compiled:
+    if meta.is_compiled:
         notes.append("torch.compile is left out: taken as eager, operator by operator; compiled it is faster")
-    if borrowed.is_autocast and borrowed.dtype is not None:
+    if meta.is_autocast and meta.dtype is not None:
         notes.append(
-            f"torch.autocast is left out: all of it is taken as {_name(borrowed.dtype)}; give the dtype that "
+            f"torch.autocast is left out: all of it is taken as {_name(meta.dtype)}; give the dtype that "
             "most of it runs in"
         )
     return tuple(notes)

@@ -241,7 +241,7 @@ def _is_plain(x: Tensor) -> bool:
 
 
 def sizes(parameters: Iterable[Tensor], buffers: Iterable[Tensor]) -> tuple[int, int, int]:
-    """Return elements and bytes of distinct parameters, and bytes of distinct buffers, as `borrow` does."""
+    """Return elements and bytes of distinct parameters, and bytes of distinct buffers, as `on_meta_device` does."""
     seen: set[Any] = set()
     n_elements = 0
     totals = []

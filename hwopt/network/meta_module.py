@@ -1,8 +1,8 @@
 """Lend a network to the tracer: on the meta device, in one mode, and afterwards exactly as it was.
 
-Nothing is copied: while borrowed, each module's dictionaries of parameters and buffers are replaced by ones
+Nothing is copied: while meta, each module's dictionaries of parameters and buffers are replaced by ones
 that hold meta tensors of the same shapes, and put back at the end together with everything else that running
-may have changed (`hwopt.network.module_state`). One network is borrowed at a time: other threads wait.
+may have changed (`hwopt.network.module_state`). One network is meta at a time: other threads wait.
 
 Wrappers run what they wrap: `DataParallel`, `DistributedDataParallel`, what `torch.compile` returned.
 """
@@ -24,14 +24,14 @@ from hwopt.network.activation_memory import LiveMemory
 from hwopt.network.module_state import SavedState
 from hwopt.network.outputs import tensors_in
 
-_ONE_AT_A_TIME = RLock()  # two threads may borrow the same network, or two that share a module
+_ONE_AT_A_TIME = RLock()  # two threads may on_meta_device the same network, or two that share a module
 _TAKES_VALUES = frozenset(("aten._pack_padded_sequence",))  # its lengths are on the host, whatever the device
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 @dataclass(slots=True)
-class Borrowed:
-    """What a borrowed network consists of.
+class MetaNetwork:
+    """What a meta network consists of.
 
     Attributes:
         dtype: what floating-point weights are taken as; None leaves them as they are.
@@ -69,7 +69,7 @@ class Borrowed:
     def __post_init__(self) -> None:
         self.memory = LiveMemory(self.weights)
 
-    def on_meta(self, tensor: Tensor) -> Tensor:
+    def meta_of(self, tensor: Tensor) -> Tensor:
         """Return the meta tensor that stands for a tensor: itself, or one copy for all uses of a weight."""
         if id(tensor) in self._copies:
             return self._copies[id(tensor)][1]
@@ -109,7 +109,7 @@ class Borrowed:
 
     def _moved(self, value: Any) -> Any:
         if isinstance(value, Tensor):
-            return value if value.is_meta or value.dim() == 0 else self.on_meta(value)
+            return value if value.is_meta or value.dim() == 0 else self.meta_of(value)
         if isinstance(value, (list, tuple)):
             return type(value)(self._moved(item) for item in value)
         if isinstance(value, dict):
@@ -122,13 +122,13 @@ class Borrowed:
             if not tensor.is_meta and tensor.untyped_storage()._cdata in self._before:
                 self.state.keep_tensor(tensor)
 
-    def lend(self, tensors: dict[str, Tensor | None]) -> tuple[dict[str, Any], int, int]:
+    def meta_of_all(self, tensors: dict[str, Tensor | None]) -> tuple[dict[str, Any], int, int]:
         """Return meta stand-ins of parameters or buffers, and the elements and bytes of the new ones."""
-        stand_ins: dict[str, Any] = {}
+        copies: dict[str, Any] = {}
         n_elements = n_bytes = 0
         for name, tensor in tensors.items():
             if tensor is None:
-                stand_ins[name] = None
+                copies[name] = None
                 continue
             if tensor.is_floating_point():
                 self.dtypes.add(tensor.dtype)
@@ -139,12 +139,12 @@ class Borrowed:
                 )
             address, n = tensor.untyped_storage()._cdata, tensor.numel()
             self.weights.add(address)
-            stand_ins[name] = stand_in = self.on_meta(tensor)
+            copies[name] = meta_copy = self.meta_of(tensor)
             if self._is_new(id(tensor)):
                 n_elements += n
             if self._is_new((address, tensor.storage_offset(), n)):
-                n_bytes += stand_in.nbytes
-        return stand_ins, n_elements, n_bytes
+                n_bytes += meta_copy.nbytes
+        return copies, n_elements, n_bytes
 
     def _is_new(self, identity: Any) -> bool:
         if identity in self._seen:
@@ -154,7 +154,9 @@ class Borrowed:
 
 
 @contextmanager
-def borrow(module: nn.Module, dtype: torch.dtype | None, is_training: bool = False) -> Iterator[Borrowed]:
+def on_meta_device(
+    module: nn.Module, dtype: torch.dtype | None, is_training: bool = False
+) -> Iterator[MetaNetwork]:
     """Put a network on the meta device, in eval or training mode, its weights as `dtype`, for a while.
 
     Raises:
@@ -163,17 +165,17 @@ def borrow(module: nn.Module, dtype: torch.dtype | None, is_training: bool = Fal
     with _ONE_AT_A_TIME, torch.inference_mode(False), torch.set_grad_enabled(is_training):
         parts = list(module.named_modules())
         state = SavedState(part for _, part in parts)
-        borrowed = Borrowed(dtype, is_training, state)
+        meta = MetaNetwork(dtype, is_training, state)
         before: list[tuple[dict[str, Any], dict[str, Any]]] = []
         try:
             for name, part in parts:
-                _lend_part(part, name, borrowed, before)
+                _move_part(part, name, meta, before)
             for one in dict.fromkeys(type(part) for _, part in parts):
                 state.keep_class(one)
             for _, saved in before:
                 state.keep(saved.values())
-            _lend_hidden(borrowed, before)
-            yield borrowed
+            _move_hidden(meta, before)
+            yield meta
         finally:
             state.restore()
             for now, saved in before:
@@ -182,36 +184,36 @@ def borrow(module: nn.Module, dtype: torch.dtype | None, is_training: bool = Fal
                 now.update(saved)
 
 
-def _lend_hidden(borrowed: Borrowed, before: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+def _move_hidden(meta: MetaNetwork, before: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
     """Lend modules that only a list, a dict or a closure holds; put stand-ins where such hold weights."""
     lent = {id(now) for now, _ in before}
-    for root in borrowed.state.modules:  # grows while they are looked at
+    for root in meta.state.modules:  # grows while they are looked at
         for name, part in root.named_modules():
             if id(part.__dict__) not in lent:
                 lent.add(id(part.__dict__))
-                _lend_part(part, name, borrowed, before)
-                borrowed.state.keep(before[-1][1].values())
-    for container, content in borrowed.state.containers:
+                _move_part(part, name, meta, before)
+                meta.state.keep(before[-1][1].values())
+    for container, content in meta.state.containers:
         if isinstance(container, list):
             for i, value in enumerate(content):
-                if isinstance(value, Tensor) and value.untyped_storage()._cdata in borrowed.weights:
-                    container[i] = borrowed.on_meta(value)
+                if isinstance(value, Tensor) and value.untyped_storage()._cdata in meta.weights:
+                    container[i] = meta.meta_of(value)
 
 
-def _lend_part(
-    part: nn.Module, name: str, borrowed: Borrowed, before: list[tuple[dict[str, Any], dict[str, Any]]]
+def _move_part(
+    part: nn.Module, name: str, meta: MetaNetwork, before: list[tuple[dict[str, Any], dict[str, Any]]]
 ) -> None:
     if isinstance(part, torch.jit.ScriptModule):
         raise InvalidInput(f"module '{name}' is a TorchScript module; trace the nn.Module it was made from")
     state = part.__dict__
     before.append((state, state.copy()))
-    parameters, n, n_bytes = borrowed.lend(state["_parameters"])
-    borrowed.n_parameters += n
-    borrowed.parameter_bytes += n_bytes
-    buffers, _, n_bytes = borrowed.lend(state["_buffers"])
-    borrowed.buffer_bytes += n_bytes
+    parameters, n, n_bytes = meta.meta_of_all(state["_parameters"])
+    meta.n_parameters += n
+    meta.parameter_bytes += n_bytes
+    buffers, _, n_bytes = meta.meta_of_all(state["_buffers"])
+    meta.buffer_bytes += n_bytes
     is_compiled = "_orig_mod" in state["_modules"]  # torch.compile(module); else module.compile()
-    borrowed.is_compiled |= is_compiled or state.get("_compiled_call_impl") is not None
+    meta.is_compiled |= is_compiled or state.get("_compiled_call_impl") is not None
     forward = part.forward
     if is_compiled:
         forward = state["_modules"]["_orig_mod"]
@@ -221,26 +223,26 @@ def _lend_part(
         _parameters=parameters,
         _buffers=buffers,
         _modules=state["_modules"].copy(),
-        training=borrowed.is_training,
-        forward=_with_path(forward, name, borrowed),
+        training=meta.is_training,
+        forward=_with_path(forward, name, meta),
         _compiled_call_impl=None,
     )
 
 
-def _with_path(forward: Callable[..., Any], name: str, borrowed: Borrowed) -> Callable[..., Any]:
-    """Return `forward`, noting in `borrowed.path` that this module runs.
+def _with_path(forward: Callable[..., Any], name: str, meta: MetaNetwork) -> Callable[..., Any]:
+    """Return `forward`, noting in `meta.path` that this module runs.
 
     Replacing `forward` is cheaper than hooks and keeps no tensor alive that the plain call would not.
     """
-    path = borrowed.path
+    path = meta.path
 
     def run(*args: Any, **kwargs: Any) -> Any:
         path.append(name)
         try:
             return forward(*args, **kwargs)
         except Exception:
-            if borrowed.failed_in is None:
-                borrowed.failed_in = name
+            if meta.failed_in is None:
+                meta.failed_in = name
             raise
         finally:
             path.pop()

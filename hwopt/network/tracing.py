@@ -23,7 +23,7 @@ from hwopt.network.deterministic_forward import notes_on, traced_repeatedly
 from hwopt.network.fused_operators import FusedLayers
 from hwopt.network.layer import Layer, LayerGraph
 from hwopt.network.meta_dispatch import COMPOSITE, operator_of, run_on_meta
-from hwopt.network.meta_module import Borrowed, borrow
+from hwopt.network.meta_module import MetaNetwork, on_meta_device
 from hwopt.network.module_state import SavedState
 from hwopt.network.outputs import output_tensors, tensors_in
 
@@ -98,42 +98,42 @@ def run_traced(
 ) -> Traced:
     """Trace a network on an input of a shape, the batch included; arguments and errors as of `trace`."""
     whole, module = module, getattr(module, "_orig_mod", module)  # what torch.compile wrapped
-    with borrow(module, dtype if dtype.is_floating_point else None) as borrowed:
-        borrowed.is_compiled |= whole is not module
+    with on_meta_device(module, dtype if dtype.is_floating_point else None) as meta:
+        meta.is_compiled |= whole is not module
         x = torch.empty(shape, dtype=dtype, device="meta")
-        recorder = Recorder(borrowed, tolerates_unknown)
+        recorder = Recorder(meta, tolerates_unknown)
         recorder.memory.hold([x])
         try:
             with recorder, FusedLayers(recorder.record) as layers:
                 out = module(x)
-            borrowed.is_autocast = layers.is_autocast
+            meta.is_autocast = layers.is_autocast
         except HwoptError:
             raise
         except Exception as error:
-            raise InvalidInput(_why_it_failed(module, shape, borrowed, error)) from error
+            raise InvalidInput(_why_it_failed(module, shape, meta, error)) from error
         graph = LayerGraph(
             layers=tuple(recorder.layers),
-            n_parameters=borrowed.n_parameters,
-            parameter_bytes=borrowed.parameter_bytes,
-            buffer_bytes=borrowed.buffer_bytes,
+            n_parameters=meta.n_parameters,
+            parameter_bytes=meta.parameter_bytes,
+            buffer_bytes=meta.buffer_bytes,
             input_bytes=x.nbytes,
             output_bytes=sum(tensor.nbytes for tensor in output_tensors(out)),
             peak_activation_bytes=recorder.memory.peak_bytes,
             batch_size=shape[0],
             dtype=_DTYPE_NAMES[dtype],
             unknown_operators=tuple(recorder.unknown.items()),
-            notes=notes_on(borrowed),
+            notes=notes_on(meta),
         )
         return Traced(graph, x, out)
 
 
 def recorder_of(leaf: nn.Module) -> Recorder:
     """Return a recorder of a module without parts whose weights are float32 and on the meta device."""
-    borrowed = Borrowed(torch.float32, False, SavedState())
+    meta = MetaNetwork(torch.float32, False, SavedState())
     for tensor in (*leaf._parameters.values(), *leaf._buffers.values()):
         if tensor is not None:
-            borrowed.weights.add(tensor.untyped_storage()._cdata)
-    return Recorder(borrowed, False)
+            meta.weights.add(tensor.untyped_storage()._cdata)
+    return Recorder(meta, False)
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -143,12 +143,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _should_skip_dynamo(cls) -> bool:
         return False  # nothing is compiled while tracing, and skipping would load the compiler: a second
 
-    def __init__(self, borrowed: Borrowed, tolerates_unknown: bool) -> None:
+    def __init__(self, meta: MetaNetwork, tolerates_unknown: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.layers: list[Layer] = []
         self.unknown: dict[str, int] = {}
-        self.memory = borrowed.memory
-        self._borrowed = borrowed
+        self.memory = meta.memory
+        self._meta = meta
         self._tolerates_unknown = tolerates_unknown
 
     def __torch_dispatch__(
@@ -161,9 +161,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         is_free, rule = operator.is_free, operator.rule
         if rule is None and not is_free:
             rule = self._meet_unknown(operator.name)
-        args, kwargs, operands = self._borrowed.on_one_device(operator.name, args, kwargs or {})
+        args, kwargs, operands = self._meta.on_one_device(operator.name, args, kwargs or {})
         if operator.writes:
-            self._borrowed.keep_written(operands)
+            self._meta.keep_written(operands)
         if is_free:
             out = func(*args, **kwargs)
         else:
@@ -183,7 +183,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         States of zeros that its module has just made are a part of a recurrent layer.
         """
-        path = self._borrowed.path[-1] if self._borrowed.path else ""
+        path = self._meta.path[-1] if self._meta.path else ""
         while self.layers and (self.layers[-1].operator, self.layers[-1].name) == (_STATE_OPERATOR, path):
             self.layers.pop()
         rule = RULES.get(name)
@@ -200,17 +200,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operands: list[Tensor],
         results: list[Tensor],
     ) -> None:
-        operation = Operation(name, args, kwargs, operands, results, self._borrowed.weights)
+        operation = Operation(name, args, kwargs, operands, results, self._meta.weights)
         self.layers.append(self._layer(operation, rule(operation)))
 
     def _meet_unknown(self, name: str) -> Rule:
         if not self._tolerates_unknown:
-            raise UnknownOperator(_unknown_operator_message(name, self._borrowed.path))
+            raise UnknownOperator(_unknown_operator_message(name, self._meta.path))
         self.unknown[name] = self.unknown.get(name, 0) + 1
         return _UNKNOWN_RULE
 
     def _layer(self, operation: Operation, fields: dict[str, Any]) -> Layer:
-        weights, input_bytes, weight_bytes = self._borrowed.weights, 0, 0
+        weights, input_bytes, weight_bytes = self._meta.weights, 0, 0
         for tensor in operation.operands:
             storage = tensor.untyped_storage()
             n_bytes = min(tensor.nbytes, storage.nbytes())  # an expanded tensor is read once
@@ -225,7 +225,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             _, fields["out_channels"], fields["out_h"], fields["out_w"] = columns(out.shape)
         fields.setdefault("output_bytes", sum(result.nbytes for result in operation.results))
         return Layer(
-            name=self._borrowed.path[-1] if self._borrowed.path else "",
+            name=self._meta.path[-1] if self._meta.path else "",
             operator=operation.name,
             dtype=_DTYPE_NAMES[out.dtype],
             input_bytes=input_bytes,
@@ -251,8 +251,8 @@ def _unknown_operator_message(name: str, path: list[str]) -> str:
     )
 
 
-def _why_it_failed(module: nn.Module, shape: tuple[int, ...], borrowed: Borrowed, error: Exception) -> str:
-    name, where = type(module).__name__, _place(borrowed.failed_in or "")
+def _why_it_failed(module: nn.Module, shape: tuple[int, ...], meta: MetaNetwork, error: Exception) -> str:
+    name, where = type(module).__name__, _place(meta.failed_in or "")
     reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
     if isinstance(error, NotImplementedError) or "meta" in reason.lower():
         hint = "tracing has shapes and no values, so forward must not depend on the values of tensors"

@@ -17,24 +17,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hwopt.errors import InvalidInput
 from hwopt.network.meta_dispatch import operator_of
-from hwopt.network.meta_module import Borrowed, borrow
+from hwopt.network.meta_module import MetaNetwork, on_meta_device
 from hwopt.network.outputs import output_tensors, tensors_in
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, borrowed: Borrowed) -> None:
+    def __init__(self, meta: MetaNetwork) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._borrowed = borrowed
+        self._meta = meta
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         operator = operator_of(func)
-        args, kwargs, operands = self._borrowed.on_one_device(operator.name, args, kwargs or {})
+        args, kwargs, operands = self._meta.on_one_device(operator.name, args, kwargs or {})
         if operator.writes:
-            self._borrowed.keep_written(operands)
+            self._meta.keep_written(operands)
         out = func(*args, **kwargs)
-        self._borrowed.memory.hold(tensors_in(out))
+        self._meta.memory.hold(tensors_in(out))
         return out
 
 
@@ -48,19 +48,19 @@ def training_memory_bytes(module: nn.Module, input_shape: Sequence[int], batch_s
         InvalidInput: where the network does not run, or has no gradient, on the meta device.
     """
     module = getattr(module, "_orig_mod", module)
-    with borrow(module, None, is_training=True) as borrowed:
-        memory = borrowed.memory
+    with on_meta_device(module, None, is_training=True) as meta:
+        memory = meta.memory
         try:
             x = torch.empty((batch_size, *input_shape), device="meta")
             memory.hold([x])
-            with _Counter(borrowed):
+            with _Counter(meta):
                 _sum(module(x)).backward()  # type: ignore[no-untyped-call]
         except Exception as error:
             reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
             raise InvalidInput(
                 f"{type(module).__name__} cannot be trained on the meta device: {reason}"
             ) from error
-        return borrowed.parameter_bytes + borrowed.buffer_bytes + memory.peak_bytes
+        return meta.parameter_bytes + meta.buffer_bytes + memory.peak_bytes
 
 
 def _sum(out: Any) -> Tensor:

@@ -160,7 +160,9 @@ def test_a_thin_feasible_region_is_found_and_its_share_estimated():
         return {"energy_j": [0.01 + sum((x - 0.777) ** 2 for x in c.values()) for c in configs]}
 
     optimizer = Optimizer(space, distance, [Budget("energy_j", 0.0125)], seed=0)
-    assert optimizer.feasible_region.share_low < 8.07e-8 < optimizer.feasible_region.share_high  # pi^3 / 6 * 0.05^6
+    assert (
+        optimizer.feasible_region.share_low < 8.07e-8 < optimizer.feasible_region.share_high
+    )  # pi^3 / 6 * 0.05^6
     for _ in range(6):
         proposal = optimizer.ask()
         assert proposal.costs["energy_j"] <= 0.0125

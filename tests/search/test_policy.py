@@ -11,7 +11,6 @@ from skopt.space import Categorical, Integer, Real
 
 from hwopt import Optimizer, SearchSpace
 from hwopt.integrations.shared import outcomes
-from hwopt.search.neighbours import mutate
 from hwopt.search.gaussian_process import (
     GaussianProcess,
     Priors,
@@ -19,6 +18,7 @@ from hwopt.search.gaussian_process import (
     negative_log_posterior,
     squared_differences,
 )
+from hwopt.search.neighbours import mutate
 from hwopt.search.strategies import ModelBased
 from hwopt.search.surrogate import fit_surrogate
 
