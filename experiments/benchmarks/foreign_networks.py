@@ -28,15 +28,15 @@ class Shuffle(nn.Module):
 
 
 class Residual(nn.Module):
-    """A body beside a shortcut."""
+    """A body beside a meta_function."""
 
-    def __init__(self, body: nn.Module, shortcut: nn.Module | None = None) -> None:
+    def __init__(self, body: nn.Module, meta_function: nn.Module | None = None) -> None:
         super().__init__()
-        self.body, self.shortcut = body, shortcut or nn.Identity()
+        self.body, self.meta_function = body, meta_function or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return body(x) + shortcut(x)."""
-        return self.body(x) + self.shortcut(x)
+        """Return body(x) + meta_function(x)."""
+        return self.body(x) + self.meta_function(x)
 
 
 def fbnet_block(row: Any) -> tuple[nn.Module, tuple[int, ...]]:

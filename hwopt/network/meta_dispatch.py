@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hwopt.network.cost_rules import FREE, RULES, Rule, elementwise, reduction
-from hwopt.network.meta_shapes import SHORTCUTS
+from hwopt.network.meta_functions import META_FUNCTIONS
 
 _MAX_REMEMBERED = 20_000  # descriptions, under a kilobyte each
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -40,7 +40,7 @@ class Operator:
         is_in_place: it writes to its first argument and returns it.
         is_functional: it returns new tensors and changes none.
         writes: it writes to one of its arguments.
-        shortcut: knows what it returns in plain cases, where there is one.
+        meta_function: knows what it returns in plain cases, where there is one.
     """
 
     __slots__ = (
@@ -49,7 +49,7 @@ class Operator:
         "is_functional",
         "is_in_place",
         "name",
-        "shortcut",
+        "meta_function",
         "writes",
         "_base",
         "_is_view",
@@ -65,7 +65,7 @@ class Operator:
         )
         self.name = schema.name.replace("::", ".") if schema else str(function)
         self._base = self.name[:-1] if self.name.endswith("_") else self.name
-        self.shortcut = SHORTCUTS.get(self.name)
+        self.meta_function = META_FUNCTIONS.get(self.name)
         tags = getattr(function, "tags", ())
         self._marked = next((rule for tag, rule in _MARKED.items() if tag in tags), None)
         returns, arguments = (schema.returns, schema.arguments) if schema else ([], [])
@@ -105,8 +105,8 @@ def operator_of(function: Any) -> Operator:
 
 def run_on_meta(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return what an operator other than a view returns on meta: new tensors, or its first argument."""
-    if operator.shortcut is not None and not (kwargs.keys() - _HARMLESS):
-        out = operator.shortcut(args)
+    if operator.meta_function is not None and not (kwargs.keys() - _HARMLESS):
+        out = operator.meta_function(args)
         if out is not None:
             return out
     key = _key(operator, args, kwargs)

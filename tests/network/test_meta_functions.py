@@ -1,4 +1,4 @@
-"""A shortcut gives what PyTorch gives, its errors included, and stands aside where it is not certain."""
+"""A meta_function gives what PyTorch gives, its errors included, and stands aside where it is not certain."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwopt.network.meta_dispatch import operator_of, run_on_meta
-from hwopt.network.meta_shapes import SHORTCUTS
+from hwopt.network.meta_functions import META_FUNCTIONS
 
 aten = torch.ops.aten
 UNARY = "relu silu gelu sigmoid hardsigmoid hardswish tanh elu leaky_relu hardtanh".split()
@@ -30,7 +30,7 @@ def outcome(run):
 
 
 def check(function, *args, **kwargs):
-    """Twice: what a shortcut, or the first call, gives, and what is remembered of it."""
+    """Twice: what a meta_function, or the first call, gives, and what is remembered of it."""
     expected = outcome(lambda: function(*args, **kwargs))
     for _ in range(2):
         assert outcome(lambda: run_on_meta(operator_of(function), args, kwargs)) == expected
@@ -66,7 +66,7 @@ def test_a_division_that_rounds_gives_what_pytorch_gives():
     check(aten.div.Tensor_mode, meta(3), meta(3), rounding_mode="floor")
 
 
-@pytest.mark.parametrize("name", [name for name in SHORTCUTS if name.endswith("_")])
+@pytest.mark.parametrize("name", [name for name in META_FUNCTIONS if name.endswith("_")])
 def test_an_in_place_operator_returns_the_tensor_that_it_changed(name):
     packet, x = getattr(aten, name.removeprefix("aten.")), meta(2, 3)
     is_binary = "Tensor" in packet.overloads()

@@ -2,7 +2,7 @@
 
 PyTorch works these out in Python, in 100 to 1,200 microseconds each, and loads its compiler for the first,
 which takes a second. In the plain cases below (floating point, dense memory, shapes that fit) they are known
-in two. A shortcut returns None in every other case, wrong shapes included, so that PyTorch decides and its
+in two. A meta_function returns None in every other case, wrong shapes included, so that PyTorch decides and its
 errors stay.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Shortcut = Callable[[tuple[Any, ...]], Any]
+MetaFunction = Callable[[tuple[Any, ...]], Any]
 
 
 def _is_plain(x: Any) -> bool:
@@ -157,7 +157,7 @@ def _given(args: tuple[Any, ...], *defaults: Any) -> tuple[Any, ...]:
 _UNARY = "relu silu gelu sigmoid hardsigmoid hardswish tanh elu leaky_relu hardtanh".split()
 _BINARY = "add sub mul div".split()
 
-SHORTCUTS: dict[str, Shortcut] = {
+META_FUNCTIONS: dict[str, MetaFunction] = {
     **{f"aten.{word}": _same for word in _UNARY},
     **{f"aten.{word}_": _same_in_place for word in _UNARY},
     **{f"aten.{word}": _pair for word in _BINARY},
