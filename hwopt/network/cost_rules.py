@@ -48,7 +48,7 @@ from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from hwopt.network.operation_counts import POINTWISE, REDUCTIONS, WORK
+from hwopt.network.operation_counts import FORMULAS, POINTWISE, REDUCTIONS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -187,7 +187,7 @@ def _convolution(operation: Operation) -> Fields:
 
 def _with_flops(kind: str, **fields: Any) -> Fields:
     """Return the fields of a layer with the FLOPs that its kind has for them."""
-    flops = WORK[kind].flops
+    flops = FORMULAS[kind].flops
     assert flops is not None, kind
     return {"kind": kind, "flops": flops(fields), **fields}
 
@@ -244,7 +244,7 @@ def recurrent(kind: str) -> Rule:
         batch, length, channels = x.shape
         shapes = _shape_fields((batch, channels, length, 1), (batch, directions * size, length, 1))
         fields = _with_flops(kind, groups=directions, kernel_h=state, **shapes)
-        operations = WORK[kind].operations
+        operations = FORMULAS[kind].operations
         assert operations is not None, kind
         return {**fields, "elementwise_ops": operations(fields)}
 
@@ -455,7 +455,7 @@ RULES: dict[str, Rule] = {
 }
 
 # The kinds that these rules give, for readers of rows that have no operator at hand.
-KINDS = frozenset((*WORK, UNKNOWN))
+KINDS = frozenset((*FORMULAS, UNKNOWN))
 
 # Views, and operators that reserve memory or read one number without touching the rest: they make no layer.
 # What PyTorch marks as a view and has no rule is free as well.

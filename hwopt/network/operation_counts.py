@@ -1,4 +1,4 @@
-"""Work of a layer from its columns alone: one set of formulas for the tracer and for files of rows.
+"""Formulas of a layer from its columns alone: one set of formulas for the tracer and for files of rows.
 
     FLOPs        2 for a multiply-add of a convolution, a matrix product, attention or a recurrent layer
     operations   element-wise work, see `hwopt.network.cost_rules`
@@ -46,7 +46,7 @@ _STATE_OPS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Formulas:
     """The formulas of a kind; None where one does not follow from the columns."""
 
     flops: Formula | None
@@ -146,17 +146,17 @@ def _recurrent_weights(n_gates: int) -> Formula:
 _ONE = of_result(1)
 
 
-def _plain(operations: Formula | None = _ONE, **others: Any) -> Work:
+def _plain(operations: Formula | None = _ONE, **others: Any) -> Formulas:
     """Return the work of an operator on one operand, with a result of its size."""
-    return replace(Work(zero, operations, n_in, zero, n_out, _same("h"), _same("w")), **others)
+    return replace(Formulas(zero, operations, n_in, zero, n_out, _same("h"), _same("w")), **others)
 
 
-def _resized(operations: Formula | None = _ONE, **others: Any) -> Work:
+def _resized(operations: Formula | None = _ONE, **others: Any) -> Formulas:
     """Return the work of an operator whose result is of a size that no column tells."""
     return _plain(operations, **{"out_h": None, "out_w": None, **others})
 
 
-def _convolution(n_spatial: int, is_transposed: bool = False) -> Work:
+def _convolution(n_spatial: int, is_transposed: bool = False) -> Formulas:
     side, place = (_spread, "in") if is_transposed else (_slid, "out")
     return _plain(
         zero,
@@ -167,7 +167,7 @@ def _convolution(n_spatial: int, is_transposed: bool = False) -> Work:
     )
 
 
-def _recurrent(kind: str) -> Work:
+def _recurrent(kind: str) -> Formulas:
     weights = _recurrent_weights(_GATES[kind])
     return _plain(
         lambda c: _STATE_OPS[kind] * c["batch"] * c["in_h"] * c["groups"] * _state(c),
@@ -176,7 +176,7 @@ def _recurrent(kind: str) -> Work:
     )
 
 
-def _pool(n_spatial: int, place_bytes: int = 0) -> Work:
+def _pool(n_spatial: int, place_bytes: int = 0) -> Formulas:
     out_h = None if n_spatial == 3 else _slid("h")
     operations = lambda c: window(c) * n_out(c)  # noqa: E731
     return _plain(operations, out_h=out_h, out_w=_slid("w"), place_bytes=place_bytes)
@@ -199,7 +199,7 @@ def _rows(columns: Columns) -> Any:
     return columns["batch"] * columns["in_h"] * columns["in_w"]
 
 
-WORK: dict[str, Work] = {
+FORMULAS: dict[str, Formulas] = {
     **dict.fromkeys((*POINTWISE, "pointwise"), _plain()),
     **dict.fromkeys(("add", "sub", "mul", "div"), _plain(inputs=_times(2, n_in))),
     **dict.fromkeys(REDUCTIONS, _resized(n_in)),
@@ -257,9 +257,9 @@ WORK: dict[str, Work] = {
     ),
 }
 
-_NOTHING = Work(None, None, n_in, zero, n_out, _same("h"), _same("w"))
+_NOTHING = Formulas(None, None, n_in, zero, n_out, _same("h"), _same("w"))
 
 
-def work_of(kind: str) -> Work:
+def formulas_of(kind: str) -> Formulas:
     """Return the formulas of a kind; of another one only its operand and a result of that size are known."""
-    return WORK.get(kind, _NOTHING)
+    return FORMULAS.get(kind, _NOTHING)

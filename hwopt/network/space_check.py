@@ -129,10 +129,10 @@ def _is_alike(space: SearchSpace, config: Config, one: Recorded[LayerGraph]) -> 
     if one.result is None:
         return True
     graph = trace_recorded(space, config, one.result.batch_size, one.result.dtype).result
-    return graph is None or work_of(graph) == work_of(one.result)
+    return graph is None or without_names(graph) == without_names(one.result)
 
 
-def work_of(graph: LayerGraph) -> LayerGraph:
+def without_names(graph: LayerGraph) -> LayerGraph:
     """Return a graph without the names of its modules, which cost nothing."""
     return replace(graph, layers=tuple(replace(layer, name="") for layer in graph.layers))
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import SHAPE_COLUMNS, SIZE_COLUMNS
-from hwopt.network.operation_counts import WORK, Columns, Work, work_of
+from hwopt.network.operation_counts import FORMULAS, Columns, Formulas, formulas_of
 from hwopt.profile.roofline import operand_bytes
 from hwopt.profile.schema import COLUMNS, DERIVED_COLUMNS, ITEM_BYTES
 from hwopt.profile.text_file import shown
@@ -74,7 +74,7 @@ def _fill(rows: "pd.DataFrame", column: str, values: Any) -> None:
 def _output_side(rows: "pd.DataFrame", side: str) -> Any:
     """Return the output's height or width, [n]; NaN where it does not follow, except of a side of 1."""
 
-    def of_kind(own: Work, columns: Columns) -> Any:
+    def of_kind(own: Formulas, columns: Columns) -> Any:
         formula = own.out_h if side == "h" else own.out_w
         if formula is not None:
             return formula(columns)
@@ -83,7 +83,7 @@ def _output_side(rows: "pd.DataFrame", side: str) -> Any:
     return _by_kind(rows, of_kind)
 
 
-def _by_kind(rows: "pd.DataFrame", of_kind: Callable[[Work, Columns], Any]) -> "pd.Series[float]":
+def _by_kind(rows: "pd.DataFrame", of_kind: Callable[[Formulas, Columns], Any]) -> "pd.Series[float]":
     """Return what follows from the columns of each row, [n], by the formulas of its kind."""
     import pandas as pd
 
@@ -93,7 +93,7 @@ def _by_kind(rows: "pd.DataFrame", of_kind: Callable[[Work, Columns], Any]) -> "
     for kind in np.unique(kinds):
         chosen = kinds == kind
         own = {name: column[chosen] for name, column in columns.items()}
-        values[chosen] = of_kind(work_of(str(kind)), own)
+        values[chosen] = of_kind(formulas_of(str(kind)), own)
     return pd.Series(values, index=rows.index)
 
 
@@ -106,7 +106,7 @@ def _work(rows: "pd.DataFrame") -> dict[str, Any]:
     place_bytes = _by_kind(rows, lambda own, columns: own.place_bytes)
 
     def of(name: str) -> "pd.Series[float]":
-        def of_kind(own: Work, columns: Columns) -> Any:
+        def of_kind(own: Formulas, columns: Columns) -> Any:
             formula = getattr(own, name)
             return np.nan if formula is None else formula(columns)
 
@@ -132,6 +132,6 @@ def note_incomplete(rows: "pd.DataFrame") -> list[str]:
     notes = []
     for kind, own in lacking.groupby("kind", sort=True):
         names = ", ".join(name for name in DERIVED_COLUMNS if own[name].isna().any())
-        known = "" if str(kind) in WORK else ", a kind that is not known"
+        known = "" if str(kind) in FORMULAS else ", a kind that is not known"
         notes.append(f"{len(own)} rows of {shown(kind)}{known}: not used, {names} do not follow; give them")
     return notes
