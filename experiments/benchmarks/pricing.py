@@ -30,7 +30,7 @@ from hwopt.network import leaf_modules as leaves
 from hwopt.network import load_attribute, trace_recorded
 from hwopt.network.build import build_on
 from hwopt.network.tracing import trace_once
-from hwopt.network.weightless_modules import quick_modules
+from hwopt.network.weightless_modules import fast_constructors
 
 SIDE = 32
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -98,11 +98,11 @@ def compared(name: str, space: SearchSpace, n: int, n_rounds: int) -> dict[str, 
             lambda: [trace_once(build_on(partial(space.build, dict(c))), space.input_shape) for c in configs]
         )
         plain_s.append(seconds)
-        with quick_modules():
+        with fast_constructors():
             quick, (_, seconds) = timed(lambda: [trace_recorded(space, c).result for c in configs])
         quick_s.append(seconds)
         n_equal = sum(a == b for a, b in zip(plain, quick, strict=True))
-    with quick_modules():
+    with fast_constructors():
         _, (_, seen) = timed(lambda: [trace_recorded(space, c) for c in configs])
     return {**row(f"{name}, traced", n, plain_s, quick_s), "n_equal": n_equal, "seen_per_s": round(n / seen)}
 

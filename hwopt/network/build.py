@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from hwopt.errors import HwoptError, InvalidInput
 from hwopt.network.sequences import trace_chain
 from hwopt.network.tracing import run_traced, trace_once
-from hwopt.network.weightless_modules import building_on_meta, quick_modules
+from hwopt.network.weightless_modules import building_on_meta, fast_constructors
 from hwopt.space.recorded_config import ABSENT, RecordedConfig
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _built(
     if build is None:
         raise InvalidInput("the search space has no build=; give a function from config to torch.nn.Module")
     try:
-        with quick_modules():
+        with fast_constructors():
             network = build_on(lambda: build(given()), device)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"

@@ -94,7 +94,7 @@ def _weight(shape: tuple[int, ...]) -> nn.Parameter:
 
 
 @contextmanager
-def quick_modules() -> Iterator[None]:
+def fast_constructors() -> Iterator[None]:
     """Replace the constructors of the commonest modules; they are quick within `building_on_meta` only."""
     if getattr(_this_thread, "is_patching", False):
         yield
@@ -104,7 +104,7 @@ def quick_modules() -> Iterator[None]:
         _this_thread.is_patching = True
         try:
             for kind, make in before.items():
-                kind.__init__ = _quick(kind, make)  # type: ignore[method-assign]
+                kind.__init__ = _fast_init(kind, make)  # type: ignore[method-assign]
             yield
         finally:
             _this_thread.is_patching = False
@@ -123,7 +123,7 @@ def building_on_meta() -> Iterator[None]:
         _this_thread.is_building = before
 
 
-def _quick(kind: type[nn.Module], make: Callable[..., None]) -> Callable[..., None]:
+def _fast_init(kind: type[nn.Module], make: Callable[..., None]) -> Callable[..., None]:
     @wraps(make)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         n = _N_SIZES[kind]

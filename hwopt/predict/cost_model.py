@@ -167,11 +167,11 @@ class CostModel:
 
     def _price_new(self, configs: Sequence[Mapping[str, Any]]) -> None:
         """Price configs that are not known; those that turn out to be the same network only once."""
-        from hwopt.network.weightless_modules import quick_modules
+        from hwopt.network.weightless_modules import fast_constructors
 
         new: ReadTree[int] = ReadTree()
         traced: list[tuple[Mapping[str, Any], Recorded[LayerGraph]]] = []
-        with quick_modules():
+        with fast_constructors():
             for config in configs:
                 if new.find(config) is None:
                     one = self._graph(config)

@@ -13,7 +13,7 @@ from hwopt.network import load_attribute, trace_config
 from hwopt.network.leaf_modules import RULES
 from hwopt.network.sequences import trace_chain
 from hwopt.network.tracing import trace_once
-from hwopt.network.weightless_modules import building_on_meta, quick_modules
+from hwopt.network.weightless_modules import building_on_meta, fast_constructors
 
 SPACES = sorted((Path(__file__).parent.parent.parent / "search_spaces").glob("*.py"))
 
@@ -141,7 +141,7 @@ def described(module):
 def test_modules_that_are_made_quickly_are_as_if_made_plainly_each_with_weights_of_its_own(make):
     with torch.device("meta"):
         plain = described(make())
-        with quick_modules(), building_on_meta():
+        with fast_constructors(), building_on_meta():
             quick = [make() for _ in range(3)]
     assert [described(module) for module in quick] == [plain] * 3
     weights = [tensor for module in quick for tensor in (*module.parameters(), *module.buffers())]
@@ -157,12 +157,12 @@ def test_modules_of_other_threads_of_no_meta_build_and_of_subclasses_are_made_as
 
     before = nn.Linear.__init__
     made = []
-    with quick_modules(), building_on_meta():
+    with fast_constructors(), building_on_meta():
         thread = threading.Thread(target=lambda: made.append(nn.Linear(2, 2)))
         thread.start()
         thread.join()
         assert torch.equal(Own(2, 2, device="cpu").weight.detach(), torch.ones(2, 2))
-    with quick_modules():
+    with fast_constructors():
         made.append(nn.Linear(2, 2))
     assert [module.weight.device.type for module in made] == ["cpu", "cpu"]
     assert all(module.weight.abs().max() < 1 and module.weight.std() > 0 for module in made)
@@ -170,7 +170,7 @@ def test_modules_of_other_threads_of_no_meta_build_and_of_subclasses_are_made_as
 
 
 def test_arguments_that_are_wrong_fail_as_always():
-    with quick_modules(), building_on_meta(), torch.device("meta"):
+    with fast_constructors(), building_on_meta(), torch.device("meta"):
         nn.Conv2d(4, 4, 3, groups=2)
         for wrong in (
             lambda: nn.Conv2d(3, 4, 3, groups=2),
