@@ -11,7 +11,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from hwopt.errors import HwoptError, InvalidInput
-from hwopt.network.sequences import trace_chain
+from hwopt.network.sequential import trace_sequential
 from hwopt.network.tracing import run_traced, trace_once
 from hwopt.network.weightless_modules import building_on_meta, fast_constructors
 from hwopt.space.recorded_config import ABSENT, RecordedConfig
@@ -184,7 +184,7 @@ def _tracer(
     shape = space.input_shape
 
     def traced(network: nn.Module) -> LayerGraph:
-        chain = trace_chain(network, shape, batch_size, dtype)
+        chain = trace_sequential(network, shape, batch_size, dtype)
         return chain or trace_once(network, shape, batch_size, dtype, unknown)
 
     return traced

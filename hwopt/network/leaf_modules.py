@@ -1,6 +1,6 @@
 """Layers of torch.nn's own leaf modules by input shape, observed once and remembered.
 
-    leaf, shape of its input --key--> Observation: layers, memory, shape of its result
+    leaf, shape of its input --key--> LeafTrace: layers, memory, shape of its result
 
 Only modules of listed types that are exactly as torch made them (no hooks, no parts, no forward of their own)
 and float32 throughout. The key holds every attribute that their forward reads, and the shapes of their
@@ -66,7 +66,7 @@ Key = tuple[Any, ...]
 
 
 @dataclass(slots=True)
-class Observation:
+class LeafTrace:
     """Layers and output of a leaf module for one input shape.
 
     Attributes:
@@ -96,11 +96,11 @@ class Observation:
         return found
 
 
-_remembered: dict[Key, Observation | None] = {}
+_remembered: dict[Key, LeafTrace | None] = {}
 _rules_then: tuple[dict[str, Any], set[str]] = ({}, set())
 
 
-def is_usual() -> bool:
+def is_default_torch() -> bool:
     """Return whether leaves do what they always do: no hook of all modules, no other default type.
 
     What was observed under other cost rules is forgotten.
@@ -113,7 +113,7 @@ def is_usual() -> bool:
     return torch.get_default_dtype() is torch.float32 and not any(hooks)
 
 
-def key_of(leaf: nn.Module) -> Key | None:
+def leaf_key(leaf: nn.Module) -> Key | None:
     """Return what a leaf's forward depends on beside its input; None for what is not a plain leaf."""
     kind = type(leaf)
     names = _READ.get(kind)
@@ -147,7 +147,7 @@ def weights_of(leaf: Any) -> tuple[list[Tensor], list[Tensor]] | None:
     return parameters, buffers
 
 
-def observe(leaf: nn.Module, key: Key, shape: Sequence[int]) -> Observation | None:
+def trace_leaf(leaf: nn.Module, key: Key, shape: Sequence[int]) -> LeafTrace | None:
     """Return what a leaf of this key does on an input of this shape; None where it is traced plainly."""
     whole = (key, *shape)
     try:
@@ -157,11 +157,11 @@ def observe(leaf: nn.Module, key: Key, shape: Sequence[int]) -> Observation | No
     except KeyError:
         if len(_remembered) >= _MAX_REMEMBERED:
             _remembered.clear()
-        found = _remembered[whole] = _observed(leaf, tuple(shape))
+        found = _remembered[whole] = _traced(leaf, tuple(shape))
         return found
 
 
-def _observed(leaf: nn.Module, shape: tuple[int, ...]) -> Observation | None:
+def _traced(leaf: nn.Module, shape: tuple[int, ...]) -> LeafTrace | None:
     """Run a leaf on the meta device, or only the one operator that it is made of."""
     recorder, x = recorder_of(leaf), torch.empty(shape, device="meta")
     recorder.memory.hold([x])
@@ -177,7 +177,7 @@ def _observed(leaf: nn.Module, shape: tuple[int, ...]) -> Observation | None:
         return None
     is_view = out.untyped_storage()._cdata == x.untyped_storage()._cdata
     peak_bytes = recorder.memory.peak_bytes
-    return Observation(tuple(recorder.layers), tuple(out.shape), out.nbytes, is_view, peak_bytes)
+    return LeafTrace(tuple(recorder.layers), tuple(out.shape), out.nbytes, is_view, peak_bytes)
 
 
 def _in_eval_mode(leaf: nn.Module) -> nn.Module:
@@ -240,7 +240,7 @@ def _is_plain(x: Tensor) -> bool:
     return x.dtype is torch.float32 and x.is_contiguous() and x.untyped_storage().nbytes() == x.nbytes
 
 
-def sizes(parameters: Iterable[Tensor], buffers: Iterable[Tensor]) -> tuple[int, int, int]:
+def distinct_sizes(parameters: Iterable[Tensor], buffers: Iterable[Tensor]) -> tuple[int, int, int]:
     """Return elements and bytes of distinct parameters, and bytes of distinct buffers, as `on_meta_device` does."""
     seen: set[Any] = set()
     n_elements = 0

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations
 
 from hwopt.network import load_attribute, trace_config
 from hwopt.network.leaf_modules import RULES
-from hwopt.network.sequences import trace_chain
+from hwopt.network.sequential import trace_sequential
 from hwopt.network.tracing import trace_once
 from hwopt.network.weightless_modules import building_on_meta, fast_constructors
 
@@ -49,7 +49,9 @@ def test_chains_of_all_sorts_have_the_graph_of_a_plain_trace_and_stay_as_they_ar
     before = {name: id(value) for name, value in network.named_parameters()}
     shape = (4, 8, 8)
     for batch_size in (3, 1, 3):
-        assert trace_chain(network, shape, batch_size, "float32") == trace_once(network, shape, batch_size)
+        assert trace_sequential(network, shape, batch_size, "float32") == trace_once(
+            network, shape, batch_size
+        )
     assert {name: id(value) for name, value in network.named_parameters()} == before
     assert all(module.training and "forward" not in vars(module) for module in network.modules())
 
@@ -95,18 +97,18 @@ def replaced(module):
     ids=lambda network: str(network)[:40],
 )
 def test_everything_else_is_traced_plainly(network):
-    assert trace_chain(network, (4, 8, 8), 2, "float32") is None
-    assert trace_chain(nn.Sequential(nn.ReLU()), (4, 8, 8), 2, "float16") is None
+    assert trace_sequential(network, (4, 8, 8), 2, "float32") is None
+    assert trace_sequential(nn.Sequential(nn.ReLU()), (4, 8, 8), 2, "float16") is None
 
 
 def test_a_cost_rule_that_is_changed_counts_from_then_on(monkeypatch):
     network = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU())
-    before = trace_chain(network, (4, 8, 8), 1, "float32")
+    before = trace_sequential(network, (4, 8, 8), 1, "float32")
     rule = RULES["aten.relu"]
     monkeypatch.setitem(RULES, "aten.relu", lambda operation: {**rule(operation), "elementwise_ops": 7})
-    assert trace_chain(network, (4, 8, 8), 1, "float32").layers[1].elementwise_ops == 7
+    assert trace_sequential(network, (4, 8, 8), 1, "float32").layers[1].elementwise_ops == 7
     monkeypatch.undo()
-    assert trace_chain(network, (4, 8, 8), 1, "float32") == before
+    assert trace_sequential(network, (4, 8, 8), 1, "float32") == before
 
 
 MADE = [

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hwopt.network.layer import Layer, LayerGraph
-from hwopt.network.leaf_modules import is_usual, key_of, observe, sizes, weights_of
+from hwopt.network.leaf_modules import distinct_sizes, is_default_torch, leaf_key, trace_leaf, weights_of
 
 _ITEM_BYTES = 4  # of float32
 _FORWARD = nn.Sequential.forward
@@ -25,7 +25,7 @@ class _NotPlain(Exception):
     """A part of the network that must be traced by running it."""
 
 
-class _Chain:
+class _SequentialTrace:
     """State of walking a chain of modules.
 
     A result is its number of bytes and an identity of its memory, which views share.
@@ -59,8 +59,8 @@ class _Chain:
         self.alive.pop()
 
     def _pass(self, leaf: nn.Module, path: str) -> None:
-        key, weights = key_of(leaf), weights_of(leaf)
-        found = None if key is None or weights is None else observe(leaf, key, self.shape)
+        key, weights = leaf_key(leaf), weights_of(leaf)
+        found = None if key is None or weights is None else trace_leaf(leaf, key, self.shape)
         if found is None or weights is None:
             raise _NotPlain
         self.parameters += weights[0]
@@ -81,22 +81,22 @@ def _is_as_made(state: dict[str, Any]) -> bool:
     return nn.Sequential.forward is _FORWARD and not is_compiled and not any(state.get(k) for k in more)
 
 
-def trace_chain(
+def trace_sequential(
     network: nn.Module, input_shape: Sequence[int], batch_size: int, dtype: str
 ) -> LayerGraph | None:
     """Return what tracing a network gives; None for what is not a chain of torch.nn's own modules.
 
     The network must be nobody else's: its modules are not locked.
     """
-    if type(network) is not nn.Sequential or dtype != "float32" or not is_usual():
+    if type(network) is not nn.Sequential or dtype != "float32" or not is_default_torch():
         return None
     shape = (batch_size, *input_shape)
-    chain = _Chain(shape)
+    chain = _SequentialTrace(shape)
     try:
         chain.walk(network, "")
     except (_NotPlain, TypeError):
         return None
-    n_parameters, parameter_bytes, buffer_bytes = sizes(chain.parameters, chain.buffers)
+    n_parameters, parameter_bytes, buffer_bytes = distinct_sizes(chain.parameters, chain.buffers)
     return LayerGraph(
         layers=tuple(chain.layers),
         n_parameters=n_parameters,
