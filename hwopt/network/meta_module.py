@@ -22,7 +22,7 @@ from torch.nn.parameter import is_lazy
 from hwopt.errors import InvalidInput
 from hwopt.network.activation_memory import LiveMemory
 from hwopt.network.module_state import SavedState
-from hwopt.network.outputs import tensors_in
+from hwopt.network.nested_tensors import tensors_in
 
 _ONE_AT_A_TIME = RLock()  # two threads may on_meta_device the same network, or two that share a module
 _TAKES_VALUES = frozenset(("aten._pack_padded_sequence",))  # its lengths are on the host, whatever the device

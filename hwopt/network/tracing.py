@@ -19,13 +19,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hwopt.errors import HwoptError, InvalidInput, did_you_mean
 from hwopt.network.cost_rules import RULES, UNKNOWN, Operation, Rule, columns, elementwise
-from hwopt.network.deterministic_forward import notes_on, traced_repeatedly
 from hwopt.network.fused_operators import FusedLayers
 from hwopt.network.layer import Layer, LayerGraph
 from hwopt.network.meta_dispatch import COMPOSITE, operator_of, run_on_meta
 from hwopt.network.meta_module import MetaNetwork, on_meta_device
 from hwopt.network.module_state import SavedState
-from hwopt.network.outputs import output_tensors, tensors_in
+from hwopt.network.nested_tensors import output_tensors, tensors_in
+from hwopt.network.repeated_traces import notes_on, traced_repeatedly
 
 _DTYPE_NAMES = {
     value: str(value).removeprefix("torch.")

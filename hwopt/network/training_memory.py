@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hwopt.errors import InvalidInput
 from hwopt.network.meta_dispatch import operator_of
 from hwopt.network.meta_module import MetaNetwork, on_meta_device
-from hwopt.network.outputs import output_tensors, tensors_in
+from hwopt.network.nested_tensors import output_tensors, tensors_in
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
