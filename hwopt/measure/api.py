@@ -1,9 +1,10 @@
 """Measure a device into a profile folder, within a time budget: ceilings, operators, whole networks.
 
-    |- ceilings -|------ operators ------|------ networks ------|-- oracle --|    a CPU
+    |- ceilings -|------ operators ------|------ networks ------|- held-out -|    a CPU
     0            about 1 s               50%                    85%          the budget
 
-Around a search space there is no oracle, and networks have its time. A GPU's parts are in
+Held-out operators are those of the test networks, measured one by one. Around a search space there are none,
+and networks have their time. A GPU's parts are in
 `hwopt.measure.gpu.campaign`.
 
 Each row is written when it is measured, so a run that was cut short goes on where it was: what has a figure
@@ -127,12 +128,12 @@ def profile_device(
         )
         info = improve_ceilings(Path(out_dir), info) if is_resumed else info
         accepts = on_busy == "accept"
-        has_oracle = space is None  # around one space every second goes into its own networks
-        with CpuCampaign(Path(out_dir), info, deadline, report, accepts, has_oracle) as session:
+        has_held_out = space is None  # around one space every second goes into its own networks
+        with CpuCampaign(Path(out_dir), info, deadline, report, accepts, has_held_out) as session:
             session.measure_operators(_operators(budget_s, seed, space, batch_sizes, networks))
             session.measure_networks(networks)
-            if has_oracle:
-                session.measure_oracle(networks)
+            if has_held_out:
+                session.measure_held_out_operators(networks)
     return keep_prior(Path(out_dir), prior)
 
 

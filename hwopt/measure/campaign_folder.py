@@ -16,10 +16,10 @@ from hwopt.measure.system_info import describe_cpu, describe_software, last_leve
 from hwopt.predict.prior import default_prior, prior_profile
 from hwopt.profile.device_json import DEVICE_FILE, PROTOCOL_VERSION, read_info, write_info
 from hwopt.profile.device_profile import (
+    HELD_OUT_FILE,
     LAYER_FILE,
     NETWORK_FILE,
     NETWORK_LAYER_FILE,
-    ORACLE_FILE,
     REPEAT_FILE,
     DeviceProfile,
     read_layers,
@@ -35,7 +35,7 @@ Info = dict[str, Any]
 
 AUTO = "auto"  # prior: the one that suits what is measured
 
-_ROW_FILES = (LAYER_FILE, NETWORK_FILE, NETWORK_LAYER_FILE, ORACLE_FILE, REPEAT_FILE)
+_ROW_FILES = (LAYER_FILE, NETWORK_FILE, NETWORK_LAYER_FILE, HELD_OUT_FILE, REPEAT_FILE)
 _MAX_ROTATION_BYTES = 512 * 2**20
 _MATRIX_SIDE = 1024
 
@@ -115,7 +115,7 @@ def check_rows(folder: Path) -> None:
     """
     readers = {
         LAYER_FILE: read_layers,
-        ORACLE_FILE: read_layers,
+        HELD_OUT_FILE: read_layers,
         NETWORK_FILE: read_networks,
         NETWORK_LAYER_FILE: read_network_layers,
         REPEAT_FILE: read_repeats,

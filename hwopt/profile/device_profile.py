@@ -4,7 +4,7 @@
     layers.csv           measured operators, one a line
     networks.csv         measured networks, each for fitting, calibrating or testing
     network_layers.csv   every operator of those networks, so that calibration needs none of their code
-    oracle.csv           may be absent: operators of validation networks measured one by one; never fitted on
+    oracle.csv           may be absent: operators of the test networks measured one by one; never fitted on
     repeats.csv          may be absent: what a campaign measured again, to see how steady the device was
 
 The columns of the CSV files are listed in `hwopt.profile.schema`. Of device.json the rest relies on
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 LAYER_FILE = "layers.csv"
 NETWORK_FILE = "networks.csv"
 NETWORK_LAYER_FILE = "network_layers.csv"
-ORACLE_FILE = "oracle.csv"
+HELD_OUT_FILE = "oracle.csv"
 REPEAT_FILE = "repeats.csv"
 
 
@@ -76,7 +76,8 @@ class DeviceProfile:
         layers: one measured operator a row, shapes and work complete; NaN where a metric was not measured.
         networks: one measured network a row, once for each mode.
         network_layers: one operator of a measured network a row, in the order in which they ran.
-        oracle: operators of validation networks, rows as in `layers`; no fit may see them.
+        held_out_operators: operators of the test networks measured one by one, rows as in `layers`; never
+            fitted on.
         repeats: what was measured again.
         notes: what a reader of these numbers should know.
     """
@@ -86,14 +87,14 @@ class DeviceProfile:
     layers: "pd.DataFrame"
     networks: "pd.DataFrame"
     network_layers: "pd.DataFrame"
-    oracle: "pd.DataFrame" = field(default_factory=lambda: _empty(LAYER_COLUMNS))
+    held_out_operators: "pd.DataFrame" = field(default_factory=lambda: _empty(LAYER_COLUMNS))
     repeats: "pd.DataFrame" = field(default_factory=lambda: _empty(REPEAT_COLUMNS))
     notes: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """Return a fingerprint of all that it holds."""
         found = hashlib.sha256(json.dumps(self.info, sort_keys=True, default=str).encode())
-        for table in (self.layers, self.networks, self.network_layers, self.oracle, self.repeats):
+        for table in (self.layers, self.networks, self.network_layers, self.held_out_operators, self.repeats):
             found.update(table.to_csv().encode())
         return found.hexdigest()
 
@@ -111,15 +112,17 @@ class DeviceProfile:
         networks = read_networks(folder / NETWORK_FILE, notes)
         network_layers = read_network_layers(folder / NETWORK_LAYER_FILE, notes)
         _check_network_times(folder / NETWORK_FILE, networks, network_layers, ceilings)
-        has_oracle = os.path.lexists(folder / ORACLE_FILE)
-        oracle = read_layers(folder / ORACLE_FILE, notes, ceilings) if has_oracle else _empty(LAYER_COLUMNS)
+        has_held_out = os.path.lexists(folder / HELD_OUT_FILE)
+        held_out = (
+            read_layers(folder / HELD_OUT_FILE, notes, ceilings) if has_held_out else _empty(LAYER_COLUMNS)
+        )
         repeats = read_repeats(folder / REPEAT_FILE, notes)
         if info.get("is_simulated"):
             notes.append("simulated: the law of no device; good for trying things out, not for predictions")
         notes += [f"{LAYER_FILE}: {note}" for note in note_incomplete(layers)]
         notes += _note_devices(str(info["name"]), layers)
         notes += _note_network_layers(networks, network_layers)
-        return cls(folder, info, layers, networks, network_layers, oracle, repeats, tuple(notes))
+        return cls(folder, info, layers, networks, network_layers, held_out, repeats, tuple(notes))
 
     @property
     def name(self) -> str:

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 _MOST_UNMEASURED = 0.1  # of a network's least time, for its sum to stand for it
 
 
-def oracle_sums(profile: DeviceProfile) -> "pd.DataFrame":
-    """Return the test networks that have oracle rows, one row a network and mode.
+def operator_sums(profile: DeviceProfile) -> "pd.DataFrame":
+    """Return sums over the operators of test networks, one row a network and mode.
 
-    Columns: network, split, batch, dtype, mode; time_s and energy_j of the network; oracle_time_s and
-    oracle_energy_j, sums over its operators; n_operators; n_unmeasured, those without a time of their own;
-    unmeasured_share, of the network's least time by the ceilings; time_ratio and energy_ratio, oracle over
+    Columns: network, split, batch, dtype, mode; time_s and energy_j of the network; sum_time_s and
+    sum_energy_j over its operators; n_operators; n_unmeasured, those without a time of their own;
+    unmeasured_share, of the network's least time by the roofline; time_ratio and energy_ratio, sum over
     network. A sum is scaled up by what is unmeasured where that is at most a tenth, else it is NaN.
     """
     layers = profile.network_layers.copy()
     layers["bound_s"] = bound_s(layers, profile.ceilings) + profile.ceilings.launch_s
-    measured = profile.oracle[[*LAYER_KEY, "time_s", "energy_j"]]
+    measured = profile.held_out_operators[[*LAYER_KEY, "time_s", "energy_j"]]
     layers = layers.drop(columns=["time_s", "energy_j"], errors="ignore").merge(
         measured, on=list(LAYER_KEY), how="left"
     )
@@ -37,7 +37,7 @@ def oracle_sums(profile: DeviceProfile) -> "pd.DataFrame":
     for metric in ("time_s", "energy_j"):
         share = _share_without(layers, metric)
         scaled = grouped[metric].sum(min_count=1) / (1 - share)
-        sums[f"oracle_{metric}"] = scaled.where(share <= _MOST_UNMEASURED)
+        sums[f"sum_{metric}"] = scaled.where(share <= _MOST_UNMEASURED)
         sums["unmeasured_share"] = share if metric == "time_s" else sums["unmeasured_share"]
     table = profile.networks[[*NETWORK_KEY, "split", "time_s", "energy_j"]].merge(
         sums, left_on="network", right_index=True
@@ -45,7 +45,7 @@ def oracle_sums(profile: DeviceProfile) -> "pd.DataFrame":
     has_rows = (table["split"] == "test") & (table["n_unmeasured"] < table["n_operators"])
     table = table[has_rows].reset_index(drop=True)
     for metric, column in (("time", "time_s"), ("energy", "energy_j")):
-        table[f"{metric}_ratio"] = table[f"oracle_{column}"] / table[column]
+        table[f"{metric}_ratio"] = table[f"sum_{column}"] / table[column]
     return table
 
 

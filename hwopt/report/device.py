@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.profile.device_profile import DeviceProfile
-from hwopt.profile.operator_sums import oracle_sums
+from hwopt.profile.operator_sums import operator_sums
 from hwopt.profile.reasons import REASONS
 from hwopt.units import format_quantity
 
@@ -112,7 +112,7 @@ def _refusals(profile: DeviceProfile) -> list[str]:
     for name, table in (
         ("layers.csv", profile.layers),
         ("networks.csv", profile.networks),
-        ("oracle.csv", profile.oracle),
+        ("oracle.csv", profile.held_out_operators),
     ):
         for metric, reason in (("time_s", "time_reason"), ("energy_j", "energy_reason")):
             refused = table[table[metric].isna()]
@@ -156,7 +156,7 @@ def _repeatability(repeats: "pd.DataFrame") -> list[str]:
 
 def _additivity(profile: DeviceProfile) -> list[str]:
     """Return what the test networks' own operators, measured alone, add up to."""
-    sums = oracle_sums(profile) if len(profile.oracle) else None
+    sums = operator_sums(profile) if len(profile.held_out_operators) else None
     if sums is None or not len(sums):
         return ["No network's operators were measured one by one."]
     lines = []

@@ -127,8 +127,8 @@ def test_the_oracle_holds_each_operator_of_the_test_networks_once(folder, tmp_pa
     networks = few_networks(2)
     with campaign_here(tmp_path / "out", folder, Deadline(1e6)) as campaign:
         campaign.measure_networks(networks)
-        campaign.measure_oracle(networks)
-        campaign.measure_oracle(networks)
+        campaign.measure_held_out_operators(networks)
+        campaign.measure_held_out_operators(networks)
     found = read_layers(tmp_path / "out" / "oracle.csv")
     layers = [layer for network in networks for layer in trace_candidate(network).layers]
     keys = {tuple(row) for row in found[list(LAYER_KEY)].itertuples(index=False, name=None)}
@@ -136,13 +136,13 @@ def test_the_oracle_holds_each_operator_of_the_test_networks_once(folder, tmp_pa
     assert found["time_s"].notna().all() and set(found["source"]) == {"oracle"}
 
 
-@pytest.mark.parametrize(("has_oracle", "n_measured"), [(True, 4), (False, 10)])
+@pytest.mark.parametrize(("has_held_out", "n_measured"), [(True, 4), (False, 10)])
 def test_around_a_space_a_spent_budget_is_overrun_for_the_networks_that_calibrate(
-    folder, tmp_path, has_oracle, n_measured
+    folder, tmp_path, has_held_out, n_measured
 ):
     moments = chain([0.0], repeat(110.0))  # of a budget of 100 s, spent when the campaign begins
     deadline = Deadline(100.0, lambda: next(moments))
-    with campaign_here(tmp_path / "out", folder, deadline, has_oracle=has_oracle) as campaign:
+    with campaign_here(tmp_path / "out", folder, deadline, has_held_out=has_held_out) as campaign:
         campaign.measure_networks(few_networks(10))
     assert len(read_networks(tmp_path / "out" / "networks.csv")) == n_measured
 

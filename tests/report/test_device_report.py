@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hwopt.profile.device_profile import DeviceProfile
-from hwopt.profile.operator_sums import oracle_sums
+from hwopt.profile.operator_sums import operator_sums
 from hwopt.profile.row_file import RowFile
 from hwopt.profile.schema import LAYER_COLUMNS, REPEAT_COLUMNS
 from hwopt.report.device import profile_report, write_profile_report
@@ -44,29 +44,31 @@ def profile(tmp_path):
 
 
 def test_sums_over_a_networks_operators_are_set_beside_the_network(profile):
-    sums = oracle_sums(profile)
+    sums = operator_sums(profile)
     tested = profile.networks[profile.networks["split"] == "test"]
     assert set(sums["network"]) == set(tested["network"])
     row = sums.iloc[0]
     layers = profile.network_layers[profile.network_layers["network"] == row["network"]]
     expected_s = timed(layers, np.random.default_rng(0), 0.0)["time_s"].sum()
     assert row["n_operators"] == len(layers) and row["n_unmeasured"] == 0
-    assert row["oracle_time_s"] == pytest.approx(expected_s, rel=1e-4)
-    assert row["oracle_energy_j"] == pytest.approx(10 * expected_s, rel=1e-4)
+    assert row["sum_time_s"] == pytest.approx(expected_s, rel=1e-4)
+    assert row["sum_energy_j"] == pytest.approx(10 * expected_s, rel=1e-4)
     measured = profile.networks.set_index("network").loc[row["network"], "time_s"]
     assert row["time_ratio"] == pytest.approx(expected_s / measured, rel=1e-4)
 
 
 @pytest.mark.parametrize("keeps", ["small", "large"])
 def test_a_sum_is_scaled_up_where_little_is_unmeasured_and_absent_where_much_is(profile, keeps):
-    oracle = profile.oracle.sort_values("time_s", ascending=keeps == "large").reset_index(drop=True)
+    oracle = profile.held_out_operators.sort_values("time_s", ascending=keeps == "large").reset_index(
+        drop=True
+    )
     oracle.loc[: len(oracle) // 2, "time_s"] = np.nan  # the quicker or the slower half
     changed = DeviceProfile(
         profile.folder, profile.info, profile.layers, profile.networks, profile.network_layers, oracle
     )
-    before, after = (oracle_sums(one).set_index("network") for one in (profile, changed))
-    assert before["oracle_time_s"].notna().all() and (before["unmeasured_share"] == 0).all()
-    ratio = after["oracle_time_s"] / before.loc[after.index, "oracle_time_s"]
+    before, after = (operator_sums(one).set_index("network") for one in (profile, changed))
+    assert before["sum_time_s"].notna().all() and (before["unmeasured_share"] == 0).all()
+    ratio = after["sum_time_s"] / before.loc[after.index, "sum_time_s"]
     assert (after["unmeasured_share"] > 0.1).equals(after["time_ratio"].isna())
     assert ratio.dropna().between(0.95, 1.05).all()
     assert ratio.isna().all() if keeps == "small" else ratio.notna().any()

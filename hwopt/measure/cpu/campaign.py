@@ -22,15 +22,15 @@ from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, Watch, choose_rep
 from hwopt.measure.cpu.timing import Protocol, Timing, Work
 from hwopt.measure.energy.sensors.probe import energy_reason, probe_sensors
 from hwopt.measure.operators.build import OperandPool, Recipe
-from hwopt.measure.sampling.held_out_operators import oracle_operators
+from hwopt.measure.sampling.held_out_operators import operators_of_networks
 from hwopt.measure.sampling.networks import Candidate
 from hwopt.measure.sampling.operators import Operator
 from hwopt.network.layer import LayerGraph
 from hwopt.profile.device_profile import (
+    HELD_OUT_FILE,
     LAYER_FILE,
     NETWORK_FILE,
     NETWORK_LAYER_FILE,
-    ORACLE_FILE,
     read_layers,
     read_network_layers,
     read_networks,
@@ -39,7 +39,7 @@ from hwopt.profile.row_file import RowFile
 from hwopt.profile.schema import LAYER_COLUMNS, LAYER_KEY, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS
 
 OPERATOR_SHARE = 0.5  # of the budget, ceilings included
-_NETWORK_SHARE = 0.85  # of the budget, operators included; the rest is the oracle's
+_NETWORK_SHARE = 0.85  # of the budget, operators included; the rest is for the held-out operators
 _OPERATOR_GROUP = 12  # how many are timed interleaved
 _NETWORK_GROUP = 4
 _N_ATTEMPTS = 2  # groups that a contended row is in, each with the protocol's own retries
@@ -60,7 +60,7 @@ class CpuCampaign:
         deadline: when to stop.
         progress: called with stage, rows done, rows planned, message.
         accepts_busy: times of a machine that others use as well are kept, as status `shared`.
-        has_oracle: time is kept for `measure_oracle`; without, networks have it, and a slow machine may
+        has_held_out: time is kept for `measure_held_out_operators`; without, networks have it, and a slow machine may
             overrun for as many as calibrate a bound.
     """
 
@@ -69,14 +69,14 @@ class CpuCampaign:
     deadline: Deadline
     progress: Progress
     accepts_busy: bool = False
-    has_oracle: bool = True
+    has_held_out: bool = True
 
     def __post_init__(self) -> None:
         rotation_bytes = self.info["settings"]["protocol"]["rotation_bytes"]
         self.protocol = Protocol(rotation_bytes=rotation_bytes)
         self.pool = OperandPool(rotation_bytes, self.protocol.max_sets)
         patience_s = _PATIENCE * self.deadline.budget_s
-        self.network_share = _NETWORK_SHARE if self.has_oracle else 1.0
+        self.network_share = _NETWORK_SHARE if self.has_held_out else 1.0
         self.watch = Watch(self.folder / REPEAT_FILE, self.protocol, patience_s, self.accepts_busy)
         reason = energy_reason(probe_sensors(), "rapl") or "RAPL counts the package, and one core was used"
         self.energy_reason = f"no_sensor: {reason}"
@@ -91,10 +91,10 @@ class CpuCampaign:
         """Time operators in groups until the share of the budget is spent; write a row each."""
         self._operators("operators", LAYER_FILE, operators, OPERATOR_SHARE)
 
-    def measure_oracle(self, candidates: Sequence[Candidate]) -> None:
+    def measure_held_out_operators(self, candidates: Sequence[Candidate]) -> None:
         """Time the operators of the test networks, one by one."""
         graphs = map(trace_candidate, tested(candidates, self.folder / NETWORK_FILE))
-        self._operators("oracle", ORACLE_FILE, oracle_operators(graphs), 1.0)
+        self._operators("held-out operators", HELD_OUT_FILE, operators_of_networks(graphs), 1.0)
 
     def _operators(self, stage: str, file_name: str, operators: Sequence[Operator], share: float) -> None:
         path = self.folder / file_name
@@ -152,7 +152,7 @@ class CpuCampaign:
         left_over: list[tuple[Any, Timing]] = []
         measured: list[tuple[Any, float]] = []
         n_done, seconds = 0, 0.0
-        least = _LEAST_NETWORKS if stage == "networks" and not self.has_oracle else 1
+        least = _LEAST_NETWORKS if stage == "networks" and not self.has_held_out else 1
         while queue and (
             self.deadline.allows(seconds, _REPEAT_RESERVE * share)
             or not seconds

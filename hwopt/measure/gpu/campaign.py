@@ -1,6 +1,6 @@
 """A campaign on a GPU, in as many runs of one command as it needs: each goes on where the last one ended.
 
-    |- sensor, ceilings -|= operators | networks | oracle | repeats | sentinels, in turns =|
+    |- sensor, ceilings -|= operators | networks | held-out | repeats | sentinels, in turns =|
     once a folder         each part for its share of the time
 
 Every row is written when it is measured, and the parts take turns, so a run that ends at any second leaves a
@@ -15,9 +15,9 @@ from hwopt.errors import HwoptError
 from hwopt.measure.campaign import Progress
 from hwopt.measure.gpu.campaign_parts import (
     Choice,
+    HeldOutPart,
     NetworkPart,
     OperatorPart,
-    OraclePart,
     RepeatPart,
     SentinelPart,
 )
@@ -59,7 +59,7 @@ class GpuCampaign:
     def _parts(self, session: Session) -> list[Part]:
         operators = OperatorPart(session, self.choice)  # the first ones are chosen beside all else
         networks = NetworkPart(session, self.candidates)
-        return [networks, operators, OraclePart(session, networks), RepeatPart(session, operators)]
+        return [networks, operators, HeldOutPart(session, networks), RepeatPart(session, operators)]
 
     def _report(self, parts: Sequence[Part], message: str = "") -> None:
         deadline = self.session.deadline

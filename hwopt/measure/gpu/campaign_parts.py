@@ -1,4 +1,4 @@
-"""The parts of a GPU's campaign: operators, networks, the oracle, what is measured again, sentinels.
+"""The parts of a GPU's campaign: operators, networks, held-out operators, repeats, reference workloads.
 
 Each gives one item at a time, which measures one piece of work and writes its rows; what an earlier run
 measured is not measured again, except where others used the device.
@@ -18,15 +18,15 @@ from hwopt.measure.gpu.campaign_session import Session
 from hwopt.measure.gpu.job_measurement import Row
 from hwopt.measure.gpu.jobs import network_job, sentinels, text_key
 from hwopt.measure.gpu.time_shares import Item, Part
-from hwopt.measure.sampling.held_out_operators import oracle_operators
+from hwopt.measure.sampling.held_out_operators import operators_of_networks
 from hwopt.measure.sampling.networks import Candidate
 from hwopt.measure.sampling.operators import Operator, key_of_row, operator_of
 from hwopt.network.layer import LayerGraph
 from hwopt.profile.device_profile import (
+    HELD_OUT_FILE,
     LAYER_FILE,
     NETWORK_FILE,
     NETWORK_LAYER_FILE,
-    ORACLE_FILE,
     REPEAT_FILE,
     read_layers,
     read_network_layers,
@@ -165,15 +165,15 @@ class NetworkPart:
         return modes["eager"] < self._session.policy.eager_share * modes["graph"]
 
 
-class OraclePart:
+class HeldOutPart:
     """The operators of the measured test networks one by one, those networks first that have few."""
 
-    name = "oracle"
+    name = "held-out operators"
 
     def __init__(self, session: Session, networks: NetworkPart) -> None:
         self._session, self._networks = session, networks
-        self.share, self.n_done = session.shares.oracle, 0
-        path = session.folder / ORACLE_FILE
+        self.share, self.n_done = session.shares.held_out, 0
+        path = session.folder / HELD_OUT_FILE
         self._done = measured_keys(path, read_layers, LAYER_KEY, None, again=_AGAIN)
         self._queue: deque[Operator] = deque()
         self._begun: set[str] = set()
@@ -182,7 +182,7 @@ class OraclePart:
         """Return the next operator; None where no test network was measured yet, or all are done."""
         while not self._queue:
             operators = {
-                one.name: oracle_operators([trace_candidate(one, self._session.dtype)])
+                one.name: operators_of_networks([trace_candidate(one, self._session.dtype)])
                 for one in self._networks.measured_tests()
                 if one.name not in self._begun
             }
@@ -194,8 +194,8 @@ class OraclePart:
         return partial(self._measure, self._queue.popleft())
 
     def _measure(self, operator: Operator) -> None:
-        wants_energy = len(self._begun) <= self._session.policy.n_oracle_energy
-        self._session.write(ORACLE_FILE, self._session.layer_row(operator, wants_energy))
+        wants_energy = len(self._begun) <= self._session.policy.n_held_out_energy
+        self._session.write(HELD_OUT_FILE, self._session.layer_row(operator, wants_energy))
         self._done.add(operator.key)
 
 

@@ -17,10 +17,10 @@ from hwopt.measure.gpu.jobs import operator_job, text_key
 from hwopt.measure.sampling.operators import GPU_PLAN, Operator
 from hwopt.measure.sampling.sobol import Limits
 from hwopt.profile.device_profile import (
+    HELD_OUT_FILE,
     LAYER_FILE,
     NETWORK_FILE,
     NETWORK_LAYER_FILE,
-    ORACLE_FILE,
     REPEAT_FILE,
     read_repeats,
 )
@@ -32,7 +32,7 @@ _COLUMNS = {
     LAYER_FILE: LAYER_COLUMNS,
     NETWORK_FILE: NETWORK_COLUMNS,
     NETWORK_LAYER_FILE: NETWORK_LAYER_COLUMNS,
-    ORACLE_FILE: LAYER_COLUMNS,
+    HELD_OUT_FILE: LAYER_COLUMNS,
     REPEAT_FILE: REPEAT_COLUMNS,
 }
 
@@ -43,12 +43,12 @@ class Shares:
 
     operators: float = 0.44
     networks: float = 0.44
-    oracle: float = 0.06
+    held_out: float = 0.06
     repeats: float = 0.03
     sentinels: float = 0.03
 
 
-AROUND_A_SPACE = Shares(operators=0.4, networks=0.54, oracle=0.0)  # every second goes to its own networks
+AROUND_A_SPACE = Shares(operators=0.4, networks=0.54, held_out=0.0)  # every second goes to its own networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Policy:
     energy_share: float = 0.22  # of operators that are measured for energy as well as for time
     eager_share: float = 0.05  # of networks that are measured eager as well, beside NeuralPower's
     repeat_share: float = 0.05  # of operators that are measured twice
-    n_oracle_energy: int = 1  # networks whose operators are measured for energy one by one
+    n_held_out_energy: int = 1  # networks whose operators are measured for energy one by one
 
 
 @dataclass

@@ -9,7 +9,7 @@ from hwopt.measure.sampling.operators import Operator, key_of
 from hwopt.network.layer import LayerGraph
 
 
-def oracle_operators(graphs: Iterable[LayerGraph]) -> list[Operator]:
+def operators_of_networks(graphs: Iterable[LayerGraph]) -> list[Operator]:
     """Return the distinct operators of networks that can be run alone, in the order in which they come."""
     operators: dict[tuple[Any, ...], Operator] = {}
     for layer in (layer for graph in graphs for layer in graph.layers):

@@ -23,7 +23,7 @@ from hwopt.predict.methods import layer_factory
 from hwopt.predict.validation.cross_validation import cross_validate
 from hwopt.predict.validation.error_metrics import error_figures
 from hwopt.profile.device_profile import DeviceProfile, read_layers
-from hwopt.profile.operator_sums import oracle_sums
+from hwopt.profile.operator_sums import operator_sums
 from hwopt.profile.roofline import Ceilings
 
 if TYPE_CHECKING:
@@ -186,7 +186,11 @@ def _oracle_sums(profile: DeviceProfile, mode: str) -> "pd.DataFrame":
     """Return network, metric and oracle: the sum over the network's operators, measured one by one."""
     import pandas as pd
 
-    sums = oracle_sums(profile) if len(profile.oracle) else pd.DataFrame({"mode": [], "network": []})
+    sums = (
+        operator_sums(profile)
+        if len(profile.held_out_operators)
+        else pd.DataFrame({"mode": [], "network": []})
+    )
     own = sums[sums["mode"] == mode]
     tables = [
         pd.DataFrame({"network": own["network"], "metric": metric, "oracle": summed})
@@ -202,7 +206,9 @@ def oracle_errors(profile: DeviceProfile) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    sums = oracle_sums(profile) if len(profile.oracle) else pd.DataFrame({"mode": [], "split": []})
+    sums = (
+        operator_sums(profile) if len(profile.held_out_operators) else pd.DataFrame({"mode": [], "split": []})
+    )
     rows = []
     for (mode, split), own in sums.groupby(["mode", "split"], sort=True):
         head = {"method": "oracle", "level": "network", "mode": str(mode), "fold_kind": str(split)}
@@ -219,8 +225,7 @@ def _oracle_metrics(
 ) -> list[tuple[str, Array, Array]]:
     """Return metric, measured and summed values, each [n]."""
     time_s, energy_j, total_s, total_j = (
-        sums[name].to_numpy(dtype=float)
-        for name in ("time_s", "energy_j", "oracle_time_s", "oracle_energy_j")
+        sums[name].to_numpy(dtype=float) for name in ("time_s", "energy_j", "sum_time_s", "sum_energy_j")
     )
     metrics = {
         "time_s": (time_s, total_s),

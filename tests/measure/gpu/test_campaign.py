@@ -82,7 +82,7 @@ class Setting:
         return Bench(self.accelerator, self.meter, self.plan, "" if self.meter else "no driver")
 
     def run(self, operators=OPERATORS, networks=NETWORKS, budget_s=1e6, shares=SHARES, **policy):
-        everything = {"energy_share": 1.0, "eager_share": 1.0, "repeat_share": 0.5, "n_oracle_energy": 5}
+        everything = {"energy_share": 1.0, "eager_share": 1.0, "repeat_share": 0.5, "n_held_out_energy": 5}
         session = Session(
             self.folder,
             {"name": "simulated", "settings": {"dtype": "float32"}},
@@ -177,7 +177,7 @@ def test_the_oracle_holds_the_operators_of_measured_test_networks_only(measured)
 
 
 def test_energy_of_the_oracle_is_of_the_first_networks_only(tmp_path):
-    setting = Setting(tmp_path / "gpu").run(n_oracle_energy=0)
+    setting = Setting(tmp_path / "gpu").run(n_held_out_energy=0)
     *_, oracle, _ = setting.read()
     assert oracle["time_s"].notna().all() and oracle["energy_j"].isna().all()
     assert oracle["energy_reason"].str.startswith("not_planned: ").all()
