@@ -49,7 +49,7 @@ def counts(profile: DeviceProfile, budget_s: float) -> dict[str, Any]:
         "architectures": names.nunique(),
         "neuralpower": int((graphs["source"] == "neuralpower").sum()),
         "eager": len(eager),
-        "oracle": len(profile.held_out_operators),
+        "oracle": len(profile.held_out),
         "repeats": int((repeats["role"] == "repeat").sum()),
         "sentinels": int((repeats["role"] == "sentinel").sum()),
         "aligned": round(float(is_aligned.mean()), 2),

@@ -34,7 +34,7 @@ def sensor(profile: DeviceProfile) -> pd.DataFrame:
 
 def seconds_a_row(profile: DeviceProfile) -> pd.DataFrame:
     """Return how long rows took, from one row's end to the next one's, by what was measured."""
-    tables = {"operator": profile.layers, "network": profile.networks, "oracle": profile.held_out_operators}
+    tables = {"operator": profile.layers, "network": profile.networks, "oracle": profile.held_out}
     ends = pd.concat(
         [
             table[["elapsed_s", "mode"]].assign(what=what, has_energy=table["energy_j"].notna())
@@ -62,7 +62,7 @@ def repeatability(profile: DeviceProfile) -> pd.DataFrame:
 
 def refusals(profile: DeviceProfile) -> pd.DataFrame:
     """Return how many rows lack a figure, by file, mode, figure and the first word of the reason."""
-    tables = {"operators": profile.layers, "networks": profile.networks, "oracle": profile.held_out_operators}
+    tables = {"operators": profile.layers, "networks": profile.networks, "oracle": profile.held_out}
     found = []
     for name, table in tables.items():
         for figure, reason in (("time_s", "time_reason"), ("energy_j", "energy_reason")):
@@ -81,9 +81,7 @@ def additivity(profile: DeviceProfile) -> pd.DataFrame:
     from hwopt.predict.layer_models.registry import make_model
 
     model = make_model("hybrid").fit(profile.measured_layers, profile.ceilings)
-    rows = pd.concat(
-        [profile.measured_layers, profile.held_out_operators[profile.held_out_operators["time_s"].notna()]]
-    )
+    rows = pd.concat([profile.measured_layers, profile.held_out[profile.held_out["time_s"].notna()]])
     times = rows.drop_duplicates(list(LAYER_KEY), keep="last").set_index(list(LAYER_KEY))["time_s"]
     found = []
     graphs = profile.networks[(profile.networks["mode"] == "graph") & profile.networks["time_s"].notna()]

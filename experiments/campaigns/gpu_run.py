@@ -198,7 +198,7 @@ def _profile_rows(out: Path) -> None:
         print("profile: nothing yet")
         return
     profile = DeviceProfile.load(out / PROFILE)
-    counts = {"operators": profile.layers, "networks": profile.networks, "oracle": profile.held_out_operators}
+    counts = {"operators": profile.layers, "networks": profile.networks, "oracle": profile.held_out}
     for name, table in counts.items():
         n_timed, n_energy = table["time_s"].notna().sum(), table["energy_j"].notna().sum()
         print(f"profile: {len(table)} {name}, {n_timed} with a time, {n_energy} with energy")

@@ -76,7 +76,7 @@ class DeviceProfile:
         layers: one measured operator a row, shapes and work complete; NaN where a metric was not measured.
         networks: one measured network a row, once for each mode.
         network_layers: one operator of a measured network a row, in the order in which they ran.
-        held_out_operators: operators of the test networks measured one by one, rows as in `layers`; never
+        held_out: operators of the test networks measured one by one, rows as in `layers`; never
             fitted on.
         repeats: what was measured again.
         notes: what a reader of these numbers should know.
@@ -87,14 +87,14 @@ class DeviceProfile:
     layers: "pd.DataFrame"
     networks: "pd.DataFrame"
     network_layers: "pd.DataFrame"
-    held_out_operators: "pd.DataFrame" = field(default_factory=lambda: _empty(LAYER_COLUMNS))
+    held_out: "pd.DataFrame" = field(default_factory=lambda: _empty(LAYER_COLUMNS))
     repeats: "pd.DataFrame" = field(default_factory=lambda: _empty(REPEAT_COLUMNS))
     notes: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """Return a fingerprint of all that it holds."""
         found = hashlib.sha256(json.dumps(self.info, sort_keys=True, default=str).encode())
-        for table in (self.layers, self.networks, self.network_layers, self.held_out_operators, self.repeats):
+        for table in (self.layers, self.networks, self.network_layers, self.held_out, self.repeats):
             found.update(table.to_csv().encode())
         return found.hexdigest()
 

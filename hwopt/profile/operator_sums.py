@@ -27,7 +27,7 @@ def operator_sums(profile: DeviceProfile) -> "pd.DataFrame":
     """
     layers = profile.network_layers.copy()
     layers["bound_s"] = bound_s(layers, profile.ceilings) + profile.ceilings.launch_s
-    measured = profile.held_out_operators[[*LAYER_KEY, "time_s", "energy_j"]]
+    measured = profile.held_out[[*LAYER_KEY, "time_s", "energy_j"]]
     layers = layers.drop(columns=["time_s", "energy_j"], errors="ignore").merge(
         measured, on=list(LAYER_KEY), how="left"
     )

@@ -112,7 +112,7 @@ def _refusals(profile: DeviceProfile) -> list[str]:
     for name, table in (
         ("layers.csv", profile.layers),
         ("networks.csv", profile.networks),
-        ("oracle.csv", profile.held_out_operators),
+        ("oracle.csv", profile.held_out),
     ):
         for metric, reason in (("time_s", "time_reason"), ("energy_j", "energy_reason")):
             refused = table[table[metric].isna()]
@@ -156,7 +156,7 @@ def _repeatability(repeats: "pd.DataFrame") -> list[str]:
 
 def _additivity(profile: DeviceProfile) -> list[str]:
     """Return what the test networks' own operators, measured alone, add up to."""
-    sums = operator_sums(profile) if len(profile.held_out_operators) else None
+    sums = operator_sums(profile) if len(profile.held_out) else None
     if sums is None or not len(sums):
         return ["No network's operators were measured one by one."]
     lines = []

@@ -373,16 +373,14 @@ def test_the_profile_that_ships_loads_without_notes_and_has_no_oracle():
 
     for folder in shipped_devices().values():
         profile = DeviceProfile.load(folder)
-        assert profile.notes == () and {"loop_time_s", "energy_status"} <= set(
-            profile.held_out_operators.columns
-        )
+        assert profile.notes == () and {"loop_time_s", "energy_status"} <= set(profile.held_out.columns)
 
 
 def test_an_oracle_is_read_like_layers_and_kept_apart(tmp_path):
     folder = write_profile(tmp_path / "law")
     (folder / "oracle.csv").write_text((folder / "layers.csv").read_text())
     profile = DeviceProfile.load(folder)
-    pd.testing.assert_frame_equal(profile.held_out_operators, profile.layers)
+    pd.testing.assert_frame_equal(profile.held_out, profile.layers)
     (folder / "oracle.csv").write_text((folder / "layers.csv").read_text().replace("relu", "=relu", 1))
     with pytest.raises(InvalidInput, match="oracle.csv, line .*: kind = '=relu'"):
         DeviceProfile.load(folder)

@@ -59,9 +59,7 @@ def test_sums_over_a_networks_operators_are_set_beside_the_network(profile):
 
 @pytest.mark.parametrize("keeps", ["small", "large"])
 def test_a_sum_is_scaled_up_where_little_is_unmeasured_and_absent_where_much_is(profile, keeps):
-    oracle = profile.held_out_operators.sort_values("time_s", ascending=keeps == "large").reset_index(
-        drop=True
-    )
+    oracle = profile.held_out.sort_values("time_s", ascending=keeps == "large").reset_index(drop=True)
     oracle.loc[: len(oracle) // 2, "time_s"] = np.nan  # the quicker or the slower half
     changed = DeviceProfile(
         profile.folder, profile.info, profile.layers, profile.networks, profile.network_layers, oracle

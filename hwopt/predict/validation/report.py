@@ -186,11 +186,7 @@ def _oracle_sums(profile: DeviceProfile, mode: str) -> "pd.DataFrame":
     """Return network, metric and oracle: the sum over the network's operators, measured one by one."""
     import pandas as pd
 
-    sums = (
-        operator_sums(profile)
-        if len(profile.held_out_operators)
-        else pd.DataFrame({"mode": [], "network": []})
-    )
+    sums = operator_sums(profile) if len(profile.held_out) else pd.DataFrame({"mode": [], "network": []})
     own = sums[sums["mode"] == mode]
     tables = [
         pd.DataFrame({"network": own["network"], "metric": metric, "oracle": summed})
@@ -206,9 +202,7 @@ def oracle_errors(profile: DeviceProfile) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    sums = (
-        operator_sums(profile) if len(profile.held_out_operators) else pd.DataFrame({"mode": [], "split": []})
-    )
+    sums = operator_sums(profile) if len(profile.held_out) else pd.DataFrame({"mode": [], "split": []})
     rows = []
     for (mode, split), own in sums.groupby(["mode", "split"], sort=True):
         head = {"method": "oracle", "level": "network", "mode": str(mode), "fold_kind": str(split)}

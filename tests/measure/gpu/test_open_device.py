@@ -70,7 +70,7 @@ def test_every_part_was_measured_and_a_model_fits(folder):
     profile = DeviceProfile.load(folder)
     assert len(profile.layers) == 40 and set(profile.layers["source"]) == {"network", "sobol"}
     assert set(profile.networks["mode"]) == {"eager", "graph"} and len(profile.networks) == 18
-    assert len(profile.held_out_operators) and set(profile.repeats["role"]) == {"sentinel", "repeat"}
+    assert len(profile.held_out) and set(profile.repeats["role"]) == {"sentinel", "repeat"}
     assert profile.layers["power_w"].dropna().between(IDLE_W, CAP_W).all()
     device = load_device(folder)
     table = device.model("paleo").validation()
@@ -82,7 +82,7 @@ def test_a_profile_goes_on_where_it_was_and_never_twice(folder, tmp_path):
     for n_runs in range(1, 30):
         profiled(tmp_path / "gpu", budget_s=60.0 if n_runs == 1 else 15.0)
         loaded = DeviceProfile.load(tmp_path / "gpu")
-        if len(loaded.held_out_operators) == len(DeviceProfile.load(folder).held_out_operators):
+        if len(loaded.held_out) == len(DeviceProfile.load(folder).held_out):
             break
     assert n_runs > 2
     assert len(loaded.networks) == 18 and len(loaded.layers) == 40
