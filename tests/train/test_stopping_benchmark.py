@@ -73,8 +73,8 @@ def test_the_oracle_stops_at_once_what_ends_above_the_front_and_nothing_else():
 
 def test_with_the_oracle_a_search_goes_as_if_all_were_trained_and_costs_less():
     problem = mnist_like()
-    full, _ = benchmark.search(problem, benchmark.make("none", problem, {}), 0, 8, np.inf, np.inf)
-    oracle, _ = benchmark.search(problem, benchmark.make("oracle", problem, {}), 0, 8, np.inf, np.inf)
+    full, _ = benchmark.search(problem, benchmark.make("none", problem, {}), 0, benchmark.Limits(8))
+    oracle, _ = benchmark.search(problem, benchmark.make("oracle", problem, {}), 0, benchmark.Limits(8))
     assert [(s["training"], s["hypervolume"]) for s in oracle.steps] == [
         (s["training"], s["hypervolume"]) for s in full.steps
     ]
@@ -97,7 +97,7 @@ def test_shares_of_full_training_by_hand():
 def test_a_search_that_is_taken_up_has_the_target_that_it_had(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "N_FULL", 4)
     problem = mnist_like()
-    row = benchmark.one_run(problem, "full", benchmark.make("none", problem, {}), 0, None, tmp_path)
+    row = benchmark.one_run(problem, "full", 0, [], tmp_path)
     assert benchmark.kept(tmp_path).hypervolume[0] == pytest.approx(row["hypervolume"], abs=1e-10)
     steps = pd.read_csv(tmp_path / "trajectories.csv")
     assert steps.hypervolume.max() == pytest.approx(row["hypervolume"], abs=1e-10)
@@ -110,15 +110,18 @@ def test_a_stopped_training_is_on_the_front_where_no_complete_one_dominates_its_
     run.stopped = [(2, stopped, Training((0.5, error), (1.0, 1.0)), Verdict("enough", 0.4, 0.1))]
     (row,) = benchmark.stopped_rows(run, mnist_like())
     assert (row["on_front"], row["error"], row["expected"]) == (on_front, error, 0.4)
+    assert (row["finished"], row["on_front_after"]) == (0, on_front)
 
 
 def test_a_search_ends_at_its_target_and_counts_every_epoch():
     problem = mnist_like()
-    whole, _ = benchmark.search(problem, StopAt(99), 0, 5, np.inf, np.inf)
+    whole, _ = benchmark.search(problem, StopAt(99), 0, benchmark.Limits(5))
     assert (len(whole.curves), whole.epochs) == (5, 5 * problem.n_epochs)
-    again, _ = benchmark.search(problem, StopAt(99), 0, 5, np.inf, whole.steps[0]["hypervolume"])
+    again, _ = benchmark.search(
+        problem, StopAt(99), 0, benchmark.Limits(5, hypervolume=whole.steps[0]["hypervolume"])
+    )
     assert len(again.curves) == whole.steps[0]["training"]
-    short, _ = benchmark.search(problem, StopAt(1), 0, 3, np.inf, np.inf)
+    short, _ = benchmark.search(problem, StopAt(1), 0, benchmark.Limits(3))
     assert (short.epochs, short.hypervolume, len(short.stopped)) == (3, 0.0, 3)
 
 
@@ -144,3 +147,32 @@ def test_bounds_of_what_would_have_been_on_the_front_are_exact(tmp_path):
     assert found.loc["a", "upper"] == pytest.approx(0.317, abs=5e-4)  # published: 2 of 20, 0.012 to 0.317
     assert found.loc["b", "upper"] == pytest.approx(1 - 0.025 ** (1 / 10), abs=5e-4)
     assert found.loc["all", "mean_epoch"] == pytest.approx((20 + 30) / 30, rel=1e-3)
+
+
+def test_ranks_by_layers_and_the_rule_that_stops_above_their_median():
+    assert benchmark.layers(np.array([[1.0, 1.0], [2.0, 2.0], [0.5, 3.0], [3.0, 3.0]])).tolist() == [
+        0,
+        1,
+        0,
+        2,
+    ]
+    rule = benchmark.make("pareto_rank", mnist_like(), {})
+    others = [Curve((0.1 * k,), "complete", COSTS) for k in range(1, 6)]
+    assert rule.judge(Curve((0.05,), "running", COSTS), others).reason is None
+    assert rule.judge(Curve((0.45,), "running", COSTS), others).reason == "rank 4 after epoch 1"
+    assert rule.judge(Curve((0.45,), "running", COSTS), others[:4]).reason is None  # too few
+    assert rule.judge(Curve((0.05, 0.45), "running", COSTS), others).reason is None  # it has been the best
+
+
+def test_a_search_by_slices_counts_every_epoch_and_what_it_leaves_paused():
+    problem = mnist_like()
+    run, optimizer = benchmark.search_by_slices(problem, 0, benchmark.Limits(12), finish=0)
+    told = [curve for curve in run.curves if curve.status == "complete"]
+    assert len(run.curves) == 12 and len(run.stopped) + len(told) == 12
+    assert run.epochs == sum(len(curve.errors) for curve in run.curves) and run.stints >= 12
+    assert {number for number, *_ in run.stopped} == run.chances.keys() and not run.finished
+    more, _ = benchmark.search_by_slices(problem, 0, benchmark.Limits(12), finish=40)
+    assert more.finished and more.epochs == run.epochs
+    rows = list(benchmark.stopped_rows(more, problem))
+    assert [row["training"] for row in rows if row["finished"]] == sorted(more.finished)
+    assert sum(row["on_front_after"] for row in rows) <= sum(row["on_front"] for row in rows)
