@@ -77,7 +77,7 @@ def _code() -> str:
     """Return a fingerprint of the code of this package that decides what a run trains."""
     root = Path(hwopt.__file__).parent
     files = [path for part in _CHOOSING for path in sorted((root / part).rglob("*.py"))]
-    files += [root / name for name in ("conformal.py", "costs.py")]
+    files += [root / name for name in ("conformal.py", "costs.py", "gp.py")]
     digest = sha256()
     for path in files:
         digest.update(path.read_bytes().replace(b"\r\n", b"\n"))

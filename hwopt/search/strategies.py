@@ -23,6 +23,7 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.costs import Costs, feasible, price
 from hwopt.errors import Infeasible
+from hwopt.gp import GaussianProcess
 from hwopt.search.acquisition import (
     log_expected_hypervolume_improvement,
     log_expected_improvement,
@@ -36,7 +37,6 @@ from hwopt.search.candidates import (
     from_region,
     generate_candidates,
 )
-from hwopt.search.gaussian_process import GaussianProcess
 from hwopt.search.neighbours import walk
 from hwopt.search.reference import SHARE
 from hwopt.search.registry import STRATEGIES, find_strategy, register_strategy

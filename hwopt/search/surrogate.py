@@ -16,7 +16,7 @@ from scipy.special import log_ndtr
 
 from hwopt.arrays import Array
 from hwopt.costs import Costs, price
-from hwopt.search.gaussian_process import GaussianProcess
+from hwopt.gp import GaussianProcess
 from hwopt.search.pareto import nondominated
 from hwopt.search.state import Observation, SearchState
 from hwopt.space.search_space import Config

@@ -10,13 +10,13 @@ from mpmath import mp
 from scipy.integrate import trapezoid
 from scipy.stats import norm
 
+from hwopt.gp import GaussianProcess
 from hwopt.search.acquisition import (
     log_expected_hypervolume_improvement,
     log_expected_improvement,
     log_integrated_improvement,
     staircase,
 )
-from hwopt.search.gaussian_process import GaussianProcess
 from hwopt.search.pareto import hypervolume
 
 

@@ -10,14 +10,14 @@ import pytest
 from skopt.space import Categorical, Integer, Real
 
 from hwopt import Optimizer, SearchSpace
-from hwopt.integrations.shared import outcomes
-from hwopt.search.gaussian_process import (
+from hwopt.gp import (
     GaussianProcess,
     Priors,
     linear,
     negative_log_posterior,
     squared_differences,
 )
+from hwopt.integrations.shared import outcomes
 from hwopt.search.neighbours import mutate
 from hwopt.search.strategies import ModelBased
 from hwopt.search.surrogate import fit_surrogate

@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from hwopt.arrays import Array
-from hwopt.predict.layer_models.gaussian_process import GaussianProcess
+from hwopt.predict.layer_models.gp_regression import GPRegression
 
 _FEW, _MANY = 300, 1500  # rows at which the learners change
 _N_TREES = 30
@@ -36,7 +36,7 @@ class Residual:
     """
 
     trees: Any
-    process: GaussianProcess | None
+    process: GPRegression | None
     share: float
     low: float
     high: float
@@ -62,11 +62,11 @@ class Residual:
 
 def left_out_error(X: Array, y: Array) -> float:
     """Return the mean absolute error of a Gaussian process of y [n] on X [n, d] on rows left out."""
-    return _process(X, y).unseen
+    return _process(X, y).loo_error
 
 
-def _process(X: Array, y: Array) -> GaussianProcess:
-    return GaussianProcess.fit(X, y, _N_CHOOSE, _N_STEPS, _MAX_PROCESS_ROWS)
+def _process(X: Array, y: Array) -> GPRegression:
+    return GPRegression.fit(X, y, _N_CHOOSE, _N_STEPS, _MAX_PROCESS_ROWS)
 
 
 def _trees(n: int) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import LayerGraph
-from hwopt.predict.layer_models.gaussian_process import GaussianProcess
+from hwopt.predict.layer_models.gp_regression import GPRegression
 from hwopt.predict.totals.layer_sum import MIN_BLOCKS, LayerSum
 from hwopt.predict.totals.network_regression import traced_features
 
@@ -37,7 +37,7 @@ class BlockRegression:
 
     base: LayerSum | float
     classes: tuple[str, ...]
-    correction: GaussianProcess
+    correction: GPRegression
     low: float
     high: float
 
@@ -60,7 +60,7 @@ class BlockRegression:
             base = LayerSum().fit(graphs, y)
             left = np.log(y / base.left_out)
             _, classes = traced_features(graphs)
-        correction = GaussianProcess.fit(_features(graphs, is_additive, classes), left, n_steps=_N_STEPS)
+        correction = GPRegression.fit(_features(graphs, is_additive, classes), left, n_steps=_N_STEPS)
         return cls(base, classes, correction, float(left.min()) - _WIDEST, float(left.max()) + _WIDEST)
 
     def predict(self, graphs: Sequence[LayerGraph]) -> Array:

@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
+from hwopt.gp import matern
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.totals.network_regression import MIN_OF_CLASS, layer_class, relative_least_squares
 
@@ -160,15 +161,8 @@ class LayerSum:
             part = columns[:, others].tocsr()
             for i in range(0, len(own) if len(others) else 0, _STRIP):
                 strip = own[i : i + _STRIP]
-                found[strip] = (part @ _matern(A[strip], B[others], length).T).T
+                found[strip] = (part @ matern(A[strip] / length, B[others] / length, nu=1.5).T).T
         return found
-
-
-def _matern(A: Array, B: Array, length: float) -> Array:
-    """Return k of the rows of A [n, d] and B [u, d], [n, u]."""
-    squared = (A**2).sum(axis=1)[:, None] + (B**2).sum(axis=1) - 2 * A @ B.T
-    a = np.sqrt(3 * np.maximum(squared, 0.0)) / length
-    return np.asarray((1 + a) * np.exp(-a))
 
 
 def _fit_coefficients(layers: _Layers, y: Array) -> tuple[float, Array, dict[str, Array]]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import Layer, LayerGraph
-from hwopt.predict.layer_models.gaussian_process import GaussianProcess
+from hwopt.predict.layer_models.gp_regression import GPRegression
 from hwopt.predict.least_squares import relative_least_squares as relative_least_squares
 from hwopt.predict.totals.distance_width import DistanceWidth
 from hwopt.predict.totals.second_opinion import SecondOpinion, proportions, unknown_share
@@ -97,7 +97,7 @@ class NetworkRegression:
     """
 
     weights: Array
-    correction: GaussianProcess | None
+    correction: GPRegression | None
     low: float
     high: float
     least: float
@@ -212,7 +212,7 @@ class _Candidate:
     is_additive: bool
     least: float
     left: Array  # ln(y / first opinion's sum) of networks left out
-    process: GaussianProcess | None
+    process: GPRegression | None
     share: float
     residuals: Array
 
@@ -220,11 +220,11 @@ class _Candidate:
     def of(cls, X: Array, y: Array, is_additive: bool, fold: NDArray[np.intp]) -> "_Candidate":
         least = _LEAST * float(y.min())
         left, second = _left_out(X, y, is_additive, fold)
-        process: GaussianProcess | None = GaussianProcess.fit(_logs(X), left, n_steps=_N_STEPS)
+        process: GPRegression | None = GPRegression.fit(_logs(X), left, n_steps=_N_STEPS)
         assert process is not None
-        if process.unseen >= float(np.mean(np.abs(left - np.median(left)))):
+        if process.loo_error >= float(np.mean(np.abs(left - np.median(left)))):
             process = None
-        first = left if process is None else process.left_out
+        first = left if process is None else process.loo_errors
         mixed = {share: (1 - share) * first + share * second for share in _SHARES}
         share = min(_SHARES, key=lambda one: float(np.mean(np.abs(mixed[one]))))
         return cls(X, is_additive, least, left, process, share, mixed[share])

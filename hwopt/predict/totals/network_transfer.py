@@ -14,7 +14,7 @@ import numpy as np
 
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
-from hwopt.predict.layer_models.gaussian_process import GaussianProcess
+from hwopt.predict.layer_models.gp_regression import GPRegression
 from hwopt.predict.totals.network_regression import MIN_NETWORKS, NetworkRegression
 
 MIN_OF_PROCESS = 5
@@ -37,7 +37,7 @@ class NetworkTransfer:
 
     prior: NetworkRegression
     level: float
-    correction: GaussianProcess | None
+    correction: GPRegression | None
     low: float
     high: float
     unseen: float
@@ -68,9 +68,9 @@ class NetworkTransfer:
         others = [np.median(np.delete(left, i)) for i in range(len(y))] if len(y) > 1 else [np.inf]
         unseen, correction = float(np.mean(np.abs(left - np.array(others)))), None
         if len(y) >= MIN_OF_PROCESS:
-            process = GaussianProcess.fit(_features(prior, X), left, n_steps=_N_STEPS)
-            if process.unseen < unseen:
-                unseen, correction = process.unseen, process
+            process = GPRegression.fit(_features(prior, X), left, n_steps=_N_STEPS)
+            if process.loo_error < unseen:
+                unseen, correction = process.loo_error, process
         return cls(prior, level, correction, left.min() - _WIDEST, left.max() + _WIDEST, unseen)
 
     def predict(self, X: Array) -> Array:

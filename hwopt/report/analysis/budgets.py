@@ -136,8 +136,8 @@ def expected_gain(study: StudyData, configs: list[dict[str, Any]], costs: list[d
     Returns:
         NaN where there are too few trainings or no reference; 0 for no configs.
     """
+    from hwopt.gp import GaussianProcess
     from hwopt.search.acquisition import log_expected_hypervolume_improvement
-    from hwopt.search.gaussian_process import GaussianProcess
 
     reference = study.meta.get("reference")
     trained = [t for t in study.trials if t.status == "complete" and t.error is not None]

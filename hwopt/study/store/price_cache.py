@@ -25,7 +25,7 @@ from hwopt.study.store.store import Store
 
 _LOG = logging.getLogger("hwopt")
 _PACKAGE = Path(hwopt.__file__).resolve().parent
-_PRICING = ("space", "network", "profile", "predict", "conformal.py", "costs.py")
+_PRICING = ("space", "network", "profile", "predict", "conformal.py", "costs.py", "gp.py")
 
 
 @runtime_checkable

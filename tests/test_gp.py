@@ -6,10 +6,12 @@ from scipy.optimize import approx_fprime
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, WhiteKernel
 
-from hwopt.search.gaussian_process import (
+from hwopt.gp import (
     GaussianProcess,
+    LogNormal,
     Priors,
     linear,
+    matern,
     negative_log_posterior,
     squared_differences,
 )
@@ -44,20 +46,30 @@ def test_posterior_matches_scikit_learn_at_the_same_hyperparameters():
 
 def test_marginal_likelihood_matches_scikit_learn():
     X, y, _ = make_data()
-    wide = Priors(length=(0.0, 1e6), trend=(0.0, 1e6), signal=(0.0, 1e6), noise=(0.0, 1e6))
+    flat = LogNormal(0.0, 1e6, -10.0, 10.0)
+    wide = Priors(flat, flat, flat, flat)
     thetas = [np.log([0.5, 0.8, 2.0, 3.0, 0.7, 1.3, 0.02]), np.log([1.0, 0.3, 0.7, 9.0, 0.1, 0.4, 0.2])]
     ours = [-negative_log_posterior(theta, *covariances(X), y, np.zeros(25), wide)[0] for theta in thetas]
     theirs = [reference_process(theta, X, y).log_marginal_likelihood_value_ for theta in thetas]
     assert ours[0] - ours[1] == pytest.approx(theirs[0] - theirs[1], abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_gradient_matches_finite_differences(seed):
-    X, y, _ = make_data(seed=seed)
-    theta = np.random.default_rng(seed).normal(-0.5, 0.4, size=7)
-    data = (*covariances(X), y, np.random.default_rng(seed).random(25) * 0.1, Priors())
+@pytest.mark.parametrize("nu", [1.5, 2.5])
+@pytest.mark.parametrize("has_trend", [True, False])
+def test_the_gradient_matches_finite_differences(nu, has_trend):
+    X, y, _ = make_data()
+    priors = Priors() if has_trend else Priors(trend=None)
+    theta = np.random.default_rng(0).normal(-0.5, 0.4, size=7 if has_trend else 6)
+    D, T = covariances(X)
+    data = (D, T if has_trend else None, y, np.random.default_rng(0).random(25) * 0.1, priors, nu)
     numeric = approx_fprime(theta, lambda t: negative_log_posterior(t, *data)[0], 1e-6)
     assert negative_log_posterior(theta, *data)[1] == pytest.approx(numeric, abs=2e-4)
+
+
+@pytest.mark.parametrize("nu", [1.5, 2.5])
+def test_the_kernel_is_scikit_learns(nu):
+    X, _, X_new = make_data()
+    assert matern(X / 0.3, X_new / 0.3, nu) == pytest.approx(Matern(0.3, nu=nu)(X, X_new), abs=1e-9)
 
 
 def test_fitting_finds_what_matters():
@@ -108,9 +120,8 @@ def test_arguments_are_left_as_they_were():
 def test_two_choices_are_as_far_apart_as_the_ends_of_a_number():
     groups = np.array([0, 1, 1, 1])
     X = np.array([[0.0, 1, 0, 0], [0.0, 0, 1, 0], [1.0, 1, 0, 0]])
-    D2 = squared_differences(X, groups)
-    assert D2.shape == (2, 3, 3)
-    assert D2[1, 0, 1] == D2[0, 0, 2] == 1.0 and D2[0, 0, 1] == D2[1, 0, 2] == 0.0
+    D = squared_differences(X, groups)  # of the pairs (1, 0), (2, 0), (2, 1)
+    assert D.tolist() == [[0, 1, 1], [1, 0, 1]]
 
 
 def test_a_choice_has_one_length_scale_and_the_posterior_is_that_of_its_columns():
