@@ -20,8 +20,9 @@ except ModuleNotFoundError as error:
 if int(optuna.__version__.split(".")[0]) < 5:
     raise InvalidInput(f"optuna {optuna.__version__} is too old: pip install 'optuna>=5'")
 
+from hwopt.integrations.optuna.front_stopper import FrontStopper
 from hwopt.integrations.optuna.hard_constraint import HardConstraint
 from hwopt.integrations.optuna.sampler import HwoptSampler
 from hwopt.integrations.optuna.strategies import register
 
-__all__ = ["HardConstraint", "HwoptSampler", "register"]
+__all__ = ["FrontStopper", "HardConstraint", "HwoptSampler", "register"]

@@ -18,6 +18,7 @@ from hwopt.arrays import Array
 from hwopt.costs import Costs
 from hwopt.errors import InvalidInput
 
+CURVE = "hwopt:curve"  # attribute of a trial: what it reported to `FrontStopper` after each epoch
 EXPECTED = "hwopt:expected"  # attribute of a stopped trial: value that it would end at, its deviation
 _SAME = 1e-6  # relative difference within which a value told is the predicted one
 _DIVERGED = 10.0  # times the median of losses: those above count as that
@@ -86,6 +87,8 @@ def value_of(trial: FrozenTrial, objective: int) -> tuple[float, float] | None:
     elif EXPECTED in trial.user_attrs:
         value, std = trial.user_attrs[EXPECTED]
         found = (float(value), float(std))
+    elif trial.user_attrs.get(CURVE):
+        found = (float(trial.user_attrs[CURVE][-1]), 0.0)
     elif trial.intermediate_values:
         found = (float(trial.intermediate_values[max(trial.intermediate_values)]), 0.0)
     else:
