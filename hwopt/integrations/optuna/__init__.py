@@ -9,7 +9,10 @@
 The strategies "optuna:tpe", "optuna:nsga2" and "optuna:gp" are in `hwopt.integrations.optuna.strategies`.
 """
 
+from typing import TYPE_CHECKING
+
 from hwopt.errors import InvalidInput
+from hwopt.lazy_names import lazy_names
 
 try:
     import optuna
@@ -20,9 +23,21 @@ except ModuleNotFoundError as error:
 if int(optuna.__version__.split(".")[0]) < 5:
     raise InvalidInput(f"optuna {optuna.__version__} is too old: pip install 'optuna>=5'")
 
-from hwopt.integrations.optuna.front_stopper import FrontStopper
-from hwopt.integrations.optuna.hard_constraint import HardConstraint
-from hwopt.integrations.optuna.sampler import HwoptSampler
 from hwopt.integrations.optuna.strategies import register
 
-__all__ = ["FrontStopper", "HardConstraint", "HwoptSampler", "register"]
+if TYPE_CHECKING:
+    from hwopt.integrations.optuna.front_stopper import FrontStopper
+    from hwopt.integrations.optuna.hard_constraint import HardConstraint
+    from hwopt.integrations.optuna.sampler import HwoptSampler
+    from hwopt.integrations.optuna.studies import from_optuna, to_optuna
+
+__all__ = ["FrontStopper", "HardConstraint", "HwoptSampler", "from_optuna", "register", "to_optuna"]
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "hwopt.integrations.optuna.front_stopper": "FrontStopper",
+        "hwopt.integrations.optuna.hard_constraint": "HardConstraint",
+        "hwopt.integrations.optuna.sampler": "HwoptSampler",
+        "hwopt.integrations.optuna.studies": "from_optuna to_optuna",
+    },
+)

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hwopt.costs import CostFunction, feasible
 from hwopt.errors import InvalidInput
-from hwopt.integrations.optuna.objectives import CURVE, EXPECTED, Objectives, Scale, recognise
+from hwopt.integrations.optuna.objectives import CURVE, EXPECTED, STOPPED, Objectives, Scale, recognise
 from hwopt.integrations.optuna.pricing import Pricing
 from hwopt.scalars import as_number, whole_number
 from hwopt.search.optimizer import Budgets
@@ -24,7 +24,6 @@ from hwopt.train.stopping import Curve
 from hwopt.train.stopping.base import Setting
 from hwopt.train.stopping.front import FrontRule
 
-STOPPED = "hwopt:stopped"  # attribute of a stopped trial: why
 _STATUSES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "stopped",

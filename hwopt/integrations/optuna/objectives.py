@@ -20,6 +20,7 @@ from hwopt.errors import InvalidInput
 
 CURVE = "hwopt:curve"  # attribute of a trial: what it reported to `FrontStopper` after each epoch
 EXPECTED = "hwopt:expected"  # attribute of a stopped trial: value that it would end at, its deviation
+STOPPED = "hwopt:stopped"  # attribute of a stopped trial: why
 _SAME = 1e-6  # relative difference within which a value told is the predicted one
 _DIVERGED = 10.0  # times the median of losses: those above count as that
 _MARGIN = 1.1  # of the worst value, so that it is below 1

@@ -22,6 +22,7 @@ from hwopt.errors import InvalidInput
 from hwopt.space.dimensions import Categorical, Dimension, Integer, Real, Value
 from hwopt.space.search_space import Config, SearchSpace
 
+_MOST_STEPS = 64  # that become choices
 _MIDDLE = np.full(1, 0.5)
 
 
@@ -86,6 +87,22 @@ def parameter_of(name: str, distribution: BaseDistribution) -> Parameter:
         return Parameter(distribution, Real(float(low), float(high), log=distribution.log, name=name))
     n_steps = 0 if step is None else round((high - low) / step)
     return Parameter(distribution, Integer(0, n_steps, name=name), Indexed(low, step or 1))
+
+
+def plain_dimension(parameter: Parameter) -> Dimension:
+    """Return the dimension of a parameter's own values, in which steps are choices.
+
+    Raises:
+        InvalidInput: for choices that are not plain values, or more than `_MOST_STEPS` steps.
+    """
+    if parameter.indexed is None:
+        return parameter.dimension
+    n = int(parameter.dimension.n_values)
+    if n > _MOST_STEPS:
+        raise InvalidInput(
+            f"parameter {parameter.name} has {n:,} steps; give space= with an Integer or a Real of that name"
+        )
+    return Categorical([parameter.indexed.value(i) for i in range(n)], name=parameter.name)
 
 
 def of_dimension(dimension: Dimension) -> Parameter:

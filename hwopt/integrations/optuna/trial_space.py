@@ -13,7 +13,7 @@ but for a number, it is taken to have their range: units3, after units0 and unit
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,12 @@ class Condition:
         if value in self.present or value in self.absent or not self.is_ordered:
             return value not in self.absent
         return _distance(value, self.present) <= _distance(value, self.absent)
+
+    def decoded(self, parameters: Mapping[str, Parameter]) -> "Condition":
+        """Return the same condition for configs with the values that trials have."""
+        decode = parameters[self.parent].decode
+        present, absent = (frozenset(map(decode, values)) for values in (self.present, self.absent))
+        return replace(self, present=present, absent=absent)
 
 
 @dataclass(frozen=True)
