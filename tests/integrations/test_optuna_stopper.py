@@ -89,7 +89,7 @@ def test_the_sampler_learns_from_what_a_stopped_trial_was_expected_to_end_at():
     study.sampler = HwoptSampler(costs, space=DISTRIBUTIONS, seed=0)
     trial = study.ask(DISTRIBUTIONS)
     optimizer = study.sampler._last.told(study.trials[:-1])
-    stopped = optimizer._told[-1]
+    stopped = optimizer._observations[-1]
     assert stopped.status == "stopped" and stopped.error_std > 0
     assert stopped.error == study.trials[6].user_attrs[EXPECTED][0]
     assert trial.params["error"] < 0.4
