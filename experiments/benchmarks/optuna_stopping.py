@@ -6,7 +6,7 @@ Each run is an Optuna study that trains the same 60 configs, drawn within the bu
 rules differ in what they stop. Trainings are replayed, so what a stopped one would have ended at is known.
 
     none             every training finishes
-    front            FrontStopper at its defaults: error reported, predicted time known
+    front            FrontStopper, at its defaults: the error is reported, the predicted time is known
     rank median      error and time reported together; at each step trials are ranked by Pareto dominance, and
                      Optuna's MedianPruner judges the ranks: the rule of OptunaHub's multi_metric_pruner
     rank quartile    the same with PercentilePruner(75), which stops the worst quarter
@@ -31,6 +31,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np
 import optuna
 import pandas as pd
+from early_termination import layers
 from early_termination_problems import PROBLEMS
 from optuna.pruners import BasePruner, MedianPruner, PercentilePruner
 from optuna.trial import Trial, TrialState, create_trial
@@ -42,6 +43,7 @@ from hwopt.search.pareto import hypervolume, nondominated
 from hwopt.space.search_space import Config
 
 N_TRAININGS = 60
+DEFAULT = ["fashion_mnist", "digits", "mnist_like"]
 RULES = ("none", "front", "rank median", "rank quartile")
 COLUMNS = ("problem", "seed", "rule", "stopped", "wrong", "epochs", "epochs_full", "hypervolume",
            "hypervolume_full")  # fmt: skip
@@ -69,7 +71,7 @@ class RankStopper:
         ranks: dict[int, dict[int, float]] = {number: {} for number in self.reports}
         for step in range(len(own)):
             there = [number for number, values in self.reports.items() if len(values) > step]
-            ranked = ranks_of(np.array([self.reports[number][step] for number in there]))
+            ranked = layers(np.array([self.reports[number][step] for number in there]))
             for number, rank in zip(there, ranked, strict=True):
                 ranks[number][step] = float(rank)
         study = optuna.create_study()
@@ -82,16 +84,6 @@ class RankStopper:
                 )
         judged = create_trial(state=TrialState.RUNNING, intermediate_values=ranks[trial.number])
         return bool(self.pruner.prune(study, judged))
-
-
-def ranks_of(Y: np.ndarray) -> np.ndarray:
-    """Return the nondomination rank of each row of Y [n, 2], 0 on the front."""
-    ranks, left, rank = np.zeros(len(Y)), np.ones(len(Y), dtype=bool), 0
-    while left.any():
-        front = Y[left][nondominated(Y[left])]
-        is_front = left & np.array([any(np.array_equal(row, one) for one in front) for row in Y])
-        ranks[is_front], left, rank = rank, left & ~is_front, rank + 1
-    return ranks
 
 
 def drawn(problem: Problem, seed: int) -> list[Config]:
@@ -190,7 +182,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Run what is not there yet, and write the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=DEFAULT)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "optuna")
     arguments = parser.parse_args()

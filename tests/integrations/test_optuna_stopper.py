@@ -55,7 +55,11 @@ FRONT = [(10, 0.30), (20, 0.20), (30, 0.14), (40, 0.10), (12, 0.28), (22, 0.19)]
 
 
 def test_a_training_that_cannot_reach_the_front_stops_and_a_cheap_one_goes_on():
-    study = study_of([*FRONT, (45, 0.40), (5, 0.40)], ["minimize", "minimize"], FrontStopper(costs, N_EPOCHS))
+    study = study_of(
+        [*FRONT, (45, 0.40), (5, 0.40)],
+        ["minimize", "minimize"],
+        FrontStopper(costs, N_EPOCHS, min_complete=4),
+    )
     assert numbers(study, "PRUNED") == [6]  # dearer and worse; the last is the cheapest of all
     stopped = study.trials[6]
     assert len(stopped.user_attrs[CURVE]) < N_EPOCHS
@@ -65,9 +69,12 @@ def test_a_training_that_cannot_reach_the_front_stops_and_a_cheap_one_goes_on():
 
 def test_order_direction_and_unit_of_the_objectives_do_not_matter():
     study = study_of(
-        [*FRONT, (45, 0.40), (5, 0.40)], ["minimize", "maximize"], FrontStopper(costs, N_EPOCHS),
-        value_of=lambda error: 100 - 100 * error, order=-1,
-    )  # fmt: skip
+        [*FRONT, (45, 0.40), (5, 0.40)],
+        ["minimize", "maximize"],
+        FrontStopper(costs, N_EPOCHS, min_complete=4),
+        value_of=lambda error: 100 - 100 * error,
+        order=-1,
+    )
     assert numbers(study, "PRUNED") == [6]
     assert study.trials[6].user_attrs[EXPECTED][0] == pytest.approx(60, abs=12)
 
@@ -75,17 +82,17 @@ def test_order_direction_and_unit_of_the_objectives_do_not_matter():
 def test_nothing_stops_before_enough_trainings_are_complete_within_the_budgets():
     few = FrontStopper(costs, N_EPOCHS, min_complete=7)
     assert numbers(study_of([*FRONT, (45, 0.40)], ["minimize"] * 2, few), "PRUNED") == []
-    narrow = FrontStopper(costs, N_EPOCHS, budgets={"time_s": 2.1e-4})
+    narrow = FrontStopper(costs, N_EPOCHS, budgets={"time_s": 2.1e-4}, min_complete=4)
     assert numbers(study_of([*FRONT, (15, 0.60)], ["minimize"] * 2, narrow), "PRUNED") == []
 
 
 def test_a_training_over_a_budget_stops():
-    stopper = FrontStopper(costs, N_EPOCHS, budgets={"time_s": "0.41 ms"})
+    stopper = FrontStopper(costs, N_EPOCHS, budgets={"time_s": "0.41 ms"}, min_complete=4)
     assert numbers(study_of([*FRONT, (45, 0.01)], ["minimize"] * 2, stopper), "PRUNED") == [6]
 
 
 def test_the_sampler_learns_from_what_a_stopped_trial_was_expected_to_end_at():
-    study = study_of([*FRONT, (45, 0.40)], ["minimize"] * 2, FrontStopper(costs, N_EPOCHS))
+    study = study_of([*FRONT, (45, 0.40)], ["minimize"] * 2, FrontStopper(costs, N_EPOCHS, min_complete=4))
     study.sampler = HwoptSampler(costs, space=DISTRIBUTIONS, seed=0)
     trial = study.ask(DISTRIBUTIONS)
     optimizer = study.sampler._last.told(study.trials[:-1])
@@ -97,7 +104,7 @@ def test_the_sampler_learns_from_what_a_stopped_trial_was_expected_to_end_at():
 
 def test_a_study_of_one_objective_stops_what_cannot_become_the_best():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    stopper = FrontStopper(costs, N_EPOCHS)
+    stopper = FrontStopper(costs, N_EPOCHS, min_complete=4)
     for error in (0.30, 0.20, 0.14, 0.10, 0.60, 0.05):
         trial = study.ask()
         trial.suggest_int("width", 1, 64)
@@ -122,7 +129,7 @@ def test_a_study_of_one_objective_stops_what_cannot_become_the_best():
 )
 def test_reports_are_checked(reports, message):
     trial = optuna.create_study(directions=["minimize"] * 2).ask()
-    stopper = FrontStopper(costs, N_EPOCHS)
+    stopper = FrontStopper(costs, N_EPOCHS, min_complete=4)
     with pytest.raises(InvalidInput, match=message):
         for epoch, value in reports:
             stopper.report(trial, epoch, value)
@@ -130,7 +137,7 @@ def test_reports_are_checked(reports, message):
 
 def test_numbers_of_other_libraries_may_be_reported():
     trial = optuna.create_study().ask()
-    FrontStopper(costs, N_EPOCHS).report(trial, np.int64(1), np.float32(0.5))
+    FrontStopper(costs, N_EPOCHS, min_complete=4).report(trial, np.int64(1), np.float32(0.5))
     assert trial.user_attrs[CURVE] == [0.5]
 
 
