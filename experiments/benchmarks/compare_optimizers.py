@@ -27,7 +27,7 @@ from hwopt.compare import Comparison, compare
 from hwopt.compare.curves import all_curves
 from hwopt.compare.plan_file import open_problem
 from hwopt.compare.report import write_comparison
-from hwopt.compare.summary import catch_rows, summary_rows
+from hwopt.compare.summary import summary_rows, target_rows
 from hwopt.report.progress import ProgressDisplay
 from hwopt.report.tables import write_csv
 
@@ -127,7 +127,7 @@ def main() -> None:
         comparison = run_problem(arguments, name, console)
         curves, label = all_curves(comparison), {"problem": comparison.problem.name}
         tables["summary.csv"] += [label | row for row in summary_rows(comparison, curves)]
-        tables["needs.csv"] += [label | row for row in catch_rows(comparison, curves)]
+        tables["needs.csv"] += [label | row for row in target_rows(comparison, curves)]
     tables["goals.csv"] = goal_rows(tables["needs.csv"])
     for file, rows in tables.items():
         write_csv(arguments.out / file, rows)

@@ -23,10 +23,10 @@ from sklearn.model_selection import KFold
 
 from hwopt.arrays import Array
 from hwopt.compare.problems.emulator import fit_costs, fit_emulator, logit
-from hwopt.compare.problems.large_front import front_of
-from hwopt.compare.problems.recorded import DIGITS, FASHION_MNIST, ROOT, Source, fit_once, load_table
+from hwopt.compare.problems.recorded import DIGITS, FASHION_MNIST, ROOT, TableSource, fit_once, load_table
 from hwopt.compare.problems.training_table import TrainingTable
 from hwopt.costs import Costs, feasible
+from hwopt.search.pareto import nondominated_rows
 
 SOURCES = {"digits": DIGITS, "fashion_mnist": FASHION_MNIST}
 CHUNK = 20_000
@@ -72,7 +72,7 @@ def quality(table: TrainingTable, side: int) -> dict[str, float]:
     return found
 
 
-def evaluate(source: Source, table: TrainingTable, U: Array) -> tuple[Array, Array]:
+def evaluate(source: TableSource, table: TrainingTable, U: Array) -> tuple[Array, Array]:
     """Return the feasible of these points of the unit cube, [n, k], and their errors and times, [n, 2]."""
     emulator, cost_of = fit_once(table, source.side)
     configs = table.space.from_unit(U)
@@ -84,12 +84,12 @@ def evaluate(source: Source, table: TrainingTable, U: Array) -> tuple[Array, Arr
 
 def best(U: Array, values: Array) -> tuple[Array, Array]:
     """Return the points on the front, by time."""
-    front = front_of(values)
+    front = nondominated_rows(values)
     rows = [int(np.flatnonzero((values == row).all(axis=1))[0]) for row in front]
     return U[rows], values[rows]
 
 
-def brute_force(table: TrainingTable, source: Source, n_samples: int) -> tuple[Array, Array, float]:
+def brute_force(table: TrainingTable, source: TableSource, n_samples: int) -> tuple[Array, Array, float]:
     """Return the front's points of the unit cube [n, k], their values [n, 2], and the feasible share."""
     rng = np.random.default_rng(0)
     k, n_feasible = len(table.space), 0

@@ -16,8 +16,8 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.compare.comparison import Comparison
 from hwopt.compare.problem import Problem
-from hwopt.compare.record import Run, Trial
-from hwopt.search.pareto import hypervolume, nondominated
+from hwopt.compare.record import BenchmarkTrial, Run
+from hwopt.search.pareto import front_members, hypervolume
 
 QUARTILES = (0.25, 0.5, 0.75)
 TIME_AXES = ("training_s", "wall_s")
@@ -112,22 +112,17 @@ class _Judge:
         self._unit = 1.0 if front is None else hypervolume(_log_costs(problem, front), self._corner)
         self._true: dict[object, float] = {}
 
-    def volumes(self, trials: Sequence[Trial]) -> Array:
+    def volumes(self, trials: Sequence[BenchmarkTrial]) -> Array:
         """Return the hypervolume after each training, [k]."""
         volumes: list[float] = []
-        front: list[Trial] = []
+        front: list[BenchmarkTrial] = []
         for trial in trials:
             if trial.error is not None and trial.is_feasible:
-                front = self._with(front, trial)
+                front = front_members([*front, trial], self._outcomes([*front, trial], is_true=False))
             volumes.append(hypervolume(self._outcomes(front, is_true=True), self._corner))
         return np.array(volumes) / self._unit
 
-    def _with(self, front: list[Trial], trial: Trial) -> list[Trial]:
-        front = [*front, trial]
-        keep = nondominated(self._outcomes(front, is_true=False))
-        return [one for one, is_kept in zip(front, keep, strict=True) if is_kept]
-
-    def _outcomes(self, trials: Sequence[Trial], is_true: bool) -> Array:
+    def _outcomes(self, trials: Sequence[BenchmarkTrial], is_true: bool) -> Array:
         """Return error and log costs, [n, m]; the true error where it is known and wanted."""
         rows = []
         for trial in trials:
@@ -138,7 +133,7 @@ class _Judge:
         values[:, 1:] = np.log(values[:, 1:])
         return values
 
-    def _true_error(self, trial: Trial) -> float:
+    def _true_error(self, trial: BenchmarkTrial) -> float:
         if self._problem.true_error is None:
             assert trial.error is not None
             return trial.error

@@ -25,7 +25,7 @@ from hwopt.errors import InvalidInput, did_you_mean
 from hwopt.study.experiment.file import load_experiment
 
 
-class Plan(BaseModel):
+class ComparisonPlan(BaseModel):
     """What is compared, and how far: a TOML file's content, or what stands for it."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -38,7 +38,9 @@ class Plan(BaseModel):
     n_start: int = Field(N_START, ge=0)
 
 
-def open_problem(experiment: str, out: Path, progress: Progress) -> tuple[Callable[[], Problem], Plan]:
+def open_problem(
+    experiment: str, out: Path, progress: Progress
+) -> tuple[Callable[[], Problem], ComparisonPlan]:
     """Return how to make the problem that an argument of the command line means, and the plan for it.
 
     Args:
@@ -50,12 +52,12 @@ def open_problem(experiment: str, out: Path, progress: Progress) -> tuple[Callab
         InvalidInput, UnknownName: where it is none of them, or the file cannot be meant.
     """
     if not experiment.endswith(".toml"):
-        return NamedProblem(experiment), Plan.model_validate({"problem": experiment})
+        return NamedProblem(experiment), ComparisonPlan.model_validate({"problem": experiment})
     path = Path(experiment)
     content = _read(path)
     if "problem" not in content and "space" in content:
         loaded = load_experiment(path)
-        plan = Plan.model_validate({"problem": path.stem, "n_trials": loaded.n_trials})
+        plan = ComparisonPlan.model_validate({"problem": path.stem, "n_trials": loaded.n_trials})
         return prepare(path, loaded, out, progress), plan
     plan = _check(path, content)
     arguments = {
@@ -79,12 +81,12 @@ def _read(path: Path) -> dict[str, Any]:
         raise InvalidInput(f"{path}: no valid TOML: {error}") from None
 
 
-def _check(path: Path, content: Mapping[str, Any]) -> Plan:
+def _check(path: Path, content: Mapping[str, Any]) -> ComparisonPlan:
     for key in content:
-        if key not in Plan.model_fields:
-            raise InvalidInput(f"{path}: {key}: unknown key{did_you_mean(key, Plan.model_fields)}")
+        if key not in ComparisonPlan.model_fields:
+            raise InvalidInput(f"{path}: {key}: unknown key{did_you_mean(key, ComparisonPlan.model_fields)}")
     try:
-        return Plan.model_validate(content)
+        return ComparisonPlan.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -14,7 +14,7 @@ from hwopt.space.search_space import Config
 
 
 @dataclass(frozen=True)
-class Trial:
+class BenchmarkTrial:
     """One training of one run.
 
     `ask_s` are the seconds that choosing took and `ask_cpu_s` those of the processor, which a busy machine
@@ -45,7 +45,7 @@ class Run:
 
     label: str
     seed: int
-    trials: tuple[Trial, ...]
+    trials: tuple[BenchmarkTrial, ...]
     versions: tuple[Mapping[str, str], ...] = ()
 
 
@@ -54,13 +54,13 @@ def run_path(folder: Path, label: str, seed: int) -> Path:
     return folder / "runs" / label.replace(":", "-") / f"{seed}.jsonl"
 
 
-def append_trial(path: Path, trial: Trial) -> None:
+def append_trial(path: Path, trial: BenchmarkTrial) -> None:
     """Add a training to the file of its run, so that a process killed afterwards loses nothing."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(trial)) + "\n")
 
 
-def read_trials(path: Path) -> list[Trial]:
+def read_trials(path: Path) -> list[BenchmarkTrial]:
     """Return the trainings that a run's file holds; none where there is no file."""
     if not path.exists():
         return []
@@ -83,10 +83,10 @@ def count_trials(paths: Sequence[Path]) -> int:
     return sum(path.read_bytes().count(b"\n") for path in paths if path.exists())
 
 
-def _trial(path: Path, number: int, line: str) -> Trial:
+def _trial(path: Path, number: int, line: str) -> BenchmarkTrial:
     try:
         fields: dict[str, Any] = json.loads(line)
-        trial = Trial(**{**fields, "rejected": tuple(fields["rejected"])})
+        trial = BenchmarkTrial(**{**fields, "rejected": tuple(fields["rejected"])})
     except (ValueError, TypeError, KeyError) as error:
         raise StudyError(
             f"{path}, line {number + 1}, is no training: {error}; delete the file to run it anew"

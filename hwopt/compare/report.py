@@ -10,7 +10,7 @@ from rich.table import Table
 from hwopt.compare.comparison import Comparison
 from hwopt.compare.curves import all_curves, volume_name
 from hwopt.compare.figure import AXES, draw_curves
-from hwopt.compare.summary import Row, catch_rows, checkpoints, curve_rows, summary_rows, trial_rows
+from hwopt.compare.summary import Row, checkpoints, curve_rows, summary_rows, target_rows, trial_rows
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.report.tables import write_csv
 from hwopt.units import format_quantity
@@ -26,7 +26,7 @@ def write_comparison(comparison: Comparison, folder: str | Path) -> Iterator[Tab
     folder, curves = Path(folder), all_curves(comparison)
     if not curves:
         raise StudyError("; ".join(["nothing has been trained", *comparison.notes]))
-    summary, needs = summary_rows(comparison, curves), catch_rows(comparison, curves)
+    summary, needs = summary_rows(comparison, curves), target_rows(comparison, curves)
     volumes = list(curve_rows(comparison, curves))
     yield summary_table(comparison, summary, checkpoints(curves))
     if needs:

@@ -15,7 +15,7 @@ import numpy as np
 
 from hwopt.compare.contender import Contender
 from hwopt.compare.problem import Problem
-from hwopt.compare.record import Trial, append_trial, drop_half_line, read_trials
+from hwopt.compare.record import BenchmarkTrial, append_trial, drop_half_line, read_trials
 from hwopt.compare.versions import add_versions
 from hwopt.costs import feasible, price
 from hwopt.errors import Infeasible
@@ -103,7 +103,7 @@ def _optimizer(problem: Problem, contender: Contender, seed: int) -> Optimizer:
     )
 
 
-def _train_next(problem: Problem, optimizer: Optimizer, number: int, start: Config | None) -> Trial:
+def _train_next(problem: Problem, optimizer: Optimizer, number: int, start: Config | None) -> BenchmarkTrial:
     """Choose a config, unless it is a start point, and train it."""
     begun, begun_cpu = time.perf_counter(), time.process_time()
     rejected: tuple[Config, ...] = ()
@@ -117,12 +117,12 @@ def _train_next(problem: Problem, optimizer: Optimizer, number: int, start: Conf
         rejected = tuple(rejection.config for rejection in proposal.rejections)
     training = problem.train(config, trial_seed(optimizer.seed, number))
     metrics = {} if training.failure else dict(training.metrics)
-    return Trial(
+    return BenchmarkTrial(
         number=number,
         config=config,
         costs=optimizer.price(config),
         error=None if training.failure else training.errors[-1],
-        is_feasible=optimizer.is_feasible(config) and optimizer.keeps_outcomes(metrics),
+        is_feasible=optimizer.is_feasible(config, metrics),
         is_start=start is not None,
         train_s=float(sum(training.seconds)),
         ask_s=ask_s,
@@ -133,7 +133,7 @@ def _train_next(problem: Problem, optimizer: Optimizer, number: int, start: Conf
     )
 
 
-def _tell(optimizer: Optimizer, trial: Trial) -> None:
+def _tell(optimizer: Optimizer, trial: BenchmarkTrial) -> None:
     if trial.error is None:
         optimizer.tell(trial.config, None, status="failed")
     else:

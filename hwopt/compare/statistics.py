@@ -29,7 +29,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Catch:
+class TrainingsToTarget:
     """What a contender needs for the median hypervolume that a peer has after k trainings.
 
     The trainings and seconds after which the contender's median over the seeds is there; infinite where it
@@ -70,7 +70,7 @@ def median(values: Array) -> Estimate:
     return bootstrap(lambda batch: np.median(batch, axis=1), values)
 
 
-def catch(curves: Curves, peer: Curves, k: int) -> Catch | None:
+def trainings_to_target(curves: Curves, peer: Curves, k: int) -> TrainingsToTarget | None:
     """Return what a contender needs for its peer's median hypervolume after k trainings.
 
     None where they have no seed in common on which the peer got there.
@@ -82,7 +82,7 @@ def catch(curves: Curves, peer: Curves, k: int) -> Catch | None:
     target = float(np.median(reached))
     own = [_first_time(curves, axis, mine, target) for axis in ("training_s", "wall_s")]
     their = [_first_time(peer, axis, theirs, target) for axis in ("training_s", "wall_s")]
-    return Catch(
+    return TrainingsToTarget(
         label=curves.label,
         peer=peer.label,
         k=k,

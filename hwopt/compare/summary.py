@@ -8,8 +8,8 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.compare.comparison import Comparison
 from hwopt.compare.curves import TIME_AXES, Curves, over_time, quartiles, volume_name
-from hwopt.compare.record import Run, Trial
-from hwopt.compare.statistics import catch, median
+from hwopt.compare.record import BenchmarkTrial, Run
+from hwopt.compare.statistics import median, trainings_to_target
 
 Row = dict[str, Any]
 
@@ -52,10 +52,10 @@ def summary_rows(comparison: Comparison, curves: Sequence[Curves]) -> list[Row]:
     return [_summary_row(comparison, one, checkpoints(curves)) for one in curves]
 
 
-def catch_rows(comparison: Comparison, curves: Sequence[Curves]) -> list[Row]:
+def target_rows(comparison: Comparison, curves: Sequence[Curves]) -> list[Row]:
     """Return for each ordered pair what the first needs for the second's hypervolume at each checkpoint."""
     found = [
-        catch(one, peer, k)
+        trainings_to_target(one, peer, k)
         for k in checkpoints(curves)
         for one in curves
         for peer in curves
@@ -104,7 +104,7 @@ def ask_seconds(runs: Sequence[Run]) -> tuple[float, float, int] | None:
     return float(wall), float(cpu), n_known
 
 
-def _trial_row(run: Run, trial: Trial) -> Row:
+def _trial_row(run: Run, trial: BenchmarkTrial) -> Row:
     return {
         "strategy": run.label,
         "seed": run.seed,

@@ -261,7 +261,7 @@ class Optimizer:
         self._check_outcomes(checked, status)
         error = checked.pop("error", None)
         costs = self._price_one([config])
-        is_feasible = bool(feasible(self.budgets, costs)[0]) and self.keeps_outcomes(checked)
+        is_feasible = self._is_feasible(costs, checked)
         std = _check_std(error_std)
         self._observations.append(
             Observation(config, error, costs.at(0), status, is_feasible, checked, std, tuple(errors))
@@ -415,9 +415,12 @@ class Optimizer:
         state = self._search_state()
         return hypervolume(state.outcomes(state.front()), state.reference)
 
-    def is_feasible(self, config: Mapping[str, Any]) -> bool:
-        """Return whether a config can be priced and keeps every budget."""
-        return bool(feasible(self.budgets, self._price_one([self.space.validate(config)]))[0])
+    def is_feasible(self, config: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> bool:
+        """Return whether a config is feasible: it can be priced and satisfies every budget.
+
+        Given the metrics of its training, they must satisfy the outcome budgets.
+        """
+        return self._is_feasible(self._price_one([self.space.validate(config)]), metrics or {})
 
     def keeps_outcomes(self, metrics: Mapping[str, float]) -> bool:
         """Return whether what a training revealed keeps the limits on it; what it did not reveal does."""
@@ -505,6 +508,9 @@ class Optimizer:
                     "they must depend on the config alone (remember what is measured or drawn)"
                 )
         return first
+
+    def _is_feasible(self, costs: Costs, metrics: Mapping[str, float]) -> bool:
+        return bool(feasible(self.budgets, costs)[0]) and self.keeps_outcomes(metrics)
 
     def _price_one(self, configs: Sequence[Config]) -> Costs:
         """Price what is proposed or told: what is an objective must have a logarithm."""

@@ -5,10 +5,17 @@ height over the others, a front is a staircase: the lowest height h(t) of the po
 are at most t, constant on boxes. The hypervolume is the sum over the boxes of (r_1 - h) times their size.
 """
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.arrays import Array
+
+T = TypeVar("T")
+
+_CHUNK = 500  # rows of more than two objectives that are compared at once
 
 
 def nondominated(Y: Array) -> NDArray[np.bool_]:
@@ -26,6 +33,41 @@ def nondominated(Y: Array) -> NDArray[np.bool_]:
     order = compared[np.lexsort(Y[compared].T[::-1])]  # equal rows stay in their order
     keep[order] = _is_first_below(Y[order]) if Y.shape[1] <= 2 else _is_below_front(Y[order])
     return keep
+
+
+def front_members(items: Sequence[T], Y: Array) -> list[T]:
+    """Return the items whose rows of Y [n, m] are nondominated, in their order; of equal rows the first."""
+    return [item for item, is_member in zip(items, nondominated(Y), strict=True) if is_member]
+
+
+def nondominated_rows(Y: Array) -> Array:
+    """Return the distinct nondominated finite rows of Y [n, m] by rising last objective, for very large n.
+
+    Of more than two objectives, rows are taken in the order of their summed ranks, so that the strongest come
+    first and few of them dominate most others; memory is proportional to n.
+    """
+    Y = Y[np.isfinite(Y).all(axis=1)]
+    if Y.shape[1] <= 2:
+        front = Y[nondominated(Y)]
+    else:
+        ranks = np.argsort(np.argsort(Y, axis=0, kind="stable"), axis=0)
+        waiting, front = Y[np.argsort(ranks.sum(axis=1), kind="stable")], Y[:0]
+        while len(waiting):
+            new, waiting = waiting[:_CHUNK], waiting[_CHUNK:]
+            new = new[~is_dominated(new, front)]
+            new = new[nondominated(new)]
+            front = np.vstack([front, new])  # a later row has a larger sum of ranks: it dominates none before
+            waiting = waiting[~is_dominated(waiting, new)]
+    return front[np.argsort(front[:, -1], kind="stable")]
+
+
+def is_dominated(Y: Array, front: Array) -> NDArray[np.bool_]:
+    """Return which rows of Y [n, m] are nowhere smaller than some row of a front [k, m], shape [n]."""
+    found = np.zeros(len(Y), dtype=bool)
+    for row in front:
+        left = np.flatnonzero(~found)
+        found[left] = np.all(row <= Y[left], axis=1)
+    return found
 
 
 def hypervolume(Y: Array, reference: Array) -> float:

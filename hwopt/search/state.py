@@ -17,7 +17,7 @@ from hwopt.arrays import Array
 from hwopt.costs import Budget, CostFunction, Costs, why_unpriced
 from hwopt.errors import InvalidInput
 from hwopt.search.feasible_region import FeasibleRegion
-from hwopt.search.pareto import nondominated
+from hwopt.search.pareto import front_members
 from hwopt.space.search_space import Config, Key, SearchSpace
 
 
@@ -175,8 +175,7 @@ class SearchState:
 
     @cached_property
     def _front(self) -> list[Observation]:
-        keep = nondominated(self.outcomes(self._complete))
-        return [observation for observation, is_kept in zip(self._complete, keep, strict=True) if is_kept]
+        return front_members(self._complete, self.outcomes(self._complete))
 
     def outcomes(self, observations: Sequence[Observation]) -> Array:
         """Return error and log costs of complete observations, shape [n, m]."""

@@ -30,7 +30,7 @@ class RawSplit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class DatasetSource:
     """Where a data set comes from and what its raw form must look like."""
 
     name: str
@@ -44,15 +44,15 @@ class Source:
 SOURCES = {
     source.name: source
     for source in (
-        Source("digits", (1, 8, 8), 1 / 4),
-        Source("mnist", (1, 28, 28), 1 / 6, "MNIST", (7, 2, 1, 0, 4, 1, 4, 9, 5, 9)),
-        Source("fashion_mnist", (1, 28, 28), 1 / 6, "FashionMNIST", (9, 2, 1, 1, 6, 1, 4, 6, 5, 7)),
-        Source("cifar10", (3, 32, 32), 1 / 5, "CIFAR10"),
+        DatasetSource("digits", (1, 8, 8), 1 / 4),
+        DatasetSource("mnist", (1, 28, 28), 1 / 6, "MNIST", (7, 2, 1, 0, 4, 1, 4, 9, 5, 9)),
+        DatasetSource("fashion_mnist", (1, 28, 28), 1 / 6, "FashionMNIST", (9, 2, 1, 1, 6, 1, 4, 6, 5, 7)),
+        DatasetSource("cifar10", (3, 32, 32), 1 / 5, "CIFAR10"),
     )
 }
 
 
-def find_source(name: str) -> Source:
+def find_source(name: str) -> DatasetSource:
     """Return the source of that name, or raise UnknownName with the nearest."""
     if name not in SOURCES:
         raise UnknownName(f"no data set {name!r}{did_you_mean(name, SOURCES)}")
@@ -64,7 +64,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwopt" / "data"
 
 
-def read_raw(source: Source, data_dir: str | Path | None, download: bool) -> tuple[RawSplit, RawSplit]:
+def read_raw(source: DatasetSource, data_dir: str | Path | None, download: bool) -> tuple[RawSplit, RawSplit]:
     """Return the training and the test images of a data set that lies in files.
 
     Raises:
@@ -84,7 +84,7 @@ def read_raw(source: Source, data_dir: str | Path | None, download: bool) -> tup
     return _read_cifar(folder) if source.name == "cifar10" else _read_idx_pair(source, folder)
 
 
-def _find(source: Source, roots: list[Path]) -> Path | None:
+def _find(source: DatasetSource, roots: list[Path]) -> Path | None:
     """Return the first folder with any of the data set's files; reading shows whether all are there."""
     markers = _file_names(source)
     for folder in _candidates(source, roots):
@@ -93,24 +93,24 @@ def _find(source: Source, roots: list[Path]) -> Path | None:
     return None
 
 
-def _candidates(source: Source, roots: list[Path]) -> Iterator[Path]:
+def _candidates(source: DatasetSource, roots: list[Path]) -> Iterator[Path]:
     inner = _inner_folder(source)
     for root in roots:
         own = (root / source.name, root / source.name.replace("_", "-"))
         yield from (root / inner, *(folder / inner for folder in own), *own, root)
 
 
-def _inner_folder(source: Source) -> str:
+def _inner_folder(source: DatasetSource) -> str:
     return "cifar-10-batches-py" if source.name == "cifar10" else f"{source.torchvision_class}/raw"
 
 
-def _file_names(source: Source) -> list[str]:
+def _file_names(source: DatasetSource) -> list[str]:
     if source.name == "cifar10":
         return [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch", "batches.meta"]
     return [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 
 
-def _download(source: Source, roots: list[Path], download: bool) -> Path:
+def _download(source: DatasetSource, roots: list[Path], download: bool) -> Path:
     reason: Exception | str = "downloading is switched off"
     if download:
         try:
@@ -120,7 +120,7 @@ def _download(source: Source, roots: list[Path], download: bool) -> Path:
     raise InvalidInput(_not_found(source, roots, reason))
 
 
-def _download_whole(source: Source) -> Path:
+def _download_whole(source: DatasetSource) -> Path:
     """Download aside and move in what is complete: killed or parallel downloads leave no half data set."""
     inner = Path(_inner_folder(source))
     target = cache_dir() / inner.parts[0]
@@ -135,7 +135,7 @@ def _download_whole(source: Source) -> Path:
     return cache_dir() / inner
 
 
-def _not_found(source: Source, roots: list[Path], reason: Exception | str) -> str:
+def _not_found(source: DatasetSource, roots: list[Path], reason: Exception | str) -> str:
     names = _file_names(source)
     files = ", ".join(names[:2]) + ", ..." + ("" if source.name == "cifar10" else " (plain or .gz)")
     places = ", ".join(str(root) for root in [*roots, cache_dir()])
@@ -147,13 +147,13 @@ def _not_found(source: Source, roots: list[Path], reason: Exception | str) -> st
     )
 
 
-def _torchvision_class(source: Source) -> Any:
+def _torchvision_class(source: DatasetSource) -> Any:
     import torchvision
 
     return getattr(torchvision.datasets, str(source.torchvision_class))
 
 
-def _read_idx_pair(source: Source, folder: Path) -> tuple[RawSplit, RawSplit]:
+def _read_idx_pair(source: DatasetSource, folder: Path) -> tuple[RawSplit, RawSplit]:
     train, test = (_read_idx_split(source, folder, part) for part in ("train", "t10k"))
     start = tuple(test.labels[: len(source.first_test_labels)].tolist())
     for other in SOURCES.values():
@@ -164,7 +164,7 @@ def _read_idx_pair(source: Source, folder: Path) -> tuple[RawSplit, RawSplit]:
     return train, test
 
 
-def _read_idx_split(source: Source, folder: Path, part: str) -> RawSplit:
+def _read_idx_split(source: DatasetSource, folder: Path, part: str) -> RawSplit:
     image_path = _existing(folder / f"{part}-images-idx3-ubyte")
     label_path = _existing(folder / f"{part}-labels-idx1-ubyte")
     images, labels = read_idx(image_path, 3), read_idx(label_path, 1)

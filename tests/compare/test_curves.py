@@ -8,7 +8,7 @@ import pytest
 
 from hwopt.compare.comparison import Comparison
 from hwopt.compare.curves import all_curves, curves_of, over_time, quartiles, volume_name, volumes_at
-from hwopt.compare.record import Run, Trial
+from hwopt.compare.record import BenchmarkTrial, Run
 from tests.compare.toys import toy
 
 # reference: error 0.5, time e; a point (error, time) alone adds (0.5 - error) * (1 - ln time)
@@ -16,7 +16,9 @@ PROBLEM = replace(toy(), reference={"error": 0.5, "time_s": math.e})
 
 
 def trial(number, error, time_s=1.0, is_feasible=True, train_s=2.0, ask_s=0.0, width=1):
-    return Trial(number, {"width": width}, {"time_s": time_s}, error, is_feasible, False, train_s, ask_s, 0.0)
+    return BenchmarkTrial(
+        number, {"width": width}, {"time_s": time_s}, error, is_feasible, False, train_s, ask_s, 0.0
+    )
 
 
 def run(*trials, seed=0, label="a"):

@@ -11,9 +11,9 @@ from rich.console import Console
 from hwopt.compare.comparison import Comparison
 from hwopt.compare.curves import all_curves
 from hwopt.compare.figure import AXES, figure_lines, shown_range
-from hwopt.compare.record import Run, Trial
+from hwopt.compare.record import BenchmarkTrial, Run
 from hwopt.compare.report import needs_table, write_comparison
-from hwopt.compare.summary import ask_seconds, catch_rows, checkpoints, curve_rows, summary_rows
+from hwopt.compare.summary import ask_seconds, checkpoints, curve_rows, summary_rows, target_rows
 from hwopt.errors import StudyError
 from tests.compare.toys import toy
 
@@ -31,7 +31,7 @@ def runs(label, errors, n_seeds=3, **more):
 
 def trial(number, error, is_feasible=True, ask_s=0.1, rejected=()):
     config = {"width": number, "pool": "max"}
-    return Trial(
+    return BenchmarkTrial(
         number,
         config,
         {"time_s": 1.0},
@@ -87,7 +87,7 @@ def test_seconds_of_an_ask_are_those_that_know_fifty_trainings():
 
 
 def test_needs_name_every_ordered_pair(comparison):
-    rows = catch_rows(comparison, all_curves(comparison))
+    rows = target_rows(comparison, all_curves(comparison))
     found = {(row["strategy"], row["peer"], row["peer_trainings"]): row for row in rows}
     assert set(found) == {(a, b, k) for k in (20, 31) for a, b in
                           (("fast", "slow:unaware"), ("slow:unaware", "fast"))}  # fmt: skip
@@ -136,7 +136,7 @@ def test_everything_is_written_and_shown(comparison, tmp_path):
 
 
 def test_what_is_never_reached_is_said_in_words(comparison):
-    table = needs_table(catch_rows(comparison, all_curves(comparison)), "slow:unaware")
+    table = needs_table(target_rows(comparison, all_curves(comparison)), "slow:unaware")
     console = Console(record=True, width=200, markup=False)
     console.print(table)
     assert table.row_count == 1  # of one contender against its one peer

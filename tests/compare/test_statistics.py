@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hwopt.compare.curves import Curves
-from hwopt.compare.statistics import bootstrap, catch, median
+from hwopt.compare.statistics import bootstrap, median, trainings_to_target
 
 
 def curves(label, volumes, seeds=None, seconds=1.0):
@@ -46,7 +46,7 @@ def test_trainings_for_the_same_hypervolume_by_hand():
         "a", [[0.1, 0.3, 0.5, 0.7], [0.1, 0.4, 0.6, 0.8], [0.2, 0.5, 0.7, 0.9]]
     )  # median .1 .4 .6 .8
     peer = curves("b", [[0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.5], [0.1, 0.2, 0.3, 0.6]], seconds=3.0)
-    found = catch(ours, peer, 4)
+    found = trainings_to_target(ours, peer, 4)
     assert (found.label, found.peer, found.k, found.n_seeds) == ("a", "b", 4, 3)
     assert found.target == pytest.approx(0.5)
     assert found.trainings.value == 3
@@ -58,20 +58,20 @@ def test_trainings_for_the_same_hypervolume_by_hand():
 
 
 def test_what_is_never_reached_takes_infinitely_many_trainings():
-    found = catch(curves("b", [[0.1, 0.2]] * 3), curves("a", [[0.1, 0.9]] * 3), 2)
+    found = trainings_to_target(curves("b", [[0.1, 0.2]] * 3), curves("a", [[0.1, 0.9]] * 3), 2)
     assert found.trainings.value == found.trainings.low == found.trainings.high == np.inf
     assert found.training_s == found.wall_s == np.inf
     assert found.difference.value == pytest.approx(-0.7)
 
 
 def test_a_tie_is_a_catch_in_spite_of_rounding():
-    found = catch(curves("a", [[0.1, 0.3]]), curves("b", [[0.2, 0.1 + 0.2]]), 2)
+    found = trainings_to_target(curves("a", [[0.1, 0.3]]), curves("b", [[0.2, 0.1 + 0.2]]), 2)
     assert found.trainings.value == 2
 
 
 def test_resampling_keeps_pairs_together():
     volumes = np.linspace(0.1, 0.9, 9)[:, None]
-    found = catch(curves("a", volumes + 0.01), curves("b", volumes), 1)
+    found = trainings_to_target(curves("a", volumes + 0.01), curves("b", volumes), 1)
     assert found.difference.low == pytest.approx(0.01)
     assert found.trainings.high == 1  # each resample's median of ours is above that of the same seeds
 
@@ -79,23 +79,23 @@ def test_resampling_keeps_pairs_together():
 def test_only_seeds_that_both_have_and_the_peer_ran_far_enough_count():
     ours = curves("a", [[0.5, 0.6], [0.7, 0.8], [0.1, 0.2]], seeds=(0, 1, 2))
     peer = curves("b", [[0.3, 0.4], [0.9, np.nan], [0.3, 0.55]], seeds=(1, 0, 5))
-    found = catch(ours, peer, 2)
+    found = trainings_to_target(ours, peer, 2)
     assert (found.n_seeds, found.target) == (1, 0.4)
     assert found.trainings.value == 1
     assert found.difference.value == pytest.approx(0.8 - 0.4)
-    assert catch(ours, curves("b", [[0.3, 0.4]], seeds=(7,)), 2) is None
-    assert catch(ours, peer, 3) is None
+    assert trainings_to_target(ours, curves("b", [[0.3, 0.4]], seeds=(7,)), 2) is None
+    assert trainings_to_target(ours, peer, 3) is None
 
 
 def test_a_run_that_ended_early_keeps_what_it_had():
     ours = curves("a", [[0.5, np.nan, np.nan], [0.1, 0.2, 0.3], [0.1, 0.6, 0.7]])
     peer = curves("b", [[0.0, 0.0, 0.4]] * 3)
-    found = catch(ours, peer, 3)
+    found = trainings_to_target(ours, peer, 3)
     assert found.trainings.value == 2  # medians 0.1, 0.5, 0.5
     assert found.difference.value == pytest.approx(0.1)
 
 
 def test_a_contender_with_fewer_trainings_than_its_peer_has_no_difference():
-    found = catch(curves("a", [[0.5]]), curves("b", [[0.1, 0.2]]), 2)
+    found = trainings_to_target(curves("a", [[0.5]]), curves("b", [[0.1, 0.2]]), 2)
     assert found.difference is None
     assert found.trainings.value == 1

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from hwopt.arrays import Array
 from hwopt.compare.problem import Problem, Training
-from hwopt.compare.problems.large_front import front_of
 from hwopt.compare.problems.noise import bounded_normal, generator_of
 from hwopt.costs import Budget
 from hwopt.errors import InvalidInput
+from hwopt.search.pareto import nondominated_rows
 from hwopt.space.search_space import Categorical, Config, Integer, Real, SearchSpace
 
 CHANCE = 0.9
@@ -207,7 +207,7 @@ def _budgets_and_front(n_objectives: int, share: float, outcome: bool) -> tuple[
     kept = np.all(values <= [budget.limit for budget in budgets], axis=1)
     inside = Networks(networks.blocks[kept], networks.width[kept], networks.resolution[kept])
     error = _best_error(inside, outcome)
-    return budgets, front_of(np.column_stack([error, values[kept]])[:, :n_objectives])
+    return budgets, nondominated_rows(np.column_stack([error, values[kept]])[:, :n_objectives])
 
 
 def _equal_quantiles(values: Array, share: float) -> tuple[Budget, ...]:

@@ -20,9 +20,9 @@ import numpy as np
 
 from hwopt.arrays import Array
 from hwopt.compare.problem import Problem, Training
-from hwopt.compare.problems.large_front import front_of
 from hwopt.compare.problems.noise import bounded_normal, generator_of
 from hwopt.costs import Budget
+from hwopt.search.pareto import nondominated_rows
 from hwopt.space.search_space import Categorical, Config, Integer, Real, SearchSpace, Value
 
 CHANCE = 0.9
@@ -199,4 +199,4 @@ def true_front() -> Array:
     costs = costs_of(t)
     kept = np.all([costs[budget.metric] <= budget.limit for budget in BUDGETS], axis=0)
     error = CHANCE / (1 + np.exp(-network_logit(t)))
-    return front_of(np.column_stack([error, costs["energy_j"]])[kept])
+    return nondominated_rows(np.column_stack([error, costs["energy_j"]])[kept])

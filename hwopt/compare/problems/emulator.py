@@ -19,7 +19,7 @@ import numpy as np
 
 from hwopt.arrays import Array
 from hwopt.compare.problem import Training
-from hwopt.compare.problems.cnn_work import work_of
+from hwopt.compare.problems.cnn_counts import cnn_counts
 from hwopt.compare.problems.noise import generator_of
 from hwopt.compare.problems.training_table import TrainingTable
 from hwopt.space.dimensions import Integer
@@ -123,7 +123,7 @@ def features_of(space: SearchSpace, configs: Sequence[Mapping[str, Any]], side: 
     )
     batch = np.array([config.get("train_batch_size", 1) for config in configs], dtype=float)
     step = np.log(rate / (1 - momentum))
-    work = np.log(work_of(configs, side)[:, [0, 3]])
+    work = np.log(cnn_counts(configs, side)[:, [0, 3]])
     return np.column_stack(
         [positions_of(space, configs), step, step - np.log(batch), np.log(rate * decay), work]
     )
@@ -153,7 +153,7 @@ def fit_costs(table: TrainingTable, side: int) -> Any:
 
 def _cost_features(space: SearchSpace, configs: Sequence[Mapping[str, Any]], side: int) -> Array:
     structural = [{name: c[name] for name in space.structural if name in c} for c in configs]
-    return np.hstack([np.log(work_of(configs, side)), positions_of(space, structural)])
+    return np.hstack([np.log(cnn_counts(configs, side)), positions_of(space, structural)])
 
 
 def logit(errors: Any, n_validation: int) -> Array:

@@ -19,9 +19,9 @@ import numpy as np
 
 from hwopt.arrays import Array
 from hwopt.compare.problem import Problem, Training
-from hwopt.compare.problems.large_front import front_of
 from hwopt.costs import Budget
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.search.pareto import nondominated_rows
 from hwopt.space.search_space import Categorical, Config, SearchSpace
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def nas_bench_201(
         train=train,
         n_epochs=1,
         true_error=lambda config: float(true[rows[_cell(config)]]),
-        reference_front=front_of(np.column_stack([true, first])[kept]),
+        reference_front=nondominated_rows(np.column_stack([true, first])[kept]),
     )
 
 

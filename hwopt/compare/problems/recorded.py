@@ -18,11 +18,11 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.compare.problem import Problem, Training
 from hwopt.compare.problems.emulator import Emulator, fit_costs, fit_emulator
-from hwopt.compare.problems.large_front import front_of
 from hwopt.compare.problems.training_table import Recorded, TrainingTable, read_table
 from hwopt.costs import Budget, Costs, feasible
 from hwopt.errors import InvalidInput
 from hwopt.network.loading import load_attribute
+from hwopt.search.pareto import nondominated_rows
 from hwopt.space.search_space import Config
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -31,7 +31,7 @@ FAILED_ERROR = 1.0  # stands for the error of a config all of whose trainings fa
 
 
 @dataclass(frozen=True)
-class Source:
+class TableSource:
     """Where a table is, the side of its images, and what is asked of it."""
 
     folder: str
@@ -41,10 +41,10 @@ class Source:
     worst_error: float = 0.5
 
 
-DIGITS = Source(
+DIGITS = TableSource(
     "digits_table", "digits_mixed.py", 8, (Budget("time_s", 2.6e-3), Budget("memory_bytes", 4.2e6))
 )
-FASHION_MNIST = Source(
+FASHION_MNIST = TableSource(
     "fashion_mnist_table",
     "fashion_mnist_grid.py",
     28,
@@ -73,7 +73,7 @@ def fashion_mnist_emulator(path: str | Path | None = None) -> Problem:
     return _emulator_problem("fashion_mnist_emulator", FASHION_MNIST, path)
 
 
-def load_table(source: Source, path: str | Path | None = None) -> TrainingTable:
+def load_table(source: TableSource, path: str | Path | None = None) -> TrainingTable:
     """Return the table of a source.
 
     Raises:
@@ -89,7 +89,7 @@ def load_table(source: Source, path: str | Path | None = None) -> TrainingTable:
     return _load_once(folder.resolve(), space)
 
 
-def folder_of(source: Source, path: str | Path | None) -> Path:
+def folder_of(source: TableSource, path: str | Path | None) -> Path:
     """Return the folder of a table: `path`, else the one in this checkout."""
     return Path(path) if path is not None else ROOT / "results" / source.folder
 
@@ -99,7 +99,7 @@ def _load_once(folder: Path, space: Path) -> TrainingTable:
     return read_table(folder, load_attribute(space, "SPACE"))
 
 
-def _table_problem(name: str, source: Source, path: str | Path | None) -> Problem:
+def _table_problem(name: str, source: TableSource, path: str | Path | None) -> Problem:
     table = load_table(source, path)
     space = table.space
     rows = {space.key(config): i for i, config in enumerate(table.configs)}
@@ -144,10 +144,10 @@ def _table_front(table: TrainingTable, budgets: Sequence[Budget]) -> Array:
     kept = feasible(budgets, Costs(table.costs))
     errors = np.array([_mean_error(one) for one in table.recorded])
     kept &= errors < FAILED_ERROR
-    return front_of(np.column_stack([errors, table.costs["time_s"]])[kept])
+    return nondominated_rows(np.column_stack([errors, table.costs["time_s"]])[kept])
 
 
-def _emulator_problem(name: str, source: Source, path: str | Path | None) -> Problem:
+def _emulator_problem(name: str, source: TableSource, path: str | Path | None) -> Problem:
     table = load_table(source, path)
     emulator, costs = fit_once(table, source.side)
     return Problem(

@@ -35,7 +35,7 @@ def copy_priced(study: Path, trials: Sequence[Trial], to: Store, optimizer: Opti
 def _priced(optimizer: Optimizer, trial: Trial, number: int) -> Trial:
     """Return a trial with its costs on the new device; its number may change, its seed stays."""
     costs = optimizer.price(trial.config)
-    is_feasible = optimizer.is_feasible(trial.config) and optimizer.keeps_outcomes(trial.metrics)
+    is_feasible = optimizer.is_feasible(trial.config, trial.metrics)
     return replace(
         trial, number=number, costs=costs, is_feasible=is_feasible, n_priced=0, n_infeasible=0, broken={}
     )

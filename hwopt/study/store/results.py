@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hwopt.search.pareto import hypervolume
+from hwopt.arrays import Array
+from hwopt.search.pareto import front_members, hypervolume
 from hwopt.space.search_space import Config
 from hwopt.study.store.failure import grouped
 from hwopt.study.store.store import Store, Trial
@@ -134,7 +135,6 @@ class FrontTracker:
     def __init__(self, objectives: Sequence[str]) -> None:
         self._objectives = list(objectives)
         self._trained: dict[str, list[Trial]] = {}  # complete and feasible ones by config
-        self._outcomes = np.empty((0, len(self._objectives)))  # [k, m] of the front
         self.points: list[FrontPoint] = []  # the front, [k]
         self.n_since_progress = 0  # trials that have ended since other configs came to the front
 
@@ -151,12 +151,12 @@ class FrontTracker:
         before = {point.number for point in self.points}
         trained = self._trained.setdefault(json.dumps(trial.config, sort_keys=True), [])
         trained.append(trial)
-        if len(trained) == 1:
-            self._insert(trained)
-        else:  # its mean has changed: what it dominated may be back
-            self.points, self._outcomes = [], self._outcomes[:0]
-            for others in self._trained.values():
-                self._insert(others)
+        # the mean of a config trained again has changed: what it dominated may be back
+        changed = (
+            [*self.points, _point(trained)] if len(trained) == 1 else map(_point, self._trained.values())
+        )
+        points = sorted(changed, key=lambda point: point.number)
+        self.points = front_members(points, self._outcomes(points))
         if before != {point.number for point in self.points}:
             self.n_since_progress = 0
 
@@ -164,21 +164,17 @@ class FrontTracker:
         """Return the hypervolume of the front; see `hypervolume_of`."""
         corner = [value if name == "error" else np.log(value) for name, value in reference.items()]
         columns = [self._objectives.index(name) for name in reference]
-        return hypervolume(self._outcomes[:, columns], np.array(corner))
+        return hypervolume(self._outcomes(self.points)[:, columns], np.array(corner))
 
-    def _insert(self, trained: Sequence[Trial]) -> None:
-        """Put the trainings of one config on the front, unless another dominates them."""
-        point = _point(trained)
-        values = [point.values[name] for name in self._objectives]
-        logs = [v if name == "error" else np.log(v) for name, v in zip(self._objectives, values, strict=True)]
-        outcome = np.array(logs)  # [m]
-        is_earlier = np.array([one.number < point.number for one in self.points], dtype=bool)
-        is_smaller = np.any(self._outcomes < outcome, axis=1)
-        if np.any(np.all(self._outcomes <= outcome, axis=1) & (is_smaller | is_earlier)):
-            return
-        keep = ~np.all(outcome <= self._outcomes, axis=1)
-        self.points = [one for one, is_kept in zip(self.points, keep, strict=True) if is_kept] + [point]
-        self._outcomes = np.vstack([self._outcomes[keep], outcome])
+    def _outcomes(self, points: Sequence[FrontPoint]) -> Array:
+        """Return error and log costs, [n, m]."""
+        values = np.array(
+            [[point.values[name] for name in self._objectives] for point in points], dtype=float
+        )
+        values = values.reshape(-1, len(self._objectives))
+        is_cost = [name != "error" for name in self._objectives]
+        values[:, is_cost] = np.log(values[:, is_cost])
+        return values
 
 
 def _tracked(trials: Sequence[Trial], objectives: Sequence[str]) -> FrontTracker:

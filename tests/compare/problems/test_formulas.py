@@ -6,9 +6,9 @@ from hwopt.compare.problem import Problem
 from hwopt.compare.problems import PROBLEMS, load_problem
 from hwopt.compare.problems import blocks_formula as blocks
 from hwopt.compare.problems import cnn_formula as cnn
-from hwopt.compare.problems.large_front import dominated, front_of
 from hwopt.costs import Costs, feasible
 from hwopt.errors import InvalidInput, UnknownName
+from hwopt.search.pareto import is_dominated, nondominated_rows
 
 FORMULAS = [
     ("synthetic_cnn", {}),
@@ -44,7 +44,7 @@ def test_none_of_20000_random_configs_is_beyond_the_front(problem):
         revealed = blocks.calibration_error(networks, np.array([c["augmentation"] for c in configs]))
         kept &= revealed <= problem.outcome_budgets[0].limit
     assert kept.sum() > 500
-    assert dominated(values[kept], problem.reference_front * (1 - 1e-9)).all()
+    assert is_dominated(values[kept], problem.reference_front * (1 - 1e-9)).all()
 
 
 def test_the_front_is_a_front_within_the_budgets(problem):
@@ -177,7 +177,7 @@ def test_only_a_training_reveals_the_calibration_error():
 def test_the_front_of_many_points_is_moocores(m):
     rng = np.random.default_rng(m)
     values = np.round(rng.random((3000, m)), 2)  # with ties
-    found = front_of(values)
+    found = nondominated_rows(values)
     expected = np.unique(values[moocore.is_nondominated(values)], axis=0)
     np.testing.assert_array_equal(np.unique(found, axis=0), expected)
     assert len(found) == len(expected)

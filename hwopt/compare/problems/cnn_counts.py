@@ -8,7 +8,7 @@ import numpy as np
 from hwopt.arrays import Array
 
 
-def work_of(configs: Sequence[Mapping[str, Any]], side: int) -> Array:
+def cnn_counts(configs: Sequence[Mapping[str, Any]], side: int) -> Array:
     """Return the work on one image of n networks, [n, 6], all above 0.
 
     Columns: FLOPs of the convolutions, elements of their unfolded inputs, elements of their outputs, weights,
