@@ -13,12 +13,14 @@ from hwopt.commands.console import fail, print_version
 from hwopt.commands.devices import devices
 from hwopt.commands.env import env
 from hwopt.commands.export import export
+from hwopt.commands.init import init
 from hwopt.commands.measure import measure
 from hwopt.commands.predict import predict
 from hwopt.commands.profile import profile
 from hwopt.commands.report import report
 from hwopt.commands.retarget import retarget
 from hwopt.commands.run import run
+from hwopt.commands.schema import schema
 from hwopt.commands.search import search
 from hwopt.commands.strategies import strategies
 from hwopt.commands.validate import validate
@@ -26,8 +28,8 @@ from hwopt.errors import HwoptError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 COMMANDS = (
-    search, report, export, run, retarget, compare, predict, measure, profile, validate,
-    devices, strategies, env,
+    init, search, report, export, run, retarget, compare, predict, measure, profile, validate,
+    devices, strategies, schema, env,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

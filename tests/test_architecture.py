@@ -22,6 +22,7 @@ TO_UNTIE = [["hwopt.study.run.loop", "hwopt.study.study"]]
 PATHS = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(ROOT.rglob("*.py"))
+    if "templates" not in path.parts  # files for users: no part of the package
 }
 
 

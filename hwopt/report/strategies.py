@@ -69,8 +69,8 @@ def install_lines(facts: Iterable[StrategyFacts]) -> list[str]:
 
 
 def _description(name: str) -> str:
-    """Return a line on a strategy; of one that a user registered the first line of its docstring."""
-    return DESCRIPTIONS.get(name) or (STRATEGIES[name].__doc__ or "").partition("\n")[0]
+    """Return a line on a strategy; of one that was registered the first line of its docstring."""
+    return DESCRIPTIONS.get(name) or (STRATEGIES.get(name).__doc__ or "").partition("\n")[0]
 
 
 def _install(name: str) -> str | None:

@@ -43,24 +43,40 @@ class TrainingSettings:
         InvalidInput: a number out of its range.
     """
 
+    __pydantic_config__ = {"use_attribute_docstrings": True, "extra": "forbid"}  # of the JSON schema
+
     epochs: int = 15
-    batch_size: int = 128  # of training; that of the costs is the experiment's
-    optimizer: str = "sgd"  # or "adam", "adamw"
-    learning_rate: float = 0.05  # the highest of the schedule
-    momentum: float = 0.9  # of sgd; the others have their own moments
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images in a step of training; that of the costs is the device's."""
+    optimizer: str = "sgd"
+    """The optimizer."""
+    learning_rate: float = 0.05
+    """The highest of the schedule."""
+    momentum: float = 0.9
+    """Of sgd; the others have their own moments."""
     weight_decay: float = 1e-4
-    schedule: str = "cosine"  # to zero over all steps; or "constant", "step", "one_cycle"
+    """Weight decay."""
+    schedule: str = "cosine"
+    """Of the learning rate; cosine goes to zero over all steps."""
     label_smoothing: float = 0.0
-    auxiliary_weight: float = 0.3  # of the loss of each auxiliary classifier, in networks that have some
-    device: str = "auto"  # "cuda" where there is one, else "cpu"; or any name that torch.device takes
-    threads: int | None = None  # of one training on a CPU; None leaves torch's number as it is
-    deterministic: bool = False  # ask for deterministic kernels on a GPU too; a CPU repeats itself anyway
-    channels_last: bool | None = (
-        None  # None: on a CPU, if the network runs that way (1.1 to 1.6 times as fast)
-    )
-    mixed_precision: bool = False  # bfloat16 where autocast allows it; helps large networks on a GPU
-    flip: bool = False  # mirror training images left to right, each with probability a half
-    crop: int = 0  # pixels by which training images move at random, at most, in each direction
+    """Share of the target that is spread over all classes."""
+    auxiliary_weight: float = 0.3
+    """Of the loss of each auxiliary classifier, in networks that have some."""
+    device: str = "auto"
+    """Where to train: "auto" is a GPU where there is one, else "cpu"; or a name that torch.device takes."""
+    threads: int | None = None
+    """Of one training on a CPU; torch's number if absent."""
+    deterministic: bool = False
+    """Ask for deterministic kernels on a GPU too; a CPU repeats itself anyway."""
+    channels_last: bool | None = None
+    """Memory layout; if absent, channels last on a CPU where the network runs so: up to 1.6 times as fast."""
+    mixed_precision: bool = False
+    """Use bfloat16 where autocast allows it; helps large networks on a GPU."""
+    flip: bool = False
+    """Mirror training images left to right, each with probability a half."""
+    crop: int = 0
+    """Pixels by which training images move at random, at most, in each direction."""
 
     def __post_init__(self) -> None:
         _check_word("optimizer", self.optimizer, OPTIMIZERS)

@@ -60,31 +60,53 @@ class Experiment(Section):
     """An experiment file. Paths are relative to the file's folder."""
 
     space: str
+    """Python file with SPACE, the search space."""
     objectives: list[str]
+    """"error" and one to three costs, all minimised."""
     n_trials: int = Field(gt=0, le=LARGEST_STUDY)
+    """Number of trainings."""
     strategy: str = "ehvi"
+    """How configs are chosen; see `hwopt strategies`."""
     aware: bool = True
-    repeats: bool = False  # train a config again, with another seed, where averaging its noise pays
+    """Whether the strategy knows the budgets; if not, they are found out by training, to compare with."""
+    repeats: bool = False
+    """Whether a config may be trained again, with another seed, where averaging its noise pays."""
     seed: int = Field(0, ge=0)
-    jobs: int | None = Field(
-        None, gt=0, le=LARGEST_JOBS
-    )  # trainings at a time; 1, or as many as a cluster has workers
+    """Of everything random."""
+    jobs: int | None = Field(None, gt=0, le=LARGEST_JOBS)
+    """Trainings at a time; 1, or as many as a cluster has workers, if absent."""
     executor: Literal["local", "dask", "ray"] = "local"
-    address: str | None = None  # of the cluster
-    retries: int = Field(1, ge=0)  # of a trial whose worker died
+    """Where networks are trained."""
+    address: str | None = None
+    """Of the cluster, such as "tcp://HOST:8786"."""
+    retries: int = Field(1, ge=0)
+    """How often a trial is tried again whose worker died."""
     slice_epochs: int = Field(1, gt=0)
+    """Epochs between two checkpoints."""
     keep_weights: Literal["front", "all", "none"] = "front"
+    """Of which trials the trained weights are kept."""
     device: DeviceSection
+    """Where the networks will run, and so what they cost."""
     data: DataSection | None = None
-    objective: str | None = None  # a user's own training instead of data: "my_training.py:objective"
+    """What the networks are trained on."""
+    objective: str | None = None
+    """Your own training instead of [data] and [training]: "my_training.py:objective"."""
     training: dict[str, Any] = Field(default_factory=dict)
+    """How networks are trained, where the config does not say."""
     budgets: dict[str, BudgetSection] = Field(default_factory=dict)
+    """What no trained network may break, by cost: a limit, or a share of the space."""
     outcome_budgets: dict[str, OutcomeBudgetSection] = Field(default_factory=dict)
+    """Limits on what only a training reveals."""
     reference: dict[str, float] = Field(default_factory=dict)
+    """The worst value that counts, by objective; a cost's is its budget if absent."""
     enqueue: list[dict[str, Any]] = Field(default_factory=list)
+    """Complete configs to train first."""
     verify: VerifySection = VerifySection()  # type: ignore[call-arg]
+    """What is trained again and measured at the end; true is short for measuring."""
     stop: StopSection = StopSection()
+    """The search ends at the first of these, or after n_trials."""
     stopping: StoppingSection = StoppingSection()
+    """Trainings that cannot win end early."""
 
     _folder: Path = PrivateAttr(default=Path("."))
 

@@ -16,23 +16,35 @@ from hwopt.units import DURATION_UNITS, parse_quantity
 
 
 class Section(BaseModel):
-    """A table of the file: no unknown keys, no other types."""
+    """A table of the file: no unknown keys, no other types.
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    The docstring of a field is its description in the JSON schema; see `hwopt.study.experiment.schema`.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class DeviceSection(Section):
     """Where the network will run: a measured profile, or a device to measure first."""
 
-    profile: str | None = None  # a shipped name, or the path of a profile folder
-    measure: str | None = None  # a device to measure, such as "cpu"
-    budget_s: float = Field(80.0, gt=0)  # seconds that measuring may take
+    profile: str | None = None
+    """A shipped profile (see `hwopt devices`), or the path of a profile folder."""
+    measure: str | None = None
+    """A device of this machine to measure first, such as "cpu" or "cuda:0", instead of profile."""
+    budget_s: float = Field(80.0, gt=0)
+    """Seconds that measuring may take."""
     method: str = "hybrid"
-    on_busy: Literal["refuse", "accept"] = "accept"  # a machine that others use as well
+    """The cost model."""
+    on_busy: Literal["refuse", "accept"] = "accept"
+    """Whether a machine that others use as well is measured."""
     batch_size: int = Field(1, gt=0)
+    """Items in one inference pass."""
     dtype: str = "float32"
+    """Type of weights and activations, one that the profile measured."""
     mode: Literal["eager", "graph"] = "eager"
-    precision: Literal["default", "ieee", "bfloat16"] | None = None  # that the profile must be of
+    """Operator by operator, or replayed as a CUDA graph."""
+    precision: Literal["default", "ieee", "bfloat16"] | None = None
+    """Arithmetic of matrix products that the profile must be of."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "DeviceSection":
@@ -66,8 +78,11 @@ class BudgetSection(LimitSection):
 
     ways_to_write: ClassVar[str] = '250, "250 W", {limit = "250 W"} or {quantile = 0.3}'
     limit: float | str | None = None
+    """The limit: a number in SI units, or a text such as "5 ms"."""
     quantile: float | None = Field(None, gt=0, lt=1)
+    """The share of the space that keeps the budget, instead of a limit."""
     confidence: float = Field(CONFIDENCE, gt=0, lt=1)
+    """Probability with which a proposed network must keep it."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "BudgetSection":
@@ -81,18 +96,26 @@ class OutcomeBudgetSection(LimitSection):
 
     ways_to_write: ClassVar[str] = "0.05 or {limit = 0.05}"
     limit: float | str
+    """The limit."""
 
 
 class DataSection(Section):
     """The data set: a name (see `hwopt.train.load_dataset`), or a user's own (see `hwopt.train.own_data`)."""
 
     name: str | None = None
-    source: str | None = None  # "my_data.py:load", or a folder of images
-    data_dir: str | None = None  # where the files of a name are
+    """A data set that hwopt knows."""
+    source: str | None = None
+    """Your own instead: "my_data.py:load", a function that returns it, or a folder of images."""
+    data_dir: str | None = None
+    """Folder of the files of a name; else HWOPT_DATA_DIR, else torchvision downloads."""
     validation_share: float | None = None
+    """Share of the images outside the test set that is held out for the error, 0 to 1."""
     subset: int | None = None
+    """Number of training images to take; all if absent."""
     seed: int = 0
-    normalise: bool = True  # a source's values; those of a name always are
+    """Of the draws of validation set and subset."""
+    normalise: bool = True
+    """Whether the values of a source are normalised, channel by channel."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "DataSection":
@@ -128,9 +151,12 @@ class DataSection(Section):
 class VerifySection(Section):
     """What is checked; `verify = true` is short for measuring both what is trained and the front."""
 
-    retrain_seeds: int = Field(0, ge=0)  # trainings of each network of the front on fresh seeds
-    measure: bool = False  # measure each network of the front where the device is this machine
-    trained: bool = False  # measure each trained network as well, and recalibrate the cost model
+    retrain_seeds: int = Field(0, ge=0)
+    """Trainings of each network of the front on fresh seeds, for the test error."""
+    measure: bool = False
+    """Measure each network of the front, where the device is this machine."""
+    trained: bool = False
+    """Measure each trained network as well, and recalibrate the cost model."""
 
     @model_validator(mode="before")
     @classmethod
@@ -144,10 +170,14 @@ class VerifySection(Section):
 class StopSection(Section):
     """Limits of the search beside `n_trials`; see `hwopt.study.run.limits.Stop`."""
 
-    wall_s: float | str | None = None  # 3600 or "1 h"
-    training_energy_j: float | str | None = None  # 2e6 or "2 MJ"
+    wall_s: float | str | None = None
+    """Time: 3600 or "1 h"."""
+    training_energy_j: float | str | None = None
+    """Energy of the trainings: 2e6 or "2 MJ"."""
     hypervolume: float | None = None
+    """Hypervolume of the front."""
     no_progress: int | None = None
+    """Trainings in a row that leave the front as it is."""
 
     def limits(self) -> Stop:
         """Return the limits as numbers in SI units."""
@@ -165,6 +195,7 @@ class StoppingSection(Section):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     rule: str = "none"
+    """The rule; its options stand beside it."""
 
     def maker(
         self, n_epochs: int, chance_error: float | None, objectives: Sequence[str]

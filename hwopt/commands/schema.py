@@ -1,0 +1,13 @@
+"""`hwopt schema`: the JSON schema of experiment files."""
+
+
+def schema() -> None:
+    """Print the JSON schema of experiment files, by which editors complete and check them.
+
+    Refer to it in the first line of an experiment: "#:schema ./hwopt.schema.json".
+
+    Example: hwopt schema > hwopt.schema.json
+    """
+    from hwopt.study.experiment.schema_file import schema_path
+
+    print(schema_path().read_text(encoding="utf-8"), end="")
