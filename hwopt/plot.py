@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
 from hwopt.report.analysis.provenance import figure_title
 from hwopt.report.analysis.study_data import StudyData, read_studies
+from hwopt.report.draw.tooltips import with_tooltips
 
 if TYPE_CHECKING:
     from hwopt.predict.device import Prediction
@@ -42,7 +43,7 @@ def front(study: Any, metric: str | None = None, *, backend: str = "plotly") -> 
     studies = read_studies(study)
     view = front_view(studies, metric)
     chosen = _chosen(backend, draw.plotly_front, draw.matplotlib_front)
-    return chosen(view, studies, figure_title(studies))
+    return with_tooltips(chosen(view, studies, figure_title(studies)), studies)
 
 
 def history(study: Any, x: str = "trainings", y: str = "hypervolume", *, backend: str = "plotly") -> Any:
@@ -70,9 +71,8 @@ def learning_curves(study: Any, *, backend: str = "plotly") -> Any:
     from hwopt.report.draw import curves as draw
 
     own = _one(study)
-    return _chosen(backend, draw.plotly_curves, draw.matplotlib_curves)(
-        compute([own]), own, figure_title([own])
-    )
+    chosen = _chosen(backend, draw.plotly_curves, draw.matplotlib_curves)
+    return with_tooltips(chosen(compute([own]), own, figure_title([own])), [own])
 
 
 def parallel(study: Any, *, backend: str = "plotly") -> Any:

@@ -11,7 +11,7 @@ from tests.report.analysis.stores import identity, trial, write
 OF_ONE = ["front", "history", "learning_curves", "parallel", "importance", "calibration"]
 FALLING = [
     trial(i, 0.1 + 0.02 * i, {"time_s": 1e-3 * (20 - i), "power_w": 9.0}, curve=(0.9, 0.1 + 0.02 * i))
-    for i in range(12)
+    for i in range(7)
 ]
 STUDIES = {
     "nothing": [],
@@ -49,14 +49,14 @@ def test_every_figure_of_every_study_is_drawn_by_both_backends(study, name):
 def test_the_front_tells_fates_apart_by_shape_and_numbers_its_networks(tmp_path):
     write(tmp_path / "study.db", STUDIES["many"], identity=identity(budgets={"time_s": 0.03}))
     with Store(tmp_path / "study.db") as store:
-        store.add_check(11, "measured", 0, {"time_s": 9.1e-3})
-        store.add_check(11, "retrained", 1, {"error": 0.3, "test_error": 0.33})
+        store.add_check(6, "measured", 0, {"time_s": 9.1e-3})
+        store.add_check(6, "retrained", 1, {"error": 0.3, "test_error": 0.33})
     figure = plot.front(tmp_path / "study.db")
     symbols = {trace.name: trace.marker.symbol for trace in figure.data if trace.mode.startswith("markers")}
     assert len(set(symbols.values())) == len(symbols) == 8
-    front = next(trace for trace in figure.data if trace.name == "front (12)")
-    assert set(front.text) == {str(i) for i in range(12)}
-    assert "depth = " in front.hovertext[0] and list(front.customdata[0]) == [tmp_path.name, 0]
+    front = next(trace for trace in figure.data if trace.name == "front (7)")
+    assert set(front.text) == {str(i) for i in range(7)}
+    assert "depth = " in front.hovertext[0] and (front.meta, front.customdata[0]) == (tmp_path.name, 0)
     assert {"measured time (1)", "test error on fresh seeds (1)", "stopped early (1)", "failed (1)"} <= set(
         symbols
     )
@@ -70,7 +70,7 @@ def test_names_and_values_are_shown_as_they_are_and_never_as_markup(tmp_path):
     write(path, trials, identity=identity(dimensions=dimensions))
     for name in OF_ONE:
         figure = getattr(plot, name)(path)
-        figure.update_traces(customdata=None)
+        figure.update_traces(meta=None)  # it is never shown
         text = figure.to_json().replace("\\u003c", "<")
         assert "<script" not in text and "<img" not in text
         getattr(plot, name)(path, backend="matplotlib").canvas.draw()

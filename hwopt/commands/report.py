@@ -1,24 +1,52 @@
-"""`hwopt report`: a study's front, tables and figure."""
+"""`hwopt report`: a study's front, tables and figures, and the page of one study or several."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hwopt.commands.console import console
-from hwopt.errors import StudyError
+from hwopt.commands.console import console, interruptible
+from hwopt.errors import InvalidInput, StudyError
+
+N_LAYERS = 100  # networks of a study that are shown by layers, at most
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="A study.db.")],
+    studies: Annotated[list[Path], typer.Argument(help="A study.db, or several.", metavar="STUDY...")],
     out: Annotated[Path | None, typer.Option(help="Folder to write into; the study's own if absent.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write all of it as one page that works offline.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for every figure as PNG and SVG, and its data as CSV.")
+    ] = None,
+    watch: Annotated[bool, typer.Option(help="Serve the page on 127.0.0.1 while the study runs.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --watch; 0 takes a free one.")] = 8765,
+    layers: Annotated[
+        int,
+        typer.Option(min=0, help="Networks of a study to show by layers; the space's file is run for it."),
+    ] = N_LAYERS,
     rank: Annotated[str | None, typer.Option(help="Rank the front by epr: error^alpha x energy.")] = None,
     alpha: Annotated[float, typer.Option(min=0.0, help="How much the error counts in --rank epr.")] = 1.0,
 ) -> None:
-    """Print a study's front and write its tables and figure; also while the study runs."""
-    print_report(study, out or study.parent)
-    if rank is not None:
-        _write_ranking(study, out or study.parent, rank, alpha)
+    """Print a study's front and write its tables and figure; also while the study runs.
+
+    Example: hwopt report results/mine/study.db --html report.html
+    """
+    paths = [path / "study.db" if path.is_dir() else path for path in studies]
+    if len(paths) > 1 and out is not None:
+        raise InvalidInput(
+            "--out is for one study; several are written into their own folders, or use --html"
+        )
+    if watch:
+        _serve(paths, port, layers)
+        return
+    for path in paths if html is None and figures is None or out is not None or rank is not None else []:
+        print_report(path, out or path.parent)
+        if rank is not None:
+            _write_ranking(path, out or path.parent, rank, alpha)
+    if html is not None:
+        _write_page(paths, html, layers)
+    if figures is not None:
+        _write_figures(paths, figures)
 
 
 def print_report(study: Path, folder: Path) -> None:
@@ -31,6 +59,40 @@ def print_report(study: Path, folder: Path) -> None:
             raise StudyError(f"{study} holds no trials yet")
         for part in write_report(store, folder):
             console.print(part, highlight=False)
+
+
+def _write_page(paths: list[Path], html: Path, layers: int) -> None:
+    from hwopt.report.analysis.study_data import read_studies
+    from hwopt.report.page.render import write_page
+    from hwopt.study.experiment.networks import networks_of
+
+    studies = read_studies(paths)
+    networks = [networks_of(study, layers) for study in studies]
+    write_page(studies, html, networks)
+    console.print(f"written: {html}", highlight=False)
+    for study, own in zip(studies, networks, strict=True):
+        if own.why_none:
+            console.print(f"{study.name}: {own.why_none}", highlight=False)
+
+
+def _write_figures(paths: list[Path], folder: Path) -> None:
+    from hwopt.report.analysis.study_data import read_studies
+    from hwopt.report.files import write_figures
+
+    written = write_figures(read_studies(paths), folder)
+    console.print(f"written to {folder}: {', '.join(path.name for path in written)}", highlight=False)
+
+
+def _serve(paths: list[Path], port: int, layers: int) -> None:
+    from hwopt.report.page.watch import PageServer
+    from hwopt.study.experiment.networks import networks_of
+
+    with (
+        interruptible("the studies"),
+        PageServer(paths, port, lambda study: networks_of(study, layers)) as server,
+    ):
+        console.print(f"{server.url} shows the studies as they are; Ctrl-C ends it", highlight=False)
+        server.serve_forever()
 
 
 def _write_ranking(study: Path, folder: Path, rank: str, alpha: float) -> None:

@@ -1,5 +1,7 @@
 """`hwopt search`: run an experiment."""
 
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +62,7 @@ def search(
     ):
         opened = open_search(loaded, folder, progress)
         with opened.study:
+            opened.study.store.set_meta(command=shlex.join(["hwopt", *sys.argv[1:]]))
             _print_setting(opened, progress)
             listener = _Listener(progress, opened, loaded.n_trials, check)
             run_search(opened, used, listener)

@@ -9,6 +9,8 @@ from hwopt.report.analysis.study_data import FATES, StudyData
 from hwopt.study.store.store import Trial
 from hwopt.units import format_quantity, quantity_name
 
+_WIDTH = 56  # of the lines of a config
+
 
 def describe_trial(study: StudyData, trial: Trial) -> list[str]:
     """Return lines of plain text about a trial: its fate, errors, costs and hyperparameters."""
@@ -17,7 +19,7 @@ def describe_trial(study: StudyData, trial: Trial) -> list[str]:
         lines.append(_short(trial.reason))
     lines += _error_lines(study, trial)
     lines += [_cost_line(study, trial, metric) for metric in study.costs if metric in trial.costs]
-    return lines + [f"{name} = {format_value(value)}" for name, value in trial.config.items()]
+    return lines + _joined([f"{name} = {format_value(value)}" for name, value in trial.config.items()])
 
 
 def format_value(value: Any) -> str:
@@ -49,6 +51,17 @@ def _cost_line(study: StudyData, trial: Trial, metric: str) -> str:
     return line
 
 
-def _short(text: str, length: int = 120) -> str:
+def _joined(parts: list[str]) -> list[str]:
+    """Join parts by commas into lines of at most _WIDTH characters, or of one part."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(part) + 2 <= _WIDTH:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return lines
+
+
+def _short(text: str, length: int = 90) -> str:
     first = text.splitlines()[0] if text else ""
     return first if len(first) <= length else f"{first[: length - 3]}..."

@@ -66,11 +66,11 @@ def history(studies: Sequence[StudyData]) -> History:
     """
     import pandas as pd
 
-    references = _references(studies)
-    rows = [row for study in studies for row in _rows(study, references.get(study.name))]
+    worst = references(studies)
+    rows = [row for study in studies for row in _rows(study, worst.get(study.name))]
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
     numbers = [*AXES, *MEASURES]
-    return History(table.astype(dict.fromkeys(numbers, float)), references)
+    return History(table.astype(dict.fromkeys(numbers, float)), worst)
 
 
 def checked_axis(axis: str, known: Sequence[str]) -> str:
@@ -84,7 +84,8 @@ def checked_axis(axis: str, known: Sequence[str]) -> str:
     return axis
 
 
-def _references(studies: Sequence[StudyData]) -> dict[str, dict[str, float]]:
+def references(studies: Sequence[StudyData]) -> dict[str, dict[str, float]]:
+    """Return the reference point of each study: the same, the largest, for all of the same objectives."""
     own = {study.name: study.meta["reference"] for study in studies if study.meta.get("reference")}
     if len({frozenset(reference) for reference in own.values()}) != 1:
         return own

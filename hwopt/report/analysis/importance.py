@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 N_LEAST = 10  # trainings below which nothing is said
-_N_TREES, _N_REPEATS, _N_FOLDS = 60, 5, 5
-_N_MOST = 1000  # trainings, evenly over the search
+_N_TREES, _N_REPEATS, _N_FOLDS = 50, 5, 5
+_N_MOST = 500  # trainings, evenly over the search
 _ABSENT = -1.0  # code of an inactive hyperparameter; those of active ones are from 0
 _SHIFT = 0.25  # quantile of the errors that is added before the logarithm is taken, as in the surrogate
 

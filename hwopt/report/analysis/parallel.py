@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from hwopt.report.analysis.describe import format_value
 from hwopt.report.analysis.study_data import StudyData
 from hwopt.study.store.results import FrontPoint
 from hwopt.units import format_quantity, quantity_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FLOOR = 0.12  # where the range of an axis begins that has a place for "inactive" at 0
 _N_LINES = 200  # networks, at most, evenly over the front
@@ -46,6 +49,16 @@ class ParallelCoordinates:
     positions: Array
     errors: Array
     values: tuple[tuple[str, ...], ...]
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """A row for each network: trial, and its values on the axes as texts."""
+        import pandas as pd
+
+        names = [axis.name for axis in self.axes]
+        return pd.DataFrame(
+            list(self.values), index=pd.Index(self.numbers, name="trial"), columns=names
+        ).reset_index(names="trial number" if "trial" in names else "trial")
 
 
 def parallel_coordinates(study: StudyData) -> ParallelCoordinates:

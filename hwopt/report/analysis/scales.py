@@ -33,6 +33,12 @@ class Axis:
         """Return values in the axis's unit."""
         return np.asarray(np.asarray(values, dtype=float) / self.factor)
 
+    def at(self, share: float) -> float:
+        """Return the value that stands at a share of the axis from its lower end."""
+        if self.is_log:
+            return float(self.low * (self.high / self.low) ** share)
+        return self.low + share * (self.high - self.low)
+
     @property
     def shown_ends(self) -> tuple[float, float]:
         """Ends in the axis's unit."""

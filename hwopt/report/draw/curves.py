@@ -3,12 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from hwopt.report.analysis.curves import LearningCurves
-from hwopt.report.analysis.describe import describe_trial
 from hwopt.report.analysis.study_data import StudyData
 from hwopt.report.draw.style import (
     FATE_COLORS,
     clean,
-    hover,
     label_of,
     legend_below,
     matplotlib_figure,
@@ -44,24 +42,23 @@ def _y_title(curves: LearningCurves) -> str:
 
 
 def plotly_curves(curves: LearningCurves, study: StudyData, title: str) -> "go.Figure":
-    """Draw the curves of a study; those of one fate are one trace."""
+    """Draw the curves of a study; those of one fate are one trace. `with_tooltips` adds tooltips."""
     figure = plotly_figure(curves_title(curves, study, title))
     own = curves.table[curves.table["study"] == study.name]
     if not len(own):
         plotly_note(figure, _NOTHING)
         return figure
-    texts = {n: hover(describe_trial(study, study.by_number[n])) for n in own["trial"].unique().tolist()}
     for fate in _ORDER:
         rows = own[own["fate"] == fate]
         if len(rows):
             name = safe(label_of(fate, study.name, rows["trial"].nunique(), 1))
-            figure.add_scatter(**_lines(curves, study, rows, fate, texts), name=name)
+            figure.add_scatter(**_lines(curves, study, rows, fate), name=name)
     stops = own[own["is_stop"]]
     if len(stops):
         figure.add_scatter(
             x=stops["epoch"], y=curves.y.shown(stops["error"]), mode="markers", name="stopped here",
             marker={"symbol": "x-thin", "size": 8, "line": {"width": 1.8, "color": FATE_COLORS["stopped"]}},
-            hovertext=[texts[int(n)] for n in stops["trial"]], hoverinfo="text",
+            hoverinfo="text", meta=study.name, customdata=stops["trial"].tolist(),
         )  # fmt: skip
     figure.update_layout(
         xaxis={"title": {"text": "epoch"}, "range": [0.5, own["epoch"].max() + 0.5]},
@@ -70,9 +67,7 @@ def plotly_curves(curves: LearningCurves, study: StudyData, title: str) -> "go.F
     return figure
 
 
-def _lines(
-    curves: LearningCurves, study: StudyData, rows: "pd.DataFrame", fate: str, texts: dict[int, str]
-) -> dict[str, Any]:
+def _lines(curves: LearningCurves, study: StudyData, rows: "pd.DataFrame", fate: str) -> dict[str, Any]:
     """Return one trace of several curves, with a gap after each."""
     x: list[float | None] = []
     y: list[float | None] = []
@@ -91,9 +86,9 @@ def _lines(
             "dash": _DASHES.get(fate, "solid"),
         },
         "opacity": 1.0 if fate in _WIDTHS else 0.6,
-        "hovertext": [texts[number] for number in numbers],
         "hoverinfo": "text",
-        "customdata": [[study.name, number] for number in numbers],
+        "meta": study.name,
+        "customdata": numbers,
     }
 
 

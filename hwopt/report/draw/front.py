@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwopt.report.analysis.describe import describe_trial
 from hwopt.report.analysis.fronts import TRIAL, FrontView, Limit
 from hwopt.report.analysis.study_data import StudyData
 from hwopt.report.draw.style import (
@@ -12,6 +11,7 @@ from hwopt.report.draw.style import (
     INK,
     MATPLOTLIB_MARKERS,
     PLOTLY_MARKERS,
+    VEIL,
     VERMILION,
     clean,
     fate_color,
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _BEHIND = ("running", "infeasible", "dominated", "stopped")  # drawn in this order, the front above them
 _NOTHING = "no training has ended with an error yet"
 _LABELLED = 12  # networks of a front that are numbered in print, at most
+_EDGE = 0.012  # of the axis: where marks stand that have no error
+_CROWDED = 500  # trainings from which marks are smaller
 _ERROR_BAR = {"visible": True, "thickness": 1, "width": 3, "color": INK}
 
 
@@ -88,7 +90,7 @@ def refused_shown(view: FrontView) -> "pd.DataFrame":
 
 
 def plotly_front(view: FrontView, studies: list[StudyData], title: str) -> "go.Figure":
-    """Draw the front with a tooltip for every training."""
+    """Draw the front; `with_tooltips` adds a tooltip for every training."""
     figure = plotly_figure(title, notes(view, studies))
     if not view.table["error"].notna().any() and not view.limits:
         plotly_note(figure, _NOTHING)
@@ -117,7 +119,7 @@ def plotly_front(view: FrontView, studies: list[StudyData], title: str) -> "go.F
 def _points(view: FrontView, study: StudyData, rows: "pd.DataFrame", fate: str, color: str) -> dict[str, Any]:
     """Return a trace of trainings; those that failed stand at the upper edge, since they have no error."""
     is_failed = fate == "failed"
-    errors = np.full(len(rows), view.y.high) if is_failed else rows["error"].to_numpy(dtype=float)
+    errors = np.full(len(rows), view.y.at(1 - _EDGE)) if is_failed else rows["error"].to_numpy(dtype=float)
     numbers = [int(number) for number in rows["trial"]]
     is_front = fate == "front"
     return {
@@ -127,16 +129,16 @@ def _points(view: FrontView, study: StudyData, rows: "pd.DataFrame", fate: str, 
         "text": [str(number) for number in numbers] if is_front else None,
         "textposition": "bottom left",
         "textfont": {"size": 10, "color": color},
-        "hovertext": [hover(describe_trial(study, study.by_number[number])) for number in numbers],
         "hoverinfo": "text",
-        "customdata": [[study.name, number] for number in numbers],
+        "meta": study.name,
+        "customdata": numbers,
         "marker": {
             "symbol": PLOTLY_MARKERS[fate],
-            "size": 10 if is_front else 8,
+            "size": 10 if is_front else 8 if len(view.table) < _CROWDED else 5,
             "color": color,
             "line": {"width": 1.6, "color": color},
         },
-        "cliponaxis": not is_failed,
+        "cliponaxis": not (is_failed or is_front),
     }
 
 
@@ -146,7 +148,7 @@ def _add_refused(figure: "go.Figure", view: FrontView) -> None:
         return
     figure.add_scatter(
         x=view.x.shown(shown["cost"]),
-        y=np.full(len(shown), view.y.shown(view.y.low)),
+        y=np.full(len(shown), view.y.shown(view.y.at(_EDGE))),
         mode="markers",
         marker={"symbol": "line-ns", "size": 9, "line": {"width": 1, "color": GRAY}},
         hoverinfo="skip",
@@ -215,6 +217,7 @@ def _add_limit(figure: "go.Figure", view: FrontView, limit: Limit, n_studies: in
         text=safe(f"budget {format_quantity(view.metric, limit.value)}{who}"),
         showarrow=False,
         font={"color": VERMILION, "size": 11},
+        bgcolor=VEIL,
     )
 
 
@@ -251,7 +254,7 @@ def _draw_points(
     axes: "Axes", view: FrontView, rows: "pd.DataFrame", fate: str, color: str, label: str
 ) -> None:
     is_failed, is_open = fate == "failed", fate in ("dominated", "stopped", "running")
-    errors = np.full(len(rows), view.y.high) if is_failed else rows["error"].to_numpy(dtype=float)
+    errors = np.full(len(rows), view.y.at(1 - _EDGE)) if is_failed else rows["error"].to_numpy(dtype=float)
     axes.plot(
         view.x.shown(rows["cost"]),
         view.y.shown(errors),
@@ -270,7 +273,7 @@ def _draw_refused(axes: "Axes", view: FrontView) -> None:
     if len(shown):
         axes.plot(
             view.x.shown(shown["cost"]),
-            np.full(len(shown), 0.012),
+            np.full(len(shown), _EDGE),
             "|",
             transform=axes.get_xaxis_transform(),
             color="#bbbbbb",

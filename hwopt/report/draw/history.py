@@ -1,8 +1,9 @@
 """Figure of a search's progress: hypervolume or lowest error over trainings, epochs, seconds or joules."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwopt.report.analysis.history import AXES, MEASURES, History
+from hwopt.report.analysis.scales import error_unit
 from hwopt.report.analysis.study_data import StudyData
 from hwopt.report.draw.style import (
     clean,
@@ -23,45 +24,45 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from matplotlib.figure import Figure
 
+_DASHES = (("solid", "-"), ("dash", "--"), ("dashdot", "-."), ("dot", ":"))  # of plotly and matplotlib
 _NOTHING = "no training has ended yet"
 
 
-def y_title(found: History, measure: str) -> str:
-    """Return the label of the measure, with the reference point of the hypervolume where it is one."""
-    references = {tuple(sorted(reference.items())) for reference in found.references.values()}
-    if measure != "hypervolume" or len(references) != 1:
-        return MEASURES[measure]
-    worst = ", ".join(
-        f"{quantity_name(name)} {format_quantity(name, value)}" for name, value in next(iter(references))
-    )
-    return f"hypervolume down from {worst}"
+def notes(found: History, measure: str) -> list[str]:
+    """Return the reference point of the hypervolume, of each study where they differ."""
+    if measure != "hypervolume":
+        return []
+    points = {
+        name: ", ".join(f"{quantity_name(own)} {format_quantity(own, value)}" for own, value in worst.items())
+        for name, worst in found.references.items()
+    }
+    if len(set(points.values())) == 1:
+        return [f"down from {next(iter(points.values()))}"]
+    return [f"{name} down from {point}" for name, point in points.items()]
+
+
+def _scale(studies: list[StudyData], measure: str) -> tuple[float, str]:
+    """Return factor and axis label of a measure."""
+    factor, unit = error_unit(studies) if measure == "lowest_error" else (1.0, "")
+    return factor, MEASURES[measure] + (f" ({unit})" if unit else "")
 
 
 def plotly_history(
     found: History, studies: list[StudyData], title: str, axis: str, measure: str
 ) -> "go.Figure":
     """Draw a step line for each study."""
-    figure = plotly_figure(title)
+    figure, (factor, label) = plotly_figure(title, notes(found, measure)), _scale(studies, measure)
     for position, study in enumerate(studies):
         steps = found.steps(study.name, axis, measure)
         if len(steps):
-            texts = [
-                hover(
-                    [
-                        f"{study.name}, trial {row['trial']}",
-                        f"{MEASURES[measure]} {row[measure]:.4g}",
-                        f"after {row['trainings']:.0f} trainings, {row['epochs']:,.0f} epochs",
-                    ]
-                )
-                for row in steps.to_dict("records")
-            ]
+            dash = _DASHES[position % len(_DASHES)][0]
             figure.add_scatter(
                 x=steps[axis],
-                y=steps[measure],
+                y=steps[measure] / factor,
                 mode="lines+markers",
-                line={"shape": "hv", "color": study_color(position), "width": 1.8},
+                line={"shape": "hv", "color": study_color(position), "width": 1.8, "dash": dash},
                 marker={"size": 4},
-                hovertext=texts,
+                hovertext=[_tooltip(study, row, measure) for row in steps.to_dict("records")],
                 hoverinfo="text",
                 name=safe(study.name),
             )
@@ -70,31 +71,43 @@ def plotly_history(
         return figure
     figure.update_layout(
         xaxis={"title": {"text": AXES[axis]}, "rangemode": "tozero"},
-        yaxis={"title": {"text": safe(y_title(found, measure))}},
+        yaxis={"title": {"text": label}},
         showlegend=len(studies) > 1,
     )
     return figure
+
+
+def _tooltip(study: StudyData, row: dict[Any, Any], measure: str) -> str:
+    value = format_quantity("error", row[measure]) if measure == "lowest_error" else f"{row[measure]:.4g}"
+    lines = [f"{study.name}, trial {row['trial']}", f"{MEASURES[measure]} {value}"]
+    return hover([*lines, f"after {row['trainings']:,.0f} trainings, {row['epochs']:,.0f} epochs"])
 
 
 def matplotlib_history(
     found: History, studies: list[StudyData], title: str, axis: str, measure: str
 ) -> "Figure":
     """Draw a step line for each study."""
-    figure = matplotlib_figure()
+    figure, (factor, label) = matplotlib_figure(), _scale(studies, measure)
     axes = figure.add_subplot()
-    matplotlib_title(figure, title)
+    matplotlib_title(figure, title, notes(found, measure))
     for position, study in enumerate(studies):
         steps = found.steps(study.name, axis, measure)
         if len(steps):
-            color = study_color(position)
+            color, dash = study_color(position), _DASHES[position % len(_DASHES)][1]
             axes.step(
-                steps[axis], steps[measure], where="post", color=color, linewidth=1.6, label=plain(study.name)
+                steps[axis],
+                steps[measure] / factor,
+                where="post",
+                color=color,
+                linestyle=dash,
+                linewidth=1.6,
+                label=plain(study.name),
             )
     if not axes.lines:
         matplotlib_note(axes, _NOTHING)
         return figure
     clean(axes)
-    axes.set(xlabel=AXES[axis], ylabel=plain(y_title(found, measure)))
+    axes.set(xlabel=AXES[axis], ylabel=label)
     axes.set_xlim(left=0)
     if len(studies) > 1:
         legend_below(figure)

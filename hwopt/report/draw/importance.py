@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hwopt.report.analysis.importance import Importance
 from hwopt.report.draw.style import (
     BLUE,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 _NOTHING = "no importances: "
 _N_BARS = 8  # hyperparameters of a target, at most
-X_TITLE = "permutation importance (share of the variance of the logarithm)"
+X_TITLE = "importance (share of the variance)"
 
 
 def target_name(target: str) -> str:
@@ -52,7 +54,7 @@ def _why_nothing(found: Importance) -> str:
 def plotly_importance(found: Importance, title: str, target: str | None = None) -> "go.Figure":
     """Draw the bars of one target, the error if None; the most important hyperparameter is on top."""
     target = target or next(iter(found.n), "error")
-    figure = plotly_figure(title)
+    figure = plotly_figure(title, [heading(found, target)] if target in found.r2 else [])
     if target not in found.r2:
         plotly_note(figure, _why_nothing(found))
         return figure
@@ -66,15 +68,20 @@ def plotly_importance(found: Importance, title: str, target: str | None = None) 
         y=[safe(name) for name in rows["hyperparameter"]],
         orientation="h",
         marker={"color": BLUE},
-        error_x={"array": rows["std"], "color": GRAY, "thickness": 1, "width": 3},
+        error_x={
+            "array": rows["std"],
+            "arrayminus": np.minimum(rows["std"], rows["importance"].clip(lower=0)),
+            "color": GRAY,
+            "thickness": 1,
+            "width": 3,
+        },
         hovertext=texts,
         hoverinfo="text",
     )
     figure.update_layout(
-        title={"text": safe(f"{title}; {heading(found, target)}")},
         xaxis={"title": {"text": X_TITLE}, "rangemode": "tozero"},
         yaxis={"type": "category"},
-        height=120 + 26 * len(rows),
+        height=150 + 26 * len(rows),
     )
     return figure
 

@@ -11,6 +11,7 @@ from hwopt.report.draw.style import (
     matplotlib_figure,
     matplotlib_title,
     plain,
+    plotly_axis,
     plotly_figure,
     safe,
 )
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_GAP = 0.3  # below a panel of plotly's figure, as a share of its height
 _LABELLED = 0.06  # share of the longest bar from which a layer is named in it
 _MARKS = {"is_fallback": ("x", "xxx", "too few measured rows of the kind"),
           "is_extrapolated": ("/", "///", "outside the measured range")}  # fmt: skip
@@ -52,48 +54,47 @@ def _mark(row: dict[str, Any]) -> tuple[str, str, str]:
 
 def plotly_layers(found: LayerBreakdown, title: str) -> "go.Figure":
     """Draw a panel for each metric; a tooltip names every layer."""
-    figure, shown = plotly_figure(title), colors(found)
-    n = len(found.metrics)
+    figure, n = plotly_figure(title), len(found.metrics)
     for panel, metric in enumerate(found.metrics):
-        factor, unit = found.units[metric]
-        x, y = ("x", "y") if panel == 0 else (f"x{panel + 1}", f"y{panel + 1}")
-        for kind, color in shown.items():
-            own = [part for part in _parts(found, metric) if part[1] == kind]
-            figure.add_bar(
-                x=[row[metric] / factor for _, _, row, _ in own],
-                y=[safe(found.bars[place]) for place, _, _, _ in own],
-                base=[left / factor for _, _, _, left in own],
-                orientation="h",
-                xaxis=x,
-                yaxis=y,
-                name=safe(kind),
-                legendgroup=kind,
-                showlegend=panel == 0,
-                marker={
-                    "color": color,
-                    "line": {"width": 0.6, "color": "white"},
-                    "pattern": {
-                        "shape": [_mark(row)[0] for _, _, row, _ in own],
-                        "fgcolor": "white",
-                        "solidity": 0.25,
-                    },
-                },
-                hovertext=[_tooltip(row, metric) for _, _, row, _ in own],
-                hoverinfo="text",
-            )
-        top, bottom = 1 - panel / n, 1 - (panel + 1) / n + (0.16 if panel < n - 1 else 0)
-        axis = {"title": {"text": safe(x_title(found, metric))}, "rangemode": "tozero", "zeroline": False}
+        ending = "" if panel == 0 else str(panel + 1)
+        for kind, color in colors(found).items():
+            bars = _bars(found, metric, kind, color)
+            figure.add_bar(**bars, xaxis=f"x{ending}", yaxis=f"y{ending}", showlegend=panel == 0)
+        top, bottom = 1 - panel / n, 1 - (panel + 1) / n + (_GAP if panel < n - 1 else 0)
+        x = {"title": {"text": safe(x_title(found, metric))}, "rangemode": "tozero", "anchor": f"y{ending}"}
+        y = {"domain": [bottom, top], "anchor": f"x{ending}", "autorange": "reversed", "type": "category"}
         figure.update_layout(
             {
-                f"{x[0]}axis{x[1:]}": {**axis, "anchor": y},
-                f"{y[0]}axis{y[1:]}": {"domain": [bottom, top], "anchor": x},
+                f"xaxis{ending}": {**plotly_axis(), **x},
+                f"yaxis{ending}": {**plotly_axis(), **y, "showgrid": False},
             }
         )
-        figure.update_layout(
-            {f"yaxis{y[1:]}": {"autorange": "reversed", "type": "category", "automargin": True}}
-        )
-    figure.update_layout(barmode="overlay", height=140 + n * (70 + 40 * len(found.bars)))
+    figure.update_layout(barmode="overlay", height=150 + n * (90 + 34 * len(found.bars)))
     return figure
+
+
+def _bars(found: LayerBreakdown, metric: str, kind: str, color: str) -> dict[str, Any]:
+    """Return the trace of all layers of a kind; those beyond the measurements are hatched."""
+    own = [part for part in _parts(found, metric) if part[1] == kind]
+    factor, _ = found.units[metric]
+    pattern = {
+        "shape": [_mark(row)[0] for _, _, row, _ in own],
+        "fillmode": "overlay",
+        "fgcolor": "white",
+        "fgopacity": 0.7,
+        "solidity": 0.2,
+    }
+    return {
+        "x": [row[metric] / factor for _, _, row, _ in own],
+        "y": [safe(found.bars[place]) for place, _, _, _ in own],
+        "base": [left / factor for _, _, _, left in own],
+        "orientation": "h",
+        "name": safe(kind),
+        "legendgroup": kind,
+        "marker": {"color": color, "line": {"width": 0.6, "color": "white"}, "pattern": pattern},
+        "hovertext": [_tooltip(row, metric) for _, _, row, _ in own],
+        "hoverinfo": "text",
+    }
 
 
 def _tooltip(row: dict[str, Any], metric: str) -> str:

@@ -8,6 +8,7 @@ from hwopt.report.analysis.parallel import ParallelCoordinates
 from hwopt.report.draw.style import (
     GRAY,
     INK,
+    VEIL,
     hover,
     matplotlib_figure,
     matplotlib_note,
@@ -57,7 +58,9 @@ def plotly_parallel(found: ParallelCoordinates, title: str) -> "go.Figure":
                 showarrow=False,
                 xanchor="left",
                 xshift=3,
-                font={"size": 10, "color": GRAY},
+                font={"size": 10, "color": INK},
+                bgcolor=VEIL,
+                borderpad=0,
             )
     for number, places, color, texts in zip(
         found.numbers, found.positions, line_colors(found.errors), found.values, strict=True
@@ -74,6 +77,7 @@ def plotly_parallel(found: ParallelCoordinates, title: str) -> "go.Figure":
         },
         yaxis={"visible": False, "range": [-0.05, 1.05]},
         showlegend=False,
+        meta={"minWidth": 64 * len(names)},
         margin={"l": 24, "r": 24},
     )  # fmt: skip
     return figure

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 ORANGE, SKY, GRAY, INK = "#e69f00", "#56b4e9", "#7f7f7f", "#333333"
+VEIL = "rgba(255,255,255,0.75)"  # behind texts that lines run through
 STUDY_COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GRAY)
 KIND_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, "#8a6d3b", "#5b5ea6", GRAY)
 FATE_COLORS = {
@@ -86,15 +87,16 @@ def plotly_figure(title: str, notes: Sequence[str] = ()) -> "go.Figure":
             "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
             "hovermode": "closest",
             "hoverlabel": {"align": "left"},
-            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.18, "yanchor": "top"},
-            "margin": {"l": 64, "r": 16, "t": 40, "b": 56},
-            "xaxis": _plotly_axis(),
-            "yaxis": _plotly_axis(),
+            "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
+            "margin": {"l": 64, "r": 16, "t": 64 if notes else 40, "b": 56},
+            "xaxis": plotly_axis(),
+            "yaxis": plotly_axis(),
         }
     )
 
 
-def _plotly_axis() -> dict[str, Any]:
+def plotly_axis() -> dict[str, Any]:
+    """Return the properties that all axes share."""
     return {"gridcolor": _GRID, "zeroline": False, "automargin": True, "linecolor": GRAY, "ticks": "outside"}
 
 

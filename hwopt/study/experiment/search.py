@@ -235,18 +235,28 @@ def _price(
 def _open_device(experiment: Experiment, space: SearchSpace, out: Path, progress: Progress) -> Device:
     """Load the device's profile; measure it first where the experiment says so and it is not there yet."""
     section = experiment.device
-    if section.profile is not None:
-        local = experiment.folder / section.profile
-        return load_device(str(local) if local.is_dir() else section.profile)
-    from hwopt.measure.api import profile_device
+    if section.measure is not None and not (out / "study.db").exists():  # a study keeps the one it began with
+        from hwopt.measure.api import profile_device
 
-    assert section.measure is not None
-    folder = out / "device"
-    if not (out / "study.db").exists():  # a study keeps the profile that it began with
         measure, budget_s, batch_size = section.measure, section.budget_s, section.batch_size
         on_busy = section.on_busy
-        profile_device(folder, measure, budget_s, space, batch_size, progress=progress, on_busy=on_busy)
-    return load_device(str(folder))
+        profile_device(
+            out / "device", measure, budget_s, space, batch_size, progress=progress, on_busy=on_busy
+        )
+    return load_profile_of(experiment, out)
+
+
+def load_profile_of(experiment: Experiment, out: Path) -> Device:
+    """Load the device's profile that an experiment names, or that it measured into its folder `out`.
+
+    Raises:
+        HwoptError: for a profile that is not there or is broken.
+    """
+    profile = experiment.device.profile
+    if profile is None:
+        return load_device(str(out / "device"))
+    local = experiment.folder / profile
+    return load_device(str(local) if local.is_dir() else profile)
 
 
 def _local_device(experiment: Experiment, device: Device) -> "tuple[LocalDevice | None, str]":

@@ -64,7 +64,7 @@ def test_a_trial_is_described_with_intervals_measurements_and_test_errors(tmp_pa
         store.add_check(0, "retrained", 5, {"error": 0.1, "test_error": 0.12})
     study = read_studies(tmp_path / "study.db")[0]
     lines = describe_trial(study, study.by_number[0])
-    assert lines[0] == "trial 0: front" and "depth = 1" in lines
+    assert lines[0] == "trial 0: front" and lines[-1] == "depth = 1, rate = 1, pool = max"
     assert "time 1 ms (80%: 900 us to 1.2 ms), measured 1.1 ms" in lines
     assert "test error 12.00% (1 fresh seed)" in lines
     assert describe_trial(study, study.by_number[1])[:2] == ["trial 1: failed", "out of memory"]

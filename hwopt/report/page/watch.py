@@ -1,0 +1,111 @@
+"""The page served on this machine while studies run: it reloads when one of them has changed.
+
+    GET /          the page
+    GET /version   text that changes when a study does
+
+Only 127.0.0.1 is listened on, and only requests that name it are answered, so that no page of another origin
+can read a study through the browser (DNS rebinding).
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from hwopt.errors import HwoptError, InvalidInput
+from hwopt.report.analysis.study_data import StudyData, read_studies
+from hwopt.report.page.content import Networks
+from hwopt.report.page.render import render
+
+HOST = "127.0.0.1"
+
+
+class PageServer(ThreadingHTTPServer):
+    """Server of one page.
+
+    Args:
+        paths: of the studies.
+        port: to listen on; 0 takes a free one.
+        networks: returns the layers of a study's networks.
+
+    Raises:
+        InvalidInput: for a port that is taken.
+        StudyError: for a file that is not a study.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, paths: Sequence[Path], port: int, networks: Callable[[StudyData], Networks]) -> None:
+        self._paths, self._networks = list(paths), networks
+        self._turn = threading.Lock()
+        self._rendered: tuple[str, str] = ("", "")  # version and page
+        read_studies(self._paths)
+        try:
+            super().__init__((HOST, port), _Handler)
+        except OSError as error:
+            raise InvalidInput(
+                f"port {port} cannot be listened on: {error.strerror}; choose another --port"
+            ) from None
+
+    @property
+    def url(self) -> str:
+        """Address of the page."""
+        return f"http://{HOST}:{self.server_address[1]}/"
+
+    @property
+    def hosts(self) -> set[str]:
+        """Names under which the page may be asked for."""
+        return {f"{name}:{self.server_address[1]}" for name in (HOST, "localhost")}
+
+    def version(self) -> str:
+        """Return what changes when a study does: sizes and times of its file and journal."""
+        files = [path.with_name(path.name + end) for path in self._paths for end in ("", "-wal")]
+        marks = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
+        return "-".join(f"{size:x}.{time:x}" for size, time in marks)
+
+    def page(self) -> str:
+        """Return the page of the studies as they are now."""
+        with self._turn:
+            version = self.version()
+            if self._rendered[0] != version:
+                studies = read_studies(self._paths)
+                page = render(studies, [self._networks(study) for study in studies], version)
+                self._rendered = (version, page)
+            return self._rendered[1]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: PageServer
+    server_version = "hwopt"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer with the page or its version."""
+        if self.headers.get("Host") not in self.server.hosts:
+            self._answer(HTTPStatus.FORBIDDEN, "text/plain", "this page is served to this machine only")
+        elif self.path == "/version":
+            self._answer(HTTPStatus.OK, "text/plain", self.server.version())
+        elif self.path == "/":
+            self._page()
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", "there is one page: /")
+
+    def _page(self) -> None:
+        try:
+            self._answer(HTTPStatus.OK, "text/html", self.server.page())
+        except HwoptError as error:
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", str(error))
+
+    def _answer(self, status: HTTPStatus, kind: str, text: str) -> None:
+        content = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing for a request."""
