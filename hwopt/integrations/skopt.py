@@ -22,7 +22,8 @@ from hwopt.arrays import Array
 from hwopt.costs import feasible, price
 from hwopt.integrations.shared import completed, first_that_fits, outcomes
 from hwopt.search.candidates import from_region
-from hwopt.search.strategies import SMALLEST_SHARE, SearchState, Selection, register_strategy
+from hwopt.search.random_search import SMALLEST_SHARE
+from hwopt.search.strategies import SearchState, Selection, register_strategy
 from hwopt.space.dimensions import Categorical, Dimension, Integer, Value
 from hwopt.space.search_space import Config, SearchSpace
 

@@ -33,11 +33,13 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.costs import Costs, feasible, price
 from hwopt.errors import Infeasible, InvalidInput
+from hwopt.search.baselines import ieci
 from hwopt.search.candidates import PricedCandidates
 from hwopt.search.learning_curves import FinalErrors, checkpoints, final_errors
+from hwopt.search.model_based import ModelBased
 from hwopt.search.pareto import errors_to_beat, nondominated
 from hwopt.search.state import Observation, SearchState, Selection, Unfinished
-from hwopt.search.strategies import STRATEGIES, ModelBased, find_strategy, ieci
+from hwopt.search.strategies import STRATEGIES, find_strategy
 from hwopt.search.surrogate import Surrogate, fit_surrogate, front_with_running
 from hwopt.space.search_space import Config
 

@@ -64,7 +64,7 @@ def test_every_strategy_is_listed_with_a_line_and_whether_it_can_run(command_lin
 
 
 def test_every_strategy_of_ours_and_every_peer_has_its_own_line():
-    assert set(strategies._OWN) | set(peer_names()) == set(DESCRIPTIONS)
+    assert set(strategies.OWN_STRATEGIES) | set(peer_names()) == set(DESCRIPTIONS)
 
 
 def complete(words):

@@ -149,8 +149,8 @@ def test_a_second_look_is_taken_around_the_best_candidates():
     def distances(configs):
         return np.linalg.norm(space.encode(configs) - target, axis=1)
 
-    def nearness(state, surrogate, configs, costs, rng):
-        looks.append(distances(configs))
+    def nearness(state, surrogate, priced, rng):
+        looks.append(distances(priced.configs))
         return -np.log(looks[-1])
 
     state = told([0.5, 0.2, 0.9, 0.4, 0.35, 0.7, 0.6, 0.5], space=space)._search_state()

@@ -86,7 +86,8 @@ def test_the_walk_stays_near_the_best_and_wanders_along_the_front_with_two_objec
 
 
 def test_cwei_is_ei_times_the_probability_that_the_budgets_hold():
-    from hwopt.search import strategies
+    from hwopt.search import baselines
+    from hwopt.search.candidates import PricedCandidates
     from hwopt.search.surrogate import fit_surrogate
 
     def uncertain(configs):
@@ -98,9 +99,8 @@ def test_cwei_is_ei_times_the_probability_that_the_budgets_hold():
     state, rng = optimizer._search_state(), np.random.default_rng(0)
     surrogate, configs = fit_surrogate(state), optimizer.space.sample(20, rng)
     priced = uncertain(configs)
-    ratio = strategies._cwei(state, surrogate, configs, priced, rng) - strategies._ei(
-        state, surrogate, configs, priced, rng
-    )
+    given = (state, surrogate, PricedCandidates(configs, priced, 20, {}), rng)
+    ratio = baselines.constraint_weighted_improvement(*given) - baselines.expected_improvement(*given)
     both = priced.probability("time_s", 6e-4) * priced.probability("memory_bytes", 7e3)
     assert np.exp(ratio) == pytest.approx(both)
     assert both.min() < 0.3 and both.max() > 0.9 and np.sum((both > 0) & (both < 0.9)) > 3
@@ -136,7 +136,8 @@ def expected_reward(mean, std, slope, offset, best, shift):
 
 @pytest.mark.parametrize(("strategy", "offset"), [("scalarized", -1.0), ("epr", 0.0)])
 def test_scalar_forms_match_a_numerical_integral(strategy, offset):
-    from hwopt.search import strategies
+    from hwopt.search import baselines
+    from hwopt.search.candidates import PricedCandidates
     from hwopt.search.surrogate import fit_surrogate
 
     optimizer = make_optimizer(strategy, seed=0)
@@ -144,9 +145,11 @@ def test_scalar_forms_match_a_numerical_integral(strategy, offset):
     state = optimizer._search_state()
     configs = optimizer.space.sample(6, np.random.default_rng(1))
     priced = Costs(costs(configs))
-    acquisition = getattr(strategies, strategy).acquisition
+    acquisition = getattr(baselines, strategy).acquisition
     surrogate = fit_surrogate(state)
-    got = np.exp(acquisition(state, surrogate, configs, priced, np.random.default_rng(2)))
+    got = np.exp(
+        acquisition(state, surrogate, PricedCandidates(configs, priced, 0, {}), np.random.default_rng(2))
+    )
     target = np.log(6e-4)
     slopes = np.exp(
         (-0.07 if strategy == "scalarized" else 1) * (np.log(priced["time_s"]) - target * (offset != 0))
