@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from hwopt import load_device
 from hwopt.train.settings import HYPERPARAMETERS
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
@@ -19,6 +20,7 @@ N_HYPERPARAMETERS = {
     "hyperpower_mnist": 6,
     "hyperpower_cifar10": 13,
 }
+BY_ARCHITECTURE = {"vgg": 14, "resnet": 9, "mobilenet": 10, "nas_bench_201": 10, "vision_transformer": 9}
 
 
 def load_space(name):
@@ -74,3 +76,30 @@ def test_the_other_hyperparameters_do_not_change_the_network(named_space):
             network = space.build({**config, **changes})
         shapes.add(tuple(parameter.shape for parameter in network.parameters()))
     assert len(shapes) == 1
+
+
+@pytest.fixture(scope="module")
+def device():
+    return load_device("amd-epyc")
+
+
+@pytest.mark.parametrize("name", BY_ARCHITECTURE)
+def test_twenty_networks_of_an_architecture_are_priced_and_train_a_step(name, device):
+    space = load_space(name)
+    assert len(space) == BY_ARCHITECTURE[name]
+    assert set(space.names) & set(HYPERPARAMETERS) >= {"learning_rate", "weight_decay"}
+    configs = space.sample(20, np.random.default_rng(0))
+    costs = device.cost_model(space, batch_size=8)
+    times = costs(configs)["time_s"]
+    assert np.all(np.isfinite(times)) and times.max() > 2 * times.min() and costs.notes == []
+    torch.manual_seed(0)
+    images, labels = torch.randn(2, *space.input_shape), torch.tensor([3, 7])
+    for config in configs:
+        network = space.build(config)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+        loss = torch.nn.functional.cross_entropy(network(images), labels)
+        loss.backward()
+        before = [parameter.detach().clone() for parameter in network.parameters()]
+        optimizer.step()
+        assert torch.isfinite(loss), config
+        assert any(not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
