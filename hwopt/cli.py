@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hwopt.commands.check import check
 from hwopt.commands.compare import compare
 from hwopt.commands.console import fail, print_version
 from hwopt.commands.devices import devices
@@ -28,7 +29,7 @@ from hwopt.errors import HwoptError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 COMMANDS = (
-    init, search, report, export, run, retarget, compare, predict, measure, profile, validate,
+    init, check, search, report, export, run, retarget, compare, predict, measure, profile, validate,
     devices, strategies, schema, env,
 )  # fmt: skip
 for command in COMMANDS:

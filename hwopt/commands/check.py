@@ -1,0 +1,37 @@
+"""`hwopt check`: what is wrong with a space or an experiment, before anything is trained."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwopt.commands.console import console
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="SPACE.py or EXPERIMENT.toml.")],
+    device: Annotated[
+        str | None, typer.Option(help="Profile of the costs of a SPACE.py; the first that ships if absent.")
+    ] = None,
+    training: Annotated[
+        bool, typer.Option(help="Try a training step; of your own objective its first epoch.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is wrong with a search space or an experiment, before anything is trained.
+
+    Exit code 0: nothing is wrong; 1: something is; 2: there is nothing to check.
+
+    Example: hwopt check mine.toml
+    """
+    from hwopt.report.diagnosis import diagnosis_json, diagnosis_lines
+    from hwopt.study.experiment.diagnosis import diagnose
+
+    diagnosis = diagnose(file, device, training)
+    if as_json:
+        print(diagnosis_json(diagnosis))
+    else:
+        for line in diagnosis_lines(diagnosis):
+            console.print(line, highlight=False)
+    if not diagnosis.is_fine:
+        raise typer.Exit(1)
