@@ -1,17 +1,19 @@
 """Half-width of an interval by the distance of a network from those that were fitted.
 
-    half-width(x) = q * s(d(x)),    s(d)^2 = s0^2 + (k d)^2
+    half-width(x) = q * s(x),    s^2 = s0^2 + (k d)^2 + sum_j (k_j b_j)^2
     d    distance to the nearest fitted network, of log2 of the work and the shares of classes, standardised
-    s    likeliest for Laplace errors of networks left out: alone, as clusters of like ones, and as halves
-         by size
-    q    conformal rank of |error| / s
+    b_j  how far the calls, the FLOPs or the bytes are beyond the range of the fitted networks, in octaves
+    s0, k    likeliest for Laplace errors of networks left out, alone and as clusters of like ones
+    k_j  least at which intervals of 90% hold 90% of the larger half predicted by the smaller one and the
+         reverse, halves by calls, by FLOPs or by bytes
+    q    conformal rank of |error| / s of networks left out, alone and as clusters
 
-A network like those that were fitted errs as one of them left out; one unlike them as a cluster left out,
-a larger one as the larger half predicted by the smaller one.
+A network like those that were fitted errs as one of them left out, one unlike them as a cluster left out. A
+larger one errs in one direction, which no likeness of others tells: so k_j have a rule of their own.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ from hwopt.arrays import Array
 _N_CLUSTERS = 8
 _LEAST_SCALE = 0.05  # of a feature, where its deviation is less
 _LEAST = 1e-4  # of s
+_N_WORK = 3  # first columns of the features: log2 of calls, FLOPs and bytes
+_CONFIDENCE = 0.9  # of the intervals that k_j are chosen by
 _DOUBT = 3.0  # of log-likelihood that a slope must gain
 _SLOPES = np.concatenate([[0.0], np.geomspace(0.01, 10.0, 31)])  # k over the mean error
 
@@ -32,15 +36,20 @@ class DistanceWidth:
     Attributes:
         shift, scale: of the features, each shape [d].
         fitted: standardised features of the fitted networks, shape [m, d].
+        low, high: range of log2 of the work of the fitted networks, each shape [3].
         level, slope: s0 and k.
+        slopes_beyond: k_j, shape [3].
         scores: |error| / s of networks left out, ascending, shape [n].
     """
 
     shift: Array
     scale: Array
     fitted: Array
+    low: Array
+    high: Array
     level: float
     slope: float
+    slopes_beyond: Array
     scores: Array
 
     @classmethod
@@ -57,19 +66,41 @@ class DistanceWidth:
         shift, scale = features.mean(axis=0), np.maximum(features.std(axis=0), _LEAST_SCALE)
         fitted = (features - shift) / (scale * np.sqrt(features.shape[1]))
         distances, errors = _nearest(fitted, np.arange(len(fitted))), np.abs(alone)
-        for fold in (clusters(fitted), _halves(features)):
-            if len(np.unique(fold)) > 1:
-                distances = np.concatenate([distances, _nearest(fitted, fold)])
-                errors = np.concatenate([errors, np.abs(together(fold))])
+        fold = clusters(fitted)
+        if len(np.unique(fold)) > 1:
+            distances = np.concatenate([distances, _nearest(fitted, fold)])
+            errors = np.concatenate([errors, np.abs(together(fold))])
         level, slope = _likeliest(errors, distances)
         scores = np.sort(errors / np.hypot(level, slope * distances))
-        return cls(shift, scale, fitted, level, slope, scores)
+        work = features[:, :_N_WORK]
+        low, high = work.min(axis=0), work.max(axis=0)
+        widths = cls(shift, scale, fitted, low, high, level, slope, np.zeros(work.shape[1]), scores)
+        slopes = [widths._slope_beyond(column, together) for column in work.T]
+        return replace(widths, slopes_beyond=np.array(slopes))
+
+    def _slope_beyond(self, work: Array, together: Callable[[NDArray[np.intp]], Array]) -> float:
+        """Return the least k_j at which intervals hold halves by work, [m], predicted by the other half."""
+        fold = (work > np.median(work)).astype(np.intp)
+        if len(np.unique(fold)) < 2:
+            return 0.0
+        lower, upper = work[fold == 0], work[fold == 1]
+        beyond = np.where(fold == 1, work - lower.max(), upper.min() - work)
+        near = np.hypot(self.level, self.slope * _nearest(self.fitted, fold))
+        s = np.abs(together(fold)) / self._quantile(_CONFIDENCE)
+        lacking = np.sqrt(np.maximum(s**2 - near**2, 0.0))
+        return float(np.quantile(lacking / beyond, _CONFIDENCE))
 
     def half_width(self, features: Array, confidence: float) -> Array:
         """Return the half-width at the logarithm, [n]; infinite for too few networks for the confidence."""
+        near = np.hypot(self.level, self.slope * self.distance(features))
+        work = features[:, :_N_WORK]
+        beyond = np.maximum(np.maximum(self.low - work, work - self.high), 0.0)
+        far = np.sqrt(((self.slopes_beyond * beyond) ** 2).sum(axis=1))
+        return self._quantile(confidence) * np.hypot(near, far)
+
+    def _quantile(self, confidence: float) -> float:
         rank = int(np.ceil(confidence * (len(self.scores) + 1) - 1e-9))
-        q = float(self.scores[rank - 1]) if rank <= len(self.scores) else np.inf
-        return q * np.hypot(self.level, self.slope * self.distance(features))
+        return float(self.scores[rank - 1]) if rank <= len(self.scores) else np.inf
 
     def distance(self, features: Array) -> Array:
         """Return the distance of networks, [n], from the nearest fitted one."""
@@ -85,12 +116,6 @@ def clusters(Z: Array) -> NDArray[np.intp]:
 
     found = fcluster(linkage(Z, "average"), _N_CLUSTERS, "maxclust")
     return np.asarray(found, dtype=np.intp)
-
-
-def _halves(features: Array) -> NDArray[np.intp]:
-    """Return 0 for the half of networks with the least work and 1 for the others, [m]."""
-    work = features[:, 1] if features.shape[1] > 1 else features[:, 0]  # FLOPs
-    return np.asarray(work > np.median(work), dtype=np.intp)
 
 
 def _nearest(Z: Array, fold: NDArray[np.intp]) -> Array:
