@@ -58,6 +58,15 @@ def test_operators_of_no_class_have_the_last_columns():
     assert not unknown_share(X_NEW).any()
 
 
+def test_bytes_are_those_that_windows_touch():
+    plain, skipping = (
+        trace(nn.Conv2d(4, 8, 1, stride=stride, bias=False).to("meta"), (4, 32, 32)) for stride in (1, 4)
+    )
+    moved = [traced_features([graph], ["conv2d 1x1"])[0][0, 2] for graph in (plain, skipping)]
+    assert moved[0] == plain.layers[0].bytes
+    assert moved[1] == 4 * (4 * 32 * 32 / 4 + 4 * 8 + 8 * 8 * 8)  # a quarter of the rows, whole cache lines
+
+
 def test_a_sum_is_chosen_for_what_adds_up_and_none_for_what_does_not():
     adds_up, does_not = (NetworkRegression.fit(X, y) for y in (seconds(KNOWN, noise=0.01), bent(KNOWN)))
     assert adds_up.weights[1:].any() and not does_not.weights[1:].any()
@@ -92,12 +101,12 @@ def test_operators_that_no_fit_has_seen_are_marked_and_widen_and_are_not_priced_
 def test_intervals_hold_like_networks_and_larger_ones():
     rng = np.random.default_rng(1)
     larger = [network(rng, depth=9) for _ in range(40)]
-    slowed = [seconds(graphs, rng, 0.05) * (traced_features(graphs, CLASSES)[0][:, 0] / 8) ** 0.25
+    slowed = [seconds(graphs, rng, 0.05) * (traced_features(graphs, CLASSES)[0][:, 0] / 8) ** 0.5
             for graphs in (KNOWN, NEW, larger)]  # fmt: skip
     model = NetworkRegression.fit(X, slowed[0])
     for graphs, truth in ((NEW, slowed[1]), (larger, slowed[2])):
         low, high = model.interval(traced_features(graphs, CLASSES)[0], 0.9)
-        assert ((low <= truth) & (truth <= high)).mean() >= 0.8
+        assert ((low <= truth) & (truth <= high)).mean() >= 0.85
 
 
 def test_a_width_grows_with_the_distance_where_errors_do():

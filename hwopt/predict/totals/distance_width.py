@@ -3,13 +3,13 @@
     half-width(x) = q * s(x),    s^2 = s0^2 + (k d)^2 + sum_j (k_j b_j)^2
     d    distance to the nearest fitted network, of log2 of the work and the shares of classes, standardised
     b_j  how far the calls, the FLOPs or the bytes are beyond the range of the fitted networks, in octaves
-    s0, k    likeliest for Laplace errors of networks left out, alone and as clusters of like ones
-    k_j  least at which intervals of 90% hold 90% of the larger half predicted by the smaller one and the
-         reverse, halves by calls, by FLOPs or by bytes
-    q    conformal rank of |error| / s of networks left out, alone and as clusters
+    s0, k    likeliest for Laplace errors of networks left out: alone, as clusters of like ones, as halves by
+         calls, by FLOPs and by bytes
+    k_j  least at which intervals of 90% hold 90% of those halves, by calls, by FLOPs or by bytes
+    q    conformal rank of |error| / s of all these
 
-A network like those that were fitted errs as one of them left out, one unlike them as a cluster left out. A
-larger one errs in one direction, which no likeness of others tells: so k_j have a rule of their own.
+A network like those that were fitted errs as one of them left out, one unlike them as a cluster left out. One
+that is larger than all of them errs in one direction, the more the farther: hence k_j.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from hwopt.arrays import Array
 _N_CLUSTERS = 8
 _LEAST_SCALE = 0.05  # of a feature, where its deviation is less
 _LEAST = 1e-4  # of s
-_N_WORK = 3  # first columns of the features: log2 of calls, FLOPs and bytes
+_N_WORK = 3  # the first columns of the features are log2 of calls, FLOPs and bytes
 _CONFIDENCE = 0.9  # of the intervals that k_j are chosen by
 _DOUBT = 3.0  # of log-likelihood that a slope must gain
 _SLOPES = np.concatenate([[0.0], np.geomspace(0.01, 10.0, 31)])  # k over the mean error
@@ -65,28 +65,30 @@ class DistanceWidth:
         """
         shift, scale = features.mean(axis=0), np.maximum(features.std(axis=0), _LEAST_SCALE)
         fitted = (features - shift) / (scale * np.sqrt(features.shape[1]))
-        distances, errors = _nearest(fitted, np.arange(len(fitted))), np.abs(alone)
-        fold = clusters(fitted)
-        if len(np.unique(fold)) > 1:
-            distances = np.concatenate([distances, _nearest(fitted, fold)])
-            errors = np.concatenate([errors, np.abs(together(fold))])
-        level, slope = _likeliest(errors, distances)
-        scores = np.sort(errors / np.hypot(level, slope * distances))
         work = features[:, :_N_WORK]
+        parts = [clusters(fitted), *(_halves(column) for column in work.T)]
+        left_out = [np.abs(together(fold)) if len(np.unique(fold)) > 1 else None for fold in parts]
+        distances, errors = [_nearest(fitted, np.arange(len(fitted)))], [np.abs(alone)]
+        for fold, own in zip(parts, left_out, strict=True):
+            if own is not None:
+                distances.append(_nearest(fitted, fold))
+                errors.append(own)
+        level, slope = _likeliest(np.concatenate(errors), np.concatenate(distances))
+        scores = np.sort(np.concatenate(errors) / np.hypot(level, slope * np.concatenate(distances)))
         low, high = work.min(axis=0), work.max(axis=0)
         widths = cls(shift, scale, fitted, low, high, level, slope, np.zeros(work.shape[1]), scores)
-        slopes = [widths._slope_beyond(column, together) for column in work.T]
+        halves = zip(work.T, parts[1:], left_out[1:], strict=True)
+        slopes = [
+            0.0 if own is None else widths._slope_beyond(column, fold, own) for column, fold, own in halves
+        ]
         return replace(widths, slopes_beyond=np.array(slopes))
 
-    def _slope_beyond(self, work: Array, together: Callable[[NDArray[np.intp]], Array]) -> float:
+    def _slope_beyond(self, work: Array, fold: NDArray[np.intp], errors: Array) -> float:
         """Return the least k_j at which intervals hold halves by work, [m], predicted by the other half."""
-        fold = (work > np.median(work)).astype(np.intp)
-        if len(np.unique(fold)) < 2:
-            return 0.0
         lower, upper = work[fold == 0], work[fold == 1]
         beyond = np.where(fold == 1, work - lower.max(), upper.min() - work)
         near = np.hypot(self.level, self.slope * _nearest(self.fitted, fold))
-        s = np.abs(together(fold)) / self._quantile(_CONFIDENCE)
+        s = errors / self._quantile(_CONFIDENCE)
         lacking = np.sqrt(np.maximum(s**2 - near**2, 0.0))
         return float(np.quantile(lacking / beyond, _CONFIDENCE))
 
@@ -96,7 +98,7 @@ class DistanceWidth:
         work = features[:, :_N_WORK]
         beyond = np.maximum(np.maximum(self.low - work, work - self.high), 0.0)
         far = np.sqrt(((self.slopes_beyond * beyond) ** 2).sum(axis=1))
-        return self._quantile(confidence) * np.hypot(near, far)
+        return np.asarray(self._quantile(confidence) * np.hypot(near, far), dtype=float)
 
     def _quantile(self, confidence: float) -> float:
         rank = int(np.ceil(confidence * (len(self.scores) + 1) - 1e-9))
@@ -116,6 +118,15 @@ def clusters(Z: Array) -> NDArray[np.intp]:
 
     found = fcluster(linkage(Z, "average"), _N_CLUSTERS, "maxclust")
     return np.asarray(found, dtype=np.intp)
+
+
+def _halves(work: Array) -> NDArray[np.intp]:
+    """Return 0 for the half of networks with the least work and 1 for the others, [m]; equals stay together.
+
+    Both are there where work differs at all.
+    """
+    middle = np.median(work)
+    return np.asarray(work > middle if (work > middle).any() else work >= middle, dtype=np.intp)
 
 
 def _nearest(Z: Array, fold: NDArray[np.intp]) -> Array:

@@ -27,7 +27,13 @@ from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.gp import matern
 from hwopt.network.layer import LayerGraph
-from hwopt.predict.totals.network_regression import MIN_OF_CLASS, layer_class, relative_least_squares
+from hwopt.predict.network_table import NetworkTable
+from hwopt.predict.totals.network_regression import (
+    MIN_OF_CLASS,
+    layer_classes,
+    layer_work,
+    relative_least_squares,
+)
 
 MIN_BLOCKS = 8
 _LENGTHS = (0.5, 1.0, 2.0, 4.0)  # in standard deviations of all features together
@@ -39,7 +45,10 @@ _SHAPE = ("in_channels", "out_channels", "out_h", "out_w", "in_h", "kernel_h", "
 
 @dataclass(frozen=True, slots=True)
 class _Layers:
-    """The layers of m blocks, one after another: class [n], work [n, 3], features [n, d], block [n]."""
+    """The layers of m blocks, one after another: class [n], work [n, 3], features [n, d], block [n].
+
+    Work is calls, FLOPs and moved bytes.
+    """
 
     classes: NDArray[np.str_]
     work: Array
@@ -48,13 +57,12 @@ class _Layers:
 
     @classmethod
     def of(cls, graphs: Sequence[LayerGraph]) -> "_Layers":
-        layers = [layer for graph in graphs for layer in graph.layers]
-        block = np.repeat(np.arange(len(graphs)), [len(graph.layers) for graph in graphs])
-        classes = np.array([layer_class(layer) for layer in layers], dtype=str)
-        work = np.array([[layer.flops, layer.bytes, 1] for layer in layers], dtype=float).reshape(-1, 3)
-        shapes = np.array([[getattr(one, name) for name in _SHAPE] for one in layers], dtype=float)
-        logs = np.log2(np.hstack([shapes.reshape(-1, len(_SHAPE)), 1 + work[:, :2]]))
-        return cls(classes, work, logs, block.astype(np.intp))
+        table = NetworkTable.of_graphs(graphs)
+        work = layer_work(table.layers)
+        shapes = table.layers[list(_SHAPE)].to_numpy(dtype=float)
+        return cls(
+            layer_classes(table.layers), work, np.log2(np.hstack([shapes, 1 + work[:, 1:]])), table.segment
+        )
 
     def distinct(self) -> tuple[NDArray[np.intp], "_Layers"]:
         """Return the place of each layer, [n], among those that differ in class or features, and those."""
@@ -79,7 +87,7 @@ class LayerSum:
         self.unseen = float("nan")
         self.left_out = np.empty(0)
         self.constant = 0.0
-        self._shared = np.zeros(3)  # coefficients of FLOPs, bytes and calls of any layer
+        self._shared = np.zeros(3)  # coefficients of calls, FLOPs and bytes of any layer
         self._coefficients: dict[str, Array] = {}  # class -> those of its own, beside the shared, shape [3]
         self._layers: _Layers | None = None
         self._weight = np.empty(0)  # b_l sum over blocks of alpha, shape [u]

@@ -14,20 +14,25 @@ was never measured. These networks are marked, and their intervals are wider. Ne
 measured are better served by `hwopt.predict.network_model`.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
-from hwopt.network.layer import Layer, LayerGraph
+from hwopt.network.layer import LayerGraph
 from hwopt.predict.layer_models.gp_regression import GPRegression
 from hwopt.predict.least_squares import relative_least_squares as relative_least_squares
+from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.totals.distance_width import DistanceWidth
 from hwopt.predict.totals.second_opinion import SecondOpinion, proportions, unknown_share
+from hwopt.profile.roofline import flops_and_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MIN_NETWORKS = 8
 MIN_OF_CLASS = 4  # networks that a class must be in to have coefficients of its own
@@ -41,13 +46,13 @@ _LEAST = 0.25  # of the smallest measured value: no prediction is below
 _WIDEST = 0.5  # g beyond the training range by this much is cut off
 
 
-def layer_class(layer: Layer) -> str:
-    """Return which layers share coefficients: the kind; of convolutions depthwise, 1x1 or windowed too."""
-    if not layer.kind.startswith("conv"):
-        return layer.kind
-    if layer.groups > 1 and layer.groups == layer.in_channels:
-        return f"{layer.kind} depthwise"
-    return f"{layer.kind} {'1x1' if layer.kernel_h * layer.kernel_w == 1 else 'windowed'}"
+def layer_classes(rows: "pd.DataFrame") -> NDArray[np.str_]:
+    """Return the class of each layer, [n]: its kind; of convolutions depthwise, 1x1 or windowed too."""
+    names = ["in_channels", "groups", "kernel_h", "kernel_w"]
+    kinds, (channels, groups, high, wide) = rows["kind"].to_numpy(dtype=str), rows[names].to_numpy().T
+    shapes = [(groups > 1) & (groups == channels), high * wide == 1]
+    suffix = np.select(shapes, [" depthwise", " 1x1"], " windowed")
+    return np.where(np.char.startswith(kinds, "conv"), np.char.add(kinds, suffix), kinds)
 
 
 def traced_features(
@@ -55,28 +60,32 @@ def traced_features(
 ) -> tuple[Array, tuple[str, ...]]:
     """Return counts, FLOPs and bytes of all layers, of each class and of none, [m, 6 + 3c]; the c classes.
 
+    Bytes are those that are moved: of an input only what windows touch.
+
     Args:
         graphs: m traced networks.
         classes: those of the networks that a model was fitted on, in their order; where None, those that
             occur in at least 4 of these. Operators of other classes count among all layers, and in the last
             three columns.
     """
-    sums: list[dict[str, Array]] = []
-    for graph in graphs:
-        own: dict[str, Array] = {}
-        for layer in graph.layers:
-            name = layer_class(layer)
-            own[name] = own.get(name, np.zeros(3)) + np.array([1.0, layer.flops, layer.bytes])
-        sums.append(own)
-    counts = Counter(name for own in sums for name in own)
-    common = sorted(name for name, n in counts.items() if n >= MIN_OF_CLASS)
-    names = tuple(common if classes is None else classes)
-    table = np.zeros((len(graphs), 2 + len(names), 3))
-    for row, own in zip(table, sums, strict=True):
-        for name, work in own.items():
-            row[0] += work
-            row[1 + names.index(name) if name in names else -1] += work
-    return table.reshape(len(graphs), 6 + 3 * len(names)), names
+    table = NetworkTable.of_graphs(graphs)
+    own, place = np.unique(layer_classes(table.layers), return_inverse=True)
+    sums = np.zeros((len(graphs), len(own), 3))
+    np.add.at(sums, (table.segment, place), layer_work(table.layers))
+    common = own[(sums[:, :, 0] > 0).sum(axis=0) >= MIN_OF_CLASS]
+    names = tuple(str(name) for name in common) if classes is None else tuple(classes)
+    known = [i for i, name in enumerate(own) if name in names]
+    features = np.zeros((len(graphs), 2 + len(names), 3))
+    features[:, 0] = sums.sum(axis=1)
+    features[:, [1 + names.index(str(own[i])) for i in known]] = sums[:, known]
+    features[:, -1] = np.delete(sums, known, axis=1).sum(axis=1)
+    return features.reshape(len(graphs), 6 + 3 * len(names)), names
+
+
+def layer_work(rows: "pd.DataFrame") -> Array:
+    """Return 1, FLOPs and moved bytes of each layer, [n, 3]."""
+    flops, moved = flops_and_bytes(rows)
+    return np.stack([np.ones(len(rows)), flops, moved], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
