@@ -3,10 +3,11 @@
     cost(z) = w_0 + sum_j w_j z_j
 
 z holds the values of numbers as they are, choices one-hot, 0 where a hyperparameter is inactive. w has the
-least squared relative error on profiled networks of the space (the split `fit`), with a ridge penalty of the
-least root mean squared percentage error in 10-fold cross-validation; the intercept and the penalty are
-additions to the paper's form. Energy is power times time. The split `calibrate` gives the distribution, as
-for the other methods. Nothing is traced: a config whose network cannot be built has a price too.
+least squared relative error on profiled networks of the space, with a ridge penalty of the least root mean
+squared percentage error in 10-fold cross-validation; the intercept and the penalty are additions to the
+paper's form. Energy is power times time. All networks fit and all calibrate (CV+), as for the other methods
+(`hwopt.predict.calibrated_model`): those alike in z are one group. Nothing is traced: a config whose network
+cannot be built has a price too.
 """
 
 import json
@@ -20,6 +21,7 @@ from hwopt.arrays import Array
 from hwopt.costs import Costs
 from hwopt.errors import HwoptError, InvalidInput
 from hwopt.network.layer import METRICS
+from hwopt.predict.measured_networks import Mask, group_weights
 from hwopt.profile.device_profile import DeviceProfile
 from hwopt.space.search_space import Categorical, Config, SearchSpace
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIN_NETWORKS = 10  # to fit on: one a fold
+MOST_FOLDS = 20  # refits that calibrate
+_FITTED = ("time_s", "power_w", "memory_bytes")
 _N_FOLDS = 10
 _PENALTIES = (1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 _LOWEST = 0.5  # of the least measured value: no cost is predicted below
@@ -67,7 +71,9 @@ class HyperPower:
 
     Attributes:
         models: metric -> fitted function, for every metric that networks were measured for.
-        residuals: metric -> ln(measured / predicted) of the calibration networks.
+        residuals: metric -> ln(measured / predicted) of each network by the fit without its fold,
+            [n_calibration].
+        weights: metric -> 1 / size of its group for each of those, [n_calibration].
         notes: what a reader of the predictions must know.
 
     Raises:
@@ -77,27 +83,39 @@ class HyperPower:
     def __init__(self, profile: DeviceProfile, space: SearchSpace, batch_size: int, dtype: str) -> None:
         self.space, self.batch_size, self.dtype = space, batch_size, dtype
         networks, configs, self.notes = networks_of_space(profile, space, batch_size, dtype)
-        Z, split = encode(space, configs), networks["split"].to_numpy(dtype=str)
-        self.models: dict[str, LinearCost] = {}
-        self.residuals: dict[str, Array] = {}
-        for metric in ("time_s", "power_w", "memory_bytes"):
-            y = networks[metric].to_numpy(dtype=float)
-            fit = np.isfinite(y) & (split == "fit")
-            if fit.sum() < MIN_NETWORKS:
-                if np.isfinite(y).any():
-                    self.notes.append(f"{metric}: {fit.sum()} networks to fit on, fewer than {MIN_NETWORKS}")
-                continue
-            self.models[metric] = fit_linear(Z[fit], y[fit])
-        for metric, predicted in self._values(Z).items():
-            errors = np.log(networks[metric].to_numpy(dtype=float) / predicted)
-            self.residuals[metric] = errors[np.isfinite(errors) & (split == "calibrate")]
+        Z, y = encode(space, configs), {m: networks[m].to_numpy(dtype=float) for m in METRICS}
+        fitted = {metric: y[metric] for metric in _FITTED}
+        self.models = _fit(Z, fitted, np.ones(len(Z), dtype=bool), MIN_NETWORKS)
+        for metric in _FITTED:
+            n = int(np.isfinite(y[metric]).sum())
+            if 0 < n < MIN_NETWORKS:
+                self.notes.append(f"{metric}: {n} networks to fit on, fewer than {MIN_NETWORKS}")
         if not self.models:
-            raise InvalidInput(_too_few(profile, int((split == "fit").sum()), batch_size, dtype))
+            n = max(int(np.isfinite(y[metric]).sum()) for metric in _FITTED)
+            raise InvalidInput(_too_few(profile, n, batch_size, dtype))
+        self._leave_folds_out(Z, y)
+
+    def _leave_folds_out(self, Z: Array, y: Mapping[str, Array]) -> None:
+        """Refit without each fold of groups; its errors calibrate."""
+        group = np.unique(Z, axis=0, return_inverse=True)[1].ravel()
+        n_groups = int(group.max()) + 1
+        fold = (np.random.default_rng(0).permutation(n_groups) % min(MOST_FOLDS, n_groups))[group]
+        fitted = {metric: y[metric] for metric in self.models}
+        self._without = [_fit(Z, fitted, fold != k, MIN_NETWORKS // 2) for k in range(fold.max() + 1)]
+        unseen = {metric: np.full(len(Z), np.nan) for metric in self.metrics}
+        for k, models in enumerate(self._without):
+            for metric, values in _values(models, Z[fold == k]).items():
+                unseen[metric][fold == k] = values
+        errors = {metric: np.log(y[metric] / values) for metric, values in unseen.items()}
+        known = {metric: np.flatnonzero(np.isfinite(own)) for metric, own in errors.items()}
+        self._fold = {metric: fold[own] for metric, own in known.items()}
+        self.residuals = {metric: own[known[metric]] for metric, own in errors.items()}
+        self.weights = {metric: group_weights(group[own].astype(str)) for metric, own in known.items()}
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics that are predicted."""
-        return tuple(self._values(encode(self.space, [])))
+        return tuple(_values(self.models, encode(self.space, [])))
 
     def lines(self) -> list[str]:
         """Say of each metric how well it is linear."""
@@ -111,13 +129,26 @@ class HyperPower:
     def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
         """Return the costs of n configs."""
         Z = encode(self.space, configs)
-        return Costs(self._values(Z), self.residuals)
+        values, without = _values(self.models, Z), [_values(models, Z) for models in self._without]
+        residuals = {}
+        for metric, own in self.residuals.items():
+            shifts = [np.log(other.get(metric, values[metric]) / values[metric]) for other in without]
+            residuals[metric] = np.stack(shifts)[self._fold[metric]].T + own
+        return Costs(values, residuals, weights=self.weights)
 
-    def _values(self, Z: Array) -> dict[str, Array]:
-        values = {metric: model.predict(Z) for metric, model in self.models.items()}
-        if "time_s" in values and "power_w" in values:
-            values["energy_j"] = values["power_w"] * values["time_s"]
-        return {metric: values[metric] for metric in METRICS if metric in values}
+
+def _fit(Z: Array, y: Mapping[str, Array], kept: Mask, least: int) -> dict[str, LinearCost]:
+    """Fit each metric, [n], that at least so many of the networks that are kept, [n], have."""
+    chosen = {metric: kept & np.isfinite(own) for metric, own in y.items()}
+    return {m: fit_linear(Z[own], y[m][own]) for m, own in chosen.items() if own.sum() >= least}
+
+
+def _values(models: Mapping[str, LinearCost], Z: Array) -> dict[str, Array]:
+    """Return the metrics of configs Z [n, d], each [n]."""
+    values = {metric: model.predict(Z) for metric, model in models.items()}
+    if "time_s" in values and "power_w" in values:
+        values["energy_j"] = values["power_w"] * values["time_s"]
+    return {metric: values[metric] for metric in METRICS if metric in values}
 
 
 def networks_of_space(

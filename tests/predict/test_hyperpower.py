@@ -1,6 +1,7 @@
 """HyperPower: costs linear in the structural hyperparameters, fitted on profiled configs of a space."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from skopt.space import Categorical, Integer, Real
 from hwopt import load_device
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.measure.sampling.networks import choose_networks
+from hwopt.predict.device import Device
 from hwopt.predict.hyperpower import HyperPower, encode, fit_linear
 from hwopt.space.search_space import SearchSpace
 from tests.profile.profiles import write_profile
@@ -69,16 +71,30 @@ def test_the_law_is_found_and_unseen_configs_are_predicted_within_the_noise(prof
     assert np.sqrt(np.mean(error**2)) < 0.03
     assert costs.models["time_s"].rmspe < 0.07 and costs.models["power_w"].rmspe < 0.07
     assert costs.models["time_s"].weights[1] == pytest.approx(2e-5, rel=0.15)  # of a feature
-    assert len(priced.residuals["time_s"]) == len(priced.residuals["energy_j"]) == 40
+    for metric in ("time_s", "power_w", "energy_j"):
+        assert priced.residuals[metric].shape == (200, 80)
+        assert priced.n_calibration(metric) == (80, 78.0)  # two pairs are alike
     assert any("time_s: linear in 5 columns, RMSPE" in line for line in costs.lines())
 
 
 def test_bounds_cover_configs_that_no_fit_has_seen(profile):
     device = profile(n=400, noise=0.1)
-    costs = device.cost_model(SPACE, batch_size=4, method="hyperpower")
-    tested = device.profile.networks[device.profile.networks["split"] == "test"]
+    networks = device.profile.networks
+    tested, measured = networks[networks.index % 4 == 0], networks[networks.index % 4 != 0]
+    known = Device(replace(device.profile, networks=measured.reset_index(drop=True)))
+    costs = known.cost_model(SPACE, batch_size=4, method="hyperpower")
     priced = costs([json.loads(text) for text in tested["config"]])
-    assert np.mean(tested["time_s"] <= priced.upper("time_s", 0.9)) == pytest.approx(0.9, abs=0.07)
+    for metric in ("time_s", "energy_j"):
+        assert np.mean(tested[metric] <= priced.upper(metric, 0.9)) == pytest.approx(0.9, abs=0.07)
+
+
+def test_networks_alike_in_their_structure_are_one_group_and_left_out_together(profile):
+    twice = profile(n=40, change=lambda t: pd.concat([t, t.assign(network=t["network"] + "-again")]))
+    costs = twice.cost_model(SPACE, batch_size=4, method="hyperpower")
+    n, n_groups = costs(SPACE.sample(3, np.random.default_rng(0))).n_calibration("time_s")
+    assert n == 80 and 38 <= n_groups <= 40
+    first, again = np.split(costs._fold["time_s"], 2)
+    assert (first == again).all()
 
 
 def test_choices_are_one_hot_and_what_is_inactive_is_zero():
@@ -139,9 +155,9 @@ def test_networks_of_another_space_are_left_out_and_said(profile):
 
 
 def test_a_metric_with_too_few_figures_is_absent_and_said(profile):
-    device = profile(change=lambda t: t.assign(power_w=t["power_w"].where(t.index < 12)))
+    device = profile(change=lambda t: t.assign(power_w=t["power_w"].where(t.index < 9)))
     costs = device.cost_model(SPACE, batch_size=4, method="hyperpower")
-    assert set(costs([])) == {"time_s"} and "power_w: 3 networks to fit on, fewer than 10" in costs.notes
+    assert set(costs([])) == {"time_s"} and "power_w: 9 networks to fit on, fewer than 10" in costs.notes
 
 
 def test_it_has_no_layer_form(profile):

@@ -129,15 +129,6 @@ def test_what_ran_out_of_memory_is_failed_and_nothing_as_large_is_trained_again(
     assert np.isnan(refused[TRAINING_MEMORY][0]) and "ran out of memory" in refused.reasons[0]
 
 
-def test_measured_peaks_add_the_device_s_context_and_a_factor():
-    memory = TrainingMemory(constant, network_space(), TrainingSettings(batch_size=8))
-    configs = [{"units": units} for units in (500, 1000, 1500)]
-    estimates = [memory.estimate(config) for config in configs]
-    memory.calibrate(configs, [4e8 + 1.1 * estimate for estimate in estimates])
-    assert memory(configs)[TRAINING_MEMORY] == pytest.approx([4e8 + 1.1 * one for one in estimates], rel=1e-3)
-    assert memory.estimate(configs[0]) == estimates[0]
-
-
 def test_training_memory_follows_what_build_reads_and_never_makes_weights():
     devices = []
 

@@ -17,7 +17,6 @@ from hwopt.costs import CostFunction, Costs, price
 from hwopt.errors import OutOfMemory
 from hwopt.predict.cost_model import key_names
 from hwopt.predict.price_serialization import as_config, packed, unpacked
-from hwopt.predict.training_memory import TrainingMemory as MeasuredPeaks
 from hwopt.space.recorded_config import ABSENT, ReadTree, RecordedConfig
 from hwopt.space.search_space import SearchSpace
 from hwopt.study.run.state import StudyState
@@ -65,9 +64,8 @@ class TrainingMemory:
     """Adds to a cost function what a training step takes of the machine that trains.
 
     The metric is `training_memory_bytes`: parameters, gradients, buffers, activations and the optimizer's
-    state; no kernels' own work, so it is an estimate from below until `calibrate` has measured
-    peaks. A config at or above one that ran out of memory cannot be priced any more, so no strategy proposes
-    it.
+    state; neither the process's own memory nor the kernels', so it is an estimate from below. A config at or
+    above one that ran out of memory cannot be priced any more, so no strategy proposes it.
     """
 
     def __init__(self, costs: CostFunction, space: SearchSpace, settings: TrainingSettings) -> None:
@@ -75,13 +73,6 @@ class TrainingMemory:
         self._known: dict[tuple[int, str], ReadTree[float]] = {}
         self._key_names = key_names(space)
         self.usable_bytes = np.inf
-        self.scale = MeasuredPeaks()
-
-    def calibrate(self, configs: Sequence[Mapping[str, Any]], peaks_bytes: Sequence[float]) -> None:
-        """Fit the device's context and a factor to the measured peaks of some configs' trainings, [n]."""
-        estimates = np.array([self.estimate(config) for config in configs], dtype=float)
-        known = np.isfinite(estimates)
-        self.scale = MeasuredPeaks.fit(estimates[known], np.asarray(peaks_bytes, dtype=float)[known])
 
     def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
         """Price configs."""
@@ -92,8 +83,7 @@ class TrainingMemory:
         reasons = [
             reason if large else known for large, known in zip(is_too_large, priced.reasons, strict=True)
         ]
-        peaks = self.scale.predict(estimates)
-        values = dict(priced) | {TRAINING_MEMORY: np.where(is_too_large, np.nan, peaks)}
+        values = dict(priced) | {TRAINING_MEMORY: np.where(is_too_large, np.nan, estimates)}
         return Costs(values, priced.residuals, reasons, priced.widening, priced.weights, priced.caps)
 
     def estimate(self, config: Mapping[str, Any]) -> float:
