@@ -26,6 +26,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import pandas as pd
 import torch
+from redraw import redraw_fashion_mnist_h200
 from torch.nn.functional import cross_entropy
 
 from hwopt.costs import Budget, price
@@ -136,57 +137,6 @@ def front_rows(search: Searched, trials: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def draw(tables: dict[str, pd.DataFrame], front: pd.DataFrame, path: Path, title: str) -> None:
-    """Draw errors over energies: each search's trainings, those over a budget hollow, and the front."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.0, 5.2), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for (name, trials), (color, marker) in zip(
-        tables.items(), [("#2166ac", "o"), ("#888888", "s"), ("#d6604d", "^")], strict=False
-    ):
-        over = trials["is_over_budget"]
-        for chosen, fill, label in ((~over, color, name), (over, "none", f"{name}, over a budget")):
-            part = trials[chosen]
-            if len(part):
-                axes.scatter(
-                    1e3 * part["energy_j"], 100 * part["error"], s=26, marker=marker, facecolors=fill,
-                    edgecolors=color, linewidths=1.0, label=f"{label} ({len(part)})", zorder=2,
-                )  # fmt: skip
-    x, y = 1e3 * front["energy_j"].to_numpy(), 100 * front["error"].to_numpy()
-    axes.plot(
-        [*x, x[-1] * 1.6], [*y, y[-1]], drawstyle="steps-post", color="#2166ac", linewidth=1.4, zorder=1
-    )
-    tested = front[front["n_retrained"] > 0]
-    if len(tested):
-        axes.errorbar(
-            1e3 * tested["energy_j"], 100 * tested["test_error"], yerr=100 * tested["test_error_half_range"],
-            fmt="_", color="black", markersize=9, capsize=3, linewidth=1,
-            label="test error of the front, 2 fresh seeds", zorder=3,
-        )  # fmt: skip
-    for row in front.itertuples():
-        at = (1e3 * row.energy_j, 100 * row.error)
-        axes.annotate(
-            str(row.trial), at, xytext=(4, -10), textcoords="offset points", fontsize=7, color="#2166ac"
-        )
-    errors = pd.concat(list(tables.values()))["error"]
-    axes.set_xscale("log")
-    axes.set_ylim(100 * errors.min() * 0.9, min(100 * errors.max() * 1.05, 3.5 * 100 * errors.min()))
-    axes.set_xlabel("predicted energy of one pass of 256 images on an H200 (mJ)")
-    axes.set_ylabel("validation error (%)")
-    axes.set_title(title, loc="left", fontsize=10)
-    axes.grid(which="major", color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "25" else "")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path)
-
-
 def main() -> None:
     """Read the searches, price and time their networks, write tables and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -226,10 +176,7 @@ def main() -> None:
         ("summary", pd.DataFrame([summary_row(table, reference) for table in tables.values()])),
     ):
         table.to_csv(arguments.out / f"{name}.csv", index=False, float_format="%.6g")
-    section = experiment.device
-    limits = ", ".join(f"{metric} <= {budget.limit}" for metric, budget in experiment.budgets.items())
-    title = f"Fashion-MNIST, {section.profile}, {section.mode}, batch {section.batch_size}; {limits}"
-    draw(tables, front, arguments.out / "front.png", title)
+    redraw_fashion_mnist_h200(arguments.out)
     print(pd.read_csv(arguments.out / "summary.csv").to_string(index=False))
 
 

@@ -66,7 +66,7 @@ def notes(view: FrontView, studies: list[StudyData]) -> list[str]:
         for metric, limit in study.limits.items()
         if metric != view.metric or any(own.value == limit and not own.is_shown for own in view.limits)
     )
-    said = [f"budgets not drawn: {', '.join(others)}"] if others else []
+    said = [f"other budgets: {', '.join(others)}"] if others else []
     if view.y.n_above:
         trainings = "training" if view.y.n_above == 1 else "trainings"
         said.append(f"{view.y.n_above:,} {trainings} with larger errors beyond the axis")
@@ -104,7 +104,7 @@ def plotly_front(view: FrontView, studies: list[StudyData], title: str) -> "go.F
                 continue
             if fate == "front":
                 _add_staircase(figure, view, study.name, study_color(position))
-                _add_verified(figure, view, study.name)
+                _add_verified(figure, view, study.name, len(studies))
             color = fate_color(fate, position, len(studies))
             figure.add_scatter(
                 **_points(view, study, rows, fate, color),
@@ -170,9 +170,9 @@ def _add_staircase(figure: "go.Figure", view: FrontView, study: str, color: str)
         )
 
 
-def _add_verified(figure: "go.Figure", view: FrontView, study: str) -> None:
+def _add_verified(figure: "go.Figure", view: FrontView, study: str, n_studies: int) -> None:
     """Draw measured costs and test errors of a front, each where it is known."""
-    rows = view.rows(study, "front", "dominated", "infeasible")
+    rows, whose = view.rows(study, "front", "dominated", "infeasible"), "" if n_studies == 1 else f"{study}: "
     measured = rows.dropna(subset=["cost_measured"])
     if len(measured):
         figure.add_scatter(
@@ -182,7 +182,7 @@ def _add_verified(figure: "go.Figure", view: FrontView, study: str) -> None:
             marker={"symbol": "diamond-open", "size": 8, "color": INK, "line": {"width": 1.2}},
             hovertext=[hover([f"trial {number}: measured"]) for number in measured["trial"]],
             hoverinfo="text",
-            name=safe(f"measured {quantity_name(view.metric)} ({len(measured)})"),
+            name=safe(f"{whose}measured {quantity_name(view.metric)} ({len(measured)})"),
         )
     tested = rows.dropna(subset=["test_error"])
     if len(tested):
@@ -197,7 +197,7 @@ def _add_verified(figure: "go.Figure", view: FrontView, study: str) -> None:
             marker={"symbol": "line-ew", "size": 9, "line": {"width": 1.6, "color": INK}},
             hovertext=[hover([f"trial {number}: test error on fresh seeds"]) for number in tested["trial"]],
             hoverinfo="text",
-            name=safe(f"test error on fresh seeds ({len(tested)})"),
+            name=safe(f"{whose}test error on fresh seeds ({len(tested)})"),
         )
 
 
