@@ -1,8 +1,8 @@
-"""Weighted order statistics of calibration errors: what a conformal bound is read off. numpy only.
+"""Weighted order statistics of calibration errors, from which conformal bounds are read. numpy only.
 
     errors sorted      e_1 <= e_2 <= ... <= e_c, with weights w_1 ... w_c; W their sum
-    stands for         probability (w_1 + ... + w_k) / (W + 1), interpolated in between
-    beyond e_c         no finite bound: the new observation may be the largest of all
+    level of e_k       probability (w_1 + ... + w_k) / (W + 1), interpolated in between
+    beyond e_c         no finite bound: the new observation may be the largest
 
 Observations of one group (a network at several batch sizes) are not independent evidence: each has the
 weight 1 / size of its group, so that W is the number of groups (Lee, Barber and Willett 2023). With weights

@@ -1,10 +1,10 @@
-"""Predicted costs, what is known of their error, and the budgets that they must keep. numpy only.
+"""Predicted costs with the distribution of their errors, and budgets on them. numpy only.
 
     configs --> Costs: metric -> values [n] and their distribution --> Budget: upper bound <= limit?
 
 The predictive distribution is conformal (`hwopt.conformal`): the logarithmic errors ln(measured / predicted)
 of models on networks that they were not fitted to. A quantile of them is added to the prediction's logarithm.
-What lies beyond the measurements is given a wider distribution, never a narrower one.
+Predictions beyond the measurements have a wider distribution, never a narrower one.
 """
 
 from __future__ import annotations  # help() shows the names of types
@@ -28,14 +28,14 @@ from hwopt.units import parse_quantity, quantity_of
 CostFunction = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, ArrayLike]]
 
 _NUMERIC = "biufO"  # kinds of arrays; numpy would also read numbers from texts, dates and complex numbers
-CONFIDENCE = 0.9  # of a budget, where nothing else is asked for
+CONFIDENCE = 0.9  # default of a budget
 
 
 class Costs(Mapping[str, Array]):
     """Predicted costs of n configs: a mapping from metric to values [n], with a predictive distribution.
 
-    NaN means that the config cannot be priced, infinity that it cannot be had; `reasons` says why. Without
-    any metric nothing is known before a training.
+    NaN means that a config cannot be priced, infinity that it cannot run; `reasons` says why. Without any
+    metric no cost is known before a training.
 
     Args:
         values: point predictions, metric -> shape [n], in SI units.
@@ -44,12 +44,12 @@ class Costs(Mapping[str, Array]):
             prediction) is added: CV+ (Barber et al. 2021). Without an entry a metric is exact; with an empty
             one it has no finite bound.
         reasons: for each config why it could not be priced, or None.
-        widening: metric -> factor from 1 by which a config's residuals are taken farther from their median,
-            shape [n]; 1 without an entry.
+        widening: metric -> factor from 1 that multiplies the distance of a config's residuals from their
+            median, shape [n]; 1 without an entry.
         weights: metric -> weight of each calibration network, shape [n_calibration]; their sum is the number
             of independent groups. 1 without an entry.
-        caps: metric -> value that the device itself enforces, such as its power limit: no upper bound is
-            above it. None without an entry.
+        caps: metric -> limit that the device itself enforces, such as its power limit: upper bounds are at
+            most this value. None without an entry.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Costs(Mapping[str, Array]):
         return f"Costs(n={self.n}, metrics={list(self._values)})"
 
     def n_calibration(self, metric: str) -> tuple[int, float]:
-        """Return how many networks calibrate a metric, and how many independent groups they are."""
+        """Return the number of calibration networks of a metric, and of independent groups among them."""
         weights = self.weights.get(metric, np.empty(0))
         return len(weights), float(weights.sum())
 
@@ -104,10 +104,10 @@ class Costs(Mapping[str, Array]):
         return self._errors[metric]
 
     def upper(self, metric: str, confidence: float) -> Array:
-        """Return the bound [n] that the metric keeps with this confidence; the inverse of `probability`.
+        """Return the upper bound [n] of a metric at a confidence; the inverse of `probability`.
 
         Beyond the largest calibration error no finite bound has the confidence, and the bound is infinite:
-        with n groups above n / (n + 1). Where the device has a cap the bound is the cap at most.
+        with n groups above n / (n + 1). If the device has a cap the bound is the cap at most.
         """
         values = self[metric]
         if metric not in self.residuals:
@@ -120,16 +120,16 @@ class Costs(Mapping[str, Array]):
         return np.minimum(values * np.exp(quantile), self.caps.get(metric, np.inf))
 
     def interval(self, metric: str, confidence: float) -> tuple[Array, Array]:
-        """Return lower and upper bound, each [n], between which the metric lies with this confidence.
+        """Return lower and upper bound, each [n], of the interval that has this confidence.
 
-        Each side leaves out half of the rest; 0 and infinity stand for bounds that the calibration errors
-        are too few for: a side takes 2 / (1 - confidence) - 1 of them.
+        Each side excludes half of the rest. With fewer than 2 / (1 - confidence) - 1 calibration errors a
+        bound is 0 or infinite.
         """
         _check_confidence(metric, confidence)
         return self.upper(metric, (1 - confidence) / 2), self.upper(metric, (1 + confidence) / 2)
 
     def probability(self, metric: str, limit: float) -> Array:
-        """Return the probability [n] that the metric is at most `limit`; NaN where it cannot be priced."""
+        """Return the probability [n] that the metric is at most `limit`; NaN if it cannot be priced."""
         values = self[metric]
         if metric not in self.residuals:
             return np.where(np.isnan(values), np.nan, (values <= limit).astype(float))
@@ -154,7 +154,7 @@ class Costs(Mapping[str, Array]):
 
     @staticmethod
     def joined(parts: Sequence[Costs]) -> Costs:
-        """Return the costs of several batches that one cost function priced, one after another."""
+        """Return the concatenated costs of several batches of one cost function."""
         values, widening = (
             {metric: np.concatenate([own[metric] for own in owns]) for metric in owns[0]}
             for owns in ([part._values for part in parts], [part.widening for part in parts])
@@ -173,12 +173,12 @@ class Costs(Mapping[str, Array]):
 
 @dataclass(frozen=True)
 class Budget:
-    """A limit on a metric that must hold with a confidence.
+    """A limit on a metric, which must be satisfied with a confidence.
 
     Args:
         metric: name of a predicted cost, such as "power_w".
         limit: a number in the metric's SI unit, or a text with a unit such as "250 W" or "5 ms".
-        confidence: probability with which the cost must be at most the limit; it means something where the
+        confidence: probability with which the cost must be at most the limit; it means something if the
             costs have a predictive distribution.
     """
 
@@ -189,28 +189,30 @@ class Budget:
     @also_by_position
     def __init__(self, metric: str, limit: float | str, *, confidence: float = CONFIDENCE) -> None:
         if not isinstance(metric, str):
-            raise InvalidInput(f'budget: {metric!r} is no name of a metric; write Budget("power_w", 250)')
+            raise InvalidInput(
+                f'budget: {metric!r} is not the name of a metric; write Budget("power_w", 250)'
+            )
         object.__setattr__(self, "metric", metric)
         object.__setattr__(self, "limit", parse_quantity(metric, limit, label=f"budget {metric}"))
         object.__setattr__(self, "confidence", _check_confidence(metric, confidence))
 
     def bound(self, costs: Costs) -> Array:
-        """Return what is compared with the limit: the upper bound [n] at the budget's confidence."""
+        """Return the upper bound [n] of the metric at the budget's confidence."""
         return costs.upper(self.metric, self.confidence)
 
     def holds(self, costs: Costs) -> NDArray[np.bool_]:
-        """Return whether the budget holds, [n]; false where the config cannot be priced."""
+        """Return whether the budget is satisfied, [n]; false if the config cannot be priced."""
         return self.bound(costs) <= self.limit
 
     def excess(self, costs: Costs) -> Array:
-        """Return ln(bound / limit) [n]: positive where it is broken, infinite where it cannot be priced."""
+        """Return ln(bound / limit) [n]: positive if the budget is broken, infinite if unpriced."""
         with np.errstate(divide="ignore"):
             excess = np.log(self.bound(costs) / self.limit)
         return np.where(np.isnan(excess), np.inf, excess)
 
 
 def feasible(budgets: Sequence[Budget], costs: Costs) -> NDArray[np.bool_]:
-    """Return which of the n configs have finite costs and keep every budget, [n]."""
+    """Return whether each config has finite costs and satisfies every budget, [n]."""
     mask = np.ones(costs.n, dtype=bool)
     for values in costs.values():
         mask &= np.isfinite(values)
@@ -220,18 +222,18 @@ def feasible(budgets: Sequence[Budget], costs: Costs) -> NDArray[np.bool_]:
 
 
 def why_unpriced(costs: Costs, index: int) -> str | None:
-    """Return why a config cannot be priced, None where it can be."""
+    """Return the reason for which a config cannot be priced, None if it can be priced."""
     lacking = [f"{metric} = {v[index]:g}" for metric, v in costs.items() if not np.isfinite(v[index])]
     return (costs.reasons[index] or f"costs returned {', '.join(lacking)}") if lacking else None
 
 
 def no_costs(configs: Sequence[Mapping[str, Any]]) -> dict[str, ArrayLike]:
-    """Return no cost of any config: the cost function of a search in which none is known."""
+    """Return no costs: the cost function of a search without known costs."""
     return {}
 
 
 def violation(budgets: Sequence[Budget], costs: Costs) -> Array:
-    """Return the sum over the budgets of the positive ln(bound / limit), [n]; 0 where all of them hold."""
+    """Return the sum over the budgets of max(ln(bound / limit), 0), [n]; 0 if all are satisfied."""
     total = np.where(feasible([], costs), 0.0, np.inf)
     for budget in budgets:
         total = total + np.maximum(budget.excess(costs), 0.0)
@@ -239,14 +241,14 @@ def violation(budgets: Sequence[Budget], costs: Costs) -> Array:
 
 
 def check_priced(costs: Costs) -> None:
-    """Raise Infeasible, with a reason, where not one of the n configs can be priced."""
+    """Raise Infeasible, with a reason, if none of the n configs can be priced."""
     if not feasible([], costs).any():
         reason = next((reason for reason in costs.reasons if reason), why_unpriced(costs, 0))
         raise Infeasible(f"no configuration of {costs.n} could be priced: {reason}")
 
 
 def check_confidence(budget: Budget, costs: Costs) -> None:
-    """Raise Infeasible where no finite bound of the costs has the budget's confidence."""
+    """Raise Infeasible if no finite bound of the costs has the confidence of the budget."""
     n, n_groups = costs.n_calibration(budget.metric)
     highest = n_groups / (n_groups + 1)
     if budget.limit >= costs.caps.get(budget.metric, math.inf):
@@ -264,14 +266,14 @@ def check_confidence(budget: Budget, costs: Costs) -> None:
 def price(function: CostFunction, configs: Sequence[Mapping[str, Any]]) -> Costs:
     """Call a cost function and check what it returns: a mapping from metric to n values from 0, or NaN.
 
-    An empty mapping says that no cost is known before a training.
+    An empty mapping means that no cost is known before a training.
 
     Raises:
-        InvalidInput: where it returns something else, or arrays of another length than the configs.
+        InvalidInput: if it returns something else, or arrays of another length than the configs.
     """
     if not callable(function):
         raise InvalidInput(
-            f"costs = {function!r} is no function; pass a cost model, or what maps configs to a dict"
+            f"costs = {function!r} is not a function; pass a cost model, or a function from configs to a dict"
         )
     costs = function(configs)
     if not isinstance(costs, Mapping):
@@ -284,13 +286,13 @@ def price(function: CostFunction, configs: Sequence[Mapping[str, Any]]) -> Costs
         if np.any(values < 0):  # false for NaN, which means that a config cannot be priced
             raise InvalidInput(
                 f"costs: {metric} = {np.nanmin(values):g} must not be negative; "
-                "return NaN for what cannot be priced"
+                "return NaN for configs that cannot be priced"
             )
     return costs
 
 
 def check_metric(metric: str, known: Sequence[str]) -> str:
-    """Return the metric where it is among the known ones, else raise UnknownName with the nearest."""
+    """Return the metric; raise UnknownName, with the closest known one, if it is unknown."""
     if metric in known:
         return metric
     match = nearest(metric, known)

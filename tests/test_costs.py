@@ -182,7 +182,7 @@ def test_costs_are_numbers_not_texts_that_look_like_them(values):
 
 @pytest.mark.parametrize("function", [None, 5, {"time_s": [1.0]}])
 def test_costs_that_are_no_function_are_refused(function):
-    with pytest.raises(InvalidInput, match="is no function; pass a cost model"):
+    with pytest.raises(InvalidInput, match="is not a function; pass a cost model"):
         price(function, [{}])
 
 
@@ -196,7 +196,7 @@ def test_a_negative_cost_is_refused_with_its_metric_and_what_cannot_be_priced_is
 
 
 def test_a_budget_is_of_a_metric_by_name():
-    with pytest.raises(InvalidInput, match="budget: 5 is no name of a metric; write Budget"):
+    with pytest.raises(InvalidInput, match="budget: 5 is not the name of a metric; write Budget"):
         Budget(5, 1.0)
 
 

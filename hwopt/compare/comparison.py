@@ -1,9 +1,9 @@
-"""Run contenders side by side, and read off all that a folder holds.
+"""Run contenders side by side, and read the runs that a folder holds.
 
-    out/comparison.json     what was compared: a folder belongs to one problem
+    out/comparison.json     identity of the comparison: a folder belongs to one problem
     out/runs/LABEL/SEED.jsonl   one run, a line for each training
 
-The same call goes on where it was, also with more trainings, seeds or contenders than before.
+The same call continues an earlier one, also with more trainings, seeds or contenders than before.
 """
 
 import json
@@ -32,14 +32,14 @@ Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is
 
 N_START = 5  # start points
 _SECONDS_BETWEEN_LOOKS = 1.0
-_N_PRICED = 8  # configs whose costs tell one problem from another
+_N_PRICED = 8  # configs whose costs identify a problem
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A problem and every run that was made on it, in the order of their labels' first mention.
 
-    `notes` say what ended early, and why.
+    `notes` name the runs that ended early, with the reason.
     """
 
     problem: Problem
@@ -73,18 +73,18 @@ def compare(
         strategies: labels such as "ehvi", "random:unaware", "optuna:tpe".
         seeds: how many, from 0, or which.
         n_trials: trainings of each run.
-        jobs: runs at a time; None takes what `joblib.parallel_config` says. Its backend is used in any case.
-        out: folder that keeps the runs; what it holds already is not run again.
+        jobs: runs at a time; None takes the number of `joblib.parallel_config`, whose backend is used.
+        out: folder that keeps the runs; runs that it holds are not repeated.
         n_start: random configs with which every run starts.
-        progress: told how many trainings are done.
+        progress: called with the number of finished trainings.
 
     Returns:
         Everything that the folder holds, earlier calls included.
 
     Raises:
-        UnknownName: for a strategy that does not exist, with the nearest.
-        InvalidInput: where nothing can be compared, or a library is missing.
-        StudyError: where the folder holds a comparison on another problem.
+        UnknownName: for a strategy that does not exist, with the closest known one.
+        InvalidInput: if nothing can be compared, or a library is missing.
+        StudyError: if the folder holds a comparison on another problem.
     """
     chosen, out = _check_seeds(seeds), Path(out)
     _check_counts(n_trials, n_start, jobs)
@@ -100,7 +100,7 @@ def compare(
 
 
 def read_comparison(problem: ProblemSource, out: str | Path) -> Comparison:
-    """Return what a folder holds, without running anything."""
+    """Return the comparison that a folder holds, without running anything."""
     path = Path(out) / "comparison.json"
     if not path.exists():
         raise StudyError(f"no comparison in {out}; make one with hwopt compare --out {out}")
@@ -109,7 +109,7 @@ def read_comparison(problem: ProblemSource, out: str | Path) -> Comparison:
 
 
 def _note_reference(problem: Problem, runs: Sequence[Run]) -> list[str]:
-    """Return a note where no error that was told lies below the reference: all hypervolumes are 0."""
+    """Return a note if no error is below the reference, so that all hypervolumes are 0."""
     errors = [trial.error for run in runs for trial in run.trials if trial.error is not None]
     worst = problem.reference["error"]
     if not errors or min(errors) < worst:
@@ -145,7 +145,7 @@ def _run_all(
 def _run_case(
     problem: ProblemSource, contender: Contender, seed: int, n_trials: int, n_start: int, path: Path
 ) -> str | None:
-    """Run one case in a process of its own; one that fails does not take the others along."""
+    """Run one case in a process of its own; a failure does not affect the others."""
     where = f"{contender.label}, seed {seed}"
     try:
         reason = run(_load(problem), contender, seed, n_trials, n_start, path)
@@ -170,7 +170,7 @@ def _load_once(source: Callable[[], Problem]) -> Problem:
 
 @contextmanager
 def _watching(paths: Sequence[Path], n_trials: int, progress: Progress) -> Iterator[None]:
-    """Tell meanwhile how many trainings the files hold: it works whatever runs them, wherever."""
+    """Report the number of trainings in the files during a block: independent of who runs them."""
     ended = threading.Event()
 
     def look() -> None:
@@ -193,7 +193,7 @@ def _watching(paths: Sequence[Path], n_trials: int, progress: Progress) -> Itera
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Keep other processes from running into the same folder."""
+    """Lock the folder against other processes."""
     from filelock import FileLock, Timeout
 
     out.mkdir(parents=True, exist_ok=True)
@@ -205,7 +205,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _claim(out: Path, problem: Problem, n_start: int, labels: Sequence[str]) -> list[str]:
-    """Write down what is compared, or check that the folder is of the same; return all labels so far."""
+    """Write the identity of the comparison, or check that of the folder; return all labels so far."""
     path = out / "comparison.json"
     identity = json.loads(json.dumps(_identity(problem, n_start)))
     known: list[str] = []
@@ -240,7 +240,7 @@ def _identity(problem: Problem, n_start: int) -> dict[str, Any]:
 
 
 def _prices(problem: Problem) -> dict[str, list[float | None]]:
-    """Return the costs of a few configs, by which another cost function is told: six digits."""
+    """Return the costs of a few configs, six digits, which identify the cost function."""
     sample = problem.space.sample(_N_PRICED, np.random.default_rng(0))
     configs = sample if problem.candidates is None else list(problem.candidates[:_N_PRICED])
     costs = price(problem.costs, configs)

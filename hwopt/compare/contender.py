@@ -1,7 +1,7 @@
-"""What takes part in a comparison: a strategy by name, with or without knowledge of the budgets.
+"""Contenders of a comparison: strategies by name, with or without knowledge of the budgets.
 
 "ehvi"  "optuna:tpe"                    proposes within the budgets
-"ehvi:unaware"  "optuna:tpe:unaware"    proposes without them; what a training broke is told afterwards
+"ehvi:unaware"  "optuna:tpe:unaware"    ignores them; violations are known after training
 """
 
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ class Contender:
 
     @property
     def label(self) -> str:
-        """What it is called on the command line and in tables."""
+        """Name on the command line and in tables."""
         return self.strategy + ("" if self.aware else _UNAWARE)
 
     def load(self) -> None:
         """Make its strategy available in this process.
 
         Raises:
-            UnknownName: where nothing has this name, with the nearest.
-            InvalidInput: where its library is not installed, with how to install it.
+            UnknownName: if nothing has this name, with the closest known one.
+            InvalidInput: if its library is not installed, with the command that installs it.
         """
         load_strategy(self.strategy)
 
@@ -39,7 +39,7 @@ def parse_contenders(labels: Sequence[str]) -> list[Contender]:
     """Return the contenders of these labels, each once, loaded.
 
     Raises:
-        InvalidInput: where there is none.
+        InvalidInput: if there is none.
     """
     contenders = [
         Contender(label.removesuffix(_UNAWARE), not label.endswith(_UNAWARE))

@@ -2,10 +2,10 @@
 
     n runs of one contender, k trainings each:   volumes [n, k]   training_s [n, k]   wall_s [n, k]
 
-Only complete trainings that keep every budget enter the front; all trainings count. The front is chosen by
-the errors that were told; where the problem knows true errors, the chosen configs are judged by those. Where
-it knows its best front, hypervolumes are shares of that one's. Wall time is what a search of one training at
-a time takes: choosing and training.
+Only complete trainings that satisfy every budget enter the front; all trainings count. The front is chosen by
+the observed errors; if the problem knows true errors, its configs are evaluated by those. If
+it knows its best front, hypervolumes are relative to that front's. Wall time is that of a search with one
+training at a time: asking and training.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def all_curves(comparison: Comparison) -> list[Curves]:
 
 
 def volume_name(problem: Problem) -> str:
-    """Return what hypervolumes are called in tables."""
+    """Return the name of hypervolumes in tables."""
     return "hypervolume" if problem.reference_front is None else "hypervolume_share"
 
 
@@ -62,7 +62,7 @@ def curves_of(problem: Problem, label: str, runs: Sequence[Run]) -> Curves:
     """Compute the curves of a contender's runs, at least one of which has trainings."""
     runs = [run for run in runs if run.trials]
     length = max(len(run.trials) for run in runs)
-    judge = _Judge(problem)
+    judge = _Hypervolumes(problem)
 
     def padded(rows: Sequence[Sequence[float] | Array]) -> Array:
         return np.array([np.append(row, np.full(length - len(row), np.nan)) for row in rows])
@@ -82,9 +82,9 @@ def quartiles(curves: Curves) -> Array:
 
 
 def over_time(curves: Curves, axis: str, n: int = _N_TIMES) -> tuple[Array, Array]:
-    """Return n times and the quartiles there, [n] and [n, 3], up to where the first run ends.
+    """Return n times and the quartiles there, [n] and [n, 3], up to the end of the first run.
 
-    A run's hypervolume is what its last training before that time has left; 0 before the first one.
+    A run's hypervolume is that after its last training before the time; 0 before the first training.
     """
     times = getattr(curves, axis)
     end = float(np.min(np.nanmax(times, axis=1)))
@@ -102,7 +102,7 @@ def volumes_at(curves: Curves, axis: str, times: Array) -> Array:
     return np.array(rows)
 
 
-class _Judge:
+class _Hypervolumes:
     """Hypervolumes of fronts on one problem; the true error of a config is computed once."""
 
     def __init__(self, problem: Problem) -> None:
@@ -123,7 +123,7 @@ class _Judge:
         return np.array(volumes) / self._unit
 
     def _outcomes(self, trials: Sequence[BenchmarkTrial], is_true: bool) -> Array:
-        """Return error and log costs, [n, m]; the true error where it is known and wanted."""
+        """Return error and log costs, [n, m]; the true error if it is known and wanted."""
         rows = []
         for trial in trials:
             error = self._true_error(trial) if is_true else trial.error

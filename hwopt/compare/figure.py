@@ -1,4 +1,4 @@
-"""The figures of a comparison: hypervolume against trainings or time; what is shown, and its drawing."""
+"""Figures of a comparison: hypervolume against trainings or time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,9 +48,9 @@ def figure_lines(rows: Sequence[dict[str, Any]], axis: str, name: str) -> list[L
 
 
 def shown_range(lines: Sequence[Line]) -> tuple[float, float]:
-    """Return the hypervolumes between which the lines can be told apart.
+    """Return the range of hypervolumes in which the lines differ.
 
-    The first tenth of a line, where it comes up from nothing, is not made room for.
+    The first tenth of each line, which rises from 0, is ignored.
     """
     late = [line.quartiles[len(line.quartiles) // 10 :] for line in lines]
     low, high = min(float(part.min()) for part in late), max(float(part.max()) for part in late)

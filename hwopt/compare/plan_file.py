@@ -1,7 +1,7 @@
-"""Plan of a comparison: the name of a problem, a function in a Python file, or a TOML file that says more.
+"""Plan of a comparison: the name of a problem, a function in a Python file, or a TOML file.
 
 problem = "synthetic_cnn"                  a name of `hwopt.compare.problems`, or "file.py:function"
-strategies = ["ehvi", "optuna:tpe"]        what the command line does not say
+strategies = ["ehvi", "optuna:tpe"]        defaults of the command line
 seeds = 10
 n_trials = 60
 [arguments]                                of the problem; those called path are relative to the file
@@ -26,7 +26,7 @@ from hwopt.study.experiment.file import load_experiment
 
 
 class ComparisonPlan(BaseModel):
-    """What is compared, and how far: a TOML file's content, or what stands for it."""
+    """Content of a TOML file, or its defaults for a named problem."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -41,15 +41,15 @@ class ComparisonPlan(BaseModel):
 def open_problem(
     experiment: str, out: Path, progress: Progress
 ) -> tuple[Callable[[], Problem], ComparisonPlan]:
-    """Return how to make the problem that an argument of the command line means, and the plan for it.
+    """Return a function that makes the problem of a command-line argument, and the plan.
 
     Args:
         experiment: a TOML file, the name of a problem, or file.py:function.
         out: folder of the comparison; a search experiment that measures its device does that there, first.
-        progress: told how measuring goes.
+        progress: called with the progress of measuring.
 
     Raises:
-        InvalidInput, UnknownName: where it is none of them, or the file cannot be meant.
+        InvalidInput, UnknownName: if the argument is none of these, or the file is invalid.
     """
     if not experiment.endswith(".toml"):
         return NamedProblem(experiment), ComparisonPlan.model_validate({"problem": experiment})

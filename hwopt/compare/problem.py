@@ -1,4 +1,4 @@
-"""What a strategy is compared on: a space with known costs, and trainings, real, replayed or computed."""
+"""Benchmark problem: a space with known costs, and trainings that are real, replayed or computed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ from hwopt.space.search_space import Config, SearchSpace
 class Training:
     """One training: the validation error after each epoch, [n_epochs], and the seconds that each took.
 
-    A training that failed has the epochs before it did, possibly none, and a reason. `metrics` are what else
-    it revealed, beside the error; none where it failed.
+    A failed training has the epochs before the failure, possibly none, and a reason. `metrics` are further
+    results of a training that did not fail.
     """
 
     errors: tuple[float, ...]
@@ -29,17 +29,17 @@ class Problem:
 
     Args:
         name: of the problem.
-        space: what may vary.
+        space: the search space.
         costs: known before training, by config.
-        budgets: what a config must keep.
+        budgets: limits on known costs.
         objectives: "error", then known costs; all minimised.
-        reference: the worst value that counts, by objective.
+        reference: reference point of the hypervolume, by objective.
         train: config and seed to a training; the same arguments give the same training.
         n_epochs: of a whole training.
-        candidates: the only configs that there are, where the problem is a table; all of the space if None.
-        true_error: a config's expected final error, where it is known: fronts are compared by it.
+        candidates: the only configs that there are, if the problem is a table; all of the space if None.
+        true_error: a config's expected final error, if it is known: fronts are compared by it.
         reference_front: values of the best front that there is, [n, m] in the order of `objectives`, SI
-            units, found by brute force; its hypervolume is what shares are of.
+            units, found by brute force; hypervolumes are relative to its own.
         outcome_budgets: limits on metrics that only a training reveals.
     """
 

@@ -1,6 +1,6 @@
-"""The file of one run: a line of JSON for each training, written when it has ended.
+"""File of one run: a line of JSON for each finished training.
 
-A line that a kill cut short is dropped when the run goes on, and its training is done again.
+An incomplete last line, left by a killed process, is dropped and its training repeated.
 """
 
 import json
@@ -17,22 +17,21 @@ from hwopt.space.search_space import Config
 class BenchmarkTrial:
     """One training of one run.
 
-    `ask_s` are the seconds that choosing took and `ask_cpu_s` those of the processor, which a busy machine
-    does not change; 0 for a start point. `train_s` are those of the training, measured or replayed.
-    `rejected` configs were selected on the way and a budget refused them.
+    `ask_s` and `ask_cpu_s` are wall and processor seconds of the ask, 0 for a start point; `train_s` those of
+    the training, measured or replayed. `rejected` configs were selected before and broke a budget.
     """
 
     number: int
     config: Config
     costs: dict[str, float]
-    error: float | None  # None where the training failed
+    error: float | None  # None if the training failed
     is_feasible: bool
     is_start: bool
     train_s: float
     ask_s: float
     ask_cpu_s: float
     failure: str | None = None
-    metrics: dict[str, float] = field(default_factory=dict)  # what else the training revealed
+    metrics: dict[str, float] = field(default_factory=dict)  # further results of the training
     rejected: tuple[Config, ...] = ()
 
 
@@ -40,7 +39,7 @@ class BenchmarkTrial:
 class Run:
     """The trainings of one contender with one seed, in their order.
 
-    `versions` are those of the code that made them, in order, each once; none where an older version did.
+    `versions` are those of the code that made them, in order, each once; none for old files.
     """
 
     label: str
@@ -55,13 +54,13 @@ def run_path(folder: Path, label: str, seed: int) -> Path:
 
 
 def append_trial(path: Path, trial: BenchmarkTrial) -> None:
-    """Add a training to the file of its run, so that a process killed afterwards loses nothing."""
+    """Append a training to the file of its run, so that a process killed afterwards loses nothing."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(trial)) + "\n")
 
 
 def read_trials(path: Path) -> list[BenchmarkTrial]:
-    """Return the trainings that a run's file holds; none where there is no file."""
+    """Return the trainings that a run's file holds; none if there is no file."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
@@ -69,7 +68,7 @@ def read_trials(path: Path) -> list[BenchmarkTrial]:
 
 
 def drop_half_line(path: Path) -> None:
-    """Cut off what a kill left of a line."""
+    """Cut off an incomplete last line."""
     if not path.exists():
         return
     content = path.read_bytes()
@@ -89,8 +88,8 @@ def _trial(path: Path, number: int, line: str) -> BenchmarkTrial:
         trial = BenchmarkTrial(**{**fields, "rejected": tuple(fields["rejected"])})
     except (ValueError, TypeError, KeyError) as error:
         raise StudyError(
-            f"{path}, line {number + 1}, is no training: {error}; delete the file to run it anew"
+            f"{path}, line {number + 1}, is not a training: {error}; delete the file to run it again"
         ) from None
     if trial.number != number:
-        raise StudyError(f"{path}: training {number} is missing; delete the file to run it anew")
+        raise StudyError(f"{path}: training {number} is missing; delete the file to run it again")
     return trial

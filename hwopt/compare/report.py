@@ -1,4 +1,4 @@
-"""The report of a comparison: tables into files, figures, and what to print."""
+"""Report of a comparison: tables, figures and terminal output."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,11 @@ from hwopt.units import format_quantity
 
 
 def write_comparison(comparison: Comparison, folder: str | Path) -> Iterator[Table | str]:
-    """Write runs.csv, hypervolume.csv, summary.csv, needs.csv and figures, and yield what to print.
+    """Write runs.csv, hypervolume.csv, summary.csv, needs.csv and figures, and yield the terminal output.
 
     Raises:
-        StudyError: where nothing has been trained.
-        InvalidInput: where the folder cannot be written.
+        StudyError: if nothing has been trained.
+        InvalidInput: if the folder cannot be written.
     """
     folder, curves = Path(folder), all_curves(comparison)
     if not curves:
@@ -49,7 +49,7 @@ def write_comparison(comparison: Comparison, folder: str | Path) -> Iterator[Tab
 
 
 def summary_table(comparison: Comparison, rows: Sequence[Row], at: Sequence[int]) -> Table:
-    """Return what each contender reached, best first, for the terminal."""
+    """Return the results of the contenders, best first, for the terminal."""
     name = volume_name(comparison.problem)
     what = "hypervolume" if name == "hypervolume" else "hypervolume as a share of the best front's"
     judged = "" if comparison.problem.true_error is None else ", of true errors"
@@ -74,7 +74,7 @@ def summary_table(comparison: Comparison, rows: Sequence[Row], at: Sequence[int]
 
 
 def needs_table(rows: Sequence[Row], label: str) -> Table:
-    """Return what one contender needs for each peer's hypervolume, for the terminal; needs.csv has all."""
+    """Return the trainings that one contender needs for each peer's hypervolume; needs.csv has all."""
     title = (
         f"{label}: trainings [95% interval], and time of training, for the hypervolume that a peer has after"
     )
@@ -109,5 +109,5 @@ def _interval(row: Row, name: str) -> str:
 
 
 def _rounded(row: Row) -> Row:
-    """Return a row with floats of six digits: what a table shows, not what a computer holds."""
+    """Return a row with floats of six digits."""
     return {key: float(f"{v:.6g}") if isinstance(v, float) else v for key, v in row.items()}

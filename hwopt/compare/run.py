@@ -1,10 +1,10 @@
-"""One run: one contender on one problem with one seed, written down training by training.
+"""One run: one contender on one problem with one seed, written after each training.
 
     start points, the same for every contender --> ask, train, write, ask, train, write, ...
 
-All contenders take their start points from one sequence of configs that the seed determines: who knows the
-budgets takes the first that keep them, who does not takes the first. A run that was killed goes on from its
-file, where it would have gone on without that.
+All contenders take their start points from one sequence of configs that the seed determines: aware ones the
+first feasible configs, unaware ones the first. A killed run continues from its file as if nothing had
+happened.
 """
 
 import time
@@ -33,7 +33,7 @@ def run(
     """Train until the run's file holds `n_trials` trainings.
 
     Returns:
-        Why it ended before, where nothing more can be proposed; None otherwise.
+        Reason of an early end, if nothing more can be proposed; None otherwise.
     """
     contender.load()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def start_points(problem: Problem, optimizer: Optimizer, n: int, seed: int) -> l
     """Return the n distinct configs that a run with this seed starts with.
 
     Raises:
-        Infeasible: where there are fewer.
+        Infeasible: if there are fewer.
     """
     found: dict[Key, Config] = {}
     for config in _sequence(problem, optimizer, seed):
@@ -74,7 +74,7 @@ def start_points(problem: Problem, optimizer: Optimizer, n: int, seed: int) -> l
 
 
 def _sequence(problem: Problem, optimizer: Optimizer, seed: int) -> Iterator[Config]:
-    """Draw configs or candidates; where the budgets are known, those that keep them, at last by descent."""
+    """Sample configs or candidates; for an aware optimizer feasible ones, at last those of the region."""
     rng = np.random.default_rng([seed, 7])
     budgets = problem.budgets if optimizer.aware else ()
     rows = None if problem.candidates is None else rng.permutation(len(problem.candidates))

@@ -32,9 +32,9 @@ class Estimate:
 class TrainingsToTarget:
     """What a contender needs for the median hypervolume that a peer has after k trainings.
 
-    The trainings and seconds after which the contender's median over the seeds is there; infinite where it
+    The trainings and seconds after which the contender's median over the seeds is there; infinite if it
     never is. `difference` is the median over seeds of the hypervolumes after k trainings, contender less
-    peer; None where the contender has no k trainings.
+    peer; None if the contender has no k trainings.
     """
 
     label: str
@@ -73,7 +73,7 @@ def median(values: Array) -> Estimate:
 def trainings_to_target(curves: Curves, peer: Curves, k: int) -> TrainingsToTarget | None:
     """Return what a contender needs for its peer's median hypervolume after k trainings.
 
-    None where they have no seed in common on which the peer got there.
+    None if they have no seed in common on which the peer got there.
     """
     mine, theirs = _paired(curves, peer, k)
     if not len(mine):
@@ -98,7 +98,7 @@ def trainings_to_target(curves: Curves, peer: Curves, k: int) -> TrainingsToTarg
 
 
 def _paired(curves: Curves, peer: Curves, k: int) -> tuple[list[int], list[int]]:
-    """Return the rows of both on the seeds that both have, where the peer has k trainings."""
+    """Return the rows of both on the seeds that both have, if the peer has k trainings."""
     if peer.n_trials < k:
         return [], []
     pairs = [

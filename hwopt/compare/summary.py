@@ -1,4 +1,4 @@
-"""The tables of a comparison, as rows: what each contender reached, and what it needs to catch a peer."""
+"""Tables of a comparison as rows: results of each contender, and its trainings to a peer's result."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def checkpoints(curves: Sequence[Curves]) -> list[int]:
 
 
 def trial_rows(comparison: Comparison) -> Iterator[Row]:
-    """Yield one row for each training: whose, config, costs, error, times in seconds."""
+    """Yield one row for each training: contender, config, costs, error, times in seconds."""
     for run in comparison.runs:
         for trial in run.trials:
             yield _trial_row(run, trial)
@@ -48,12 +48,12 @@ def curve_rows(comparison: Comparison, curves: Sequence[Curves]) -> Iterator[Row
 
 
 def summary_rows(comparison: Comparison, curves: Sequence[Curves]) -> list[Row]:
-    """Return one row for each contender: what it reached with 95% intervals, and what it cost."""
+    """Return one row for each contender: hypervolumes with 95% intervals, and seconds."""
     return [_summary_row(comparison, one, checkpoints(curves)) for one in curves]
 
 
 def target_rows(comparison: Comparison, curves: Sequence[Curves]) -> list[Row]:
-    """Return for each ordered pair what the first needs for the second's hypervolume at each checkpoint."""
+    """Return the trainings of each contender to each peer's hypervolume at each checkpoint."""
     found = [
         trainings_to_target(one, peer, k)
         for k in checkpoints(curves)
@@ -89,7 +89,7 @@ def target_rows(comparison: Comparison, curves: Sequence[Curves]) -> list[Row]:
 def ask_seconds(runs: Sequence[Run]) -> tuple[float, float, int] | None:
     """Return the median seconds of an ask, wall and processor, and how many trainings it knew.
 
-    That is N_AT_ASK, or as many as there were; None where nothing was asked for.
+    That is N_AT_ASK, or as many as there were; None if there was no ask.
     """
     n_known = min(N_AT_ASK, max((len(run.trials) for run in runs), default=0) - 1)
     near = [
@@ -124,7 +124,7 @@ def _trial_row(run: Run, trial: BenchmarkTrial) -> Row:
 
 
 def _apart(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
-    """Return values by column, with a prefix where a column of every training has that name."""
+    """Return values by column, with a prefix if a fixed column has that name."""
     return {f"{prefix}{name}" if name in _FIXED else name: value for name, value in values.items()}
 
 

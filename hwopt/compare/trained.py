@@ -1,4 +1,4 @@
-"""A search experiment as a problem of a comparison: its networks are really trained, its device is known."""
+"""A search experiment as a problem of a comparison: its networks are really trained."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class TrainedProblem:
 
 
 def prepare(path: Path, experiment: Experiment, out: Path, progress: Progress) -> TrainedProblem:
-    """Check all that an experiment names, measure its device in `out` if it says so; return its problem.
+    """Check an experiment, measure its device in `out` if requested, and return its problem.
 
     Raises:
         HwoptError: for whatever of it cannot be used; nothing is trained before all of it is checked.

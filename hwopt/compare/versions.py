@@ -1,6 +1,6 @@
-"""Versions of the code that made the runs of a comparison: runs of different code are no fair comparison.
+"""Versions of the code that made the runs of a comparison: runs of different code are not comparable.
 
-out/runs/LABEL/SEED.versions.json    a list: those of each piece of the run, in order
+out/runs/LABEL/SEED.versions.json    a list: versions of each part of the run, in order
 """
 
 import json
@@ -24,12 +24,12 @@ _DECIDING = (
     "optuna",
     "botorch",
 )
-_UNKNOWN = {"versions": "not kept"}  # of what was made before they were
-_CHOOSING = ("space", "search", "integrations", "compare")  # packages that decide what a run trains
+_UNKNOWN = {"versions": "not kept"}  # of runs of old versions
+_CHOOSING = ("space", "search", "integrations", "compare")  # packages that determine a run
 
 
 def add_versions(run: Path, goes_on: bool) -> None:
-    """Note by which versions a run begins or goes on."""
+    """Record the versions with which a run begins or continues."""
     known, now = read_versions(run) if goes_on else [], _current()
     if goes_on and not known:
         known = [_UNKNOWN]  # its first trainings
@@ -38,7 +38,7 @@ def add_versions(run: Path, goes_on: bool) -> None:
 
 
 def read_versions(run: Path) -> list[dict[str, str]]:
-    """Return the versions that made a run; none where it was made before they were kept."""
+    """Return the versions that made a run; none for runs of old versions."""
     try:
         found: list[dict[str, str]] = json.loads(_path(run).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -47,7 +47,7 @@ def read_versions(run: Path) -> list[dict[str, str]]:
 
 
 def mixture_notes(runs: Iterable[Run]) -> list[str]:
-    """Say that, and in what, the versions of runs differ; nothing where they do not."""
+    """Return a note on differing versions of runs; none if they agree."""
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for run in runs:
         for used in run.versions or (_UNKNOWN,):
@@ -74,7 +74,7 @@ def _current() -> Mapping[str, str]:
 
 
 def _code() -> str:
-    """Return a fingerprint of the code of this package that decides what a run trains."""
+    """Return a fingerprint of the code that determines the trainings of a run."""
     root = Path(hwopt.__file__).parent
     files = [path for part in _CHOOSING for path in sorted((root / part).rglob("*.py"))]
     files += [root / name for name in ("conformal.py", "costs.py", "gp.py")]

@@ -1,7 +1,7 @@
-"""What integrations share: outcomes as other libraries take them, and asking again where a budget refuses.
+"""Shared parts of the integrations: outcomes for other libraries, and asking again if a budget is broken.
 
-ask --> config --(a table: its nearest row)--> keeps the budgets? --yes--> Selection
- ^                                                  | no: the library is told, where it can be
+ask --> config --(a table: its nearest row)--> satisfies the budgets? --yes--> Selection
+ ^                                                  | no: the library is informed, if possible
  +--------------------------------------------------+
 """
 
@@ -18,16 +18,16 @@ from hwopt.search.strategies import Rejection, SearchState, Selection, draw_feas
 from hwopt.space.dimensions import Value
 from hwopt.space.search_space import Config, Key, SearchSpace
 
-N_ASKED = 100  # proposals of a library in one ask after which a config is drawn instead
+N_ASKED = 100  # proposals of a library in one ask before a config is sampled instead
 N_POOL = 512  # new configs, and neighbours of the front, among which an acquisition function is maximised
-N_BEST, N_NEAR = 16, 128  # the best of them, around which it is looked once more, at so many
-FAR = 1e3  # excess over a budget that stands for a config that cannot be priced
+N_BEST, N_NEAR = 16, 128  # best ones, and number of their mutations that are added
+FAR = 1e3  # imputed excess over a budget of a config that cannot be priced
 
-Refuse = Callable[[Config], None]  # lets a library know of a config that a budget refused
+Refuse = Callable[[Config], None]  # informs a library of an infeasible config
 
 
 def outcomes(state: SearchState) -> Array:
-    """Return error and log costs of everything told, [n, m], all finite.
+    """Return error and log costs of all observations, [n, m], all finite.
 
     Other libraries forget failed trainings and propose them again, so one counts as the worst error seen, and
     a cost that cannot be priced as the reference point's.
@@ -43,7 +43,7 @@ def outcomes(state: SearchState) -> Array:
 
 
 def excesses(state: SearchState, configs: Sequence[Config]) -> Array:
-    """Return ln(bound / limit) of each budget, [n, n_budgets], positive where it is broken; all finite."""
+    """Return ln(bound / limit) of each budget, [n, n_budgets], positive if broken; all finite."""
     if not configs or not state.limits:
         return np.zeros((len(configs), len(state.limits)))
     costs = price(state.costs, configs)
@@ -52,7 +52,7 @@ def excesses(state: SearchState, configs: Sequence[Config]) -> Array:
 
 
 def outcome_excesses(state: SearchState) -> Array:
-    """Return value / limit - 1 of each outcome budget for everything told, [n, n_outcome_budgets].
+    """Return value / limit - 1 of each outcome budget for all observations, [n, n_outcome_budgets].
 
     A training that did not reveal a metric, since it failed, counts as the worst seen of it, or as its limit.
     """
@@ -67,7 +67,7 @@ def outcome_excesses(state: SearchState) -> Array:
 
 
 def completed(space: SearchSpace, config: Config) -> dict[str, Value]:
-    """Return a value for every hyperparameter: the middle of its range where it is inactive."""
+    """Return a value for every hyperparameter: the middle of its range if it is inactive."""
     middle = space.values_at(np.full((1, len(space)), 0.5))[0]
     return {name: config.get(name, middle[name]) for name in space.names}
 
@@ -78,7 +78,7 @@ def maximise(
     rng: np.random.Generator,
     parents: Sequence[Config] | None = None,
 ) -> Selection:
-    """Return the config of the highest value among many that may be chosen and keep the budgets.
+    """Return the config of the highest value among many available, feasible ones.
 
     These are all rows of a table; else new configs, those of the feasible region, others of the same
     structures, and neighbours of the front, and at last neighbours of the best of them.
@@ -86,11 +86,11 @@ def maximise(
     Args:
         state: as a strategy sees it.
         value: of n configs, [n].
-        rng: of what is drawn.
-        parents: configs that stand for the front.
+        rng: random number generator.
+        parents: configs of the front, or others whose mutations are candidates.
 
     Raises:
-        Infeasible: where nothing that is left keeps the budgets.
+        Infeasible: if no available config is feasible.
     """
     if state.candidates is not None:
         offered: Sequence[Config] = state.candidates
@@ -117,9 +117,9 @@ def first_that_fits(
     rng: np.random.Generator,
     n_asks: int = N_ASKED,
 ) -> Selection:
-    """Ask a library until it proposes a config that is new and keeps the budgets; draw one after `n_asks`.
+    """Ask a library until it proposes a new, feasible config; sample one after `n_asks`.
 
-    In a table the nearest row that was neither tried nor refused stands for what it proposes.
+    In a table each proposal is replaced by the nearest row that was neither tried nor rejected.
     """
     rejections: list[Rejection] = []
     rows = _Rows(state) if state.candidates is not None else None
@@ -147,7 +147,7 @@ def _drawn_pool(state: SearchState, front: Sequence[Config], rng: np.random.Gene
 
 
 def _allowed(state: SearchState, candidates: Sequence[Config]) -> tuple[list[Config], int]:
-    """Return what of candidates may be chosen and keeps the budgets, each once, and how many were priced."""
+    """Return the available, feasible configs among candidates, each once, and the number of priced ones."""
     left = available(state, candidates)
     if not left:
         return [], 0
@@ -156,7 +156,7 @@ def _allowed(state: SearchState, candidates: Sequence[Config]) -> tuple[list[Con
 
 
 class _Rows:
-    """The rows of a table that were neither tried nor refused."""
+    """Rows of a table that were neither tried nor rejected."""
 
     def __init__(self, state: SearchState) -> None:
         space = state.space
@@ -169,7 +169,7 @@ class _Rows:
         self._is_left = np.ones(len(self._rows), dtype=bool)
 
     def take_nearest(self, config: Config) -> Config:
-        """Return the nearest row that is left, by encoded distance, and take it out."""
+        """Return the nearest remaining row, by encoded distance, and remove it."""
         if not self._is_left.any():
             raise Infeasible(
                 "every candidate has been tried, or breaks a budget; stop here, or raise a limit"
@@ -181,7 +181,7 @@ class _Rows:
 
 
 def _drawn(state: SearchState, rng: np.random.Generator) -> Config:
-    """Return a random config that may be chosen and keeps the budgets."""
+    """Return a random available, feasible config."""
     if state.candidates is not None or not state.budgets:
         return draw_feasible(state, candidate_sampler(state, rng), rng).config
     return from_region(state, rng.permutation(len(state.feasible_region().configs)), rng)

@@ -1,1 +1,1 @@
-"""Choosing what to train next, where costs are known: no files, no clocks, no torch, no scikit-learn."""
+"""Bayesian optimization under known costs: no files, no clocks, no torch, no scikit-learn."""

@@ -1,12 +1,12 @@
-"""Expected improvement and its hypervolume form where the costs are known and only the error is uncertain.
+"""Expected improvement and its hypervolume form for known costs and an uncertain error.
 
     Y  error of a candidate: Y ~ N(mean, std), or, with a shift, ln(Y + shift) ~ N(mean, std)
     c [n, k]    its known costs, such as ln joules
     r_f, r_c    reference point
     h(t)        lowest error of the front at costs <= t, or r_f
 
-Everything is computed in the logarithm, so that hopeless candidates still have an order. Improvements are
-in the unit of the error, volumes in that unit times those of the cost axes.
+Everything is computed in the logarithm, so that candidates of vanishing value still have an order.
+Improvements are in the unit of the error, volumes in that unit times those of the cost axes.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def log_expected_improvement(
         shift: of the log-normal form; normal if None.
 
     Returns:
-        ln EI, broadcast shape; -inf where the improvement is impossible.
+        ln EI, broadcast shape; -inf if the improvement is impossible.
     """
     mean, std, best = np.broadcast_arrays(
         np.asarray(mean, float), np.asarray(std, float), np.asarray(best, float)
@@ -111,7 +111,7 @@ def log_expected_hypervolume_improvement(
         shift: of the log-normal form; normal if None.
 
     Returns:
-        ln EHVI, shape [n]; -inf where a cost is not below the reference.
+        ln EHVI, shape [n]; -inf if a cost is not below the reference.
     """
     lower, upper, heights = staircase(front, reference)  # [boxes, k], [boxes, k], [boxes]
     if costs.shape[1] == 0:
@@ -135,7 +135,7 @@ def log_integrated_improvement(
     weights: Array,
     shift: float | None = None,
 ) -> Array:
-    """Logarithm of the improvement that observing a candidate takes away, integrated over reference points.
+    """Logarithm of the reduction of expected improvement by an observation, integrated over reference points.
 
     IECI (Gramacy and Lee 2010): the weighted mean over reference points y of EI(mean(y), s(y)) - EI(mean(y),
     s(y|x)), where observing x leaves s^2(y|x) = s^2(y) - k(y, x)^2 / (k(x, x) + noise^2).
@@ -151,7 +151,7 @@ def log_integrated_improvement(
         shift: of the log-normal form; normal if None.
 
     Returns:
-        Its logarithm, shape [n]; -inf where nothing is expected.
+        Its logarithm, shape [n]; -inf if nothing is expected.
     """
     taken = covariance**2 / (candidate_std**2 + noise_std**2)  # [r, n]
     left = np.sqrt(np.maximum(std[:, None] ** 2 - taken, 0.0))

@@ -1,4 +1,4 @@
-"""Where candidates come from: the whole space, the feasible region, neighbours of the front, or a table."""
+"""Candidate generation: global samples, mutations of the front, or the rows of a table."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ N_NEAR = 128  # candidates mutated around the most valuable ones, an ask
 
 @dataclass(frozen=True)
 class PricedCandidates:
-    """The candidates that keep the budgets, their costs, [n], and how many were priced and refused."""
+    """Feasible candidates with their costs, [n], the number of priced ones, and infeasible ones by budget."""
 
     configs: list[Config]
     costs: Costs
@@ -30,7 +30,7 @@ class PricedCandidates:
 
     @classmethod
     def of(cls, state: SearchState, candidates: Sequence[Config]) -> "PricedCandidates":
-        """Price candidates and keep what the budgets allow."""
+        """Price candidates and keep the feasible ones."""
         costs = price(state.costs, candidates)
         keep = [int(i) for i in np.flatnonzero(feasible(state.budgets, costs))]
         broken = count_broken(state.budgets, costs)
@@ -54,12 +54,12 @@ def generate_candidates(
     """Return distinct candidates that may be chosen, feasible or not.
 
     Args:
-        state: as the strategy sees it.
-        parents: configs around which most of the candidates are; those of the region where there are none.
-        rng: of what is drawn.
+        state: of the search.
+        parents: configs whose mutations most candidates are; configs of the region if there are none.
+        rng: random number generator.
 
     Raises:
-        Infeasible: where every candidate has been told or is pending.
+        Infeasible: if every candidate has been observed or is pending.
     """
     if state.candidates is not None:
         candidates = [state.candidates[i] for i in rng.permutation(len(state.candidates))]
@@ -74,7 +74,7 @@ def generate_candidates(
 
 
 def explain_no_candidate(state: SearchState, candidates: Sequence[Config]) -> str:
-    """Return why none of candidates may be chosen: no cost is known, or every config breaks a budget."""
+    """Return the reason for which no candidate is feasible: none can be priced, or all break a budget."""
     costs = price(state.costs, candidates)
     reason = why_unpriced(costs, 0) if len(candidates) and not feasible([], costs).any() else None
     if reason is not None:
@@ -83,19 +83,19 @@ def explain_no_candidate(state: SearchState, candidates: Sequence[Config]) -> st
 
 
 def around(state: SearchState, configs: Sequence[Config], rng: np.random.Generator) -> list[Config]:
-    """Return distinct mutations of these configs that may be chosen, feasible or not; perhaps none."""
+    """Return distinct available mutations of these configs, feasible or not; perhaps none."""
     parents = [configs[i % len(configs)] for i in range(N_NEAR)]
     return available(state, mutate(state.space, parents, rng))
 
 
 def available(state: SearchState, candidates: Sequence[Config]) -> list[Config]:
-    """Return the configs of candidates that may be chosen, each once."""
+    """Return the available configs among these, each once."""
     fresh = {state.space.key(config): config for config in candidates}
     return [config for key, config in fresh.items() if key not in state.unavailable]
 
 
 def from_region(state: SearchState, order: NDArray[np.intp], rng: np.random.Generator) -> Config:
-    """Return the first untaken config of the feasible region in this order, its non-structural part new."""
+    """Return the first available config of the region in this order; its non-structural part is new."""
     region = state.feasible_region().configs
     config: Config
     for i in order:
@@ -107,7 +107,7 @@ def from_region(state: SearchState, order: NDArray[np.intp], rng: np.random.Gene
 
 
 def redraw(space: SearchSpace, configs: Sequence[Config], rng: np.random.Generator) -> list[Config]:
-    """Keep the structural hyperparameters, which cost was paid to price, and draw the others anew."""
+    """Keep the structural hyperparameters, which determine the costs, and sample the others again."""
     drawn = space.values_at(rng.random((len(configs), len(space))))
     for values, config in zip(drawn, configs, strict=True):
         values.update({name: config[name] for name in space.structural if name in config})
@@ -115,7 +115,7 @@ def redraw(space: SearchSpace, configs: Sequence[Config], rng: np.random.Generat
 
 
 def candidate_sampler(state: SearchState, rng: np.random.Generator) -> Callable[[], Config | None]:
-    """Return a function that draws untaken configs, or candidates without replacement; None at the end."""
+    """Return a sampler of available configs, or of candidates without replacement; None at the end."""
     space = state.space
     if state.candidates is not None:
         left = [c for c in state.candidates if space.key(c) not in state.unavailable]
@@ -130,7 +130,7 @@ def candidate_sampler(state: SearchState, rng: np.random.Generator) -> Callable[
 
 
 def _global(state: SearchState, rng: np.random.Generator) -> list[Config]:
-    """Draw from the whole space: new configs, and the known feasible structures with the rest drawn anew."""
+    """Sample the whole space: new configs, and known feasible structures with the rest sampled again."""
     region = state.feasible_region().configs
     chosen = rng.choice(len(region), size=min(N_GLOBAL, len(region)), replace=False)
     known = redraw(state.space, [region[i] for i in chosen], rng)

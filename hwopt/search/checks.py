@@ -1,4 +1,4 @@
-"""Check what an optimizer is made with: each check returns its argument, or says what was wanted."""
+"""Argument checks of an optimizer: each returns its argument or raises InvalidInput."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from hwopt.scalars import as_number
 
 
 def check_switch(argument: str, value: object) -> bool:
-    """Return True or False; raise InvalidInput for all else, of which much would count as True."""
+    """Return the flag. Raises InvalidInput for anything but True or False."""
     if not isinstance(value, bool | np.bool_):
         raise InvalidInput(f"{argument} = {value!r} must be True or False")
     return bool(value)
@@ -21,7 +21,7 @@ def check_budgets(argument: str, budgets: object) -> tuple[Budget, ...]:
     """Return the budgets, at most one for each metric; raise InvalidInput for anything else.
 
     Args:
-        argument: what they are called.
+        argument: its name, for the message.
         budgets: a Budget, several, or a dict from metric to limit as in an experiment file, such as
             {"time_s": "5 ms"} or {"time_s": {"limit": "5 ms", "confidence": 0.9}}.
     """
@@ -34,7 +34,7 @@ def check_budgets(argument: str, budgets: object) -> tuple[Budget, ...]:
         listed = tuple(budgets)  # type: ignore[arg-type]
     for budget in listed:
         if not isinstance(budget, Budget):
-            raise InvalidInput(f'{argument}: {budget!r} is no Budget; write Budget("power_w", 250)')
+            raise InvalidInput(f'{argument}: {budget!r} is not a Budget; write Budget("power_w", 250)')
     metrics = [budget.metric for budget in listed]
     for budget in listed:
         if metrics.count(budget.metric) > 1:
@@ -58,7 +58,7 @@ def _budget_of(argument: str, metric: Any, limit: Any) -> Budget:
 
 
 def check_outcome_budgets(budgets: object, metrics: Sequence[str]) -> tuple[Budget, ...]:
-    """Return the budgets; raise InvalidInput where one limits what is known before a training."""
+    """Return the budgets; raise InvalidInput if one limits a metric that is known before a training."""
     checked = check_budgets("outcome_budgets", budgets)
     for budget in checked:
         if budget.metric in (*metrics, "error"):
@@ -79,13 +79,13 @@ def check_objectives(objectives: object, metrics: Sequence[str]) -> tuple[str, .
 
 
 def check_reference(reference: object, objectives: Sequence[str]) -> dict[str, float]:
-    """Return the worst values that count, by objective; the objectives may have none."""
+    """Return the reference point by objective; objectives without a value are left to inference."""
     if not isinstance(reference, Mapping):
         raise InvalidInput(f"reference = {reference!r} must be a dict such as {{'error': 0.5}}")
     checked = {}
     for name, value in reference.items():
         if name not in objectives:
-            raise UnknownName(f"reference: {name!r} is no objective{did_you_mean(str(name), objectives)}")
+            raise UnknownName(f"reference: {name!r} is not an objective{did_you_mean(str(name), objectives)}")
         number = as_number(value)
         if number is None or not 0 < number < np.inf:
             raise InvalidInput(f"reference: {name} = {value!r} must be a positive, finite number")

@@ -1,4 +1,4 @@
-"""The feasible region: which share of a space keeps the budgets, and points in it.
+"""The feasible region: its share of a space, and configs in it.
 
 A scrambled Sobol sequence over the whole space is priced until enough feasible configs are found. Where
 they are rare, subset simulation walks down the violation to the budgets, so that regions of one in a million
@@ -36,7 +36,7 @@ N_REFUSED = 256  # infeasible configs whose costs are kept, to be shown beside t
 N_FREED = 64  # configs of a budget that are kept, to say what relaxing it would give
 RELAXED = 1.1  # factor of a limit that is relaxed
 _BATCH = 512
-_N_MUTATED = 256  # mutations of the few known feasible configs at a time, where the region is thin
+_N_MUTATED = 256  # mutations of the few known feasible configs at a time, if the region is thin
 _ROUNDS = 8
 
 
@@ -54,7 +54,7 @@ class Freed:
 
 @dataclass(frozen=True)
 class FeasibleRegion:
-    """What pricing a sample of the space has shown.
+    """Results of pricing a sample of the space.
 
     `configs` are feasible; `share` is the feasible share of the space, between `share_low` and `share_high`
     with 95% confidence; `n_priced` were drawn from the whole space, and `broken` counts those by the budgets
@@ -74,7 +74,7 @@ class FeasibleRegion:
     freed: Mapping[str, Freed] = field(default_factory=dict)  # by the metric of the budget
 
     def notes(self) -> list[str]:
-        """Return what must be said of configs that cannot be priced, a line for each reason."""
+        """Return notes on configs that cannot be priced, a line for each reason."""
         return describe_unpriced(self.unpriced, self.n_priced)
 
 
@@ -104,7 +104,7 @@ def find_feasible_region(
         on_priced: called with how many configs are priced, and how many at most will be as far as is known.
 
     Raises:
-        Infeasible: where no feasible config is found.
+        Infeasible: if no feasible config is found.
     """
     costs = costs if on_priced is None else InSteps(costs, on_priced, N_SURVEYED)
     sample = _sample(space, costs, budgets, seed)

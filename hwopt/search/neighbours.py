@@ -10,15 +10,15 @@ from hwopt.space.search_space import Config, SearchSpace
 def mutate(
     space: SearchSpace, parents: Sequence[Config], rng: np.random.Generator, scale: float = 0.15
 ) -> list[Config]:
-    """Change each active hyperparameter of n configs with probability 2/k, at least one; draw what is new.
+    """Mutate each active hyperparameter of n configs with probability 2/k, at least one.
 
-    A choice of prior probability 0 changes in any case.
+    A choice of prior probability 0 changes in any case; hyperparameters that become active are sampled.
 
     Args:
         space: of the configs.
-        parents: n configs.
-        rng: of what is drawn.
-        scale: deviation in the unit interval of a number's change.
+        parents: configs, n of them.
+        rng: random number generator.
+        scale: standard deviation of a number's change, in the unit interval.
     """
     is_active = np.array([[name in parent for name in space.names] for parent in parents])  # [n, k]
     order = np.where(is_active, rng.random(is_active.shape), np.inf)
@@ -40,9 +40,10 @@ def mutate(
 def walk(
     space: SearchSpace, config: Config, rng: np.random.Generator, scale: float, n: int = 1
 ) -> list[Config]:
-    """Return n configs a normal step of deviation `scale` in the unit cube away; new values where inactive.
+    """Return n normal steps of deviation `scale` in the unit cube from a config.
 
-    A choice without order is drawn anew with probability `scale`.
+    A choice without order is sampled again with probability `scale`, and so are hyperparameters that become
+    active.
     """
     children = space.values_at(rng.random((n, len(space))))
     for dimension in space.dimensions:

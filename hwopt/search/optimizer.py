@@ -1,6 +1,6 @@
-"""The optimizer: ask for a config that keeps the budgets, tell what its training gave, read off the front.
+"""The optimizer: ask for a feasible config, tell the result of its training, read the front.
 
-It is pure: no files, no clocks, no printing. Proposal k depends on the seed, k, what was told and what is
+It is pure: no files, no clocks, no printing. Proposal k depends on the seed, k, the observations and what is
 pending, and on nothing else, so a study goes on after a crash without replaying anything.
 """
 
@@ -37,7 +37,7 @@ from hwopt.search.reference import N_ERRORS, cost_reference, error_reference
 from hwopt.search.slices import Slice, Slices, check_errors
 from hwopt.search.state import Observation, Rejection, SearchState, log_axis
 from hwopt.search.strategies import find_strategy
-from hwopt.search.suspicious_errors import Suspicion
+from hwopt.search.suspicious_errors import ErrorChecks
 from hwopt.signatures import also_by_position
 from hwopt.space.search_space import Config, SearchSpace
 
@@ -50,7 +50,7 @@ _SAME = 1e-6  # relative difference within which two costs of a config are the s
 
 @dataclass(frozen=True)
 class Proposal:
-    """A config to train, with its predicted costs and what choosing it took.
+    """A config to train, with its predicted costs and counts of its selection.
 
     `n_priced` configs were priced for it, of which `n_infeasible` were filtered out; `rejections` are
     configs that the strategy had selected and a budget refused.
@@ -83,18 +83,18 @@ class Optimizer:
             will do.
         objectives: "error" and any of the cost metrics; all are minimised.
         strategy: name of a strategy, such as "ehvi", "random" or "optuna:tpe".
-        aware: if False, proposals ignore the budgets, and violations show in what is told.
-        reference: worst values that count, by objective, SI units; where absent, of a cost its budget,
-            else the 99% quantile of the feasible region, and of the error 1.0, or 1.1 times the worst of the
-            first that are told where these are no shares: see `hwopt.search.reference`.
-        seed: of everything random.
-        outcome_budgets: limits on metrics that only a training reveals and `tell` is told; learned from the
-            outcomes, so no promise before a training, but the front keeps them.
-        repeats: whether a config may be trained again to average its noise, where that pays.
+        aware: if False, proposals ignore the budgets, and violations are known after training.
+        reference: reference point of the hypervolume by objective, SI units; a missing value is inferred, see
+            `hwopt.search.reference`.
+        seed: of all random numbers.
+        outcome_budgets: limits on metrics that only a training reveals, passed to `tell`. They are learned
+            from
+            observations: a proposal may break them, the front satisfies them.
+        repeats: whether a config may be trained again to average its noise.
 
     Raises:
         UnknownName: for a metric, objective or strategy that does not exist.
-        Infeasible: on the first ask, where no config keeps the budgets.
+        Infeasible: on the first ask, if no config satisfies the budgets.
     """
 
     @also_by_position
@@ -125,8 +125,8 @@ class Optimizer:
         self._reference = check_reference({} if reference is None else reference, self.objectives)
         self.given_reference = dict(self._reference)
         self._inferred_costs: dict[str, float] = {}
-        self._suspicion = Suspicion()
-        self.on_priced: OnPriced | None = None  # told how far the survey of the space is
+        self._error_checks = ErrorChecks()
+        self.on_priced: OnPriced | None = None  # called with the progress of the survey
         self.slices: Slices | None = None  # of trainings that are paused and resumed
         self._observations: list[Observation] = []
         self._pending: list[Config] = []
@@ -140,15 +140,15 @@ class Optimizer:
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing was proposed or told yet."""
+        """Whether there is no proposal and no observation yet."""
         return not (self._observations or self._pending or self._rejected)
 
     @cached_property
     def feasible_region(self) -> FeasibleRegion:
-        """The feasible region of the space, priced on first use; the whole space where nothing is limited.
+        """The feasible region of the space, priced on first use; the whole space if nothing is limited.
 
         Raises:
-            Infeasible: where no config keeps the budgets; the message names the one that binds.
+            Infeasible: if no config satisfies the budgets; the message names the one that binds.
         """
         region = find_feasible_region(self.space, self.costs, self.budgets, self.seed, self.on_priced)
         for note in region.notes():
@@ -157,26 +157,26 @@ class Optimizer:
 
     @property
     def reference(self) -> dict[str, float]:
-        """Worst values that count for the hypervolume, by objective, SI units.
+        """Reference point of the hypervolume, by objective, SI units.
 
-        One of the error that was not given follows the first N_ERRORS errors told, and stays from then on.
+        If none is given for the error, it is inferred from the first N_ERRORS errors and constant afterwards.
         """
         return {name: self._reference.get(name) or self._inferred(name) for name in self.objectives}
 
     @property
     def is_reference_set(self) -> bool:
-        """Whether the reference stays as it is, whatever is told."""
+        """Whether the reference is constant, whatever is observed."""
         n_told = sum(observation.error is not None for observation in self._observations)
         return "error" in self._reference or n_told >= N_ERRORS
 
     def keep_reference(self, reference: Mapping[str, float]) -> None:
-        """Take worst values that another process of this search inferred; what was given here stands."""
+        """Take a reference that another process of this search inferred; given values have priority."""
         usable = {n: v for n, v in reference.items() if v is not None and np.isfinite(v) and v > 0}
         self._reference = {**check_reference(usable, self.objectives), **self._reference}
 
     @property
     def _first_errors(self) -> list[float]:
-        """The first N_ERRORS errors told, while there are fewer with first epochs of unfinished trainings."""
+        """First N_ERRORS observed errors; if there are fewer, with first epochs of unfinished trainings."""
         found: list[float] = []
         for observation in self._observations:
             if len(found) == N_ERRORS:
@@ -187,14 +187,14 @@ class Optimizer:
         return [*found, *(one.errors[0] for one in begun if one.errors)][:N_ERRORS]
 
     def _inferred(self, name: str) -> float:
-        """Return the worst value that counts of an objective of which none was given."""
+        """Return the inferred reference of an objective."""
         if name == "error":
             return error_reference(self._first_errors)
         if name not in self._inferred_costs:
             limit = next((budget.limit for budget in self.budgets if budget.metric == name), None)
             try:
                 self._inferred_costs[name] = cost_reference(self.feasible_region.costs[name], limit)
-            except Infeasible:  # nothing can be proposed, but what is told has a front
+            except Infeasible:  # nothing can be proposed, but observations have a front
                 if limit is None:
                     raise
                 return limit
@@ -209,14 +209,14 @@ class Optimizer:
     def ask(
         self, n: int | None = None, candidates: Sequence[Mapping[str, Any]] | None = None
     ) -> Proposal | list[Proposal]:
-        """Propose a config, or `n` of them at once; what is proposed is pending until it is told.
+        """Propose a config, or `n` of them at once; each is pending until its result is told.
 
         Args:
-            n: how many; None gives one Proposal instead of a list.
+            n: number of proposals; None returns one Proposal instead of a list.
             candidates: choose among these configs only, such as the rows of a table.
 
         Raises:
-            Infeasible: where no config keeps the budgets, or no candidate is left.
+            Infeasible: if no config satisfies the budgets, or no candidate is left.
         """
         allowed = None if candidates is None else tuple(self.space.validate(c) for c in candidates)
         if n is None:
@@ -233,20 +233,19 @@ class Optimizer:
         error_std: float | None = None,
         **metrics: float,
     ) -> None:
-        """Report how the training of a config ended; the config need not have been proposed.
+        """Report the result of a training; the config need not have been proposed.
 
         Args:
             config: a config of the space.
             values: "error", and other metrics that only training reveals; None with status "failed".
             status: "complete", "stopped" (early) or "failed".
-            curve: error after each epoch; of a stopped training its last one stands for the error, where
-                none is given.
-            error_std: standard deviation of the error, where it is not what the training ended at but what a
-                stopped one was expected to end at.
+            curve: error after each epoch; its last value is the error of a stopped training without one.
+            error_std: standard deviation of the error, if it is the expected final error of a stopped
+                training.
             metrics: the same as `values`, as keywords: tell(config, error=0.083).
 
         Raises:
-            InvalidInput: for what is no finite number, a missing error or a config outside the space.
+            InvalidInput: for a value that is not finite, a missing error or a config outside the space.
             UnknownName: for an unknown hyperparameter or status.
         """
         config, errors = self.space.validate(config), _check_curve(curve)
@@ -268,14 +267,14 @@ class Optimizer:
         )
         self._pending = _without(self._pending, config)
         if error is not None:
-            for text in self._suspicion.about(error, errors, self._reference.get("error")):
+            for text in self._error_checks.warnings_for(error, errors, self._reference.get("error")):
                 _LOG.warning("%s", text)
                 warnings.warn(text, SuspiciousValue, stacklevel=2)
 
     def ask_slice(self, n_epochs: int, candidates: Sequence[Mapping[str, Any]] | None = None) -> Slice:
-        """Return the epochs to train next: of a new config, or of a training that was paused or goes on.
+        """Return the epochs to train next: of a new config, or of a paused or running training.
 
-        Trainings are paused where the expected improvement for each remaining epoch is larger elsewhere: see
+        Trainings are paused if the expected improvement for each remaining epoch is larger elsewhere: see
         `hwopt.search.freeze_thaw`. Several workers each ask for a slice, train it and tell it.
 
         Args:
@@ -283,7 +282,7 @@ class Optimizer:
             candidates: begin trainings of these configs only, such as the rows of a table.
 
         Raises:
-            Infeasible: where no config keeps the budgets and no training is paused.
+            Infeasible: if no config satisfies the budgets and no training is paused.
             InvalidInput: for another number of epochs than before, or a strategy without acquisition values.
         """
         self.use_slices(n_epochs)
@@ -300,16 +299,16 @@ class Optimizer:
         status: str | None = None,
         **metrics: float,
     ) -> None:
-        """Report the errors after the epochs of a slice, as `ask_slice` gave it.
+        """Report the errors after the epochs of a slice that `ask_slice` returned.
 
         Args:
             part: the slice.
-            errors: after each of its epochs; None where the training failed.
-            status: "complete" where the training ended before its last epoch, "failed" where it failed.
+            errors: after each of its epochs; None if the training failed.
+            status: "complete" if the training ended before its last epoch, "failed" if it failed.
             metrics: other metrics that a complete training reveals.
 
         Raises:
-            InvalidInput: for errors that are none, or of other epochs than those of the slice.
+            InvalidInput: for invalid errors, or another number of them than epochs of the slice.
         """
         slices = self.slices
         known = slices.trainings.get(part.number) if slices is not None else None
@@ -336,7 +335,7 @@ class Optimizer:
             self.judge_slice(part.number)
 
     def use_slices(self, n_epochs: int, restart_epochs: float = 0.0) -> Slices:
-        """Return the unfinished trainings; the first call says how many epochs a whole training has."""
+        """Return the unfinished trainings; the first call sets the number of epochs of a whole training."""
         n_epochs = whole_number("n_epochs", n_epochs, lowest=2)
         if self.slices is None:
             rule = FreezeThaw(strategy_with_values(self.strategy), n_epochs, restart_epochs)
@@ -351,7 +350,7 @@ class Optimizer:
     def next_slice(
         self, candidates: tuple[Config, ...] | None = None, may_begin: bool = True
     ) -> Slice | None:
-        """Return the next slice, as `ask_slice`; None where a training would have to begin that may not."""
+        """Return the next slice, as `ask_slice`; None if no training may begin and none continues."""
         assert self.slices is not None
         with _blas().limit(limits=1):
             return self.slices.ask(self._slice_state(candidates), may_begin)
@@ -362,7 +361,7 @@ class Optimizer:
         return self.slices.finish(self._slice_state(), least_chance)
 
     def pause_all(self) -> None:
-        """Pause every training that is ready to go on: a search ends."""
+        """Pause every training that is ready to continue, at the end of a search."""
         if self.slices is not None:
             self.slices.pause_all()
 
@@ -376,35 +375,39 @@ class Optimizer:
         return self._search_state(candidates, () if not self.aware else self.budgets)
 
     def judge_slice(self, number: int) -> bool:
-        """Return whether a running training goes on after the epochs that were told; else it is paused."""
+        """Return whether a running training continues after the reported epochs; else it is paused."""
         assert self.slices is not None
         with _blas().limit(limits=1):
             return self.slices.judge(self._slice_state(), number)
 
     def mark_pending(self, config: Mapping[str, Any]) -> None:
-        """Say that a config is in training, so that it is not proposed again; for resuming a study."""
+        """Mark a config as in training, so that it is not proposed again; for resuming a study."""
         self._pending.append(self.space.validate(config))
 
     def mark_rejected(self, config: Mapping[str, Any]) -> None:
-        """Say that a strategy selected a config and a budget refused it; for resuming a study."""
+        """Mark a config as selected and infeasible; for resuming a study."""
         config = self.space.validate(config)
         self._rejected.append(Rejection.of(config, self._price_one([config]), self.budgets))
 
     def untold(self) -> Self:
-        """Return an optimizer of the same search that was told nothing; both share the priced region."""
+        """Return an optimizer of the same search without observations; both share the priced region."""
         _ = self.feasible_region
         other = copy(self)
         other._observations, other._pending, other._rejected = [], [], []
-        other._inferred_costs, other._suspicion, other.slices = dict(self._inferred_costs), Suspicion(), None
+        other._inferred_costs, other._error_checks, other.slices = (
+            dict(self._inferred_costs),
+            ErrorChecks(),
+            None,
+        )
         return other
 
     def costs_changed(self) -> None:
-        """Survey the feasible region anew when it is next needed: the cost function has learned something."""
+        """Discard the feasible region, because the cost function has changed; it is surveyed when needed."""
         self.__dict__.pop("feasible_region", None)
         self.__dict__.pop("_whole_region", None)
 
     def front(self) -> list[Point]:
-        """Return the feasible, nondominated told configs, by falling error."""
+        """Return the feasible, nondominated configs, by falling error."""
         points = [
             Point(o.config, {"error": float(o.error or 0.0), **o.costs}) for o in self._search_state().front()
         ]
@@ -423,7 +426,7 @@ class Optimizer:
         return self._is_feasible(self._price_one([self.space.validate(config)]), metrics or {})
 
     def keeps_outcomes(self, metrics: Mapping[str, float]) -> bool:
-        """Return whether what a training revealed keeps the limits on it; what it did not reveal does."""
+        """Return whether the metrics of a training satisfy the outcome budgets; missing metrics do."""
         return all(metrics.get(budget.metric, 0.0) <= budget.limit for budget in self.outcome_budgets)
 
     def price(self, config: Mapping[str, Any]) -> dict[str, float]:
@@ -496,7 +499,7 @@ class Optimizer:
             )
 
     def _price_twice(self, config: Config) -> Costs:
-        """Price a config, and check that it is given the same costs again: all is built on that."""
+        """Price a config twice and check that its costs are the same."""
         first, again = (price(self.costs, [config]) for _ in range(2))
         for metric in {**first, **again}:
             if metric not in first or metric not in again:
@@ -513,7 +516,7 @@ class Optimizer:
         return bool(feasible(self.budgets, costs)[0]) and self.keeps_outcomes(metrics)
 
     def _price_one(self, configs: Sequence[Config]) -> Costs:
-        """Price what is proposed or told: what is an objective must have a logarithm."""
+        """Return the costs of configs. Cost objectives must be positive: they are compared on a log scale."""
         costs = price(self.costs, configs)
         for name in self.objectives[1:]:
             log_axis(name, costs[name])
@@ -545,16 +548,18 @@ def _check_std(std: float | None) -> float:
 
 
 def _check_values(values: Mapping[str, Any], status: str, predicted: Sequence[str]) -> dict[str, float]:
-    """Return the told values as floats, where they are finite and belong to a training of this status."""
+    """Return the values as floats; raise InvalidInput unless they are finite and fit the status."""
     checked = {}
     for name, value in values.items():
         if name in STATUSES:
-            raise InvalidInput(f"tell: {name} = {value!r} is no metric; write status={name!r}")
+            raise InvalidInput(f"tell: {name} = {value!r} is not a metric; write status={name!r}")
         if name in predicted:
-            raise InvalidInput(f"tell: {name} is predicted before training; tell only what training reveals")
+            raise InvalidInput(
+                f"tell: {name} is predicted before training; tell only metrics that training reveals"
+            )
         number = as_number(value)
         if number is None or not np.isfinite(number):
-            raise InvalidInput(f"tell: {name} = {value!r} is no {_instead_of(name, value)}")
+            raise InvalidInput(f"tell: {name} = {value!r} is not a {_instead_of(name, value)}")
         if name == "error" and not 0 <= number <= LARGEST_ERROR:
             raise InvalidInput(f"tell: error = {number:g} must lie between 0 and {LARGEST_ERROR:g}")
         checked[name] = number
@@ -567,7 +572,7 @@ def _check_values(values: Mapping[str, Any], status: str, predicted: Sequence[st
 
 
 def _instead_of(name: str, value: object) -> str:
-    """Return what was wanted where something told is no number, and how to write it."""
+    """Return the accepted form of a value that is not a number."""
     if isinstance(value, Mapping):
         return (
             f"number; write {', '.join(f'{key}={inner!r}' for key, inner in value.items()) or 'error=0.083'}"
@@ -578,6 +583,6 @@ def _instead_of(name: str, value: object) -> str:
 
 
 def _without(configs: list[Config], config: Config) -> list[Config]:
-    """Return the list less the first entry that equals the config."""
+    """Return the list without the first entry that equals the config."""
     index = configs.index(config) if config in configs else len(configs)
     return configs[:index] + configs[index + 1 :]

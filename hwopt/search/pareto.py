@@ -19,11 +19,11 @@ _CHUNK = 500  # rows of more than two objectives that are compared at once
 
 
 def nondominated(Y: Array) -> NDArray[np.bool_]:
-    """Return which rows of Y [n, m] no other row dominates, [n]; of equal rows the first is kept.
+    """Return whether each row of Y [n, m] is nondominated, [n]; of equal rows the first is.
 
-    A row dominates another where it is nowhere larger and somewhere smaller; one with a NaN is not compared.
-    The rows are gone through in lexicographic order, in which no row dominates one before it (Kung et al.
-    1975), so that memory grows with the front only.
+    A row dominates another if it is nowhere larger and somewhere smaller; one with a NaN is not compared.
+    Rows are processed in lexicographic order, in which no row dominates an earlier one (Kung et al. 1975), so
+    that memory grows with the front only.
     """
     Y = np.asarray(Y, dtype=float)
     if len(Y) == 0:
@@ -88,8 +88,8 @@ def hypervolume(Y: Array, reference: Array) -> float:
 def staircase(front: Array, reference: Array) -> tuple[Array, Array, Array]:
     """Return boxes of the other objectives on which the lowest first objective of a front is constant.
 
-    Points are taken by rising first objective; each claims what is left of the others from its own upwards,
-    and the boxes that it cuts are sliced along the axes, so that there are far fewer than cells of a grid.
+    Points are processed by rising first objective; each takes the remaining boxes above its other objectives,
+    and the boxes that it cuts are sliced along the axes: far fewer boxes than cells of a grid.
 
     Args:
         front: error and known costs of the front's points, shape [f, 1 + k].
@@ -138,7 +138,7 @@ def _is_first_below(Y: Array) -> NDArray[np.bool_]:
     """Return which rows of Y [n, m], m <= 2, in lexicographic order, are below all before in the last."""
     lowest = np.minimum.accumulate(np.append(np.inf, Y[:, -1]))[:-1]
     is_below = np.asarray(Y[:, -1] < lowest)
-    is_below[:1] = True  # also where it is infinite
+    is_below[:1] = True  # also if it is infinite
     return is_below
 
 

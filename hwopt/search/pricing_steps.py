@@ -1,4 +1,4 @@
-"""A cost function that says how far it is: long batches are priced in steps."""
+"""A cost function that reports its progress: long batches are priced in steps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,12 +10,12 @@ _STEP = 128  # configs between two calls
 
 
 class InSteps:
-    """Prices configs as a cost function does, and tells after each step how many there were.
+    """A cost function that reports after each step the number of priced configs.
 
     Args:
         costs: the cost function.
-        on_priced: told how many are priced, and how many are planned.
-        planned: how many there will be; where it becomes more, that many.
+        on_priced: called with the numbers of priced and of planned configs.
+        planned: expected number of configs; larger if more are priced.
     """
 
     def __init__(self, costs: CostFunction, on_priced: OnPriced, planned: int) -> None:

@@ -48,7 +48,7 @@ def load_strategy(name: str) -> None:
     """Make the strategy of another library available; one of hwopt's own needs no loading.
 
     Raises:
-        UnknownName: if no strategy has this name, with the nearest.
+        UnknownName: if no strategy has this name, with the closest known one.
         InvalidInput: if the library is not installed, with the line that installs it.
     """
     bare = name.removesuffix(_UNAWARE)
@@ -71,13 +71,13 @@ def find_strategy(name: str) -> Strategy:
 
     Raises:
         InvalidInput: if `name` is not a text, or the library is not installed.
-        UnknownName: if there is no such strategy, with the nearest.
+        UnknownName: if there is no such strategy, with the closest known one.
     """
     if not isinstance(name, str):
         raise InvalidInput(f"strategy = {name!r} must be the name of one: {', '.join(STRATEGIES)}")
     bare = name.removesuffix(_UNAWARE)  # the suffix of the constraint-unaware form in comparisons
     if bare != name and name not in STRATEGIES and bare in [*STRATEGIES, *_peers()]:
-        raise UnknownName(f"no strategy {name!r}; write {bare!r}: aware=False is what leaves the budgets out")
+        raise UnknownName(f"no strategy {name!r}; write {bare!r}: aware=False leaves the budgets out")
     load_strategy(name)
     return STRATEGIES[name]
 

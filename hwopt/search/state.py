@@ -2,9 +2,9 @@
 
     SearchState --strategy--> Selection
 
-A strategy keeps every budget in `state.budgets`. Its constraint-unaware form is the same function with no
-budgets to keep: what a training broke is known afterwards, in `Observation.is_feasible`. Randomness comes
-from the generator that is passed in, and from nothing else.
+A strategy satisfies every budget in `state.budgets`. Its constraint-unaware form is the same function without
+budgets: violations are known after training, in `Observation.is_feasible`. The generator that is passed in is
+the only source of randomness.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,17 +23,17 @@ from hwopt.space.search_space import Config, Key, SearchSpace
 
 @dataclass(frozen=True)
 class Observation:
-    """One told config: its error, the costs predicted for it, and how its training ended.
+    """Result of one training: config, error, predicted costs and status.
 
-    The error of a stopped training is what its curve was expected to end at, with `error_std`.
+    The error of a stopped training is its expected final error, with standard deviation `error_std`.
     """
 
     config: Config
-    error: float | None  # None where the training failed
+    error: float | None  # None if the training failed
     costs: dict[str, float]
     status: str  # complete, stopped, failed
     is_feasible: bool = True
-    metrics: dict[str, float] = field(default_factory=dict)  # what else the training revealed
+    metrics: dict[str, float] = field(default_factory=dict)  # further results of the training
     error_std: float = 0.0
     curve: tuple[float, ...] = ()  # error after each epoch
 
@@ -66,11 +66,11 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class Rejection:
-    """A config that a strategy selected and that was refused, with its predicted costs."""
+    """A config that a strategy selected and that is infeasible, with its predicted costs."""
 
     config: Config
     costs: dict[str, float]
-    broken: tuple[str, ...]  # metrics of the budgets that it breaks; empty where it cannot be priced
+    broken: tuple[str, ...]  # metrics of the budgets that it breaks; empty if it cannot be priced
     reason: str | None = None  # why it cannot be priced
 
     @classmethod
@@ -83,7 +83,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a strategy decided, how many configs it priced on the way, and how many the budgets excluded.
+    """Config that a strategy selected, number of configs that it priced, and of infeasible ones among them.
 
     `broken` counts those by metric; one config can break several budgets.
     """
@@ -97,22 +97,22 @@ class Selection:
 
 @dataclass(frozen=True)
 class SearchState:
-    """What a strategy may know.
+    """State of a search: the input of a strategy.
 
     Args:
-        space: what may vary.
+        space: the search space.
         costs: of configs, known before training.
-        budgets: what the selection must keep; empty for a constraint-unaware search.
-        limits: all budgets on known costs; of a constraint-unaware search they show in what is told.
+        budgets: limits that the selection must satisfy; empty for a constraint-unaware search.
+        limits: all budgets on known costs, also of a constraint-unaware search.
         outcome_budgets: limits on metrics that only a training reveals.
         objectives: "error", first, and known costs.
         reference: an error and logarithms of costs, in the order of the objectives, shape [m].
-        observations: results of finished trainings, in the order in which they were told.
+        observations: results of finished trainings, in order.
         pending: configs in training.
-        rejected: what the strategy had selected and a budget refused, in that order.
+        rejected: infeasible configs that the strategy had selected, in order.
         candidates: the only configs to choose from; all of the space if None.
         repeats: whether a config that was trained may be chosen again, to average its noise.
-        feasible_region: the part of the space that keeps `budgets`.
+        feasible_region: function that returns the feasible region of `budgets`.
         unfinished: trainings that have begun and have epochs left, with the final errors expected of them.
     """
 
@@ -133,7 +133,7 @@ class SearchState:
 
     @cached_property
     def unavailable(self) -> set[Key]:
-        """Identities of the configs that cannot be chosen: told or pending; only pending ones with repeats.
+        """Keys of the configs that cannot be selected: observed or pending; only pending ones with repeats.
 
         A config whose training failed is never chosen again.
         """
@@ -143,7 +143,7 @@ class SearchState:
 
     @property
     def n_known(self) -> int:
-        """Number of configs that are told, pending or unfinished."""
+        """Number of configs that are observed, pending or unfinished."""
         return len(self.observations) + len(self.pending) + len(self.unfinished)
 
     @property
@@ -159,7 +159,7 @@ class SearchState:
         return list(self._complete)
 
     def front(self) -> list[Observation]:
-        """Return the complete, feasible told configs that no other one dominates."""
+        """Return the complete, feasible, nondominated observations."""
         return list(self._front)
 
     @cached_property
@@ -189,7 +189,7 @@ class SearchState:
 
 
 def log_axis(name: str, values: Array) -> Array:
-    """Return costs on their logarithmic axis; raise InvalidInput where one is not positive."""
+    """Return costs on their logarithmic axis; raise InvalidInput if one is not positive."""
     if np.any(values <= 0):
         reason = "objectives are compared by their logarithms, so costs must be positive"
         raise InvalidInput(f"{name} = {np.nanmin(values):g}: {reason}; or leave {name} out of the objectives")

@@ -1,11 +1,12 @@
-"""The share of a space that keeps the budgets, also where plain sampling finds nothing of it.
+"""Share of a space that satisfies the budgets, also if plain sampling finds no feasible point.
 
 Subset simulation (Au and Beck 2001): the budgets are loosened until a tenth of a sample keeps them, chains
 of a Metropolis walk fill that part evenly, and so on down to the budgets themselves:
 
     share = p_0 p_1 ... p_m,   p_i the part of level i's sample that reaches the next level
 
-Points are in the unit cube, uniform; what is walked down is the violation, the sum of ln(bound / limit).
+Points are uniform in the unit cube; each level lowers the allowed violation, the sum of ln(bound / limit).
+It is used only if fewer than N_CHAINS of the surveyed configs are feasible.
 """
 
 from collections.abc import Callable
@@ -25,10 +26,10 @@ _Z = 1.96  # of a 95% interval
 
 @dataclass(frozen=True)
 class Subset:
-    """What subset simulation found.
+    """Result of subset simulation.
 
     `share` is the estimated share; `low` and `high` hold it with at least 95% confidence. `points` [n, k] of
-    the unit cube have no violation; they are empty where none was found: then the share is 0, and `high` is
+    the unit cube have no violation; they are empty if none was found: then the share is 0, and `high` is
     the share of the last level. `best` is the least violating point of all, [k].
     """
 
@@ -37,7 +38,7 @@ class Subset:
     high: float
     points: Array
     best: Array
-    n_points: int  # how many were looked at, without the first sample
+    n_points: int  # number of evaluated points, without the first sample
 
 
 def subset_simulation(
@@ -47,7 +48,7 @@ def subset_simulation(
 
     Args:
         points: a uniform sample of the unit cube, shape [n, k], larger than N_CHAINS.
-        violations: of these points, shape [n]; 0 keeps all budgets, infinity cannot be priced.
+        violations: of these points, shape [n]; 0 satisfies all budgets, infinity cannot be priced.
         violation_of: of other points.
         rng: of the chains.
     """
@@ -74,7 +75,7 @@ def subset_simulation(
 
 
 def _next_level(violations: Array) -> float:
-    """Return the violation that the N_CHAINS best points keep; 0 where that many keep the budgets."""
+    """Return the largest violation of the N_CHAINS best points; 0 if that many satisfy the budgets."""
     level = float(np.sort(violations)[min(N_CHAINS, len(violations)) - 1])
     if not np.isfinite(level):
         finite = violations[np.isfinite(violations)]
@@ -93,7 +94,7 @@ def _walk(
     """Walk chains from each point, within the level; return all their points, violations, chains, and step.
 
     A step moves half of the coordinates by a normal of deviation `scale`, reflected at the faces, or draws
-    them anew; both are symmetric, so a move within the level is accepted. The step adapts to the share that
+    them again; both are symmetric, so a move within the level is accepted. The step adapts to the share that
     is.
     """
     all_points, all_violations = [points], [violations]

@@ -1,10 +1,10 @@
-"""What is log_costs of the error, and of constraints that are learned, after what was told.
+"""Surrogate models: posterior of the error and of learned constraints, given all observations.
 
-ln(error + shift) is a Gaussian process over encoded configs, the shift being the lower quartile of the told
-errors: among the best ratios count, of bad ones only that they are bad, whatever the scale. A failed training
-counts as the worst error seen, so that its neighbourhood is avoided; a stopped one as its expected end, with
-the uncertainty of that, and so does an unfinished one; pending ones stand at their prediction (Kriging
-believer, Ginsbourger et al. 2010).
+ln(error + shift) is a Gaussian process over encoded configs. The shift is the lower quartile of the observed
+errors: ratios of small errors are resolved, large errors only known to be large, at any scale. The error of a
+failed training is imputed as the worst observed one, so that its neighbourhood is avoided. A stopped or
+unfinished training has its expected final error, with its uncertainty; a pending config its predicted error
+(Kriging believer, Ginsbourger et al. 2010).
 """
 
 from collections.abc import Sequence
@@ -36,9 +36,9 @@ class Posterior(Protocol):
 
 @dataclass(frozen=True)
 class Surrogate:
-    """The surrogate of ln(error + shift); the front with what is pending on it, [f, m], as outcomes are.
+    """Fitted surrogate of ln(error + shift), and the front including pending configs, [f, m].
 
-    `ceiling` is the error below which an improvement begins where nothing is feasible yet.
+    `ceiling` is the error to improve on while no observation is feasible.
     """
 
     process: Posterior
@@ -47,18 +47,18 @@ class Surrogate:
     ceiling: float = np.inf
 
     def expected(self, X: Array) -> Array:
-        """Return the median error that is expected at X [n, d], shape [n]."""
+        """Return the posterior median of the error at X [n, d], shape [n]."""
         mean, _ = self.process.posterior(X)
         return np.asarray(np.exp(mean) - self.shift)
 
     @property
     def best(self) -> float:
-        """The lowest error among feasible outcomes; the ceiling where there is none below it."""
+        """Lowest error of the front; the ceiling if none is below it."""
         return float(np.min(self.front[:, 0], initial=self.ceiling))
 
 
 def fit_surrogate(state: SearchState) -> Surrogate:
-    """Fit the surrogate to all trainings, and let the pending configs stand at their predicted mean."""
+    """Fit the surrogate to all trainings, with pending configs at their predicted mean."""
     process, shift = fit_process(state)
     front = front_with_running(state)
     ceiling = float(state.reference[0]) if state.unfinished else np.inf
@@ -76,7 +76,7 @@ def fit_surrogate(state: SearchState) -> Surrogate:
 
 
 def fit_process(state: SearchState) -> tuple[GaussianProcess, float]:
-    """Return the process of ln(error + shift), fitted to told and unfinished trainings, and the shift."""
+    """Return the process of ln(error + shift), fitted to finished and unfinished trainings, and the shift."""
     observations, unfinished = state.observations, state.unfinished
     worst = state.worst_error
     y = np.array(
@@ -102,7 +102,7 @@ def front_with_running(state: SearchState) -> Array:
 
 
 def log_probability_of_outcomes(state: SearchState, configs: Sequence[Config]) -> Array:
-    """Return ln Pr(every outcome budget holds), [n], by a process for each metric (Gelbart et al. 2014)."""
+    """Return ln Pr(outcome budgets are satisfied), [n]; a process for each metric (Gelbart et al. 2014)."""
     total = np.zeros(len(configs))
     for budget in state.outcome_budgets:
         seen = [o for o in state.observations if budget.metric in o.metrics]
@@ -112,7 +112,7 @@ def log_probability_of_outcomes(state: SearchState, configs: Sequence[Config]) -
 
 
 def log_probability_of_limits(state: SearchState, configs: Sequence[Config]) -> Array:
-    """Return ln Pr(every budget holds), [n], learned from the costs of what was trained, as if unknown."""
+    """Return ln Pr(all budgets are satisfied), [n], learned from the costs of trained configs."""
     total = np.zeros(len(configs))
     seen = [o for o in state.observations if o.is_priced]
     for budget in state.limits:
@@ -123,7 +123,7 @@ def log_probability_of_limits(state: SearchState, configs: Sequence[Config]) -> 
 
 
 def log_probability_of_budgets(state: SearchState, costs: Costs) -> Array:
-    """Return ln Pr(every budget holds), [n], from the predictive distribution of the costs."""
+    """Return ln Pr(all budgets are satisfied), [n], from the predictive distribution of the costs."""
     with np.errstate(divide="ignore"):
         logs = [np.log(costs.probability(budget.metric, budget.limit)) for budget in state.budgets]
     return np.sum(logs, axis=0) if logs else np.zeros(costs.n)
@@ -136,7 +136,7 @@ def _log_probability_below(
     limit: float,
     configs: Sequence[Config],
 ) -> Array:
-    """Return ln Pr(value <= limit) at configs [n]; 0 while too little was seen to tell."""
+    """Return ln Pr(value <= limit) at configs [n]; 0 while there are fewer than _MIN_OBSERVED values."""
     if len(seen) < _MIN_OBSERVED:
         return np.zeros(len(configs))
     space = state.space

@@ -1,6 +1,6 @@
-"""Errors that are probably something else: percentages, accuracies, and what lies above the reference.
+"""Checks of observed errors: percentages, accuracies, and errors above the reference.
 
-A suspicion is a text for a warning, given once; what was told is taken as it is.
+A suspicion is the text of a warning, given once; the errors are used unchanged.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ _N_EPOCHS = 3  # of a single curve whose steady rise is suspicious
 _N_CURVES = 3  # curves of any length that all rise
 
 
-class Suspicion:
-    """Watches the errors that are told, until there is something to say."""
+class ErrorChecks:
+    """State of the checks: errors and rising curves so far, and the warnings given."""
 
     def __init__(self) -> None:
         self._errors: list[float] = []
         self._rises: list[bool] = []  # of the curves that have moved, whether the last error is the highest
         self._said: set[str] = set()
 
-    def about(self, error: float, curve: Sequence[float], given_reference: float | None) -> list[str]:
-        """Take an error, its curve and the reference that was given, and return what is to be said now."""
+    def warnings_for(self, error: float, curve: Sequence[float], given_reference: float | None) -> list[str]:
+        """Add an error with its curve and the given reference, and return new warnings."""
         self._errors.append(error)
         found = {
             "percent": self._of_percentages(),

@@ -1,4 +1,4 @@
-"""Configs that cannot be priced, counted by reason, each with an example: none is left out in silence."""
+"""Configs that cannot be priced, counted by reason, each with an example."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from hwopt.costs import Costs, feasible, why_unpriced
 
-_N_SHOWN = 4  # reasons that are told apart
+_N_SHOWN = 4  # reasons that are shown
 _EXAMPLE = re.compile(r" \(config \{.*\}\)$", flags=re.DOTALL)  # ends the reasons of a cost model
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 
@@ -42,7 +42,7 @@ def describe_unpriced(unpriced: Sequence[Unpriced], n_priced: int) -> list[str]:
 
     Args:
         unpriced: by reason.
-        n_priced: how many configs there were, drawn from the whole space.
+        n_priced: number of configs sampled from the whole space.
     """
     lines = [
         f"{one.n / n_priced:.1%} of the space cannot be priced: {one.reason} ({one.n:,} of {n_priced:,} "

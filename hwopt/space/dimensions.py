@@ -217,7 +217,7 @@ class Categorical:
 
     @property
     def width(self) -> int:
-        """Number of columns of an encoded value: one-hot; one column where there are two choices."""
+        """Number of columns of an encoded value: one-hot; one column if there are two choices."""
         return 1 if len(self.choices) == 2 else len(self.choices)
 
     def is_possible(self, value: Value) -> bool:
@@ -244,13 +244,13 @@ class Categorical:
             raise ValueError(f"one of {list(self.choices)}") from None
 
     def steps(self, values: Sequence[Value], scale: float, rng: np.random.Generator) -> list[Value]:
-        """Draw each of n choices anew with probability `scale`; one that may not be drawn in any case."""
+        """Draw each of n choices again with probability `scale`; one that may not be drawn in any case."""
         drawn = self.from_units(rng.random(len(values)))
         is_drawn = (rng.random(len(values)) < scale) | [not self.is_possible(value) for value in values]
         return [new if is_new else old for new, old, is_new in zip(drawn, values, is_drawn, strict=True)]
 
     def neighbours(self, values: Sequence[Value], scale: float, rng: np.random.Generator) -> list[Value]:
-        """Draw one of the other choices for each of n, by their weights; the same where there is no other."""
+        """Draw one of the other choices for each of n, by their weights; the same if there is no other."""
         own = np.array([self._index[_identity(value)] for value in values], dtype=int)
         weights = np.tile(self.weights, (len(own), 1))  # [n, choices]
         weights[np.arange(len(own)), own] = 0.0
@@ -364,7 +364,7 @@ def _probabilities(name: str, prior: Any) -> tuple[float, ...]:
 
 
 def _check_ends(name: str, low: float, high: float, log: bool) -> None:
-    """Raise InvalidInput unless low < high, both are finite, and positive where the axis is logarithmic."""
+    """Raise InvalidInput unless low < high, both are finite, and positive if the axis is logarithmic."""
     if not (math.isfinite(low) and math.isfinite(high) and math.isfinite(high - low)):
         raise InvalidInput(f"dimension {name}: [{low:g}, {high:g}] must have finite ends")
     if low > high:

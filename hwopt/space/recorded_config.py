@@ -86,7 +86,7 @@ class RecordedConfig(dict[str, Any]):
         return super().get(key, default)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
-        """Return the value of a key, which is the default where it has none yet."""
+        """Return the value of a key, which is the default if it has none yet."""
         self._read(key)
         return super().setdefault(key, default)
 

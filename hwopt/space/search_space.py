@@ -33,7 +33,7 @@ _N_TRIED = 256  # points at which conditions are tried to tell two spaces apart
 
 
 class SearchSpace:
-    """A space of configurations and, where given, how a network is built from one.
+    """A space of configurations and, if given, how a network is built from one.
 
     Args:
         dimensions: `Real`, `Integer` and `Categorical`, of hwopt or scikit-optimize, each with its own name.
@@ -41,8 +41,8 @@ class SearchSpace:
         input_shape: shape of one input without the batch, for example (1, 28, 28).
         structural: names of the hyperparameters that change the network. It may be left out: costs follow
             what `build` reads. A list is checked: one that lacks a hyperparameter that changes the layers is
-            an error where costs are predicted.
-        active: maps a name to a condition on the config; where it is false the hyperparameter is absent.
+            an error if costs are predicted.
+        active: maps a name to a condition on the config; if it is false the hyperparameter is absent.
 
     Raises:
         InvalidInput: for dimensions without names or with the same name, or conditions that fail.
@@ -117,7 +117,7 @@ class SearchSpace:
         """Return the config as plain values in the order of the dimensions; inactive ones must be absent.
 
         Raises:
-            UnknownName: for a key that is no hyperparameter.
+            UnknownName: for a key that is not a hyperparameter.
             InvalidInput: for a missing or inactive hyperparameter or a value outside its dimension.
         """
         if not isinstance(config, Mapping):
@@ -149,7 +149,7 @@ class SearchSpace:
         return tuple([config.get(name, _INACTIVE) for name in self.names])
 
     def found_structural(self, names: Iterable[str]) -> None:
-        """Take these hyperparameters as the structural ones, where none were listed."""
+        """Take these hyperparameters as the structural ones, if none were listed."""
         if not self.is_listed:
             self.structural = self._check_names("structural", names)
 

@@ -1,6 +1,6 @@
 """Data sets and the training of one network: from a configuration to its error.
 
-Names are loaded where they are used, so that importing this package loads no torch.
+Names are loaded when used, so that importing this package loads no torch.
 """
 
 from typing import TYPE_CHECKING

@@ -4,7 +4,7 @@
     a source  a user's own: see `hwopt.train.own_data`
 
 They are small enough to stay in memory, so there is no loader. The test set is the published or given one
-(a fixed fifth where there is none) and never depends on a seed; the validation set, where none is given, is
+(a fixed fifth if there is none) and never depends on a seed; the validation set, if none is given, is
 drawn from the rest, stratified, with the seed. Images are normalised with the mean and the standard
 deviation of each channel of the train split.
 """
@@ -62,7 +62,7 @@ class DatasetSpec:
     def load(self) -> "Dataset":
         """Return the data set; an equal spec in the same process gives the same object.
 
-        A source whose file or folder was changed meanwhile is loaded anew.
+        A source whose file or folder was changed meanwhile is loaded again.
         """
         return _load_once(self, None if self.source is None else _changed_ns(self.source))
 
@@ -116,7 +116,7 @@ def _load_once(spec: DatasetSpec, changed_ns: int | None) -> Dataset:
 
 
 def _changed_ns(source: str) -> int | None:
-    """Return when the file or folder of a source was changed; None where it is not there."""
+    """Return when the file or folder of a source was changed; None if it is not there."""
     path, _, _ = source.rpartition(":")
     try:
         return os.stat(path if path.endswith(".py") else source).st_mtime_ns
@@ -185,7 +185,7 @@ def _check_seed(seed: object) -> None:
 
 
 def _check_share(share: float, split: RawSplit) -> None:
-    """Raise InvalidInput where the share leaves one part with fewer images than there are classes."""
+    """Raise InvalidInput if the share leaves one part with fewer images than there are classes."""
     n, n_classes = len(split.labels), len(np.unique(split.labels))
     is_number = isinstance(share, int | float) and not isinstance(share, bool)
     if not is_number or not 0 < share < 1 or not n_classes <= round(share * n) <= n - n_classes:
@@ -197,7 +197,7 @@ def _check_share(share: float, split: RawSplit) -> None:
 
 
 def _check_subset(subset: int, train: RawSplit) -> None:
-    """Raise InvalidInput where the subset, or what it leaves, has fewer images than there are classes."""
+    """Raise InvalidInput if the subset, or what it leaves, has fewer images than there are classes."""
     n, n_classes = len(train.labels), len(np.unique(train.labels))
     is_whole = isinstance(subset, int | np.integer) and not isinstance(subset, bool)
     if not is_whole or not n_classes <= subset <= n - n_classes:

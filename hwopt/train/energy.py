@@ -1,4 +1,4 @@
-"""The energy that a device uses while it trains, where this machine has a counter that may be read.
+"""The energy that a device uses while it trains, if this machine has a counter that may be read.
 
 An energy is never 0: a counter that has not moved, as on virtual machines that pass none on, gives no figure,
 and the reason is logged once.
@@ -31,7 +31,7 @@ class _Watch:
             self.read()
 
     def read(self) -> float | None:
-        """Return the joules since the first reading; None where there is no figure, once with a warning."""
+        """Return the joules since the first reading; None if there is no figure, once with a warning."""
         if self.meter is None:
             return None
         try:
@@ -65,12 +65,12 @@ def energy_used_j(device: "torch.device") -> float | None:
 
 
 def why_no_energy(device: "torch.device") -> str:
-    """Return why `energy_used_j` gives no figure of a device; empty where it does."""
+    """Return why `energy_used_j` gives no figure of a device; empty if it does."""
     return _meter(str(device)).reason
 
 
 def energy_spent_j(before_j: float | None, after_j: float | None) -> float | None:
-    """Return the joules between two readings; None where one is missing or the counter did not step."""
+    """Return the joules between two readings; None if one is missing or the counter did not step."""
     if before_j is None or after_j is None or after_j <= before_j:
         return None
     return after_j - before_j
@@ -78,7 +78,7 @@ def energy_spent_j(before_j: float | None, after_j: float | None) -> float | Non
 
 @cache
 def _meter(device: str) -> _Watch:
-    """Return the device's meter, opened once a process; without one where none can be read."""
+    """Return the device's meter, opened once a process; without one if none can be read."""
     try:
         return _Watch(_opened(device))
     except (SensorError, OSError, ImportError) as error:

@@ -32,7 +32,7 @@ _N_THREADS = 4
 
 
 def read_folder(folder: Path, input_shape: tuple[int, ...] | None = None) -> dict[str, RawSplit]:
-    """Read the images of a folder as splits by name: train, and test and validation where they are there.
+    """Read the images of a folder as splits by name: train, and test and validation if they are there.
 
     Args:
         folder: see above.
@@ -54,7 +54,7 @@ def read_folder(folder: Path, input_shape: tuple[int, ...] | None = None) -> dic
 
 
 def _roots(folder: Path) -> Mapping[str, Path]:
-    """Return the folders of the splits by name; the folder itself where it is not divided."""
+    """Return the folders of the splits by name; the folder itself if it is not divided."""
     inner = _subfolders(folder)
     named = [path for path in inner if path.name.lower() in _SPLITS]
     if not any(_SPLITS[path.name.lower()] == "train" for path in named):

@@ -136,7 +136,7 @@ class TrainingObjective:
         return SliceResult(errors, seconds, saved, None, energies)
 
     def _resumed(self, config: Config, seed: int, checkpoint: bytes | None) -> Training:
-        """Return the training of a checkpoint, or a new one; that of the last slice here where it is that."""
+        """Return the training of a checkpoint, or a new one; that of the last slice here if it is that."""
         settings, dataset = self.settings.with_config(config), self.dataset
         if (
             checkpoint is not None

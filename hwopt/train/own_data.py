@@ -46,7 +46,7 @@ def read_source(source: str, input_shape: tuple[int, ...] | None = None) -> RawS
         input_shape: (channels, height, width) that images of a folder are brought to; None leaves their size.
 
     Raises:
-        InvalidInput, UnknownName: where there is nothing of that name, the function raises, or what it
+        InvalidInput, UnknownName: if there is nothing of that name, the function raises, or what it
             returns cannot be trained on; the message names the split and says what to do.
     """
     path, _, name = source.rpartition(":")

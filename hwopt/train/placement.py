@@ -1,4 +1,4 @@
-"""Where a training runs and under which of torch's settings: device, threads, kernels, random state."""
+"""Placement of a training: device, threads, kernels, random state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from hwopt.errors import HwoptError, InvalidInput, OutOfMemory, TrainingFailed, 
 
 
 def check_device(name: str) -> torch.device:
-    """Return the device of a name, "auto" being a GPU where there is one; InvalidInput where it is not."""
+    """Return the device of a name, "auto" being a GPU if there is one; InvalidInput if it is not."""
     has_cuda = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda", torch.cuda.current_device()) if has_cuda else torch.device("cpu")
@@ -83,7 +83,7 @@ def threads(n: int | None) -> Iterator[None]:
 
 @contextmanager
 def deterministic(wanted: bool, device: torch.device) -> Iterator[None]:
-    """Ask for deterministic kernels on a GPU; where an operator has none, torch warns and goes on."""
+    """Ask for deterministic kernels on a GPU; if an operator has none, torch warns and goes on."""
     before = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),

@@ -5,7 +5,7 @@ from math import cos, pi
 SCHEDULES = ("cosine", "constant", "one_cycle", "step")
 
 _RISE, _FIRST, _LAST = 0.3, 1 / 25, 1e-4  # one cycle: share of rising steps, first and last rate
-_DROPS, _DROP = (0.5, 0.75), 0.1  # step: where the rate falls, and by which factor
+_DROPS, _DROP = (0.5, 0.75), 0.1  # step: shares of the steps at which the rate falls, and the factor
 
 
 def rate_factor(schedule: str, step: int, n_steps: int) -> float:

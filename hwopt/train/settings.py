@@ -39,7 +39,7 @@ class TrainingSettings:
     """Settings of one training, checked at construction.
 
     Raises:
-        UnknownName: an optimizer or schedule that there is not, with the nearest.
+        UnknownName: an optimizer or schedule that there is not, with the closest known one.
         InvalidInput: a number out of its range.
     """
 
@@ -64,13 +64,13 @@ class TrainingSettings:
     auxiliary_weight: float = 0.3
     """Of the loss of each auxiliary classifier, in networks that have some."""
     device: str = "auto"
-    """Where to train: "auto" is a GPU where there is one, else "cpu"; or a name that torch.device takes."""
+    """Where to train: "auto" is a GPU if there is one, else "cpu"; or a name that torch.device takes."""
     threads: int | None = None
     """Of one training on a CPU; torch's number if absent."""
     deterministic: bool = False
     """Ask for deterministic kernels on a GPU too; a CPU repeats itself anyway."""
     channels_last: bool | None = None
-    """Memory layout; if absent, channels last on a CPU where the network runs so: up to 1.6 times as fast."""
+    """Memory layout; if absent, channels last on a CPU if the network runs so: up to 1.6 times as fast."""
     mixed_precision: bool = False
     """Use bfloat16 where autocast allows it; helps large networks on a GPU."""
     flip: bool = False
@@ -102,20 +102,20 @@ class TrainingSettings:
         batch_size), label_smoothing and schedule; all else in a configuration is the network's business.
 
         Raises:
-            InvalidInput: where both names of the batch size are there, or a value is out of its range.
+            InvalidInput: if both names of the batch size are there, or a value is out of its range.
         """
         check_batch_size(config)
         return replace(self, **{to: config[name] for name, to in HYPERPARAMETERS.items() if name in config})
 
 
 def check_batch_size(names: Collection[str]) -> None:
-    """Raise InvalidInput where both names of the batch size of training are among these."""
+    """Raise InvalidInput if both names of the batch size of training are among these."""
     if "batch_size" in names and "train_batch_size" in names:
         raise InvalidInput("batch_size and train_batch_size are the same hyperparameter; keep one of them")
 
 
 def check_read(unread: Sequence[str], asked: Collection[str] = ()) -> None:
-    """Raise UnknownName for hyperparameters that no one reads, each with the nearest name that is read.
+    """Raise UnknownName for hyperparameters that no one reads, each with the closest known name.
 
     Args:
         unread: hyperparameters that neither `build` nor the trainer reads.

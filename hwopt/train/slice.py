@@ -19,11 +19,11 @@ class SliceResult:
     Attributes:
         errors: validation error after each epoch of the slice, 0 to 1.
         seconds: that each of these epochs took.
-        checkpoint: all that the next slice needs; where the training has ended, its weights.
-        final: "error" and other values of a training that has ended; None where epochs are left.
-        energies_j: joules of each of these epochs; empty where none was measured.
+        checkpoint: all that the next slice needs; if the training has ended, its weights.
+        final: "error" and other values of a training that has ended; None if epochs are left.
+        energies_j: joules of each of these epochs; empty if none was measured.
         left_out: values of a training that has ended which are not numbers; filled in by the study.
-        reads: what was read of the config, where that was recorded; filled in by the study.
+        reads: what was read of the config, if that was recorded; filled in by the study.
     """
 
     errors: tuple[float, ...]
@@ -45,6 +45,6 @@ class ResumableObjective(Protocol):
         """Train up to `n_epochs` further epochs, from a checkpoint or from the start (None).
 
         Raises:
-            TrainingFailed: where the training cannot go on; the message says why.
+            TrainingFailed: if the training cannot go on; the message says why.
         """
         ...

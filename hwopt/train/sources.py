@@ -31,11 +31,11 @@ class RawSplit(NamedTuple):
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Where a data set comes from and what its raw form must look like."""
+    """Origin of a data set, and its raw form."""
 
     name: str
     input_shape: tuple[int, int, int]  # channels, height, width
-    validation_share: float  # of the images that are not the test set, where nobody asks for another
+    validation_share: float  # of the images that are not the test set, if nobody asks for another
     torchvision_class: str | None = None
     first_test_labels: tuple[int, ...] = ()  # tells apart data sets whose files have the same names
     n_classes: int = 10
@@ -53,7 +53,7 @@ SOURCES = {
 
 
 def find_source(name: str) -> DatasetSource:
-    """Return the source of that name, or raise UnknownName with the nearest."""
+    """Return the source of that name, or raise UnknownName with the closest known one."""
     if name not in SOURCES:
         raise UnknownName(f"no data set {name!r}{did_you_mean(name, SOURCES)}")
     return SOURCES[name]

@@ -177,7 +177,7 @@ class Training:
         """Go on from a checkpoint of a training with the same network, settings and seed.
 
         Raises:
-            TrainingFailed: where it is damaged or of another network.
+            TrainingFailed: if it is damaged or of another network.
         """
         try:
             state = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
@@ -230,7 +230,7 @@ class Training:
                 group["lr"] = rate
 
     def _precision(self) -> Any:
-        """Return the context of a forward pass; bfloat16, where it is asked for, needs no loss scaling."""
+        """Return the context of a forward pass; bfloat16, if it is asked for, needs no loss scaling."""
         if not self.settings.mixed_precision:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)

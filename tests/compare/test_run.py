@@ -103,7 +103,7 @@ def test_half_a_line_is_dropped_and_nothing_else(tmp_path):
 
 def test_a_file_that_is_no_run_is_an_error(tmp_path):
     (tmp_path / "a").write_text("{}\n")
-    with pytest.raises(StudyError, match=r"a, line 1, is no training: 'rejected'"):
+    with pytest.raises(StudyError, match=r"a, line 1, is not a training: 'rejected'"):
         read_trials(tmp_path / "a")
     run_toy(tmp_path / "b")
     append_trial(tmp_path / "b", read_trials(tmp_path / "b")[0])

@@ -109,5 +109,5 @@ def test_what_cannot_be_meant_is_an_error(tmp_path, text, message):
 def test_files_that_are_not_there_and_functions_that_return_something_else(tmp_path):
     with pytest.raises(InvalidInput, match="no experiment file none.toml"):
         opened("none.toml", tmp_path)
-    with pytest.raises(InvalidInput, match="dict is no Problem; return hwopt.compare.Problem"):
+    with pytest.raises(InvalidInput, match="dict is not a Problem; return hwopt.compare.Problem"):
         NamedProblem(f"{TOYS}:costs", (("configs", ()),))()

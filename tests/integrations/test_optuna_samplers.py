@@ -325,7 +325,7 @@ def test_a_sampler_that_suggests_the_same_again_is_answered_with_what_is_near():
     [
         (((), BUDGET), r"costs = \(\) is no function"),
         ((costs, "1 ms"), "budgets = '1 ms' must be a list"),
-        ((costs, [3]), "3 is no Budget"),
+        ((costs, [3]), "3 is not a Budget"),
     ],
 )
 def test_arguments_of_both_are_checked(arguments, message):

@@ -107,7 +107,7 @@ def test_budgets_may_be_a_dict_as_in_an_experiment_file():
         ({"time_s": "5 W"}, InvalidInput, "unit 'W' of '5 W' does not measure time_s"),
         ({"time_s": None}, InvalidInput, "budget time_s: None is not a quantity"),
         ({"times_s": 5}, UnknownName, "did you mean time_s"),
-        ({5: 5}, InvalidInput, "5 is no name of a metric"),
+        ({5: 5}, InvalidInput, "5 is not the name of a metric"),
     ],
 )
 def test_wrong_budgets_in_a_dict_are_refused(budgets, error, text):

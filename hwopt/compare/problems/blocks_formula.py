@@ -222,7 +222,7 @@ def _equal_quantiles(values: Array, share: float) -> tuple[Budget, ...]:
 
 
 def _best_error(networks: Networks, outcome: bool) -> Array:
-    """Return the lowest error [n] that a training of each network reaches; NaN where none keeps the limit."""
+    """Return the lowest error [n] that a training of each network reaches; NaN if none keeps the limit."""
     augmentation = right_augmentation(networks)
     if outcome:
         at_zero = calibration_error(networks, np.zeros_like(augmentation))

@@ -1,4 +1,4 @@
-"""The work of a plain CNN by formulas: the features that emulated costs and errors are fitted on."""
+"""Counts of a plain CNN by formulas: features of the emulated costs and errors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from hwopt.arrays import Array
 
 
 def cnn_counts(configs: Sequence[Mapping[str, Any]], side: int) -> Array:
-    """Return the work on one image of n networks, [n, 6], all above 0.
+    """Return counts of n networks for one image, [n, 6], all above 0.
 
     Columns: FLOPs of the convolutions, elements of their unfolded inputs, elements of their outputs, weights,
     the most elements that a layer reads and writes, hidden units.
@@ -19,10 +19,10 @@ def cnn_counts(configs: Sequence[Mapping[str, Any]], side: int) -> Array:
             (a window's side, or a kind with windows of two) and fc_units.
         side: of an input image, which has one channel.
     """
-    return np.array([_work(config, side) for config in configs], dtype=float).reshape(-1, 6)
+    return np.array([_counts(config, side) for config in configs], dtype=float).reshape(-1, 6)
 
 
-def _work(config: Mapping[str, Any], side: int) -> list[float]:
+def _counts(config: Mapping[str, Any], side: int) -> list[float]:
     channels, flops, unfolded, outputs, weights, peak = 1, 0, 0, 0, 0, 0
     pool = config["pool"] if isinstance(config["pool"], int) else 2
     for number in range(1, config["n_convs"] + 1):

@@ -77,7 +77,7 @@ def synthetic_cnn() -> Problem:
 
 
 def table_of(configs: Sequence[Mapping[str, Any]]) -> Columns:
-    """Return n configs as columns [n]; `width2` is 0 where there is one layer, activations are numbers."""
+    """Return n configs as columns [n]; `width2` is 0 if there is one layer, activations are numbers."""
     names = ("depth", "width1", "width2", "kernel", "batch_norm", "learning_rate", "momentum", "weight_decay",
              "dropout", "train_batch_size")  # fmt: skip
     columns = {name: np.array([config.get(name, 0) for config in configs], dtype=float) for name in names}
@@ -161,7 +161,7 @@ def error_of(t: Columns) -> Array:
 
 
 def train(config: Config, seed: int) -> Training:
-    """Return a training: a power law down to the error of this seed, slower where the rate is too low.
+    """Return a training: a power law down to the error of this seed, slower if the rate is too low.
 
     The deviation between seeds is 2% to 8% of the error, more at rates that are too high; those far too high
     diverge, surely or by chance.

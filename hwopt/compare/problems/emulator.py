@@ -1,11 +1,11 @@
-"""A frozen emulator of recorded trainings, so that a search may propose what no row of the table has.
+"""A frozen emulator of recorded trainings, so that a search may propose configs outside the table.
 
     config --> mean of extremely random trees and small perceptrons --> logit of the error, every epoch
-                    + how one of the table's repeated trainings strayed from its mean, every epoch
+                    + deviation of one of the table's repeated trainings from its mean, every epoch
 
 Nothing is stored: it is fitted from the committed rows with fixed seeds, the same for every strategy. The
-noise is the table's own: curves of deviations between seeds, from the 40 repeats whose mean error is nearest,
-one of which is drawn. So its size depends on the error, and its course over the epochs is real. No Gaussian
+noise is the table's own: a curve of deviations between seeds, drawn from the 40 repeats of nearest mean
+error, so that its size depends on the error and its course over the epochs is real. No Gaussian
 process is involved: none of the searches' surrogates has an advantage. Costs are smooth formulas fitted to
 the table's: they are the emulated truth, and exact.
 """
@@ -70,7 +70,7 @@ class Emulator:
         return np.asarray(np.mean([model.predict(features) for model in self.curves], axis=0))
 
     def _near(self, logit: float) -> Any:
-        """Return which deviations belong to the level of an error."""
+        """Return the indices of the deviations nearest to the level of an error."""
         return np.argsort(np.abs(self.levels - logit), kind="stable")[:_N_NEAREST]
 
 
@@ -99,9 +99,9 @@ def fit_emulator(table: TrainingTable, side: int) -> Emulator:
 
 
 def positions_of(space: SearchSpace, configs: Sequence[Mapping[str, Any]]) -> Array:
-    """Return configs as an emulator sees them, [n, d] in [0, 1], whole numbers from low at 0 to high at 1.
+    """Return encoded configs, [n, d] in [0, 1], whole numbers from low at 0 to high at 1.
 
-    A benchmark problem has an encoding of its own: it stays as it is when that of the search changes.
+    A benchmark problem has an encoding of its own, independent of that of the search.
     """
     X = space.encode(configs)
     for column, group in enumerate(space.groups):
@@ -116,7 +116,7 @@ def positions_of(space: SearchSpace, configs: Sequence[Mapping[str, Any]]) -> Ar
 
 
 def features_of(space: SearchSpace, configs: Sequence[Mapping[str, Any]], side: int) -> Array:
-    """Return what errors depend on, [n, d]: the encoded config, its work, and the size of its steps."""
+    """Return the features of errors, [n, d]: encoded config, counts of the network, size of a step."""
     rate, momentum, decay = (
         np.array([config[name] for config in configs], dtype=float)
         for name in ("learning_rate", "momentum", "weight_decay")
@@ -167,14 +167,14 @@ def _share(logits: Array) -> Array:
 
 
 def _targets(table: TrainingTable, i: int) -> Array:
-    """Return what is fitted of a config: mean logits after every epoch, and log seconds of an epoch."""
+    """Return the targets of a config: mean logits after every epoch, and log seconds of an epoch."""
     complete = table.recorded[i].complete
     curves = logit([one.errors for one in complete], table.n_validation).mean(axis=0)
     return np.append(curves, np.log(np.median([one.seconds for one in complete])))
 
 
 def _deviations(table: TrainingTable) -> tuple[Array, Array]:
-    """Return how repeated trainings stray from the mean of their config, and at which level.
+    """Return deviations of repeated trainings from the mean of their config, and its level.
 
     The mean of k trainings takes a part of the spread with it, hence the factor sqrt(k / (k - 1)).
     """

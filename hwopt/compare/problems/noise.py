@@ -1,4 +1,4 @@
-"""Random numbers that depend on a config and a seed only: the same in every process, whatever ran before."""
+"""Random numbers that depend on a config and a seed only: the same in every process."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -18,7 +18,7 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.compare.problem import Problem, Training
 from hwopt.compare.problems.emulator import Emulator, fit_costs, fit_emulator
-from hwopt.compare.problems.training_table import Recorded, TrainingTable, read_table
+from hwopt.compare.problems.training_table import RecordedTrainings, TrainingTable, read_table
 from hwopt.costs import Budget, Costs, feasible
 from hwopt.errors import InvalidInput
 from hwopt.network.loading import load_attribute
@@ -27,12 +27,12 @@ from hwopt.space.search_space import Config
 
 ROOT = Path(__file__).resolve().parents[3]
 OBJECTIVES = ("error", "time_s")
-FAILED_ERROR = 1.0  # stands for the error of a config all of whose trainings failed
+FAILED_ERROR = 1.0  # imputed error of a config whose trainings all failed
 
 
 @dataclass(frozen=True)
 class TableSource:
-    """Where a table is, the side of its images, and what is asked of it."""
+    """Folder and space of a table, the side of its images, and the budgets of its problem."""
 
     folder: str
     space: str
@@ -106,7 +106,9 @@ def _table_problem(name: str, source: TableSource, path: str | Path | None) -> P
 
     def row_of(config: Mapping[str, Any]) -> int:
         if space.key(config) not in rows:
-            raise InvalidInput(f"{name}: {dict(config)} is no row of the table; choose among its candidates")
+            raise InvalidInput(
+                f"{name}: {dict(config)} is not a row of the table; choose among its candidates"
+            )
         return rows[space.key(config)]
 
     def costs(configs: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
@@ -134,8 +136,8 @@ def _table_problem(name: str, source: TableSource, path: str | Path | None) -> P
     )
 
 
-def _mean_error(recorded: Recorded) -> float:
-    """Return the mean final validation error over the seeds that ended."""
+def _mean_error(recorded: RecordedTrainings) -> float:
+    """Return the mean final validation error over the complete trainings."""
     errors = [one.errors[-1] for one in recorded.complete]
     return float(np.mean(errors)) if errors else FAILED_ERROR
 

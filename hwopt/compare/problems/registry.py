@@ -39,8 +39,8 @@ class NamedProblem:
         """Make the problem.
 
         Raises:
-            UnknownName: where no problem has this name, with the nearest.
-            InvalidInput: where it does not take these arguments, or is something else.
+            UnknownName: if no problem has this name, with the closest known one.
+            InvalidInput: if it does not take these arguments, or does not return a Problem.
         """
         try:
             problem = self._factory()(**dict(self.arguments))
@@ -50,7 +50,8 @@ class NamedProblem:
             ) from None
         if not isinstance(problem, Problem):
             raise InvalidInput(
-                f"problem {self.name}: {type(problem).__name__} is no Problem; return hwopt.compare.Problem"
+                f"problem {self.name}: {type(problem).__name__} is not a Problem; "
+                "return hwopt.compare.Problem"
             )
         return problem
 
@@ -69,7 +70,7 @@ def load_problem(name: str, **options: Any) -> Problem:
     """Return a problem by its name, or by file.py:function, made with these options.
 
     Raises:
-        UnknownName: no such problem, with the nearest name.
+        UnknownName: no such problem, with the closest known name.
         InvalidInput: it does not take these options, or its files are missing or damaged.
     """
     return NamedProblem(name, tuple(sorted(options.items())))()

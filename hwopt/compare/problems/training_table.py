@@ -1,12 +1,12 @@
-"""A folder of recorded trainings, read and checked: what replays and emulators are made of.
+"""A folder of recorded trainings, read and checked: the data of replays and emulators.
 
-    configs.csv    config, the hyperparameters (empty where inactive), and their costs; or `structure`, and
-    costs.csv      structure, time_s, memory_bytes: the last measurement with a time counts
+    configs.csv    config, the hyperparameters (empty if inactive), and their costs; or `structure`, and
+    costs.csv      structure, time_s, memory_bytes: the last measurement with a time is used
     trainings.csv  config, seed, status (complete or failed), reason
     curves.csv     config, seed, epoch (from 1), validation_error, test_error, cpu_seconds
     plan.json      {"plan": {"epochs": ..., "n_validation": ...}}
 
-Seconds are of CPU time: on a shared machine they repeat better than the clock's.
+Seconds are CPU seconds, which repeat better on a shared machine than wall time.
 """
 
 import json
@@ -31,7 +31,7 @@ _CURVES = ("config", "seed", "epoch", "validation_error", "test_error", "cpu_sec
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedTrainings:
     """The trainings of one config, by seed, and the test error after each epoch of those that ended."""
 
     trainings: Mapping[int, Training]
@@ -44,7 +44,7 @@ class Recorded:
 
     @property
     def complete(self) -> list[Training]:
-        """Those that ended, by seed."""
+        """Complete trainings, by seed."""
         return [one for _, one in sorted(self.trainings.items()) if one.failure is None]
 
 
@@ -55,7 +55,7 @@ class TrainingTable:
     space: SearchSpace
     configs: tuple[Config, ...]
     costs: Mapping[str, Array]
-    recorded: tuple[Recorded, ...]
+    recorded: tuple[RecordedTrainings, ...]
     n_epochs: int
     n_validation: int
 
@@ -64,7 +64,7 @@ def read_table(folder: str | Path, space: SearchSpace) -> TrainingTable:
     """Return the configs of a folder that were trained and have costs.
 
     Raises:
-        InvalidInput: a file or column is missing, a value is not what it should be, or nothing is left.
+        InvalidInput: a file or column is missing, a value is invalid, or no row is left.
     """
     folder = Path(folder)
     n_epochs, n_validation = _read_plan(folder / "plan.json")
@@ -134,8 +134,8 @@ def _with_costs(folder: Path, configs: "pd.DataFrame") -> "pd.DataFrame":
     return configs.merge(last[["structure", *METRICS]], on="structure", how="left")
 
 
-def _recorded(folder: Path, n_epochs: int) -> dict[int, Recorded]:
-    """Return what was recorded of each config."""
+def _recorded(folder: Path, n_epochs: int) -> dict[int, RecordedTrainings]:
+    """Return the recorded trainings of each config."""
     path = folder / "curves.csv"
     curves: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for row in _read(path, _CURVES).to_dict("records"):
@@ -152,7 +152,7 @@ def _recorded(folder: Path, n_epochs: int) -> dict[int, Recorded]:
         trainings, tests = found.setdefault(config, ({}, {}))
         trainings[seed] = _training(path, {str(k): v for k, v in row.items()}, epochs, n_epochs)
         tests[seed] = tuple(epoch["test_error"] for epoch in epochs)
-    return {config: Recorded(*parts) for config, parts in found.items()}
+    return {config: RecordedTrainings(*parts) for config, parts in found.items()}
 
 
 def _training(
