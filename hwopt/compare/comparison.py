@@ -28,7 +28,7 @@ from hwopt.scalars import whole_number
 from hwopt.study.store.identity import known_now
 
 ProblemSource = Problem | Callable[[], Problem]
-Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
+Progress = Callable[[str, int, int, str], None]  # stage, done, planned, description
 
 N_START = 5  # start points
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -212,7 +212,7 @@ def _claim(out: Path, problem: Problem, n_start: int, labels: Sequence[str]) -> 
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         known = found["labels"]
-        known_identity = known_now(found, identity)  # what older versions did not write is not compared
+        known_identity = known_now(found, identity)  # without keys that older versions lack
         for key, value in known_identity.items():
             if found.get(key) != value and not (key == "costs" and key not in found):
                 then, now = _short(found.get(key)), _short(value)

@@ -75,9 +75,7 @@ def summary_table(comparison: Comparison, rows: Sequence[Row], at: Sequence[int]
 
 def needs_table(rows: Sequence[Row], label: str) -> Table:
     """Return the trainings that one contender needs for each peer's hypervolume; needs.csv has all."""
-    title = (
-        f"{label}: trainings [95% interval], and time of training, for the hypervolume that a peer has after"
-    )
+    title = f"{label}: trainings [95% interval] and training time to the hypervolume that a peer has after"
     table = Table(title=title, title_justify="left")
     found = {(row["peer"], row["peer_trainings"]): row for row in rows if row["strategy"] == label}
     at = sorted({k for _, k in found})
@@ -92,14 +90,15 @@ def needs_table(rows: Sequence[Row], label: str) -> Table:
 def _need(row: Row | None) -> str:
     if row is None:
         return ""
-    low, high = (_count(row[f"trainings_{end}"]) for end in ("low", "high"))
-    times = [format_quantity("train_s", row[name]) for name in ("training_s", "peer_training_s")]
-    times = ["-" if "inf" in time else time for time in times]
-    return f"{_count(row['trainings'])} [{low}, {high}]; {times[0]} of {times[1]}"
-
-
-def _count(trainings: float) -> str:
-    return "never" if np.isinf(trainings) else f"{trainings:.0f}"
+    if np.isinf(row["trainings"]):
+        return "not reached"
+    low, high = (
+        "not reached" if np.isinf(row[f"trainings_{end}"]) else f"{row[f'trainings_{end}']:.0f}"
+        for end in ("low", "high")
+    )
+    own, peer = (format_quantity("train_s", row[name]) for name in ("training_s", "peer_training_s"))
+    time = f"peer {peer}" if np.isinf(row["training_s"]) else f"{own}, peer {peer}"
+    return f"{row['trainings']:.0f} [{low}, {high}]; {time}"
 
 
 def _interval(row: Row, name: str) -> str:

@@ -21,7 +21,7 @@ _SLACK = 1e-12  # hypervolumes that differ by rounding are the same
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% interval; infinite where what it counts is not reached."""
+    """A value with its 95% interval; infinite if the target is not reached."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TrainingsToTarget:
-    """What a contender needs for the median hypervolume that a peer has after k trainings.
+    """Trainings and seconds of a contender to the median hypervolume of a peer after k trainings.
 
     The trainings and seconds after which the contender's median over the seeds is there; infinite if it
     never is. `difference` is the median over seeds of the hypervolumes after k trainings, contender less
@@ -71,7 +71,7 @@ def median(values: Array) -> Estimate:
 
 
 def trainings_to_target(curves: Curves, peer: Curves, k: int) -> TrainingsToTarget | None:
-    """Return what a contender needs for its peer's median hypervolume after k trainings.
+    """Return the trainings and seconds of a contender to its peer's median hypervolume after k trainings.
 
     None if they have no seed in common on which the peer got there.
     """
@@ -110,7 +110,7 @@ def _paired(curves: Curves, peer: Curves, k: int) -> tuple[list[int], list[int]]
 
 
 def _held(volumes: Array) -> Array:
-    """Return volumes [n, k] with the last one of a run in place of what is beyond its end."""
+    """Return volumes [n, k] with the last value of each run continued beyond its end."""
     lengths = np.sum(~np.isnan(volumes), axis=1)
     last = volumes[np.arange(len(volumes)), lengths - 1]
     return np.where(np.isnan(volumes), last[:, None], volumes)

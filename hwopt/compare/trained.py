@@ -71,7 +71,7 @@ def prepare(path: Path, experiment: Experiment, out: Path, progress: Progress) -
 
 
 class _Trainer:
-    """Trains a config from a seed, and keeps what every epoch gave."""
+    """Function that trains a config from a seed and returns its learning curve."""
 
     def __init__(self, objective: Objective, metrics: Iterable[str]) -> None:
         self._objective, self._metrics = objective, frozenset(metrics)

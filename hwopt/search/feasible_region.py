@@ -33,7 +33,7 @@ from hwopt.space.search_space import Config, SearchSpace
 N_WANTED = 512  # feasible configs to collect
 N_SURVEYED = 4096  # configs to price for them at most
 N_REFUSED = 256  # infeasible configs whose costs are kept, to be shown beside the front
-N_FREED = 64  # configs of a budget that are kept, to say what relaxing it would give
+N_FREED = 64  # configs of a budget that are kept, to show the effect of relaxing it
 RELAXED = 1.1  # factor of a limit that is relaxed
 _BATCH = 512
 _N_MUTATED = 256  # mutations of the few known feasible configs at a time, if the region is thin
@@ -140,7 +140,7 @@ def find_feasible_region(
 
 
 def _freed(budget: Budget, budgets: Sequence[Budget], sample: _Sample, mask: NDArray[np.bool_]) -> Freed:
-    """Return what relaxing one budget would add to the feasible configs of a sample, `mask` [n]."""
+    """Return the configs of a sample, feasible ones in `mask` [n], that relaxing one budget would add."""
     relaxed = Budget(budget.metric, RELAXED * budget.limit, confidence=budget.confidence)
     others = [relaxed if other is budget else other for other in budgets]
     is_freed = feasible(others, sample.costs) & ~mask

@@ -73,7 +73,7 @@ class Point:
 
 
 class Optimizer:
-    """Choose what to train next under budgets on known costs.
+    """Bayesian optimizer that proposes configs within budgets on known costs.
 
     Args:
         space: the search space.
@@ -508,7 +508,7 @@ class Optimizer:
             if not np.isclose(one, other, rtol=_SAME, atol=0.0, equal_nan=True):
                 raise InvalidInput(
                     f"costs differ from call to call: {metric} of {config} is {one:.6g}, then {other:.6g}; "
-                    "they must depend on the config alone (remember what is measured or drawn)"
+                    "they must depend on the config alone (cache measured or random values)"
                 )
         return first
 

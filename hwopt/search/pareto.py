@@ -155,7 +155,7 @@ def _is_below_front(Y: Array) -> NDArray[np.bool_]:
 def _cut(lower: Array, upper: Array, corner: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Split boxes [b, k] into their parts above a corner [k] in every axis, and the rest of them.
 
-    A box that reaches above the corner loses, axis by axis, the slice below it; what remains is above.
+    A box that reaches above the corner loses, axis by axis, the slice below it; the rest is above.
     """
     is_cut = np.all(upper > corner, axis=1)
     rest_lower, rest_upper = [lower[~is_cut]], [upper[~is_cut]]

@@ -60,7 +60,7 @@ class Real:
 
     @property
     def n_values(self) -> float:
-        """How many values it can take: infinitely many."""
+        """Number of values: infinite."""
         return math.inf
 
     def is_possible(self, value: Value) -> bool:
@@ -82,7 +82,7 @@ class Real:
         return _positions(values, self.low, self.high, self.log)
 
     def check(self, value: object) -> float:
-        """Return the value as a float, or raise ValueError with what is wanted."""
+        """Return the value as a float, or raise ValueError with the accepted values."""
         value = plain(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"a finite number in [{self.low:g}, {self.high:g}]")
@@ -135,7 +135,7 @@ class Integer:
 
     @property
     def n_values(self) -> float:
-        """How many values it can take."""
+        """Number of values."""
         return self.high - self.low + 1
 
     def is_possible(self, value: Value) -> bool:
@@ -157,7 +157,7 @@ class Integer:
         return _positions(values, self.low - 0.5, self.high + 0.5, self.log)
 
     def check(self, value: object) -> int:
-        """Return the value as an int, or raise ValueError with what is wanted."""
+        """Return the value as an int, or raise ValueError with the accepted values."""
         value = plain(value)
         if isinstance(value, bool) or not isinstance(value, int) or not self.low <= value <= self.high:
             raise ValueError(f"a whole number in [{self.low}, {self.high}]")
@@ -182,7 +182,7 @@ class Categorical:
     Args:
         choices: values of str, int, float, bool or None, all distinct.
         prior: probability with which each choice is sampled; all the same if absent. A choice of
-            probability 0 can be trained and told, but is never drawn.
+            probability 0 can be observed, but is never sampled.
         name: of the hyperparameter, its key in a config.
 
     Raises:
@@ -237,7 +237,7 @@ class Categorical:
         return np.asarray(np.eye(len(self.choices))[indices])
 
     def check(self, value: object) -> Value:
-        """Return the choice as a plain value, or raise ValueError with what is wanted."""
+        """Return the choice as a plain value, or raise ValueError with the accepted values."""
         try:
             return self.choices[self._index[_identity(plain(value))]]
         except (KeyError, TypeError):  # a list has no hash
@@ -341,7 +341,7 @@ def _whole_end(name: Any, end: Any) -> int:
 
 
 def _is_log(name: Any, prior: Any, log: Any) -> bool:
-    """Return whether an axis is logarithmic, said in either way."""
+    """Return whether an axis is logarithmic, by either argument."""
     if prior not in ("uniform", "log-uniform"):
         raise InvalidInput(f'dimension {name}: prior = {prior!r}; write "uniform" or "log-uniform"')
     if not isinstance(log, bool | np.bool_):
@@ -376,7 +376,7 @@ def _check_ends(name: str, low: float, high: float, log: bool) -> None:
 
 
 def _check_choices(name: str, choices: Sequence[Any]) -> None:
-    """Raise InvalidInput unless there are choices, all plain values that can be told apart."""
+    """Raise InvalidInput unless there are choices, all plain and distinct values."""
     if not choices:
         raise InvalidInput(f"dimension {name}: no choices; give at least one")
     for choice in choices:
@@ -412,7 +412,7 @@ def plain(value: object) -> Any:
 
 
 def _identity(value: Any) -> tuple[bool, Any]:
-    """Return what a choice is told by: 1 and 1.0 are one choice, True is another."""
+    """Return the identity of a choice: 1 and 1.0 are the same choice, True is another."""
     return isinstance(value, bool), value
 
 

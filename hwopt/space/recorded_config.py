@@ -1,11 +1,11 @@
-"""Configs that record which hyperparameters are read, and a memory whose keys are what was read.
+"""Configs that record which hyperparameters are read, and a cache whose keys are the values read.
 
     RecordedConfig --build(config)--> reads: {"width": 8, "depth": 2}     learning_rate was not asked for
                                                 |
     ReadTree:  width? --8--> depth? --2--> value, the same for every config with these two
 
-A function that reads these values only returns the same for all configs that agree in them, whatever else
-they hold. What it reads next may depend on what it has read, so the memory is a tree.
+A function that reads these values only returns the same for all configs that agree in them, whatever
+else they hold. Its next read may depend on earlier ones, so the cache is a tree.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,7 +29,7 @@ class RecordedConfig(dict[str, Any]):
 
     Whatever needs every entry (iteration, `len`, `items`, `**config`, `dict(config)`, comparison, printing,
     pickling) counts as reading all of them. A copy records to the same place; a pickled one is a plain dict.
-    What was written to a config before it was read is not read from it.
+    A value written to the config before its first read is not recorded.
 
     Args:
         config: values of the active hyperparameters.
@@ -116,7 +116,7 @@ class RecordedConfig(dict[str, Any]):
         super().clear()
 
     def __bool__(self) -> bool:
-        return super().__len__() > 0  # a config always has an entry, so this tells nothing of it
+        return super().__len__() > 0  # always true of a config, so nothing is read
 
     # -- all entries
 
@@ -201,7 +201,7 @@ class RecordedConfig(dict[str, Any]):
 
 
 class _Node(Generic[T]):
-    """A question of a `ReadTree`: the value of a hyperparameter, and where each answer leads."""
+    """Inner node of a `ReadTree`: a hyperparameter, and the child for each of its values."""
 
     __slots__ = ("branches", "name")
 
@@ -218,7 +218,7 @@ class _Leaf(Generic[T]):
 
 
 class ReadTree(Generic[T]):
-    """A memory of a function of configs, by the hyperparameters that the function has read."""
+    """Cache of a function of configs, keyed by the hyperparameters that the function reads."""
 
     def __init__(self) -> None:
         self._root: _Node[T] | _Leaf[T] | None = None
@@ -227,7 +227,7 @@ class ReadTree(Generic[T]):
         return self._root is not None
 
     def find(self, config: Mapping[str, Any]) -> T | None:
-        """Return what is remembered for a config, or None."""
+        """Return the cached value for a config, or None."""
         node = self._root
         while type(node) is _Node:
             value = config.get(node.name, ABSENT)
@@ -235,7 +235,7 @@ class ReadTree(Generic[T]):
         return None if node is None else node.value  # type: ignore[union-attr]
 
     def add(self, config: Mapping[str, Any], reads: Mapping[str, Any], value: T) -> None:
-        """Remember what a function that read these hyperparameters returned for a config."""
+        """Add the value that a function which read these hyperparameters returned for a config."""
         place: Callable[[Any], None] = self._set_root
         node, left = self._root, dict(reads)
         passed: dict[str, Any] = {}
@@ -251,7 +251,7 @@ class ReadTree(Generic[T]):
         place(_Leaf({**passed, **left}, value))
 
     def items(self) -> Iterator[tuple[Mapping[str, Any], T]]:
-        """Yield what was read and what is remembered for it."""
+        """Yield the hyperparameters read and the cached value, for each entry."""
         waiting = [self._root]
         while waiting:
             node = waiting.pop()

@@ -1,4 +1,4 @@
-"""The search space: what may vary, and how a network is built from it.
+"""The search space: hyperparameters, conditions, and the function that builds a network from a config.
 
     SearchSpace:  point of [0, 1]^k --> config --> X [n, d], or a network
 
@@ -29,11 +29,11 @@ Config = dict[str, Value]
 Key = tuple[Any, ...]
 
 _INACTIVE = "<inactive>"
-_N_TRIED = 256  # points at which conditions are tried to tell two spaces apart
+_N_TRIED = 256  # points at which conditions are evaluated, to distinguish spaces
 
 
 class SearchSpace:
-    """A space of configurations and, if given, how a network is built from one.
+    """A space of configurations and, optionally, a function that builds a network from one.
 
     Args:
         dimensions: `Real`, `Integer` and `Categorical`, of hwopt or scikit-optimize, each with its own name.
@@ -154,7 +154,7 @@ class SearchSpace:
             self.structural = self._check_names("structural", names)
 
     def structural_key(self, config: Mapping[str, Value]) -> Key:
-        """Return a hashable identity of what changes the network, and so the cost."""
+        """Return a hashable identity of the structural hyperparameters, which determine the costs."""
         return tuple([config.get(name, _INACTIVE) for name in self.structural])
 
     def encode(self, configs: Sequence[Mapping[str, Value]]) -> Array:
@@ -172,7 +172,7 @@ class SearchSpace:
 
     @property
     def groups(self) -> NDArray[np.intp]:
-        """Which dimension each column of `encode` belongs to, shape [d]."""
+        """Dimension of each column of `encode`, shape [d]."""
         return np.repeat(np.arange(len(self)), [dimension.width for dimension in self.dimensions])
 
     def describe(self) -> dict[str, Any]:

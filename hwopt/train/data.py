@@ -42,7 +42,7 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What to load, without the images: small to pickle. Fields as the arguments of `load_dataset`.
+    """Description of a data set without its images, small to pickle; fields are arguments of `load_dataset`.
 
     A user's own data has a `source` (see `hwopt.train.own_data`) beside a name of any kind, perhaps the
     `input_shape` that images of a folder are brought to, and `normalise`, whether values are normalised or
@@ -69,7 +69,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in memory: three splits and what a network and a study need to know of them."""
+    """A data set in memory: three splits and their properties."""
 
     name: str
     n_classes: int
@@ -95,7 +95,7 @@ def load_dataset(
     Args:
         name: the data set. "digits" is scikit-learn's, 1x8x8, and needs no files.
         data_dir: a folder with its files, plain or `.gz`, which may be read-only; else the environment
-            variable HWOPT_DATA_DIR, else the cache folder, into which torchvision downloads what is missing.
+            variable HWOPT_DATA_DIR, else the cache folder, into which torchvision downloads missing files.
         validation_share: share of the images outside the test set, 0 to 1; by default 10,000 images
             (digits: a fifth of all, so that train, validation and test are 60, 20 and 20%).
         subset: number of training images to keep, stratified, for quick runs; validation and test stay whole.
@@ -197,7 +197,7 @@ def _check_share(share: float, split: RawSplit) -> None:
 
 
 def _check_subset(subset: int, train: RawSplit) -> None:
-    """Raise InvalidInput if the subset, or what it leaves, has fewer images than there are classes."""
+    """Raise InvalidInput if the subset, or the rest, has fewer images than there are classes."""
     n, n_classes = len(train.labels), len(np.unique(train.labels))
     is_whole = isinstance(subset, int | np.integer) and not isinstance(subset, bool)
     if not is_whole or not n_classes <= subset <= n - n_classes:

@@ -1,7 +1,7 @@
-"""The energy that a device uses while it trains, if this machine has a counter that may be read.
+"""Energy of a device during training, if this machine has a readable energy counter.
 
-An energy is never 0: a counter that has not moved, as on virtual machines that pass none on, gives no figure,
-and the reason is logged once.
+An energy is never 0: a counter that does not advance, as on virtual machines, gives None, and the reason is
+logged once.
 """
 
 import logging
@@ -20,8 +20,8 @@ _STALL_S = 0.5  # longer than any counter takes to step, the device being idle o
 _LOG = logging.getLogger("hwopt")
 
 
-class _Watch:
-    """A meter whose counter must move, and why it gives no figure."""
+class _EnergyCounter:
+    """A meter whose counter must advance, and the reason if it gives no value."""
 
     def __init__(self, meter: Meter | None, reason: str = "") -> None:
         self.meter, self.reason = meter, reason
@@ -31,7 +31,7 @@ class _Watch:
             self.read()
 
     def read(self) -> float | None:
-        """Return the joules since the first reading; None if there is no figure, once with a warning."""
+        """Return the joules since the first reading; None, with a warning once, if there is no value."""
         if self.meter is None:
             return None
         try:
@@ -65,7 +65,7 @@ def energy_used_j(device: "torch.device") -> float | None:
 
 
 def why_no_energy(device: "torch.device") -> str:
-    """Return why `energy_used_j` gives no figure of a device; empty if it does."""
+    """Return the reason for which `energy_used_j` gives None for a device; empty otherwise."""
     return _meter(str(device)).reason
 
 
@@ -77,12 +77,12 @@ def energy_spent_j(before_j: float | None, after_j: float | None) -> float | Non
 
 
 @cache
-def _meter(device: str) -> _Watch:
+def _meter(device: str) -> _EnergyCounter:
     """Return the device's meter, opened once a process; without one if none can be read."""
     try:
-        return _Watch(_opened(device))
+        return _EnergyCounter(_opened(device))
     except (SensorError, OSError, ImportError) as error:
-        return _Watch(None, str(error))
+        return _EnergyCounter(None, str(error))
 
 
 def _opened(device: str) -> Meter:

@@ -158,7 +158,7 @@ def _pixels(path: Path, n_channels: int, size: tuple[int, int]) -> NDArray[Any]:
 
 @contextmanager
 def _opened(path: Path) -> "Iterator[Image]":
-    """Open an image within a block; what goes wrong there with the file names it."""
+    """Open an image within a block; errors name the file."""
     from PIL import Image
 
     try:

@@ -1,4 +1,4 @@
-"""Logits in what a network returns: the main ones, and those of auxiliary classifiers, of training alone.
+"""Logits in the output of a network: main ones, and in training those of auxiliary classifiers.
 
     a tensor                    the main logits
     a dict, a named tuple       its "logits", else its "out", else its first tensor; the others are auxiliary
@@ -23,7 +23,7 @@ _MAIN = ("logits", "out")
 
 
 def main_and_auxiliary(out: Any) -> tuple[Tensor, list[Tensor]]:
-    """Return the main logits in what a network returned, and those of its auxiliary classifiers.
+    """Return the main logits in the output of a network, and those of its auxiliary classifiers.
 
     Raises:
         InvalidInput: for anything else, or auxiliary outputs of another shape than the main ones.
@@ -52,12 +52,12 @@ def main_and_auxiliary(out: Any) -> tuple[Tensor, list[Tensor]]:
 
 
 def main_logits(out: Any) -> Tensor:
-    """Return the main logits in what a network returned."""
+    """Return the main logits in the output of a network."""
     return main_and_auxiliary(out)[0]
 
 
 def _entries(out: Any) -> Mapping[Any, Any]:
-    """Return what a network returned by name, or by position."""
+    """Return the outputs of a network by name, or by position."""
     if isinstance(out, Mapping):
         return out
     if hasattr(out, "_asdict"):

@@ -76,7 +76,7 @@ class TrainingObjective:
         return self._dataset.load() if isinstance(self._dataset, DatasetSpec) else self._dataset
 
     def load_in_worker(self) -> None:
-        """Load the space and the data set: what of them is not there, is not there for any config."""
+        """Load the space and the data set, so that missing files are reported before the first training."""
         _ = self.space, self.dataset
 
     def __call__(
@@ -122,7 +122,7 @@ class TrainingObjective:
         """
         global _live
         training = self._resumed(dict(config), seed, checkpoint)
-        _live = None  # what fails is not gone on with
+        _live = None  # do not reuse a training whose slice fails
         epochs: list[Epoch] = []
         while len(epochs) < n_epochs and not training.has_ended:
             epochs.append(training.run_epoch())

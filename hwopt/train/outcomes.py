@@ -1,4 +1,4 @@
-"""What a trained network's answers reveal beside their error: how sure it is of them, and the worst class.
+"""Metrics of a trained network besides its error: calibration error, and error of the worst class.
 
 Both may have a limit in a search (`outcome_budgets`), and both are of the validation split.
 """

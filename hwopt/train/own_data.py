@@ -1,4 +1,4 @@
-"""A user's own data as raw splits: what a function in a Python file returns, or a folder of images.
+"""A user's own data as raw splits: from a function in a Python file, or a folder of images.
 
     "my_data.py:load"   load() --> a split, (train, test), (train, validation, test), or a dict of these
     "folder"            see `hwopt.train.image_folder`
@@ -46,8 +46,8 @@ def read_source(source: str, input_shape: tuple[int, ...] | None = None) -> RawS
         input_shape: (channels, height, width) that images of a folder are brought to; None leaves their size.
 
     Raises:
-        InvalidInput, UnknownName: if there is nothing of that name, the function raises, or what it
-            returns cannot be trained on; the message names the split and says what to do.
+        InvalidInput, UnknownName: if nothing has that name, the function raises, or its result cannot be
+            trained on; the message names the split and the remedy.
     """
     path, _, name = source.rpartition(":")
     if path.endswith(".py") and name:
@@ -83,11 +83,11 @@ def _seeded() -> Iterator[None]:
         np.random.set_state(numpys)
 
 
-# -- from what was returned to raw splits
+# -- from returned values to raw splits
 
 
 def _named(returned: Any, what: str) -> dict[str, RawSplit]:
-    """Return the splits in what a function returned, by name."""
+    """Return the splits in the result of a function, by name."""
     if isinstance(returned, Mapping):
         for key in returned:
             if key not in SPLITS:
@@ -120,7 +120,7 @@ def _is_dataset(value: Any) -> bool:
 
 
 def _hint(returned: Any) -> str:
-    """Return what to do with a value that is nearly data."""
+    """Return advice on a value that is nearly data."""
     if hasattr(returned, "dataset") and hasattr(returned, "batch_size"):
         return "; of a DataLoader return its .dataset"
     if isinstance(returned, tuple | list):
@@ -132,7 +132,7 @@ def _hint(returned: Any) -> str:
 
 
 def _described(value: Any) -> str:
-    """Return what a value is, in a few words."""
+    """Return a short description of a value."""
     if value is None:
         return "None"
     if isinstance(value, tuple | list):
@@ -224,7 +224,7 @@ def _checked_images(images: NDArray[Any], where: str) -> NDArray[Any]:
     if not images.size:
         raise InvalidInput(f"{where} is empty: its images have shape {images.shape}")
     if images.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # what is too large for float32 is infinite below
+        with np.errstate(over="ignore"):  # values too large for float32 become infinite
             images = images.astype(np.float32)
     is_finite = np.isfinite(images).reshape(len(images), -1).all(axis=1)
     if not is_finite.all():
@@ -253,7 +253,7 @@ def _checked_labels(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
 
 
 def _checked(splits: Mapping[str, RawSplit], source: str) -> RawSplits:
-    """Return the splits where their classes and shapes belong together."""
+    """Return the splits; raise InvalidInput unless their classes and shapes agree."""
     if "train" not in splits:
         raise InvalidInput(f"{source}: there is no train split, only {', '.join(splits) or 'nothing'}")
     found = RawSplits(**splits)

@@ -11,7 +11,7 @@ from hwopt.errors import HwoptError, InvalidInput, OutOfMemory, TrainingFailed, 
 
 
 def check_device(name: str) -> torch.device:
-    """Return the device of a name, "auto" being a GPU if there is one; InvalidInput if it is not."""
+    """Return the device of a name; "auto" is a GPU if there is one. Raises InvalidInput for others."""
     has_cuda = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda", torch.cuda.current_device()) if has_cuda else torch.device("cpu")
@@ -98,7 +98,7 @@ def deterministic(wanted: bool, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def failures_named() -> Iterator[None]:
-    """Turn what goes wrong in torch or the network into TrainingFailed, so that a study goes on."""
+    """Convert exceptions of torch or the network into TrainingFailed, so that a study continues."""
     try:
         yield
     except TrainingFailed:

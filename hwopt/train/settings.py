@@ -1,4 +1,4 @@
-"""How a network is trained: the settings of a study, and the hyperparameters that override them."""
+"""Training settings of a study, and the hyperparameters that override them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ HYPERPARAMETERS = {
     "schedule": "schedule",
     "batch_size": "batch_size",  # the same as train_batch_size
 }
-# What other programs call them.
+# Their names in other programs.
 _SYNONYMS = {
     "learning_rate": "lr eta alpha step_size stepsize base_lr initial_lr init_lr max_lr lr0 learningrate",
     "momentum": "mom mu beta beta1 nesterov",
@@ -64,7 +64,7 @@ class TrainingSettings:
     auxiliary_weight: float = 0.3
     """Of the loss of each auxiliary classifier, in networks that have some."""
     device: str = "auto"
-    """Where to train: "auto" is a GPU if there is one, else "cpu"; or a name that torch.device takes."""
+    """Device of the training: "auto" is a GPU if there is one, else "cpu"; or a name for torch.device."""
     threads: int | None = None
     """Of one training on a CPU; torch's number if absent."""
     deterministic: bool = False
@@ -126,7 +126,7 @@ def check_read(unread: Sequence[str], asked: Collection[str] = ()) -> None:
 
 
 def standard_name(name: str) -> str | None:
-    """Return what the trainer calls a hyperparameter that other programs call by this name, or None."""
+    """Return the standard name of a hyperparameter that other programs call by this name, or None."""
     word = name.lower().replace("-", "_")
     return word if word in HYPERPARAMETERS else _STANDARD.get(word)
 

@@ -1,8 +1,8 @@
-"""A slice of a training: some epochs, after which whoever asked for them decides whether it goes on.
+"""A slice of a training: some epochs, after which the caller decides whether it continues.
 
     driver --config, seed, checkpoint, n_epochs--> run_slice, anywhere --errors, checkpoint--> driver
 
-The slice is early termination, checkpoint and retry at once: what is lost when a worker dies is one slice.
+A slice is at once early termination, checkpoint and retry: a worker that dies loses one slice.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,16 +14,16 @@ Report = Callable[[int, float], bool | None]  # epoch from 1 and its error; Fals
 
 @dataclass(frozen=True)
 class SliceResult:
-    """What some epochs gave.
+    """Result of some epochs.
 
     Attributes:
         errors: validation error after each epoch of the slice, 0 to 1.
         seconds: that each of these epochs took.
-        checkpoint: all that the next slice needs; if the training has ended, its weights.
-        final: "error" and other values of a training that has ended; None if epochs are left.
+        checkpoint: state for the next slice; the weights of a finished training.
+        final: "error" and other values of a finished training; None if epochs are left.
         energies_j: joules of each of these epochs; empty if none was measured.
-        left_out: values of a training that has ended which are not numbers; filled in by the study.
-        reads: what was read of the config, if that was recorded; filled in by the study.
+        left_out: final values that are not numbers; filled in by the study.
+        reads: hyperparameters that were read, if recorded; filled in by the study.
     """
 
     errors: tuple[float, ...]

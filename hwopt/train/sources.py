@@ -65,7 +65,7 @@ def cache_dir() -> Path:
 
 
 def read_raw(source: DatasetSource, data_dir: str | Path | None, download: bool) -> tuple[RawSplit, RawSplit]:
-    """Return the training and the test images of a data set that lies in files.
+    """Return the training and the test images of a data set in files.
 
     Raises:
         InvalidInput: a given folder does not exist, a file is damaged, or nothing is found and it cannot be
@@ -121,7 +121,7 @@ def _download(source: DatasetSource, roots: list[Path], download: bool) -> Path:
 
 
 def _download_whole(source: DatasetSource) -> Path:
-    """Download aside and move in what is complete: killed or parallel downloads leave no half data set."""
+    """Download to a temporary folder, then move: killed or parallel downloads leave no partial data set."""
     inner = Path(_inner_folder(source))
     target = cache_dir() / inner.parts[0]
     cache_dir().mkdir(parents=True, exist_ok=True)

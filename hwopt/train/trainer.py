@@ -39,14 +39,14 @@ _EVALUATION_BATCH = 1000
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What one training gave. Errors are shares of wrong answers, 0 to 1."""
+    """Result of a training. Errors are shares of wrong answers, 0 to 1."""
 
     error: float  # on the validation split, after the last epoch that ran
     curve: tuple[float, ...]  # validation error after each epoch
     test_error: float  # on the test split, after the last epoch that ran
     epoch_seconds: tuple[float, ...]  # training and validation of each epoch
     stopped: bool  # whether `report` ended it early
-    outcomes: Mapping[str, float]  # what else the validation split shows then; see `hwopt.train.outcomes`
+    outcomes: Mapping[str, float]  # further metrics of the validation split; see `hwopt.train.outcomes`
 
     @property
     def n_epochs(self) -> int:
@@ -81,7 +81,7 @@ def train(
         seed: of the shuffling and of random layers such as dropout. On a CPU the same seed and number of
             threads give the same result; the global random state is as before afterwards.
         report: called as `report(epoch, error)` after every epoch, counted from 1, with the validation error;
-            returns False to stop, True or None to go on. What it raises passes through.
+            returns False to stop, True or None to continue. Its exceptions pass through.
 
     Raises:
         TrainingFailed: diverged, out of memory, or the network raised; the message says which.
@@ -148,7 +148,7 @@ class Training:
             return self._error(self._test)
 
     def outcomes(self) -> Mapping[str, float]:
-        """Return what the validation split shows beside its error: one pass more over it."""
+        """Return the metrics of the validation split besides its error, by another pass over it."""
         with self._set_up(), self._precision():
             logits = torch.cat(_logits(self.module, self._validation))
         return outcomes_of(logits.double().cpu().numpy(), self._validation.labels.cpu().numpy())
@@ -214,7 +214,7 @@ class Training:
             _check_losses(losses, epoch, step)
 
     def _loss_of(self, out: Any, labels: Tensor) -> Tensor:
-        """Return the loss of what the network returned: the main one, and auxiliary ones, weighted."""
+        """Return the loss of the outputs: the main one, and auxiliary ones, weighted."""
         main, auxiliary = main_and_auxiliary(out)
         loss: Tensor = self._loss(main, labels)
         for logits in auxiliary:
@@ -272,7 +272,7 @@ class Training:
 
     @torch.no_grad()
     def _runs_channels_last(self, images: Tensor) -> bool:
-        """Tell whether the network takes channels-last images: `x.view(...)` in a forward does not."""
+        """Return whether the network takes channels-last images: `x.view(...)` in a forward does not."""
         if not any(isinstance(layer, nn.Conv2d) for layer in self.module.modules()):
             return False
         try:
@@ -285,7 +285,7 @@ class Training:
 
 @torch.no_grad()
 def error_of(module: nn.Module, split: Split) -> float:
-    """Return the share of a split's images that `module` names wrongly; it is left in evaluation mode.
+    """Return the error rate of `module` on a split; it is left in evaluation mode.
 
     Raises:
         TrainingFailed: its outputs are not finite.
@@ -301,7 +301,7 @@ def error_of(module: nn.Module, split: Split) -> float:
 
 @torch.no_grad()
 def _logits(module: nn.Module, split: Split) -> list[Tensor]:
-    """Return what a network says of a split, batch by batch; it is left in evaluation mode."""
+    """Return the logits of a split, batch by batch; the network is left in evaluation mode."""
     module.eval()
     return [main_logits(module(images)) for images in torch.split(split.images, _EVALUATION_BATCH)]
 

@@ -151,7 +151,7 @@ def right_augmentation(networks: Networks) -> Array:
 
 
 def augmentation_penalty(networks: Networks, augmentation: Array) -> Array:
-    """Return what augmentation adds to the logit, [n], at least 0."""
+    """Return the contribution of augmentation to the logit, [n], at least 0."""
     return np.asarray(2.5 * (augmentation - right_augmentation(networks)) ** 2)
 
 

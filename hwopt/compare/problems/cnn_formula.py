@@ -145,7 +145,7 @@ def excess_rate(t: Columns) -> Array:
 
 
 def training_penalty(t: Columns) -> Array:
-    """Return what the training hyperparameters add to the logit, [n], at least 0."""
+    """Return the contribution of the training hyperparameters to the logit, [n], at least 0."""
     x = excess_rate(t)
     rate = np.where(x < 0, 0.9 * x**2, 2.2 * x**2 + 6 * np.maximum(x - 0.8, 0) ** 2)
     decay = np.log10(t["weight_decay"] * t["learning_rate"]) + 3 * t["dropout"]

@@ -175,7 +175,7 @@ def _training(
 
 
 def _config(path: Path, space: SearchSpace, columns: Mapping[str, str], row: Mapping[Any, Any]) -> Config:
-    """Return the config of a row as pandas reads it: NaN for what is inactive, and 16.0 for 16."""
+    """Return the config of a row as pandas reads it: NaN for inactive values, and 16.0 for 16."""
     cells = {name: row[column] for name, column in columns.items()}
     given = {name: cell for name, cell in cells.items() if cell == cell}
     for dimension in space.dimensions:

@@ -85,7 +85,7 @@ def test_failed_trainings_are_replayed_with_their_reason():
 def test_a_config_that_is_no_row_cannot_be_priced_nor_trained(table):
     other = {**table.candidates[0], "learning_rate": 0.0123456}
     assert np.isnan(table.costs([other])["time_s"][0])
-    with pytest.raises(InvalidInput, match="no row of the table; choose among its candidates"):
+    with pytest.raises(InvalidInput, match="is not a row of the table; choose among its candidates"):
         table.train(other, 0)
 
 
