@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from hwopt.arrays import Array
 from hwopt.gp import GaussianProcess, LogNormal, Priors, fit_theta, standard_deviation
+from hwopt.predict.one_thread import one_thread
 
 _PRIORS = Priors(
     length=LogNormal(0.0, 1.5),
@@ -65,7 +65,7 @@ class GPRegression:
         shift, scale = X.mean(axis=0)[used], spread[used]
         Z, n_used = (X[:, used] - shift) / scale, int(used.sum())
         standardised, groups = (y - y.mean()) / standard_deviation(y), np.arange(n_used)
-        with threadpool_limits(1):  # more threads than free cores make it many times slower
+        with one_thread():  # more threads than free cores make it many times slower
             theta = fit_theta(
                 Z[:n_choose],
                 standardised[:n_choose],
@@ -82,5 +82,5 @@ class GPRegression:
 
     def predict(self, X: Array) -> Array:
         """Return predictions [n] of features X [n, d]."""
-        with threadpool_limits(1):
+        with one_thread():
             return self.process.mean((X[:, self.used] - self.shift) / self.scale)

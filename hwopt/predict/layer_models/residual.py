@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from hwopt.arrays import Array
 from hwopt.predict.layer_models.gp_regression import GPRegression
+from hwopt.predict.one_thread import one_thread
 
 _FEW, _MANY = 300, 1500  # rows at which the learners change
 _N_TREES = 30
@@ -45,7 +45,7 @@ class Residual:
     def fit(cls, X: Array, y: Array) -> "Residual":
         """Fit y [n] on X [n, d]."""
         trees = _trees(len(y))
-        with threadpool_limits(1):
+        with one_thread():
             trees.fit(X, y)
         process = _process(X, y) if len(y) <= _MANY else None
         share = _SHARE_OF_FEW if len(y) <= _FEW else _SHARE_OF_MORE
@@ -53,7 +53,7 @@ class Residual:
 
     def predict(self, X: Array) -> Array:
         """Return predictions [n] of features X [n, d]."""
-        with threadpool_limits(1):
+        with one_thread():
             mean = np.asarray(self.trees.predict(X), dtype=float)
         if self.process is not None:
             mean += self.share * (self.process.predict(X) - mean)

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits
 
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.gp import matern
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.network_table import NetworkTable
+from hwopt.predict.one_thread import one_thread
 from hwopt.predict.totals.network_regression import (
     MIN_OF_CLASS,
     layer_classes,
@@ -113,7 +113,7 @@ class LayerSum:
         cells = (share / y[layers.block], (layers.block, place))
         S = csr_array(cells, shape=(len(y), len(self._layers.classes)))  # shares of layers in totals, [m, u]
         left = 1 - self.constant / y - S.sum(axis=1)
-        with threadpool_limits(1):
+        with one_thread():
             fits = [fit for length in _LENGTHS for fit in self._left_out(S, left, length)]
         errors, self._length, alpha = min(fits, key=lambda fit: float(np.mean(np.abs(fit[0]))))
         self.unseen = float(np.mean(np.abs(errors)))
@@ -135,7 +135,7 @@ class LayerSum:
 
     def _values(self, layers: _Layers) -> Array:
         assert self._layers is not None, "fit first"
-        with threadpool_limits(1):
+        with one_thread():
             g = self._times(layers, csr_array(self._weight[None, :]), self._length)[:, 0]
         return self._share(layers) * np.maximum(1 + g, _LEAST)
 

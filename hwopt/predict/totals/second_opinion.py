@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from hwopt.arrays import Array
 from hwopt.predict.least_squares import relative_least_squares
+from hwopt.predict.one_thread import one_thread
 
 _N_SHARED = 3  # columns: calls, FLOPs and bytes of all operators
 _N_TREES = 60
@@ -58,13 +58,13 @@ class SecondOpinion:
         least = 0.25 * float(y.min())
         left = np.log(y / _base(X, shared, least))
         trees = ExtraTreesRegressor(_N_TREES, max_features=0.5, random_state=0, n_jobs=1)
-        with threadpool_limits(1):
+        with one_thread():
             trees.fit(proportions(X), left)
         return cls(shared, trees, least, float(left.std()))
 
     def predict(self, X: Array) -> Array:
         """Return predictions [m] of features X [m, d], in the metric's unit; all positive."""
-        with threadpool_limits(1):
+        with one_thread():
             left = np.asarray(self.trees.predict(proportions(X)), dtype=float)
         return np.asarray(_base(X, self.shared, self.least) * np.exp(left))
 
