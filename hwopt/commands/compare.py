@@ -29,7 +29,10 @@ def compare(
     jobs: Annotated[int, typer.Option(help="Runs at a time; -1 for as many as there are cores.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; results/NAME if absent.")] = None,
 ) -> None:
-    """Run strategies on the same problem, seeds and start points; the same command goes on where it was."""
+    """Run strategies on the same problem, seeds and start points; the same command goes on where it was.
+
+    Example: hwopt compare synthetic_cnn --strategy ehvi --strategy random --seeds 5
+    """
     from hwopt.compare import compare as run_all
     from hwopt.compare.plan_file import open_problem
     from hwopt.compare.report import write_comparison

@@ -4,7 +4,10 @@ from hwopt.commands.console import console
 
 
 def env() -> None:
-    """Show versions, devices, and which sensors can be read."""
+    """Show versions, devices, and which sensors can be read.
+
+    Example: hwopt env
+    """
     from hwopt.report.environment import environment_tables
 
     for table in environment_tables():

@@ -13,7 +13,10 @@ def export(
     trial: Annotated[int, typer.Option(min=0, help="Number of the trial.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
 ) -> None:
-    """Write weights, config and card of a trial."""
+    """Write weights, config and card of a trial.
+
+    Example: hwopt export results/mine/study.db --trial 0 --out taken
+    """
     from hwopt.study.experiment.retarget import gives_weights
     from hwopt.study.run.export import export_trial
 

@@ -30,7 +30,10 @@ def predict(
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the layers, one a line.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw time and energy by layer, PNG, PDF, SVG.")] = None,
 ) -> None:
-    """Predict what a network costs, layer by layer; several devices or batch sizes are compared."""
+    """Predict what a network costs, layer by layer; several devices or batch sizes are compared.
+
+    Example: hwopt predict torchvision:resnet18 --batch-size 8
+    """
     from hwopt.network import load_model, trace, training_memory_bytes
     from hwopt.predict.device import load_device, shipped_devices
     from hwopt.report import prediction as report

@@ -36,6 +36,8 @@ def profile(
     """Measure a device: single operators and whole networks, into a profile folder.
 
     The same command again goes on where the last one ended, also after a crash.
+
+    Example: hwopt profile --out my-cpu --budget 4m
     """
     from hwopt.measure.api import profile_device
     from hwopt.predict.device import load_device

@@ -18,7 +18,10 @@ def retarget(
     mode: Annotated[str | None, typer.Option(help="eager or graph; as in the study if absent.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the new study.")] = None,
 ) -> None:
-    """Price a study's networks for another device and redraw the front; a search can go on from there."""
+    """Price a study's networks for another device and redraw the front; a search can go on from there.
+
+    Example: hwopt retarget results/mine/study.db --device nvidia-h200 --out results/h200
+    """
     from hwopt.report.progress import ProgressDisplay
     from hwopt.study.experiment.retarget import parse_budgets
     from hwopt.study.experiment.retarget import retarget as write_retargeted

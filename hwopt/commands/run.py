@@ -15,7 +15,10 @@ def run(
         bool, typer.Option(help="Keep the weights beside the study if the errors are equal.")
     ] = False,
 ) -> None:
-    """Train a trial again with its seed and say whether its errors come out the same; exit code 1 if not."""
+    """Train a trial again with its seed and say whether its errors come out the same; exit code 1 if not.
+
+    Example: hwopt run results/mine/study.db --trial 0 --keep
+    """
     from hwopt.report.progress import ProgressDisplay
     from hwopt.study.experiment.rerun import run_again
 

@@ -36,6 +36,8 @@ def search(
     """Search for networks within budgets; the same command again goes on where it was.
 
     EXPERIMENT may be a study.db as well: its own experiment goes on.
+
+    Example: hwopt search mine.toml
     """
     from hwopt.report.progress import ProgressDisplay
     from hwopt.study.experiment.search import (

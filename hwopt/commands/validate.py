@@ -24,7 +24,10 @@ def validate(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write the tables into, CSV.")] = None,
 ) -> None:
-    """Show how far cost models are from measured layers, and from a device's measured networks."""
+    """Show how far cost models are from measured layers, and from a device's measured networks.
+
+    Example: hwopt validate --device amd-epyc
+    """
     from hwopt.predict.device import load_device
     from hwopt.predict.uncertainty.unknown_operators import notes_on_measured
     from hwopt.predict.validation.paper_networks import paper_networks
