@@ -156,6 +156,11 @@ class Optimizer:
         return region
 
     @property
+    def region(self) -> FeasibleRegion:
+        """Former name of `feasible_region`."""
+        return self.feasible_region
+
+    @property
     def reference(self) -> dict[str, float]:
         """Reference point of the hypervolume, by objective, SI units.
 
