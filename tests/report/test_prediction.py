@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -12,7 +13,7 @@ from hwopt import load_device
 from hwopt.errors import InvalidInput
 from hwopt.network import trace
 from hwopt.report.analysis.layers import layer_breakdown, named
-from hwopt.report.draw.layers import matplotlib_layers
+from hwopt.report.draw.layers import bar_labels, fitted, matplotlib_layers
 from hwopt.report.draw.style import save
 from hwopt.report.prediction import (
     Predicted,
@@ -119,6 +120,22 @@ def test_bars_add_up_to_the_totals_and_mark_what_is_extrapolated(predictions, tm
         assert f"<!-- {text} -->" in drawn
     with pytest.raises(InvalidInput, match="must end in .png, .pdf or .svg"):
         save(matplotlib_layers(found), tmp_path / "bars.txt")
+
+
+def test_bars_that_differ_much_are_shown_in_percent_with_their_totals(predictions):
+    slow = predictions[0].prediction
+    quick = replace(slow, layers=slow.layers.assign(time_s=slow.layers["time_s"] / 50))
+    found = layer_breakdown({"slow": slow, "quick": quick})
+    assert found.is_relative("time_s") and not found.is_relative("energy_j")
+    assert (found.totals("time_s") / found.divisors("time_s")).tolist() == pytest.approx([100, 100])
+    labels = bar_labels(found, "time_s")
+    assert labels[0].startswith("slow: ") and labels[1].startswith("quick: ") and labels[0] != labels[1]
+    assert bar_labels(found, "energy_j") == ["slow", "quick"]
+
+
+def test_names_of_layers_lose_their_first_parts_where_there_is_little_room():
+    names = [fitted("layer1.0.conv1", n) for n in (20, 8, 5, 4, 2)]
+    assert names == ["layer1.0.conv1", "0.conv1", "conv1", "", ""]
 
 
 def test_the_command_compares_devices_and_batch_sizes_and_writes_files(run, folder, tmp_path):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRICS = ("time_s", "energy_j")  # those whose layers add up to the network's
+_LARGEST_RATIO = 8.0  # of two bars on one scale
 _MOST_KINDS = 8  # that have a colour of their own; the others share one
 OTHER = "other kinds"
 
@@ -49,6 +50,16 @@ class LayerBreakdown:
     def totals(self, metric: str) -> Array:
         """Return the sum over the layers of each bar, [len(bars)]."""
         return np.array([float(self.of_bar(bar)[metric].sum()) for bar in self.bars])
+
+    def is_relative(self, metric: str) -> bool:
+        """Return whether bars differ so much that each is shown in percent of its own total."""
+        totals = self.totals(metric)
+        return bool(totals.max() > _LARGEST_RATIO * totals.min())
+
+    def divisors(self, metric: str) -> Array:
+        """Return what the values of each bar are divided by to be shown, [len(bars)]."""
+        factor = np.full(len(self.bars), self.units[metric][0])
+        return self.totals(metric) / 100 if self.is_relative(metric) else factor
 
 
 def layer_breakdown(predictions: Mapping[str, Prediction]) -> LayerBreakdown:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GAP = 0.3  # below a panel of plotly's figure, as a share of its height
-_LABELLED = 0.06  # share of the longest bar from which a layer is named in it
+_CHARACTERS = 120  # of a layer's name that fit into the longest bar
 _MARKS = {"is_fallback": ("x", "xxx", "too few measured rows of the kind"),
           "is_extrapolated": ("/", "///", "outside the measured range")}  # fmt: skip
 
@@ -35,7 +35,17 @@ def colors(found: LayerBreakdown) -> dict[str, str]:
 
 def x_title(found: LayerBreakdown, metric: str) -> str:
     """Return the label of a panel's axis."""
+    if found.is_relative(metric):
+        return f"share of the predicted {quantity_name(metric)} of one pass (%)"
     return f"predicted {quantity_name(metric)} of one pass ({found.units[metric][1]})"
+
+
+def bar_labels(found: LayerBreakdown, metric: str) -> list[str]:
+    """Return the names of the bars, with their totals where these are not on the axis."""
+    if not found.is_relative(metric):
+        return list(found.bars)
+    totals = found.totals(metric)
+    return [f"{bar}: {format_quantity(metric, own)}" for bar, own in zip(found.bars, totals, strict=True)]
 
 
 def _parts(found: LayerBreakdown, metric: str) -> Iterator[tuple[int, str, dict[str, Any], float]]:
@@ -76,7 +86,7 @@ def plotly_layers(found: LayerBreakdown, title: str) -> "go.Figure":
 def _bars(found: LayerBreakdown, metric: str, kind: str, color: str) -> dict[str, Any]:
     """Return the trace of all layers of a kind; those beyond the measurements are hatched."""
     own = [part for part in _parts(found, metric) if part[1] == kind]
-    factor, _ = found.units[metric]
+    divisors, labels = found.divisors(metric), bar_labels(found, metric)
     pattern = {
         "shape": [_mark(row)[0] for _, _, row, _ in own],
         "fillmode": "overlay",
@@ -85,9 +95,9 @@ def _bars(found: LayerBreakdown, metric: str, kind: str, color: str) -> dict[str
         "solidity": 0.2,
     }
     return {
-        "x": [row[metric] / factor for _, _, row, _ in own],
-        "y": [safe(found.bars[place]) for place, _, _, _ in own],
-        "base": [left / factor for _, _, _, left in own],
+        "x": [row[metric] / divisors[place] for place, _, row, _ in own],
+        "y": [safe(labels[place]) for place, _, _, _ in own],
+        "base": [left / divisors[place] for place, _, _, left in own],
         "orientation": "h",
         "name": safe(kind),
         "legendgroup": kind,
@@ -126,29 +136,47 @@ def matplotlib_layers(found: LayerBreakdown, title: str = "") -> "Figure":
 
 
 def _draw_panel(axes: "Axes", found: LayerBreakdown, metric: str) -> None:
-    shown, (factor, _), widest = colors(found), found.units[metric], float(found.totals(metric).max())
-    for place, kind, row, left in _parts(found, metric):
-        value = row[metric]
+    shown, divisors, labels = colors(found), found.divisors(metric), bar_labels(found, metric)
+    widest = float((found.totals(metric) / divisors).max())
+    for place, kind, row, begin in _parts(found, metric):
+        value, left = row[metric] / divisors[place], begin / divisors[place]
         axes.barh(
-            place, value / factor, left=left / factor, height=0.72, color=shown[kind], edgecolor="white",
-            linewidth=0.4, hatch=_mark(row)[1],
-        )  # fmt: skip
-        if value > _LABELLED * widest:
+            place,
+            value,
+            left=left,
+            height=0.72,
+            color=shown[kind],
+            edgecolor="white",
+            linewidth=0.25,
+            hatch=_mark(row)[1],
+        )
+        name = fitted(row["layer"], int(_CHARACTERS * value / widest))
+        if name:
             axes.text(
-                (left + value / 2) / factor, place, plain(_fitted(row["layer"], value / widest)), ha="center",
-                va="center", fontsize=7.5, color="white", zorder=3,
+                left + value / 2,
+                place,
+                plain(name),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white",
+                zorder=3,
                 bbox={"boxstyle": "square,pad=0.15", "facecolor": shown[kind], "edgecolor": "none"},
-            )  # fmt: skip
-    axes.set_yticks(
-        range(len(found.bars)), [plain(bar).replace(", batch", ",\nbatch") for bar in found.bars], fontsize=8
-    )
+            )
+    axes.set_yticks(range(len(labels)), [_in_lines(plain(label)) for label in labels], fontsize=8)
     axes.invert_yaxis()
+    axes.set_xlim(0, 1.01 * widest)
     axes.set_xlabel(x_title(found, metric))
     clean(axes)
     axes.grid(visible=False, axis="y")
 
 
-def _fitted(name: str, share: float) -> str:
-    """Return the end of a layer's name that fits into its share of the longest bar."""
-    most = max(int(share * 80), 3)
-    return name if len(name) <= most else f"…{name[-most + 1 :]}"
+def _in_lines(label: str) -> str:
+    return label.replace(", batch", ",\nbatch").replace(": ", ":\n")
+
+
+def fitted(name: str, n_characters: int) -> str:
+    """Return as many of the last parts of a layer's dotted name as fit; "" in less than 3 characters."""
+    parts = name.split(".")
+    endings = [".".join(parts[i:]) for i in range(len(parts))] if n_characters >= 3 else []
+    return next((ending for ending in endings if len(ending) <= n_characters), "")
