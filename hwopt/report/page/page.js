@@ -196,9 +196,10 @@
       });
       window.scrollTo(0, kept.scroll);
     }
-    setInterval(async () => {
+    const timer = setInterval(async () => {
       const found = await fetch("version").then((answer) => (answer.ok ? answer.text() : null)).catch(() => null);
       if (found === null || found === data.version) return;
+      clearInterval(timer);  // once: the next page may take a while
       const chosen = blocks.map((section) => [...section.querySelectorAll("select[data-choice]")].map((select) => select.value));
       sessionStorage.setItem("hwopt", JSON.stringify({ study: studyKey(), chosen, scroll: window.scrollY }));
       location.reload();

@@ -7,11 +7,13 @@ Only 127.0.0.1 is listened on, and only requests that name it are answered, so t
 can read a study through the browser (DNS rebinding).
 """
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from hwopt.errors import HwoptError, InvalidInput
 from hwopt.report.analysis.study_data import StudyData, read_studies
@@ -40,6 +42,7 @@ class PageServer(ThreadingHTTPServer):
         self._paths, self._networks = list(paths), networks
         self._turn = threading.Lock()
         self._rendered: tuple[str, str] = ("", "")  # version and page
+        self._layers: dict[Path, tuple[set[int], Networks]] = {}  # with the front that they are of
         read_studies(self._paths)
         try:
             super().__init__((HOST, port), _Handler)
@@ -70,9 +73,21 @@ class PageServer(ThreadingHTTPServer):
             version = self.version()
             if self._rendered[0] != version:
                 studies = read_studies(self._paths)
-                page = render(studies, [self._networks(study) for study in studies], version)
+                page = render(studies, [self._networks_of(study) for study in studies], version)
                 self._rendered = (version, page)
             return self._rendered[1]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report what went wrong in a request, except that its browser has gone."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+    def _networks_of(self, study: StudyData) -> Networks:
+        """Return the layers of a study's networks, predicted anew when its front has changed."""
+        front = study.front_numbers
+        if study.path not in self._layers or self._layers[study.path][0] != front:
+            self._layers[study.path] = (front, self._networks(study))
+        return self._layers[study.path][1]
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,6 +1,8 @@
 """The served page: on this machine only, new when a study is."""
 
 import http.client
+import socket
+import struct
 import threading
 
 import pytest
@@ -53,6 +55,31 @@ def test_the_version_changes_when_a_trial_is_added_and_so_does_the_page(server, 
         store.start_trial(trial(1, None, told=None))
         assert asked(server, "/version")[1] == server.version() != before
         assert asked(server, "/")[1] != page
+
+
+def test_layers_are_predicted_anew_only_when_the_front_has_changed(path):
+    asked = []
+
+    def networks(study):
+        asked.append(study.front_numbers)
+        return Networks()
+
+    with PageServer([path], 0, networks) as server:
+        server.page()
+        with Store(path) as store:
+            store.start_trial(trial(1, None, told=None))
+            server.page()
+            store.end_trial(1, "complete", 0.05)
+            server.page()
+    assert asked == [{0}, {1}]
+
+
+def test_a_browser_that_has_gone_is_no_error(server, capfd):
+    with socket.create_connection(server.server_address) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % server.server_address[1])
+    assert asked(server, "/")[0].status == 200
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_page_of_another_origin_is_refused(server):
