@@ -12,13 +12,15 @@ def export(
     study: Annotated[Path, typer.Argument(help="A study.db.")],
     trial: Annotated[int, typer.Option(min=0, help="Number of the trial.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that holds files.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="The network as ONNX, if possible.")] = True,
 ) -> None:
-    """Write weights, config and card of a trial.
+    """Write weights, ONNX, config, card and search space of a trial.
 
     Example: hwopt export results/mine/study.db --trial 0 --out taken
     """
     from hwopt.study.experiment.retarget import gives_weights
     from hwopt.study.run.export import export_trial
 
-    written = export_trial(study, trial, out, gives_weights(study))
+    written = export_trial(study, trial, out, gives_weights(study), force, onnx=onnx)
     console.print(f"written to {out}: {', '.join(path.name for path in written)}", highlight=False)

@@ -158,14 +158,21 @@ class LoadedStudy(StudyReader):
         """Close the file; it can still be read."""
         self.store.close()
 
-    def export(self, number: int, out: str | Path) -> list[Path]:
+    def export(self, number: int, out: str | Path, *, force: bool = False, onnx: bool = True) -> list[Path]:
         """Write the config of a trial, a card and its weights, if kept, and return what was written.
+
+        Args:
+            number: of the trial.
+            out: folder to write into.
+            force: write into a folder that holds files, and over an earlier export.
+            onnx: write the network as ONNX as well, where that is possible.
 
         Raises:
             InvalidInput: where there is no such trial.
-            StudyError: where the folder holds something else.
+            StudyError: where the folder holds something.
         """
-        return export_trial(self.store.path, whole_number("number", number), Path(out), needs_weights=False)
+        number = whole_number("number", number)
+        return export_trial(self.store.path, number, Path(out), False, force, onnx=onnx)
 
 
 def outline(n_trials: Mapping[str, int], front: list[FrontPoint]) -> str:

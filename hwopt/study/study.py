@@ -340,19 +340,27 @@ class Study(StudyReader):
             raise InvalidInput("a study in memory has no folder to write its report into; give out=")
         return super().report(out)
 
-    def export(self, number: int, out: str | Path) -> list[Path]:
-        """Write the weights of a trial, its config and a card into a folder, and return what was written.
+    def export(self, number: int, out: str | Path, *, force: bool = False, onnx: bool = True) -> list[Path]:
+        """Write a trial into a folder to take away, and return what was written.
 
-        Of a plain function, which gives no weights, config and card alone are written.
+        Weights (as a state dict, as safetensors, and as ONNX where the network allows), config, a card, and
+        the file of the search space; of a plain function, which gives no weights, config and card alone.
+
+        Args:
+            number: of the trial.
+            out: folder to write into.
+            force: write into a folder that holds files, and over an earlier export.
+            onnx: write the network as ONNX as well, where that is possible.
 
         Raises:
             InvalidInput: where there is no such trial.
             StudyError: where its weights are not kept though the objective gives them, or the folder holds
-                something else.
+                something.
         """
         return export_trial(
-            self.store.path, whole_number("number", number), Path(out), self.state.is_resumable
-        )
+            self.store.path, whole_number("number", number), Path(out), self.state.is_resumable, force,
+            self.optimizer.space, onnx,
+        )  # fmt: skip
 
     def run_again(self, number: int, keep: bool = False) -> Rerun:
         """Train a trial again with its seed, and return the errors of both trainings.

@@ -1,8 +1,10 @@
 """Searches on the command line: executors, limits, and what is done with a study afterwards."""
 
+import hashlib
 import json
 import shutil
 
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -79,10 +81,16 @@ def test_an_exported_network_has_the_error_that_the_card_says(study, folder, com
 
     number = front_of(study)[0]
     code, out, _ = command_line("export", study, "--trial", number, "--out", folder / "taken")
-    assert code == 0 and "weights.pt, config.json, card.md" in out
+    names = "weights.pt, weights.safetensors, network.onnx, space.py, config.json, card.md"
+    assert code == 0 and names in " ".join(out.split())
+    assert (folder / "taken" / "space.py").read_bytes() == (folder / "space.py").read_bytes()
     config = json.loads((folder / "taken" / "config.json").read_text())
-    network = load_attribute(str(folder / "space.py"), "SPACE").build(config)
+    network = load_attribute(str(folder / "taken" / "space.py"), "SPACE").build(config)
     network.load_state_dict(torch.load(folder / "taken" / "weights.pt", weights_only=True))
+    images = torch.randn(3, 1, 8, 8)
+    session = onnxruntime.InferenceSession(folder / "taken" / "network.onnx")
+    (logits,) = session.run(None, {"images": images.numpy()})
+    assert torch.allclose(torch.from_numpy(logits), network.eval()(images), atol=1e-5)
     error = error_of(network, load_dataset("digits", subset=300).validation)
     assert error == trials_of(study)[number].error
     card = (folder / "taken" / "card.md").read_text()
@@ -90,6 +98,7 @@ def test_an_exported_network_has_the_error_that_the_card_says(study, folder, com
         f"validation error {error:.4%}" in card
         and "| time_s |" in card
         and "test error on fresh seeds" in card
+        and hashlib.sha256((folder / "space.py").read_bytes()).hexdigest() in card
     )
 
 
@@ -100,7 +109,12 @@ def test_weights_that_are_not_kept_are_trained_again_where_that_is_asked_for(stu
     assert code == 2 and f"hwopt run {study} --trial {number} --keep" in " ".join(errors.split())
     code, out, _ = command_line("run", study, "--trial", number, "--keep")
     assert code == 0 and "the errors of all 2 epochs are equal" in out
-    assert command_line("export", study, "--trial", number, "--out", folder / "taken")[0] == 0
+    folder.joinpath("space.py").write_text(folder.joinpath("space.py").read_text() + "\nCHANGED = True\n")
+    code, out, _ = command_line("export", study, "--trial", number, "--out", folder / "taken", "--no-onnx")
+    assert code == 0 and "space.py" not in out
+    assert "that file has changed since" in (folder / "taken" / "card.md").read_text()
+    code, _, errors = command_line("export", study, "--trial", number, "--out", folder / "taken", "--no-onnx")
+    assert code == 2 and "holds files already" in errors and "--force" in errors
 
 
 def test_a_trial_that_comes_out_differently_is_said_to_and_the_exit_code_is_1(study, command_line):
@@ -162,7 +176,7 @@ def test_a_search_keeps_limits_on_what_only_trainings_reveal_from_the_file_to_an
     rows = pd.read_csv(folder / "out" / "front.csv")
     assert (rows["calibration_error"] <= 0.2).all() and (rows["n_trainings"] >= 1).all()
     number = front_of(study)[0]
-    command_line("export", study, "--trial", number, "--out", folder / "taken")
+    command_line("export", study, "--trial", number, "--out", folder / "taken", "--no-onnx")
     revealed = trials_of(study)[number].metrics["calibration_error"]
     assert f"- calibration_error {revealed:.4g}\n" in (folder / "taken" / "card.md").read_text()
     write_slower(folder / "other", folder / "device")

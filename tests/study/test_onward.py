@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hwopt import Budget, InvalidInput, Study, StudyError
 from hwopt.study.store.store import Store
@@ -52,19 +53,20 @@ def test_a_function_has_no_weights_and_is_exported_without(study, tmp_path):
     assert card.startswith(f"# Trial {number}\n") and "No weights" in card and "search space: made in" in card
 
 
-def test_an_export_does_not_write_over_another_one(study, tmp_path):
+def test_an_export_does_not_write_into_a_folder_that_holds_files_unasked(study, tmp_path, command_line):
     study.export(1, tmp_path / "out")
-    study.export(1, tmp_path / "out")  # the same again
     card = (tmp_path / "out" / "card.md").read_text()
-    with pytest.raises(
-        StudyError, match="holds another export, or files called as its; choose another folder"
-    ):
-        study.export(2, tmp_path / "out")
+    for number in (1, 2):
+        with pytest.raises(StudyError, match=r"holds files already; choose another folder, or .*force=True"):
+            study.export(number, tmp_path / "out")
     assert (tmp_path / "out" / "card.md").read_text() == card
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "weights.pt").write_bytes(b"mine")
-    with pytest.raises(StudyError, match="choose another folder"):
-        study.export(2, tmp_path / "mine")
+    (tmp_path / "out" / "weights.pt").write_bytes(b"of an earlier export")
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    study.export(2, tmp_path / "out", force=True)
+    assert (tmp_path / "out" / "card.md").read_text().startswith("# Trial 2\n")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"card.md", "config.json", "mine.txt"}
+    with pytest.raises(StudyError, match="card.md is a file; choose a folder"):
+        study.export(2, tmp_path / "out" / "card.md")
 
 
 def test_weights_of_an_objective_of_a_users_own_are_exported_as_they_are(tmp_path):
@@ -96,8 +98,11 @@ def test_a_trial_is_trained_again_and_its_weights_are_kept(tmp_path):
         ):
             study.export(1, tmp_path / "out")
         assert study.run_again(1, keep=True).first_difference is None
-        assert study.export(1, tmp_path / "out")[0].name == "weights.pt"
+        names = [path.name for path in study.export(1, tmp_path / "out")]
+        assert names == ["weights.pt", "weights.safetensors", "config.json", "card.md"]
     assert torch.load(tmp_path / "out" / "weights.pt", weights_only=True)["w"].tolist() == [1, 1]
+    assert load_file(tmp_path / "out" / "weights.safetensors")["w"].tolist() == [1, 1]
+    assert "no ONNX: the search space is not at hand" in (tmp_path / "out" / "card.md").read_text()
 
 
 def test_a_function_is_trained_again(study):

@@ -1,5 +1,6 @@
 """One trial to take away, or to train once more: weights, config and card; the same curve again or not."""
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -8,12 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from hwopt.errors import InvalidInput, StudyError
+from hwopt.network import load_attribute
+from hwopt.network.onnx import write_onnx
+from hwopt.space.search_space import SearchSpace
 from hwopt.study.run.objective_call import run_objective, run_slice
+from hwopt.study.store.code_identity import file_fingerprint
 from hwopt.study.store.failure import Failure
 from hwopt.study.store.files import StudyFiles
 from hwopt.study.store.results import FrontPoint, front_of
 from hwopt.study.store.store import Store, Trial
 from hwopt.train.slice import ResumableObjective
+
+_NAMES = (
+    "weights.pt", "weights.safetensors", "checkpoint.bin", "network.onnx", "space.py", "config.json",
+    "card.md",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,21 +53,35 @@ def find_trial(store: Store, number: int) -> Trial:
     return trials[number]
 
 
-def export_trial(study: Path, number: int, out: Path, needs_weights: bool = True) -> list[Path]:
-    """Write the weights, the config and a card of a trial into a folder, and return what was written.
+def export_trial(
+    study: Path,
+    number: int,
+    out: Path,
+    needs_weights: bool = True,
+    force: bool = False,
+    space: SearchSpace | None = None,
+    onnx: bool = True,
+) -> list[Path]:
+    """Write a trial into a folder to take away, and return what was written.
 
-    `weights.pt` is a state dict that `torch.load(..., weights_only=True)` reads; of an objective with weights
-    in a form of its own, `checkpoint.bin` is what its last slice returned.
+    weights.pt, weights.safetensors    state dict of the network
+    checkpoint.bin                     instead of them, if the objective has weights in a form of its own
+    network.onnx                       if the network can be written so; else the card says why not
+    space.py                           file of the search space, if it is as it was
+    config.json, card.md               hyperparameters; what one must know of the network
 
     Args:
         study: the study's file.
         number: of the trial.
         out: folder to write into.
         needs_weights: whether a trial without weights is an error; else config and card are written.
+        force: write into a folder that holds files, and over an earlier export.
+        space: that builds the network; that of the experiment's file if absent.
+        onnx: whether to write the network as ONNX, where that is possible.
 
     Raises:
         InvalidInput: where there is no such trial.
-        StudyError: where its weights are not kept, or the folder holds something else.
+        StudyError: where its weights are not kept, or the folder holds something.
     """
     with Store(study, read_only=True) as store:
         trial, meta = find_trial(store, number), store.meta()
@@ -67,11 +91,16 @@ def export_trial(study: Path, number: int, out: Path, needs_weights: bool = True
     weights = StudyFiles(study).weights_of(number)
     if weights is None and needs_weights:
         raise StudyError(_no_weights(study, number, meta))
-    _check_free(out, trial)
-    out.mkdir(parents=True, exist_ok=True)
-    written = [] if weights is None else [_write_weights(weights, out)]
+    _make_free(out, force)
+    written = [] if weights is None else _write_weights(weights, out)
+    notes = []
+    if onnx and out / "weights.pt" in written:
+        network, note = _write_onnx(trial, out, space or _space_of_file(meta))
+        written, notes = written + network, [note]
+    written += _write_space(meta, out)
     (out / "config.json").write_text(json.dumps(trial.config, indent=2) + "\n", encoding="utf-8")
-    card = _card(trial, meta, measured, retrained, _place(number, front), [path.name for path in written])
+    names = [path.name for path in written]
+    card = _card(trial, meta, measured, retrained, _place(number, front), names, notes)
     (out / "card.md").write_text(card, encoding="utf-8")
     return [*written, out / "config.json", out / "card.md"]
 
@@ -134,32 +163,72 @@ def _no_weights(study: Path, number: int, meta: dict[str, Any]) -> str:
     )
 
 
-def _check_free(out: Path, trial: Trial) -> None:
-    """Refuse a folder that holds the export of another trial, or a file called as one of ours."""
-    card, names = out / "card.md", ("weights.pt", "checkpoint.bin", "config.json", "card.md")
-    if not any((out / name).exists() for name in names):
-        return
-    try:
-        is_same = card.read_text(encoding="utf-8").startswith(f"# Trial {trial.number}\n")
-        is_same = is_same and json.loads((out / "config.json").read_text(encoding="utf-8")) == trial.config
-    except (OSError, ValueError):
-        is_same = False
-    if not is_same:
-        raise StudyError(f"{out} holds another export, or files called as its; choose another folder")
+def _make_free(out: Path, force: bool) -> None:
+    """Make the folder; refuse one that holds files, unless asked, and then remove an earlier export."""
+    if out.is_file():
+        raise StudyError(f"{out} is a file; choose a folder")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise StudyError(
+            f"{out} holds files already; choose another folder, or write over them: --force, force=True"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for name in _NAMES:
+        (out / name).unlink(missing_ok=True)
 
 
-def _write_weights(weights: Path, out: Path) -> Path:
+def _write_weights(weights: Path, out: Path) -> list[Path]:
     """Write the network's state, or what an objective of another form gave as it is."""
     import torch
+    from safetensors.torch import save_file
 
     content = weights.read_bytes()
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["network"]
     except Exception:  # torch raises many kinds for what it has not written
         (out / "checkpoint.bin").write_bytes(content)
-        return out / "checkpoint.bin"
+        return [out / "checkpoint.bin"]
     torch.save(state, out / "weights.pt")
-    return out / "weights.pt"
+    apart = {name: tensor.clone().contiguous() for name, tensor in state.items()}  # none shares memory
+    save_file(apart, out / "weights.safetensors")
+    return [out / "weights.pt", out / "weights.safetensors"]
+
+
+def _write_onnx(trial: Trial, out: Path, space: SearchSpace | None) -> tuple[list[Path], str]:
+    """Write the network as ONNX if it can be; return the file, and a line for the card."""
+    import torch
+
+    if space is None or space.build is None or space.input_shape is None:
+        return [], "no ONNX: the search space is not at hand"
+    path = out / "network.onnx"
+    try:
+        network = space.build(dict(trial.config))
+        network.load_state_dict(torch.load(out / "weights.pt", map_location="cpu", weights_only=True))
+        write_onnx(network, space.input_shape, path)
+    except Exception as error:  # of a user's build, or of weights of another network
+        return [], f"no ONNX: {(str(error) or type(error).__name__).splitlines()[0]}"
+    return [path], "`network.onnx`: input `images`, output `logits`"
+
+
+def _space_of_file(meta: dict[str, Any]) -> SearchSpace | None:
+    """Return the search space of an experiment's file, if it is as it was."""
+    path = _unchanged_file(meta)
+    space = None if path is None else load_attribute(path, "SPACE")
+    return space if isinstance(space, SearchSpace) else None
+
+
+def _write_space(meta: dict[str, Any], out: Path) -> list[Path]:
+    """Write the file of the search space, if it is as it was."""
+    path = _unchanged_file(meta)
+    if path is None:
+        return []
+    (out / "space.py").write_bytes(path.read_bytes())
+    return [out / "space.py"]
+
+
+def _unchanged_file(meta: dict[str, Any]) -> Path | None:
+    path, code = _space_path(meta), (meta["identity"].get("code") or {}).get("file")
+    is_same = path is not None and code is not None and file_fingerprint(path) == code
+    return Path(path) if path is not None and is_same else None
 
 
 def _place(number: int, front: Sequence[FrontPoint]) -> str:
@@ -178,12 +247,13 @@ def _card(
     retrained: list[dict[str, Any]],
     place: str,
     written: Sequence[str],
+    notes: Sequence[str],
 ) -> str:
     """Return what one must know of a network, as Markdown."""
     description = meta["identity"].get("description") or {}
     lines = [f"# Trial {trial.number}", ""]
     lines += [f"- {trial.status}{place}; {len(trial.curve)} epochs, seed {trial.seed}"]
-    lines += _space_lines(meta)
+    lines += [*_space_lines(meta, written), *(f"- {note}" for note in notes)]
     lines += [f"- validation error {trial.error:.4%}" if trial.error is not None else "- no error"]
     limited = [budget["metric"] for budget in meta["identity"].get("outcome_budgets", [])]
     lines += [f"- {metric} {trial.metrics[metric]:.4g}" for metric in limited if metric in trial.metrics]
@@ -202,20 +272,24 @@ def _card(
     lines += ["", "| hyperparameter | value |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in trial.config.items()]
     if "weights.pt" in written:
-        lines += ["", "```python", *_rebuild(meta), _LOAD, "```"]
+        lines += ["", "```python", *_rebuild(written), _LOAD, "```"]
     elif not written:
         lines += ["", "No weights: the objective gives none, or they were not kept."]
     return "\n".join([*lines, ""])
 
 
-def _space_lines(meta: dict[str, Any]) -> list[str]:
-    """Say which search space the config is of, and by which fingerprint its code is known again."""
-    code = (meta["identity"].get("code") or {}).get("file") or (meta["identity"].get("code") or {}).get(
-        "build"
-    )
-    path = _space_path(meta)
+def _space_lines(meta: dict[str, Any], written: Sequence[str]) -> list[str]:
+    """Say which search space the config is of, and by which hash and fingerprint it is known again."""
+    code = meta["identity"].get("code") or {}
+    fingerprint = code.get("file") or code.get("build")
+    path, file = _space_path(meta), _unchanged_file(meta)
     made = f"file `{path}`" if path else "made in Python"
-    return [f"- search space: {made}" + (f", fingerprint {code}" if code else "")]
+    lines = [f"- search space: {made}" + (f", fingerprint {fingerprint}" if fingerprint else "")]
+    if file is not None and "space.py" in written:
+        lines += [f"- `space.py` is a copy of it: sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"]
+    elif path is not None:
+        lines += ["- that file has changed since, or is gone, so it is not here"]
+    return lines
 
 
 def _space_path(meta: dict[str, Any]) -> str | None:
@@ -223,13 +297,14 @@ def _space_path(meta: dict[str, Any]) -> str | None:
     return None if stored is None else str((Path(stored["folder"]) / stored["content"]["space"]).resolve())
 
 
-def _rebuild(meta: dict[str, Any]) -> list[str]:
-    path = _space_path(meta)
-    if path is None:
-        return ["network = build(config)  # of the search space"]
+def _rebuild(written: Sequence[str]) -> list[str]:
+    if "space.py" not in written:
+        return ["import torch", "network = build(config)  # of the search space"]
     return [
+        "import json, torch",
         "from hwopt.network.loading import load_attribute",
-        f"network = load_attribute({path!r}, 'SPACE').build(config)",
+        "config = json.load(open('config.json'))",
+        "network = load_attribute('space.py', 'SPACE').build(config)",
     ]
 
 

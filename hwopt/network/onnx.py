@@ -1,0 +1,71 @@
+"""Networks as ONNX files, for other runtimes; needs `pip install 'hwopt[onnx]'`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwopt.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_PACKAGES = ("onnx", "onnxscript")
+_N_EXAMPLE = 2  # items of the batch that is traced: 1 would be taken for a constant
+
+
+def write_onnx(network: nn.Module, input_shape: Sequence[int], path: Path) -> None:
+    """Write a network in evaluation mode, with input "images" and output "logits".
+
+    The batch size is free if the network allows that, else it is 1.
+
+    Args:
+        network: with its weights, on the CPU.
+        input_shape: of one item, without the batch.
+        path: of the file.
+
+    Raises:
+        InvalidInput: if a package is missing, or if the network has an operation that ONNX cannot express.
+    """
+    missing = [package for package in _PACKAGES if find_spec(package) is None]
+    if missing:
+        raise InvalidInput(f"ONNX needs {' and '.join(missing)}: pip install 'hwopt[onnx]'")
+    import torch
+
+    free = ({0: torch.export.Dim("batch")},)
+    try:
+        _export(network, (_N_EXAMPLE, *input_shape), path, free)
+    except Exception:  # torch raises many kinds for what it cannot trace
+        try:
+            _export(network, (1, *input_shape), path, None)
+        except Exception as error:
+            path.unlink(missing_ok=True)
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InvalidInput(f"the network cannot be written as ONNX: {reason}") from error
+
+
+def _export(network: nn.Module, shape: Sequence[int], path: Path, free: Any) -> None:
+    """Write the file, weights included."""
+    import torch
+
+    was_training = network.training
+    network.eval()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what torch itself will change
+            torch.onnx.export(
+                network,
+                (torch.zeros(tuple(shape)),),
+                path,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamo=True,
+                dynamic_shapes=free,
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        network.train(was_training)
