@@ -1,6 +1,6 @@
 """Hardware-aware hyperparameter optimization: know what a network costs before it is trained.
 
-    from hwopt import Budget, Optimizer, SearchSpace, Study, load_device
+    from hwopt import Budget, Categorical, Integer, Optimizer, Real, SearchSpace, Study, load_device
 
 Importing this package loads nothing heavy; each name is imported when it is first used.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hwopt.search.optimizer import Optimizer, Proposal
     from hwopt.space.dimensions import Categorical, Integer, Real
     from hwopt.space.search_space import SearchSpace
+    from hwopt.study.run.limits import Stop
     from hwopt.study.study import Study
 
 __version__ = "0.1.0"
@@ -25,7 +26,7 @@ logging.getLogger("hwopt").addHandler(logging.NullHandler())  # a library is sil
 
 __all__ = [
     "Budget", "Categorical", "Costs", "HwoptError", "Infeasible", "Integer", "InvalidInput", "Optimizer",
-    "Proposal", "Real", "SearchSpace", "Study", "StudyError", "TrainingFailed", "UnknownName",
+    "Proposal", "Real", "SearchSpace", "Stop", "Study", "StudyError", "TrainingFailed", "UnknownName",
     "load_device",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_names(
@@ -38,6 +39,7 @@ __getattr__, __dir__ = lazy_names(
         "hwopt.search.optimizer": "Optimizer Proposal",
         "hwopt.space.dimensions": "Categorical Integer Real",
         "hwopt.space.search_space": "SearchSpace",
+        "hwopt.study.run.limits": "Stop",
         "hwopt.study.study": "Study",
     },
 )

@@ -42,6 +42,7 @@ QUANTITIES = {
     ),
 }  # fmt: skip
 DURATION_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATIONS = (("d", "h", 3600), ("h", "min", 60), ("min", "s", 1))  # a unit, the next, seconds of the next
 _LETTERS = "abcdefghijklmnopqrstuvwxyzµABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -102,6 +103,18 @@ def format_quantity(metric: str, value: float | None) -> str:
     factor, unit = unit_for(metric, value)
     scaled = value / factor
     return f"{scaled:.3g} {unit}".strip() if scaled < 999.5 else f"{scaled:.0f} {unit}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as people say it, in its two largest units: 200 -> "3 min 20 s"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    large, small, factor = next(
+        (units for units in _DURATIONS if whole >= DURATION_UNITS[units[0]]), _DURATIONS[-1]
+    )
+    n_large, rest = divmod(whole, round(DURATION_UNITS[large]))
+    return f"{n_large} {large}" + (f" {rest // factor} {small}" if rest >= factor else "")
 
 
 def unit_for(metric: str, value: float) -> tuple[float, str]:

@@ -51,6 +51,7 @@ def interruptible(kept: str) -> Iterator[Callable[[], None]]:
     try:
         yield check
     except KeyboardInterrupt:
+        console.show_cursor(True)
         console.print(f"\nstopped; {kept} are kept: the same command goes on from here")
         sys.exit(130)
     finally:

@@ -13,6 +13,7 @@ from hwopt.commands.report import print_report
 from hwopt.errors import StudyError
 
 if TYPE_CHECKING:
+    from hwopt.report.live_view import View
     from hwopt.report.progress import ProgressDisplay
     from hwopt.study.experiment.file import Experiment
     from hwopt.study.experiment.search import Search
@@ -59,18 +60,20 @@ def search(
     loaded = loaded.changed(**{key: value for key, value in changes.items() if value is not None})
     with (
         interruptible("finished trials") as check,
-        ProgressDisplay(console) as progress,
         open_executor(loaded.executor, loaded.jobs, loaded.address) as used,
     ):
-        opened = open_search(loaded, folder, progress)
+        with ProgressDisplay(console) as progress:
+            opened = open_search(loaded, folder, progress)
         with opened.study:
             opened.study.store.set_meta(command=shlex.join(["hwopt", *sys.argv[1:]]))
-            _print_setting(opened, progress)
-            listener = _Listener(progress, opened, loaded.n_trials, check)
-            run_search(opened, used, listener)
-            measure_trained(opened, progress)
-            retrain_front(opened, progress)
-            measure_front(opened, progress)
+            with ProgressDisplay(console) as progress:
+                _print_setting(opened, progress)
+            with _view_of(opened) as view:
+                run_search(opened, used, _Listener(view, check), view.quiet)
+            with ProgressDisplay(console) as progress:
+                measure_trained(opened, progress)
+                retrain_front(opened, progress)
+                measure_front(opened, progress)
     print_report(folder / "study.db", folder)
     _check_completed(folder / "study.db")
 
@@ -85,32 +88,30 @@ def _load(path: Path, out: Path | None) -> "tuple[Experiment, Path]":
     return load_experiment(path), out or Path("results") / path.stem
 
 
-class _Listener:
-    """Shows how trials go, with the best error so far."""
+def _view_of(search: "Search") -> "View":
+    """Return the view of the trainings; the report follows it, so its last picture gives way."""
+    from hwopt.report.live_view import open_view
 
-    def __init__(
-        self, progress: "ProgressDisplay", search: "Search", n_trials: int, check: Callable[[], None]
-    ) -> None:
-        self._progress, self._n_trials, self._check = progress, n_trials, check
-        self._state = search.study.state
-        self._n_ended = len(search.study.state.ended)
+    experiment = search.experiment
+    n_epochs, wall_s = getattr(search.study.objective, "n_epochs", None), experiment.stop.limits().wall_s
+    return open_view(console, search.study.store, experiment.n_trials, n_epochs, wall_s, is_kept=False)
+
+
+class _Listener:
+    """Shows events, unless Ctrl-C was pressed."""
+
+    def __init__(self, view: "View", check: Callable[[], None]) -> None:
+        self._view, self._check = view, check
 
     def __call__(self, event: str, trial: "Trial") -> None:
         self._check()
-        if event == "end":
-            self._n_ended += 1
-            if trial.status == "failed":
-                self._progress.note(f"trial {trial.number} failed: {trial.reason}")
-        errors = [point.values["error"] for point in self._state.front.points]
-        best = f"best error {min(errors):.2%}" if errors else "none finished yet"
-        doing = f"trial {trial.number}, epoch {len(trial.curve)}"
-        self._progress("training", self._n_ended, self._n_trials, f"{doing}, {best}")
+        self._view(event, trial)
 
 
 def _print_setting(search: "Search", progress: "ProgressDisplay") -> None:
     """Say how well the device is predicted, and how much of the space the budgets leave."""
     from hwopt.predict.hyperpower import HyperPower
-    from hwopt.report.prediction import validation_table
+    from hwopt.report.prediction import validation_line
     from hwopt.study.experiment.search import pricing
     from hwopt.units import format_quantity
 
@@ -119,7 +120,7 @@ def _print_setting(search: "Search", progress: "ProgressDisplay") -> None:
             console.print(line, highlight=False)
     else:
         section = search.experiment.device
-        console.print(validation_table(search.device, section.method, section.mode))
+        console.print(validation_line(search.device, section.method, section.mode), highlight=False)
     if search.local_device is not None:
         console.print(f"measured on {search.local_device}, the device of the costs", highlight=False)
     if search.not_measured:

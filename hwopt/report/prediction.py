@@ -202,6 +202,23 @@ def layer_rows(predictions: Sequence[Predicted]) -> list[dict[str, Any]]:
     return rows
 
 
+def validation_line(device: Device, method: str, mode: str = "eager") -> str:
+    """Return in words how far a cost model is from measured networks that no fit has seen.
+
+    Errors are means over networks, each predicted by a fit without its family; `hwopt validate` has more.
+    """
+    figures = device.model(method, mode).validation()
+    unseen = figures[figures["fold_kind"] == "out_of_group"]
+    if unseen.empty:
+        return f"{device.name}, {mode}: no network was measured, so the error of {method} is not known"
+    by_number: dict[int, list[str]] = {}
+    for row in unseen.to_dict("records"):
+        share = f"{row['mape']:.0%}" if row["mape"] >= 0.01 else f"{row['mape']:.1%}"
+        by_number.setdefault(int(row["n"]), []).append(f"{quantity_name(row['metric'])} within {share}")
+    parts = [f"{', '.join(errors)} on {n} networks" for n, errors in by_number.items()]
+    return f"{device.name}, {mode}: {method} predicts {', '.join(parts)} that were not fitted, on average"
+
+
 def validation_table(device: Device, method: str, mode: str = "eager") -> Table:
     """Return the errors of a cost model on the measured networks of a profile, those out of group last.
 

@@ -25,21 +25,20 @@ class ProgressDisplay:
         message = TextColumn("{task.fields[message]}")
         self._bar = Bar(*columns, TimeElapsedColumn(), message, console=console)
         self._task: TaskID | None = None
+        self._is_redrawn = can_redraw(console)
 
     def __enter__(self) -> "ProgressDisplay":
-        if self._console.is_terminal:
-            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._console.is_terminal:
+        if self._task is not None:
             self._bar.stop()
 
     def __call__(self, stage: str, done: int, planned: int, message: str) -> None:
         """Show that `done` of `planned` steps of a stage are done."""
-        if self._console.is_terminal:
+        if self._is_redrawn:
             self._move(stage, done, planned, message)
         else:
             self._line(stage, done, planned, message)
@@ -49,8 +48,9 @@ class ProgressDisplay:
         self._console.print(text, highlight=False)
 
     def _move(self, stage: str, done: int, planned: int, message: str) -> None:
-        fields: dict[str, Any] = {"message": message, "count": _count(done, planned)}
+        fields: dict[str, Any] = {"message": message, "count": count_of(done, planned)}
         if stage != self._stage or self._task is None:
+            self._bar.start()
             self._stage = stage
             self._task = self._bar.add_task(stage, total=planned, **fields)
         self._bar.update(self._task, completed=done, total=planned, **fields)
@@ -60,8 +60,14 @@ class ProgressDisplay:
         is_due = now - self._last_line >= _SECONDS_BETWEEN_LINES
         if stage != self._stage or done >= planned or is_due:
             self._stage, self._last_line = stage, now
-            self._console.print(f"{stage}: {_count(done, planned)} {message}".rstrip(), highlight=False)
+            self._console.print(f"{stage}: {count_of(done, planned)} {message}".rstrip(), highlight=False)
 
 
-def _count(done: int, planned: int) -> str:
+def can_redraw(console: Console) -> bool:
+    """Return whether a console is a terminal that can redraw lines, in characters beyond ASCII."""
+    return console.is_terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")
+
+
+def count_of(done: int, planned: int) -> str:
+    """Return how many of how many: "3/50", or "768 of 4,096"."""
     return f"{done}/{planned}" if planned < 1000 else f"{done:,} of {planned:,}"

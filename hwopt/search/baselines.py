@@ -1,10 +1,10 @@
 """Acquisition functions of the literature, to compare with.
 
-    ei           expected improvement of the error            (HW-IECI of HyperPower, Stamoulis et al. 2018)
-    cwei         times the probability of feasibility         (HW-CWEI; Gelbart et al. 2014)
-    ieci         integrated over the space                    (Gramacy and Lee 2010)
-    scalarized   MnasNet's reward, accuracy * (cost / target)^-0.07 (Tan et al. 2019)
-    epr          energy-precision ratio, error * cost         (NeuralPower, Cai et al. 2017)
+ei           expected improvement of the error            (HW-IECI of HyperPower, Stamoulis et al. 2018)
+cwei         times the probability of feasibility         (HW-CWEI; Gelbart et al. 2014)
+ieci         integrated over the space                    (Gramacy and Lee 2010)
+scalarized   MnasNet's reward, accuracy * (cost / target)^-0.07 (Tan et al. 2019)
+epr          energy-precision ratio, error * cost         (NeuralPower, Cai et al. 2017)
 """
 
 from collections.abc import Callable

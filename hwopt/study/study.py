@@ -19,9 +19,11 @@ from types import TracebackType
 from typing import Any, overload
 
 import numpy as np
+from rich import get_console
 
 from hwopt.costs import CostFunction
 from hwopt.errors import InvalidInput, StudyError
+from hwopt.report.live_view import View, open_view
 from hwopt.scalars import whole_number
 from hwopt.search.feasible_region import FeasibleRegion
 from hwopt.search.optimizer import Budgets, Optimizer
@@ -262,6 +264,7 @@ class Study(StudyReader):
         *,
         jobs: int | None = None,
         listener: Listener | None = None,
+        show_progress: bool = False,
         executor: Executor | None = None,
         stop: Stop | None = None,
         retries: int = 1,
@@ -279,6 +282,8 @@ class Study(StudyReader):
             jobs: trials at a time; 1 trains in this process, more in local worker processes. By default 1, or
                 as many as the executor has workers.
             listener: called in this process when a trial starts, has finished an epoch, and ends.
+            show_progress: show a live view on a terminal or in a notebook, a line a trial elsewhere. An
+                objective may have `n_epochs`, those of a whole training, for "epoch 3 of 10".
             executor: where to train instead: any `concurrent.futures.Executor`, such as that of a cluster in
                 `hwopt.integrations`. It stays open.
             stop: further limits of the search; whichever is reached first ends it.
@@ -308,15 +313,20 @@ class Study(StudyReader):
         if keep_weights not in KEEP_WEIGHTS:
             raise InvalidInput(f"keep_weights = {keep_weights!r}; wanted one of {', '.join(KEEP_WEIGHTS)}")
         options = RunOptions(n_trials, jobs, stop or Stop(), retries, slice_epochs, keep_weights, caught)
-        with self._alone():
-            self.survey()
+        shown = self._view(n_trials, options.stop) if show_progress else nullcontext()
+        with self._alone(), shown as view:
+            self.survey(None if view is None else view.priced)
             self.state.begin_run()
             waiting = [trial for trial in self.trials() if trial.status == "running"]
             own = InProcess() if jobs == 1 else LocalWorkers(jobs)
             with nullcontext(executor) if executor is not None else own as used:
-                reason = Driver(self.state, used, options, listener, waiting).run()
+                reason = Driver(self.state, used, options, both_listeners(listener, view), waiting).run()
             self.store.set_meta(ended=reason)
             return reason
+
+    def _view(self, n_trials: int, stop: Stop) -> View:
+        n_epochs = getattr(self.objective, "n_epochs", None)
+        return open_view(get_console(), self.store, n_trials, n_epochs, stop.wall_s)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -486,3 +496,15 @@ class Study(StudyReader):
                         "the profile and the code that it began with, or a new study: `hwopt retarget STUDY "
                         "--device PROFILE --out FOLDER` prices its trainings anew, and a search goes on"
                     )
+
+
+def both_listeners(first: Listener | None, second: Listener | None) -> Listener | None:
+    """Return a listener that passes events on to two, one of which may be absent."""
+    if first is None or second is None:
+        return first or second
+
+    def listen(event: str, trial: Trial) -> None:
+        first(event, trial)
+        second(event, trial)
+
+    return listen

@@ -65,6 +65,11 @@ class TrainingObjective:
         self._dataset = DatasetSpec(dataset) if isinstance(dataset, str) else dataset
         self._space = space
 
+    @property
+    def n_epochs(self) -> int:
+        """Epochs of a whole training."""
+        return self.settings.epochs
+
     @cached_property
     def space(self) -> SearchSpace:
         """The search space, loaded at the first use in each process."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import threading
 import warnings
 
@@ -132,13 +133,19 @@ def test_an_objective_that_cannot_be_sent_burns_no_trial_of_any_executor(tmp_pat
         assert study.trials() == []
 
 
+def ignores_interrupts():
+    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
 def test_local_workers_share_cores_and_gpus():
     names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     with LocalWorkers(2, gpus=["3", "5"]) as workers:
         futures = [workers.submit(environment, names) for _ in range(2)]
         found = [future.result() for future in futures]
+        ignores = workers.submit(ignores_interrupts).result()
     assert {one["CUDA_VISIBLE_DEVICES"] for one in found} == {"3", "5"}
     assert all(int(one["OMP_NUM_THREADS"]) >= 1 for one in found)
+    assert ignores  # Ctrl-C is the driver's, who ends them
     assert "CUDA_VISIBLE_DEVICES" not in worker_environment(0, 2, ["0"])  # one GPU is everyone's
 
 

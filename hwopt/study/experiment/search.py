@@ -7,6 +7,7 @@ Nothing here prints; a `Progress` is told what is done, out of how much.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -137,12 +138,24 @@ def training_objective(experiment: Experiment) -> TrainingObjective | FileObject
     return TrainingObjective(loader, experiment.dataset(loader()), settings)
 
 
-def run_search(search: Search, executor: Executor, listener: Listener | None = None) -> str:
-    """Run the study of an experiment as the experiment says, and return why it ended."""
+def run_search(
+    search: Search,
+    executor: Executor,
+    listener: Listener | None = None,
+    quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> str:
+    """Run the study of an experiment as the experiment says, and return why it ended.
+
+    Args:
+        search: the experiment.
+        executor: where to train.
+        listener: called with each event and trial.
+        quiet: makes a context in which nothing else of this process computes, while a network is measured.
+    """
     experiment = search.experiment
     measures = experiment.verify.trained and search.local_device is not None
     if measures and isinstance(executor, InProcess):
-        search.feedback.measure = partial(_measure_one, search)
+        search.feedback.measure = partial(_measure_one, search, quiet)
     return search.study.run(
         experiment.n_trials,
         jobs=experiment.jobs,
@@ -200,8 +213,11 @@ def _measured(search: Search, trials: Sequence[Trial], progress: Progress | None
     return measure_networks(candidates, progress, search.local_device, section.on_busy, section.mode)
 
 
-def _measure_one(search: Search, trial: Trial) -> dict[str, Any]:
-    return _measured(search, [trial], None)[0]
+def _measure_one(
+    search: Search, quiet: Callable[[], AbstractContextManager[None]], trial: Trial
+) -> dict[str, Any]:
+    with quiet():
+        return _measured(search, [trial], None)[0]
 
 
 def _candidate(search: Search, trial: Trial) -> "Candidate":

@@ -6,6 +6,7 @@ particular to these: a worker that dies breaks the future of what it ran and not
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -86,7 +87,10 @@ def begin_worker(driver: int) -> None:
     """Let a worker process start processes of its own, as a DataLoader does, and end with its driver.
 
     loky leaves its own way of starting processes as the default in its workers, which nothing else can use.
+    Ctrl-C, which a terminal sends to all processes, is for the driver: a worker that it cut off in the middle
+    of a result would leave the driver waiting for the rest.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     end_with_driver(driver)
 

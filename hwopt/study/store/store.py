@@ -264,6 +264,10 @@ class Store:
             for number, config, costs, broken in zip(numbers, *parsed, strict=True)
         ]
 
+    def n_rejections(self) -> int:
+        """Return the number of rejections."""
+        return int(self._database.rows("SELECT COUNT(*) FROM rejections")[0][0])
+
     def rejected_configs(self) -> list[Config]:
         """Return the configs of all rejections in the order in which they happened."""
         return _loaded([row[0] for row in self._database.rows("SELECT config FROM rejections ORDER BY id")])

@@ -1,0 +1,198 @@
+"""State of a study's run, kept up to date by its events: what a live view shows.
+
+    start, epoch, end of a trial --RunState.take--> counts, front, hypervolume, priced, energy, time left
+
+An event costs the same however many trials there are, except that a trial that moves the front is compared
+with the front.
+"""
+
+import time
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwopt.report.text_plot import PlotPoints
+from hwopt.study.store.results import FrontPoint, FrontTracker
+from hwopt.study.store.store import Store, Trial
+
+N_RECENT = 8  # ended trials that are kept in mind
+_N_PACE = 20  # latest trainings that say how long one takes
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Growth of the hypervolume of the front by a trial."""
+
+    volume: float
+    trial: int
+
+
+class RunState:
+    """How far the run of a study is, and what it has found.
+
+    Args:
+        store: of the study.
+        n_trials: ended trials that are wanted.
+        n_epochs: epochs of a whole training; None if unknown, then those of the longest complete one stand
+            for it.
+        wall_s: seconds that the study may run; None for no limit.
+        clock: seconds, from any origin.
+
+    Attributes:
+        running: trials in training, the latest event last.
+        recent: the latest ended trials, each with whether it came to the front.
+        volume: hypervolume of the front; None where no reference is known.
+        gain: the last growth of the hypervolume.
+        broken: priced configs that broke a budget, by budget.
+        pricing: how many configs of how many are priced, while the space is surveyed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        n_trials: int,
+        n_epochs: int | None = None,
+        wall_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self.n_trials, self._clock = store, n_trials, clock
+        self._n_epochs, self._longest, self._wall_s = n_epochs, 0, wall_s
+        identity = store.meta()["identity"]
+        self.objectives: list[str] = identity["objectives"]
+        self.limits = {budget["metric"]: float(budget["limit"]) for budget in identity["budgets"]}
+        self.pricing: tuple[int, int] | None = None
+        self.running: dict[int, Trial] = {}
+        self.recent: deque[tuple[Trial, bool]] = deque(maxlen=N_RECENT)
+        self.n_ended = Counter[str]()
+        self.volume: float | None = None
+        self.gain: Gain | None = None
+        self.n_priced = self.n_infeasible = 0
+        self.n_refused = store.n_rejections()
+        self.broken = Counter[str]()
+        self._reference: dict[str, float] = {}
+        self._tracker = FrontTracker(self.objectives)
+        self._feasible, self._infeasible = (array("d"), array("d")), (array("d"), array("d"))
+        self._energy_j, self._measures_energy = 0.0, False
+        self._elapsed_before, self._begun = store.elapsed_s(), clock()
+        self._ends = deque([self._begun], maxlen=_N_PACE + 1)
+        self._n_epochs_here = 0  # that have come in this run
+        self._last, self._is_begun = -1, False
+        known = store.trials()
+        for trial in known:
+            self._count_priced(trial)
+        for trial in sorted((one for one in known if one.told is not None), key=lambda one: one.told or 0):
+            self._count_ended(trial)
+        self._measure_front(None)
+
+    def take(self, event: str, trial: Trial) -> None:
+        """Take an event of the run: "start", "epoch" or "end" of a trial."""
+        self.pricing = None
+        if not self._is_begun:
+            self._begin()
+        if event == "end":
+            self.running.pop(trial.number, None)
+            self._ends.append(self._clock())
+            self._count_ended(trial)
+            if self._tracker.n_since_progress == 0:
+                self._measure_front(trial)
+            return
+        if trial.number > self._last:
+            self._count_priced(trial)
+            self.n_refused = self._store.n_rejections()
+        self._n_epochs_here += event == "epoch"
+        self.running.pop(trial.number, None)
+        self.running[trial.number] = trial
+
+    @property
+    def front(self) -> list[FrontPoint]:
+        """The front, by falling error."""
+        return sorted(self._tracker.points, key=lambda point: -point.values["error"])
+
+    @property
+    def n_epochs(self) -> int | None:
+        """Epochs of a whole training, if known."""
+        return self._n_epochs or self._longest or None
+
+    @property
+    def energy_j(self) -> float | None:
+        """Joules of the trainings; None where none was measured."""
+        under_way = [trial.energy_j for trial in self.running.values() if trial.energy_j is not None]
+        return self._energy_j + sum(under_way) if self._measures_energy or under_way else None
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that the study has run, earlier processes included."""
+        return self._elapsed_before + self._clock() - self._begun
+
+    def left_s(self) -> float | None:
+        """Return an estimate of the seconds left, from the pace of the latest trainings; None before any."""
+        n_left = self.n_trials - self.n_ended.total()
+        estimates = [] if self._wall_s is None else [self._wall_s - self.elapsed_s]
+        if len(self._ends) > 1:
+            each = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
+            estimates.append(n_left * each - (self._clock() - self._ends[-1]))
+        elif self._n_epochs is not None and self._n_epochs_here:
+            each = (self._clock() - self._ends[0]) / self._n_epochs_here
+            done = sum(len(trial.curve) for trial in self.running.values())
+            estimates.append((n_left * self._n_epochs - done) * each)
+        return max(min(estimates), 0.0) if estimates else None
+
+    def plot_points(self) -> PlotPoints:
+        """Return the complete trials as points of error against the first cost that is an objective."""
+        metric = next(iter(self.objectives[1:]), None)
+        on_front = [
+            (point.values.get(metric or "", point.number), point.values["error"]) for point in self.front
+        ]
+        return PlotPoints(
+            metric=metric,
+            front=np.array(on_front, dtype=float).reshape(-1, 2),
+            dominated=np.column_stack([np.array(values) for values in self._feasible]),
+            infeasible=np.column_stack([np.array(values) for values in self._infeasible]),
+            limit=self.limits.get(metric or ""),
+        )
+
+    def _begin(self) -> None:
+        """Read how much of the space was priced, and which budgets it broke; training begins now."""
+        self._is_begun = True
+        self._ends[0] = self._clock()
+        region: dict[str, Any] = self._store.meta().get("region", {})
+        n_priced = int(region.get("n_priced", 0))
+        self.n_priced += n_priced
+        self.n_infeasible += round(n_priced * (1 - float(region.get("share", 1.0))))
+        self.broken.update(region.get("broken", {}))
+
+    def _count_priced(self, trial: Trial) -> None:
+        """Count the configs that were priced to choose a trial."""
+        self._last = max(self._last, trial.number)
+        self.n_priced += trial.n_priced
+        self.n_infeasible += trial.n_infeasible
+        self.broken.update(trial.broken)
+
+    def _count_ended(self, trial: Trial) -> None:
+        self.n_ended[trial.status] += 1
+        self._tracker.add(trial)
+        is_new_on_front = trial.status == "complete" and self._tracker.n_since_progress == 0
+        self.recent.append((trial, is_new_on_front))
+        if trial.energy_j is not None:
+            self._energy_j, self._measures_energy = self._energy_j + trial.energy_j, True
+        if trial.status != "complete":
+            return
+        self._longest = max(self._longest, len(trial.curve))
+        metric = next(iter(self.objectives[1:]), None)
+        costs, errors = self._feasible if trial.is_feasible else self._infeasible
+        costs.append(trial.costs.get(metric or "", trial.number))
+        errors.append(trial.error or 0.0)
+
+    def _measure_front(self, trial: Trial | None) -> None:
+        """Take the hypervolume of the front, which a trial has moved; its gain where the reference stands."""
+        reference = self._store.meta().get("reference") or {}
+        if not reference:
+            return
+        before = self.volume if reference == self._reference else None
+        self.volume, self._reference = self._tracker.hypervolume(reference), reference
+        if trial is not None and before is not None and self.volume > before:
+            self.gain = Gain(self.volume - before, trial.number)
