@@ -2,7 +2,14 @@
 
 import pytest
 
-from hwopt.units import DURATION_UNITS, format_quantity, parse_quantity, quantity_name, unit_for
+from hwopt.units import (
+    DURATION_UNITS,
+    format_duration,
+    format_quantity,
+    parse_quantity,
+    quantity_name,
+    unit_for,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +53,14 @@ def test_units_and_names_follow_from_the_ending():
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("9m", 540.0), ("1.5 h", 5400.0)])
 def test_durations_have_units_of_their_own(text, seconds):
     assert parse_quantity("wall_s", text, DURATION_UNITS) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (200, "3 min 20 s"), (3600, "1 h"), (7500, "2 h 5 min"),
+        (3630, "1 h"), (86400 + 3 * 3600 + 59, "1 d 3 h"),
+    ],
+)  # fmt: skip
+def test_durations_are_said_in_their_two_largest_units(seconds, text):
+    assert format_duration(seconds) == text
