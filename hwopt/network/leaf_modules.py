@@ -241,7 +241,7 @@ def _is_plain(x: Tensor) -> bool:
 
 
 def distinct_sizes(parameters: Iterable[Tensor], buffers: Iterable[Tensor]) -> tuple[int, int, int]:
-    """Return elements and bytes of distinct parameters, and bytes of distinct buffers, as `on_meta_device` does."""
+    """Return elements and bytes of distinct parameters, and bytes of distinct buffers, as a trace counts."""
     seen: set[Any] = set()
     n_elements = 0
     totals = []

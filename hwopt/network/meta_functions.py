@@ -1,9 +1,8 @@
-"""Results of the commonest operators on meta tensors, without asking PyTorch what they are.
+"""Fast meta functions: results of the commonest operators on meta tensors.
 
-PyTorch works these out in Python, in 100 to 1,200 microseconds each, and loads its compiler for the first,
-which takes a second. In the plain cases below (floating point, dense memory, shapes that fit) they are known
-in two. A meta_function returns None in every other case, wrong shapes included, so that PyTorch decides and its
-errors stay.
+PyTorch's own take 100 to 1,200 microseconds each, and the first one a second, since it loads the compiler. These
+take two, in the plain cases: floating point, dense memory, shapes that fit. In every other case, wrong shapes
+included, they return None, and PyTorch's own are called.
 """
 
 from __future__ import annotations

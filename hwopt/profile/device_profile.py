@@ -112,10 +112,8 @@ class DeviceProfile:
         networks = read_networks(folder / NETWORK_FILE, notes)
         network_layers = read_network_layers(folder / NETWORK_LAYER_FILE, notes)
         _check_network_times(folder / NETWORK_FILE, networks, network_layers, ceilings)
-        has_held_out = os.path.lexists(folder / HELD_OUT_FILE)
-        held_out = (
-            read_layers(folder / HELD_OUT_FILE, notes, ceilings) if has_held_out else _empty(LAYER_COLUMNS)
-        )
+        path = folder / HELD_OUT_FILE
+        held_out = read_layers(path, notes, ceilings) if os.path.lexists(path) else _empty(LAYER_COLUMNS)
         repeats = read_repeats(folder / REPEAT_FILE, notes)
         if info.get("is_simulated"):
             notes.append("simulated: the law of no device; good for trying things out, not for predictions")

@@ -60,8 +60,8 @@ class CpuCampaign:
         deadline: when to stop.
         progress: called with stage, rows done, rows planned, message.
         accepts_busy: times of a machine that others use as well are kept, as status `shared`.
-        has_held_out: time is kept for `measure_held_out_operators`; without, networks have it, and a slow machine may
-            overrun for as many as calibrate a bound.
+        has_held_out: whether time is kept for held-out operators. Otherwise networks have it, and a slow machine
+            may overrun the budget until enough of them calibrate a bound.
     """
 
     folder: Path
