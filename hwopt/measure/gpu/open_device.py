@@ -30,11 +30,11 @@ from hwopt.measure.gpu.jobs import network_job, operator_job, sentinels
 from hwopt.measure.gpu.precision import Precision
 from hwopt.measure.gpu.time_shares import Part
 from hwopt.measure.local_device import LocalDevice
+from hwopt.measure.sampling.network_operators import NetworkOperators
 from hwopt.measure.sampling.networks import Candidate
 from hwopt.measure.sampling.operator_choice import N_ODD, OperatorChoice
 from hwopt.measure.sampling.operators import GPU_PLAN, sample_operators
 from hwopt.measure.sampling.sobol import Limits
-from hwopt.measure.sampling.workload import Workload
 from hwopt.measure.system_info import describe_software
 from hwopt.network.layer import METRICS, LayerGraph
 from hwopt.profile.device_json import DEVICE_FILE, PROTOCOL_VERSION, write_info
@@ -235,7 +235,7 @@ def choose_operators(
     seed, plan = int(settings.get("seed", 0)), replace(GPU_PLAN, limits=limits)
     rng = np.random.default_rng([seed, 1])
     odd = sample_operators(min(N_ODD, n), rng, dtype=settings["dtype"], plan=plan).operators
-    return OperatorChoice(Workload.of(graphs, ceilings, limits), odd, ceilings, limits, seed, n)
+    return OperatorChoice(NetworkOperators.of(graphs, ceilings, limits), odd, ceilings, limits, seed, n)
 
 
 def limits_of(info: Mapping[str, Any]) -> Limits:

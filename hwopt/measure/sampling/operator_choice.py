@@ -13,9 +13,9 @@ import numpy as np
 
 from hwopt.measure.operators.recipes.recipe import Unbuildable
 from hwopt.measure.sampling.active_learning import adaptive_picks
+from hwopt.measure.sampling.network_operators import NetworkOperators
 from hwopt.measure.sampling.operators import Operator, key_of_row, operator_of
 from hwopt.measure.sampling.sobol import Limits
-from hwopt.measure.sampling.workload import Workload
 from hwopt.profile.roofline import Ceilings
 
 N_ODD = 40
@@ -27,7 +27,7 @@ class OperatorChoice:
     """Chooses operators by the rows so far.
 
     Args:
-        workload: operators of networks, with their shares.
+        networks: operators of networks, with their shares.
         odd: operators beside them.
         ceilings: of the device.
         limits: on the work of an operator.
@@ -37,16 +37,16 @@ class OperatorChoice:
 
     def __init__(
         self,
-        workload: Workload,
+        networks: NetworkOperators,
         odd: Sequence[Operator],
         ceilings: Ceilings,
         limits: Limits,
         seed: int = 0,
         n_most: int = 10**9,
     ) -> None:
-        self._workload, self._odd = workload, list(odd)
+        self._networks, self._odd = networks, list(odd)
         self._ceilings, self._limits, self._seed, self.n_most = ceilings, limits, seed, n_most
-        self._is_buildable = np.ones(len(workload.layers), dtype=bool)
+        self._is_buildable = np.ones(len(networks.layers), dtype=bool)
 
     def pick(self, rows: Sequence[Mapping[str, Any]], pending: Sequence[Operator], n: int) -> list[Operator]:
         """Return up to n operators to measure next, the first first.
@@ -75,8 +75,8 @@ class OperatorChoice:
         found: list[Operator] = []
         while len(found) < n:
             where = np.flatnonzero(self._is_buildable)
-            layers = [self._workload.layers[i] for i in where]
-            shares = self._workload.shares[:, where]
+            layers = [self._networks.layers[i] for i in where]
+            shares = self._networks.shares[:, where]
             picks = adaptive_picks(layers, rows, n - len(found), rng, self._ceilings, shares, chosen)
             if not picks:
                 break
@@ -89,7 +89,7 @@ class OperatorChoice:
 
     def _built(self, i: int) -> Operator | None:
         try:
-            return operator_of(self._workload.layers[i].row(), "network", self._limits)
+            return operator_of(self._networks.layers[i].row(), "network", self._limits)
         except Unbuildable:
             self._is_buildable[i] = False
             return None

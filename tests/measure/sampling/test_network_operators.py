@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from hwopt.measure.gpu.open_device import choose_operators, limits_of
+from hwopt.measure.sampling.network_operators import NetworkOperators, least_time_s
 from hwopt.measure.sampling.operator_choice import ODD_EVERY, OperatorChoice
 from hwopt.measure.sampling.operators import GPU_PLAN, key_of
 from hwopt.measure.sampling.sobol import Limits, family_of
-from hwopt.measure.sampling.workload import Workload, least_time_s
 from hwopt.network import trace
 from hwopt.profile.roofline import Ceilings
 
@@ -33,8 +33,8 @@ def graphs():
 
 
 @pytest.fixture(scope="module")
-def workload(graphs):
-    return Workload.of(graphs, CEILINGS, GPU_PLAN.limits)
+def operators(graphs):
+    return NetworkOperators.of(graphs, CEILINGS, GPU_PLAN.limits)
 
 
 def rows_of(operators):
@@ -50,48 +50,48 @@ def choice_of(graphs, n=10**6, limits=GPU_PLAN.limits):
     return choose_operators(graphs, info, n, limits)
 
 
-def test_shares_are_of_the_least_time_of_each_network_and_repeated_layers_count_as_often(graphs, workload):
-    assert workload.shares.sum(axis=1) == pytest.approx(np.ones(4))
-    position = {key_of(layer): i for i, layer in enumerate(workload.layers)}
-    assert len(position) == len(workload.layers)
+def test_shares_are_of_the_least_time_of_each_network_and_repeated_layers_count_as_often(graphs, operators):
+    assert operators.shares.sum(axis=1) == pytest.approx(np.ones(4))
+    position = {key_of(layer): i for i, layer in enumerate(operators.layers)}
+    assert len(position) == len(operators.layers)
     times = [least_time_s(layer, CEILINGS) for layer in graphs[2].layers]
     own = [layer for layer in graphs[2].layers if key_of(layer) == key_of(graphs[2].layers[4])]
     assert len(own) == 2  # the convolution of 16 by 16 channels
     expected = 2 * least_time_s(own[0], CEILINGS) / sum(times)
-    assert workload.shares[2, position[key_of(own[0])]] == pytest.approx(expected)
+    assert operators.shares[2, position[key_of(own[0])]] == pytest.approx(expected)
 
 
-def test_layers_come_by_their_share_and_within_the_limits(graphs, workload):
-    total = workload.shares.sum(axis=0)
+def test_layers_come_by_their_share_and_within_the_limits(graphs, operators):
+    total = operators.shares.sum(axis=0)
     assert (np.diff(total) <= 1e-12).all()
-    small = Workload.of(graphs, CEILINGS, Limits(flops=1e6))
-    assert 0 < len(small.layers) < len(workload.layers)
+    small = NetworkOperators.of(graphs, CEILINGS, Limits(flops=1e6))
+    assert 0 < len(small.layers) < len(operators.layers)
     assert all(layer.flops <= 1e6 for layer in small.layers)
 
 
-def test_the_first_operators_cover_most_of_the_time_of_the_networks(graphs, workload):
-    n = len(workload.layers) // 3
-    picks = OperatorChoice(workload, [], CEILINGS, GPU_PLAN.limits).pick([], [], n)
+def test_the_first_operators_cover_most_of_the_time_of_the_networks(graphs, operators):
+    n = len(operators.layers) // 3
+    picks = OperatorChoice(operators, [], CEILINGS, GPU_PLAN.limits).pick([], [], n)
     total = {
-        key_of(layer): share for layer, share in zip(workload.layers, workload.shares.sum(0), strict=True)
+        key_of(layer): share for layer, share in zip(operators.layers, operators.shares.sum(0), strict=True)
     }
-    assert sum(total[one.key] for one in picks) > 0.7 * workload.shares.sum()
+    assert sum(total[one.key] for one in picks) > 0.7 * operators.shares.sum()
     assert {one.source for one in picks} == {"network"}
     kinds = Counter(one.layer.kind for one in picks)
     assert kinds["conv2d"] > len(picks) / 2
 
 
-def test_operators_are_those_of_the_networks_and_each_comes_once(graphs, workload):
-    choice, rows, found = OperatorChoice(workload, [], CEILINGS, GPU_PLAN.limits), [], []
+def test_operators_are_those_of_the_networks_and_each_comes_once(graphs, operators):
+    choice, rows, found = OperatorChoice(operators, [], CEILINGS, GPU_PLAN.limits), [], []
     while picks := choice.pick(rows, [], 5):
         found += picks
         rows += rows_of(picks)
-    assert {one.key for one in found} == {key_of(layer) for layer in workload.layers}
-    assert len(found) == len(workload.layers)
+    assert {one.key for one in found} == {key_of(layer) for layer in operators.layers}
+    assert len(found) == len(operators.layers)
 
 
-def test_what_is_pending_is_not_chosen_again(workload):
-    choice = OperatorChoice(workload, [], CEILINGS, GPU_PLAN.limits)
+def test_what_is_pending_is_not_chosen_again(operators):
+    choice = OperatorChoice(operators, [], CEILINGS, GPU_PLAN.limits)
     first = choice.pick([], [], 6)
     second = choice.pick([], first, 6)
     assert not {one.key for one in first} & {one.key for one in second}
@@ -121,7 +121,7 @@ def test_no_more_operators_are_chosen_than_a_profile_is_to_have(graphs):
     assert choice.pick(rows_of(choice_of(graphs).pick([], [], 10)), [], 7) == []
 
 
-def test_a_layer_that_cannot_be_run_alone_is_passed_over(graphs, workload, monkeypatch):
+def test_a_layer_that_cannot_be_run_alone_is_passed_over(graphs, operators, monkeypatch):
     from hwopt.measure.operators.recipes.recipe import Unbuildable
     from hwopt.measure.sampling import operator_choice
 
@@ -133,8 +133,8 @@ def test_a_layer_that_cannot_be_run_alone_is_passed_over(graphs, workload, monke
         return known(row, source, limits)
 
     monkeypatch.setattr(operator_choice, "operator_of", without_relu)
-    picks = OperatorChoice(workload, [], CEILINGS, GPU_PLAN.limits).pick([], [], 10**4)
-    wanted = [layer for layer in workload.layers if layer.kind != "relu"]
+    picks = OperatorChoice(operators, [], CEILINGS, GPU_PLAN.limits).pick([], [], 10**4)
+    wanted = [layer for layer in operators.layers if layer.kind != "relu"]
     assert {one.key for one in picks} == {key_of(layer) for layer in wanted}
 
 

@@ -20,7 +20,7 @@ from hwopt.profile.schema import ITEM_BYTES
 
 
 @dataclass(frozen=True)
-class Workload:
+class NetworkOperators:
     """The operators of m networks.
 
     Attributes:
@@ -32,7 +32,7 @@ class Workload:
     shares: Array
 
     @classmethod
-    def of(cls, graphs: Sequence[LayerGraph], ceilings: Ceilings, limits: Limits) -> "Workload":
+    def of(cls, graphs: Sequence[LayerGraph], ceilings: Ceilings, limits: Limits) -> "NetworkOperators":
         """Return the operators of traced networks that are within the limits on work."""
         layers = {key_of(layer): layer for graph in graphs for layer in graph.layers}
         position = {key: i for i, key in enumerate(layers)}
