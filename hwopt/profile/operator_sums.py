@@ -8,7 +8,7 @@ its operators, predicted    -------------------- 0.90            what the layer 
 from typing import TYPE_CHECKING
 
 from hwopt.profile.device_profile import DeviceProfile
-from hwopt.profile.roofline import bound_s
+from hwopt.profile.roofline import least_time_s
 from hwopt.profile.schema import LAYER_KEY, NETWORK_KEY
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def operator_sums(profile: DeviceProfile) -> "pd.DataFrame":
     network. A sum is scaled up by what is unmeasured where that is at most a tenth, else it is NaN.
     """
     layers = profile.network_layers.copy()
-    layers["bound_s"] = bound_s(layers, profile.ceilings) + profile.ceilings.launch_s
+    layers["least_s"] = least_time_s(layers, profile.ceilings)
     measured = profile.held_out[[*LAYER_KEY, "time_s", "energy_j"]]
     layers = layers.drop(columns=["time_s", "energy_j"], errors="ignore").merge(
         measured, on=list(LAYER_KEY), how="left"
@@ -51,6 +51,6 @@ def operator_sums(profile: DeviceProfile) -> "pd.DataFrame":
 
 def _share_without(layers: "pd.DataFrame", metric: str) -> "pd.Series[float]":
     """Return for each network which share of its least time is of layers without a figure."""
-    total = layers.groupby("network", sort=False)["bound_s"].sum()
-    missing = layers[layers[metric].isna()].groupby("network", sort=False)["bound_s"].sum()
+    total = layers.groupby("network", sort=False)["least_s"].sum()
+    missing = layers[layers[metric].isna()].groupby("network", sort=False)["least_s"].sum()
     return (missing.reindex(total.index).fillna(0.0) / total).astype(float)

@@ -106,6 +106,11 @@ def bound_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
     return np.maximum(bound, n_steps(rows) * _STEP_LAUNCHES * ceilings.launch_s)
 
 
+def least_time_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
+    """Return the bound with the launch latency on top, [n], in seconds."""
+    return bound_s(rows, ceilings) + ceilings.launch_s
+
+
 def n_steps(rows: "pd.DataFrame") -> Array:
     """Return the sequential steps of recurrent layers, [n]; 0 for other kinds."""
     kinds = rows["kind"].to_numpy(dtype=str)

@@ -15,7 +15,7 @@ from hwopt.measure.gpu.accelerator import Job
 from hwopt.measure.gpu.job_measurement import Bench, Row
 from hwopt.measure.gpu.jobs import operator_job, text_key
 from hwopt.measure.sampling.operators import GPU_PLAN, Operator
-from hwopt.measure.sampling.sobol import Limits
+from hwopt.measure.sampling.sobol import OperatorLimits
 from hwopt.profile.device_profile import (
     HELD_OUT_FILE,
     LAYER_FILE,
@@ -81,7 +81,7 @@ class Session:
     deadline: Deadline
     policy: Policy = field(default_factory=Policy)
     shares: Shares = field(default_factory=Shares)
-    limits: Limits = GPU_PLAN.limits
+    limits: OperatorLimits = GPU_PLAN.limits
 
     def __post_init__(self) -> None:
         self.dtype = str(self.info["settings"]["dtype"])

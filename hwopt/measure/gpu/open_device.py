@@ -34,7 +34,7 @@ from hwopt.measure.sampling.network_operators import NetworkOperators
 from hwopt.measure.sampling.networks import Candidate
 from hwopt.measure.sampling.operator_choice import N_ODD, OperatorChoice
 from hwopt.measure.sampling.operators import GPU_PLAN, sample_operators
-from hwopt.measure.sampling.sobol import Limits
+from hwopt.measure.sampling.sobol import OperatorLimits
 from hwopt.measure.system_info import describe_software
 from hwopt.network.layer import METRICS, LayerGraph
 from hwopt.profile.device_json import DEVICE_FILE, PROTOCOL_VERSION, write_info
@@ -228,7 +228,7 @@ def _power_limit_w(opened: Opened) -> float | None:
 
 
 def choose_operators(
-    graphs: Sequence[LayerGraph], info: Mapping[str, Any], n: int, limits: Limits
+    graphs: Sequence[LayerGraph], info: Mapping[str, Any], n: int, limits: OperatorLimits
 ) -> OperatorChoice:
     """Return what chooses the operators of a profile: from traced networks, and some odd ones beside."""
     settings, ceilings = info["settings"], Ceilings.from_mapping(info["ceilings"])
@@ -238,7 +238,7 @@ def choose_operators(
     return OperatorChoice(NetworkOperators.of(graphs, ceilings, limits), odd, ceilings, limits, seed, n)
 
 
-def limits_of(info: Mapping[str, Any]) -> Limits:
+def limits_of(info: Mapping[str, Any]) -> OperatorLimits:
     """Return the limits on an operator's work: two sets of its operands take a part of the memory."""
     memory_bytes = info.get("hardware", {}).get("memory_bytes", math.inf)
     n_elements = min(GPU_PLAN.limits.n_elements, memory_bytes / _BYTES_AN_ELEMENT)

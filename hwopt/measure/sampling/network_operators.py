@@ -1,9 +1,9 @@
-"""The workload of networks: their distinct operators, and the share of each in each network's time.
+"""Operators of networks, and the share of each in each network's time.
 
     graphs --+-- distinct layers within the limits --------------------- [n]
              +-- least time of a layer / least time of its network ----- shares, [m, n]
 
-The least time is the roofline's plus the launch floor, so shares need no measurement of a layer.
+The least time is the roofline's (`hwopt.profile.roofline.least_time_s`), so shares need no measurement.
 """
 
 from collections.abc import Sequence
@@ -13,47 +13,45 @@ import numpy as np
 
 from hwopt.arrays import Array
 from hwopt.measure.sampling.operators import key_of
-from hwopt.measure.sampling.sobol import Limits
+from hwopt.measure.sampling.sobol import OperatorLimits
 from hwopt.network.layer import Layer, LayerGraph
-from hwopt.profile.roofline import Ceilings
-from hwopt.profile.schema import ITEM_BYTES
+from hwopt.profile.roofline import Ceilings, least_time_s
 
 
 @dataclass(frozen=True)
 class NetworkOperators:
-    """The operators of m networks.
+    """Operators of m networks.
 
     Attributes:
-        layers: distinct ones, the largest share first, [n].
-        shares: of each network's least time, shape [m, n].
+        layers: distinct layers, the largest share first, [n].
+        shares: share of each in each network's least time, shape [m, n].
     """
 
     layers: tuple[Layer, ...]
     shares: Array
 
     @classmethod
-    def of(cls, graphs: Sequence[LayerGraph], ceilings: Ceilings, limits: Limits) -> "NetworkOperators":
-        """Return the operators of traced networks that are within the limits on work."""
+    def of(
+        cls, graphs: Sequence[LayerGraph], ceilings: Ceilings, limits: OperatorLimits
+    ) -> "NetworkOperators":
+        """Return the operators of traced networks that are within the limits."""
         layers = {key_of(layer): layer for graph in graphs for layer in graph.layers}
+        distinct = list(layers.values())
         position = {key: i for i, key in enumerate(layers)}
-        shares = np.zeros((len(graphs), len(layers)))
-        for row, graph in zip(shares, graphs, strict=True):
+        times = np.zeros((len(graphs), len(distinct)))
+        least_s = least_times_s(distinct, ceilings)
+        for row, graph in zip(times, graphs, strict=True):
             columns = [position[key_of(layer)] for layer in graph.layers]
-            least_s = np.array([least_time_s(layer, ceilings) for layer in graph.layers])
-            np.add.at(row, columns, least_s / max(least_s.sum(), 1e-12))
-        is_kept = np.array([_is_within(layer, limits) for layer in layers.values()], dtype=bool)
+            np.add.at(row, columns, least_s[columns])
+        shares = times / np.maximum(times.sum(axis=1, keepdims=True), 1e-12)
+        is_kept = np.array([limits.allow(layer) for layer in distinct], dtype=bool)
         total = np.where(is_kept, shares.sum(axis=0), -1.0)
         order = [i for i in np.argsort(-total, kind="stable") if is_kept[i]]
-        distinct = list(layers.values())
         return cls(tuple(distinct[i] for i in order), shares[:, order])
 
 
-def least_time_s(layer: Layer, ceilings: Ceilings) -> float:
-    """Return the roofline and the launch floor of a layer, seconds."""
-    bound_s = max(layer.flops / ceilings.flops_per_s, layer.bytes / ceilings.bytes_per_s)
-    return bound_s + ceilings.launch_s
+def least_times_s(layers: Sequence[Layer], ceilings: Ceilings) -> Array:
+    """Return the least time of each layer by the roofline, [n], in seconds."""
+    import pandas as pd
 
-
-def _is_within(layer: Layer, limits: Limits) -> bool:
-    item = ITEM_BYTES.get(layer.dtype, 8)
-    return layer.flops <= limits.flops and layer.bytes <= item * limits.n_elements
+    return least_time_s(pd.DataFrame([layer.row() for layer in layers]), ceilings) if layers else np.zeros(0)

@@ -15,7 +15,7 @@ from hwopt.measure.operators.recipes.recipe import Unbuildable
 from hwopt.measure.sampling.active_learning import adaptive_picks
 from hwopt.measure.sampling.network_operators import NetworkOperators
 from hwopt.measure.sampling.operators import Operator, key_of_row, operator_of
-from hwopt.measure.sampling.sobol import Limits
+from hwopt.measure.sampling.sobol import OperatorLimits
 from hwopt.profile.roofline import Ceilings
 
 N_ODD = 40
@@ -40,7 +40,7 @@ class OperatorChoice:
         networks: NetworkOperators,
         odd: Sequence[Operator],
         ceilings: Ceilings,
-        limits: Limits,
+        limits: OperatorLimits,
         seed: int = 0,
         n_most: int = 10**9,
     ) -> None:

@@ -20,9 +20,9 @@ import numpy as np
 from hwopt.errors import InvalidInput
 from hwopt.measure.operators.build import Recipe, Unbuildable, fits, recipe_of, trace_recipe
 from hwopt.measure.sampling.perturbation import Row, perturb
-from hwopt.measure.sampling.sobol import FAMILIES, OTHER, Limits, family_of, spread
+from hwopt.measure.sampling.sobol import FAMILIES, OTHER, OperatorLimits, family_of, spread
 from hwopt.network.layer import Layer, LayerGraph
-from hwopt.profile.schema import ITEM_BYTES, LAYER_KEY
+from hwopt.profile.schema import LAYER_KEY
 
 _MAX_TRIES = 300  # in a row that give no new operator, until a stream counts as exhausted
 
@@ -37,18 +37,18 @@ class Plan:
         families: share of each family among the perturbed and among the spread ones.
     """
 
-    limits: Limits
+    limits: OperatorLimits
     sources: Mapping[str, float]
     families: Mapping[str, float]
 
 
 CPU_PLAN = Plan(
-    Limits(),
+    OperatorLimits(),
     {"network": 0.35, "perturbed": 0.4, "sobol": 0.25},
     dict(zip((*FAMILIES, OTHER), (0.32, 0.09, 0.08, 0.05, 0.10, 0.08, 0.16, 0.12, 0.05), strict=True)),
 )
 GPU_PLAN = Plan(
-    Limits(batch=256, channels=2048, side=224, flops=2e12, n_elements=1e9),
+    OperatorLimits(batch=256, channels=2048, side=224, flops=2e12, n_elements=1e9),
     {
         "sobol": 1.0
     },  # the odd ones beside the operators of networks, see `hwopt.measure.sampling.operator_choice`
@@ -168,7 +168,11 @@ def _furthest_behind(shares: Mapping[str, float], taken: Counter[str]) -> str:
 
 
 def _next_new(
-    rows: Iterator[Row], source: str, limits: Limits, seen: set[tuple[Any, ...]], skipped: Counter[str]
+    rows: Iterator[Row],
+    source: str,
+    limits: OperatorLimits,
+    seen: set[tuple[Any, ...]],
+    skipped: Counter[str],
 ) -> Operator | None:
     """Return the next operator that is new and within the limits; None where there seems to be none."""
     for row in islice(rows, _MAX_TRIES):
@@ -182,7 +186,7 @@ def _next_new(
     return None
 
 
-def operator_of(row: Row, source: str, limits: Limits) -> Operator:
+def operator_of(row: Row, source: str, limits: OperatorLimits) -> Operator:
     """Return the operator of a row.
 
     Raises:
@@ -195,6 +199,6 @@ def operator_of(row: Row, source: str, limits: Limits) -> Operator:
         raise Unbuildable(f"{row['kind']}: shapes that do not fit together") from error
     if source == "network" and not fits(layer, row):
         raise Unbuildable(f"{row['kind']}: the row's columns give another layer")
-    if layer.flops > limits.flops or layer.bytes > ITEM_BYTES[row["dtype"]] * limits.n_elements:
+    if not limits.allow(layer):
         raise Unbuildable(f"{row['kind']}: beyond the limits")
     return Operator(layer, recipe, source)

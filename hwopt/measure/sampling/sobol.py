@@ -29,14 +29,18 @@ _FIRST_POINTS = 6  # powers of two, of a sequence
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What an operator may be at most, so that measuring it stays short."""
+class OperatorLimits:
+    """Largest operators that are measured, so that measuring one is short."""
 
     batch: int = 64
     channels: int = 1024
     side: int = 224
     flops: float = 1e9
     n_elements: float = 4e7  # of all operands and the result
+
+    def allow(self, layer: Layer) -> bool:
+        """Return whether the work and the operands of a layer are within the limits."""
+        return layer.flops <= self.flops and layer.bytes <= ITEM_BYTES.get(layer.dtype, 8) * self.n_elements
 
 
 def family_of(layer: Layer) -> str:
@@ -57,7 +61,7 @@ def family_of(layer: Layer) -> str:
     return "binary" if kind in _BINARY else OTHER
 
 
-def spread(family: str, rng: np.random.Generator, dtype: str, limits: Limits) -> Iterator[Row]:
+def spread(family: str, rng: np.random.Generator, dtype: str, limits: OperatorLimits) -> Iterator[Row]:
     """Yield rows of a family for ever, log-uniform over shapes; some break the limits on work."""
     from scipy.stats import qmc
 
@@ -70,7 +74,7 @@ def spread(family: str, rng: np.random.Generator, dtype: str, limits: Limits) ->
         power += sequence.num_generated > 2**_FIRST_POINTS  # all points so far are a power of two again
 
 
-def _row_at(family: str, u: NDArray[np.float64], limits: Limits, dtype: str) -> Row:
+def _row_at(family: str, u: NDArray[np.float64], limits: OperatorLimits, dtype: str) -> Row:
     """Return the row of one family at a point of the unit cube, [7]."""
     batch, c_in, c_out = (_log(u[1], limits.batch), _log(u[2], limits.channels), _log(u[3], limits.channels))
     side = _log(u[4], limits.side)

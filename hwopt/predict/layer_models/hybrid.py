@@ -17,7 +17,7 @@ from hwopt.errors import InvalidInput
 from hwopt.predict.layer_models.convolution_paths import ConvolutionPaths
 from hwopt.predict.layer_models.interface import MIN_ROWS, LayerPrediction, is_matrix_kind
 from hwopt.predict.layer_models.pooled_residual import PooledResidual, View
-from hwopt.profile.roofline import Ceilings, Roofline, bound_s, flops_and_bytes, n_steps
+from hwopt.profile.roofline import Ceilings, Roofline, bound_s, flops_and_bytes, least_time_s, n_steps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,7 +216,7 @@ class Hybrid:
 
     def _base_s(self, rows: "pd.DataFrame") -> Array:
         assert self._roofline is not None, "fit first"
-        return bound_s(rows, self._roofline.ceilings) + self._roofline.ceilings.launch_s
+        return least_time_s(rows, self._roofline.ceilings)
 
     def _power_residual(self, rows: "pd.DataFrame") -> Array:
         """Return ln(power / mean power) of each row, [n], NaN without; note the range of the powers."""

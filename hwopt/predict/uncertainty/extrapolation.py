@@ -22,7 +22,7 @@ from hwopt.arrays import Array
 from hwopt.predict.layer_models.interface import MIN_ROWS
 from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.uncertainty.measured_range import COLUMNS, MeasuredRange
-from hwopt.profile.roofline import Ceilings, bound_s
+from hwopt.profile.roofline import Ceilings, least_time_s
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ class Unknown:
         """Learn from measured rows, [n], and the layers of networks where these are fitted as well."""
         import pandas as pd
 
-        work_s = bound_s(rows, ceilings) + ceilings.launch_s
+        work_s = least_time_s(rows, ceilings)
         logs = {"time_s": np.log(rows["time_s"].to_numpy(dtype=float) / work_s)}
         if rows["power_w"].notna().any():
             logs["power_w"] = np.log(rows["power_w"].to_numpy(dtype=float))

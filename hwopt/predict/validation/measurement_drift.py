@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import SIZE_COLUMNS
-from hwopt.profile.roofline import Ceilings, bound_s
+from hwopt.profile.roofline import Ceilings, least_time_s
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,7 +165,7 @@ class Pairs:
     def of(cls, rows: "pd.DataFrame", ceilings: Ceilings) -> "Pairs":
         """Return the pairs of rows of one kind that are nearest in their shapes."""
         time_s = rows["time_s"].to_numpy(dtype=float)
-        base_s = bound_s(rows, ceilings) + ceilings.launch_s
+        base_s = least_time_s(rows, ceilings)
         one, other = _neighbours(rows)
         scale = base_s[one] / base_s[other]
         middle_s = np.sqrt(time_s[one] * time_s[other] * scale)

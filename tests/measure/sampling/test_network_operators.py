@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from hwopt.measure.gpu.open_device import choose_operators, limits_of
-from hwopt.measure.sampling.network_operators import NetworkOperators, least_time_s
+from hwopt.measure.sampling.network_operators import NetworkOperators, least_times_s
 from hwopt.measure.sampling.operator_choice import ODD_EVERY, OperatorChoice
 from hwopt.measure.sampling.operators import GPU_PLAN, key_of
-from hwopt.measure.sampling.sobol import Limits, family_of
+from hwopt.measure.sampling.sobol import OperatorLimits, family_of
 from hwopt.network import trace
 from hwopt.profile.roofline import Ceilings
 
@@ -38,9 +38,10 @@ def operators(graphs):
 
 
 def rows_of(operators):
+    times = least_times_s([one.layer for one in operators], CEILINGS)
     return [
-        {**o.layer.row(), "source": o.source, "time_s": 2 * least_time_s(o.layer, CEILINGS)}
-        for o in operators
+        {**one.layer.row(), "source": one.source, "time_s": 2 * time_s}
+        for one, time_s in zip(operators, times, strict=True)
     ]
 
 
@@ -54,17 +55,17 @@ def test_shares_are_of_the_least_time_of_each_network_and_repeated_layers_count_
     assert operators.shares.sum(axis=1) == pytest.approx(np.ones(4))
     position = {key_of(layer): i for i, layer in enumerate(operators.layers)}
     assert len(position) == len(operators.layers)
-    times = [least_time_s(layer, CEILINGS) for layer in graphs[2].layers]
+    times = least_times_s(graphs[2].layers, CEILINGS)
     own = [layer for layer in graphs[2].layers if key_of(layer) == key_of(graphs[2].layers[4])]
     assert len(own) == 2  # the convolution of 16 by 16 channels
-    expected = 2 * least_time_s(own[0], CEILINGS) / sum(times)
+    expected = 2 * least_times_s(own[:1], CEILINGS)[0] / sum(times)
     assert operators.shares[2, position[key_of(own[0])]] == pytest.approx(expected)
 
 
 def test_layers_come_by_their_share_and_within_the_limits(graphs, operators):
     total = operators.shares.sum(axis=0)
     assert (np.diff(total) <= 1e-12).all()
-    small = NetworkOperators.of(graphs, CEILINGS, Limits(flops=1e6))
+    small = NetworkOperators.of(graphs, CEILINGS, OperatorLimits(flops=1e6))
     assert 0 < len(small.layers) < len(operators.layers)
     assert all(layer.flops <= 1e6 for layer in small.layers)
 

@@ -13,7 +13,7 @@ from hwopt.measure.operators.build import OperandPool, recipe_of, trace_recipe
 from hwopt.measure.sampling.networks import choose_networks
 from hwopt.measure.sampling.operators import CPU_PLAN, GPU_PLAN, sample_operators
 from hwopt.measure.sampling.perturbation import perturb
-from hwopt.measure.sampling.sobol import FAMILIES, OTHER, Limits, family_of
+from hwopt.measure.sampling.sobol import FAMILIES, OTHER, OperatorLimits, family_of
 from hwopt.network import trace
 
 
@@ -114,13 +114,13 @@ def test_a_sample_in_another_dtype_has_operators_of_that_dtype_only():
 
 
 def test_a_small_world_is_sampled_without_repetition():
-    plan = replace(CPU_PLAN, limits=Limits(batch=2, channels=2, side=4))
+    plan = replace(CPU_PLAN, limits=OperatorLimits(batch=2, channels=2, side=4))
     sample = sample_operators(80, np.random.default_rng(0), plan=plan)
     assert len(set(keys(sample))) == len(keys(sample)) == 80
 
 
 def test_a_world_without_enough_operators_gives_those_that_it_has():
-    plan = replace(CPU_PLAN, limits=Limits(batch=1, channels=1, side=1), families={"linear": 1.0})
+    plan = replace(CPU_PLAN, limits=OperatorLimits(batch=1, channels=1, side=1), families={"linear": 1.0})
     sample = sample_operators(80, np.random.default_rng(0), plan=plan)
     assert 1 <= len(keys(sample)) <= 16  # in and out channels from 1 to 4
 
