@@ -40,7 +40,7 @@ _PICKS = 24  # operators that are chosen at once; the next ones while the second
 
 
 class Choice(Protocol):
-    """Chooses operators by the rows so far; see `hwopt.measure.sampling.operator_choice`."""
+    """Chooses operators by the rows so far; see `hwopt.measure.sampling.operator_selection`."""
 
     def pick(self, rows: Sequence[Row], pending: Sequence[Operator], n: int) -> list[Operator]:
         """Return up to n operators to measure next."""

@@ -32,7 +32,7 @@ from hwopt.measure.gpu.time_shares import Part
 from hwopt.measure.local_device import LocalDevice
 from hwopt.measure.sampling.network_operators import NetworkOperators
 from hwopt.measure.sampling.networks import Candidate
-from hwopt.measure.sampling.operator_choice import N_ODD, OperatorChoice
+from hwopt.measure.sampling.operator_selection import N_SOBOL, OperatorSelector
 from hwopt.measure.sampling.operators import GPU_PLAN, sample_operators
 from hwopt.measure.sampling.sobol import OperatorLimits
 from hwopt.measure.system_info import describe_software
@@ -199,7 +199,7 @@ def profile_gpu(
         bench = Bench(accelerator, opened.meter, plan_of(info), opened.no_energy, seed=seed)
         limits = limits_of(info)
         session = Session(folder, info, bench, deadline, policy or Policy(), shares or Shares(), limits)
-        choice = choose_operators(graphs.result(), info, n_operators, limits)
+        choice = make_selector(graphs.result(), info, n_operators, limits)
         GpuCampaign(session, choice, networks, progress, also).run()
     except DeviceLost as lost:
         raise CampaignStopped(
@@ -227,15 +227,15 @@ def _power_limit_w(opened: Opened) -> float | None:
     return None if limit_w is None else float(limit_w)
 
 
-def choose_operators(
+def make_selector(
     graphs: Sequence[LayerGraph], info: Mapping[str, Any], n: int, limits: OperatorLimits
-) -> OperatorChoice:
+) -> OperatorSelector:
     """Return what chooses the operators of a profile: from traced networks, and some odd ones beside."""
     settings, ceilings = info["settings"], Ceilings.from_mapping(info["ceilings"])
     seed, plan = int(settings.get("seed", 0)), replace(GPU_PLAN, limits=limits)
     rng = np.random.default_rng([seed, 1])
-    odd = sample_operators(min(N_ODD, n), rng, dtype=settings["dtype"], plan=plan).operators
-    return OperatorChoice(NetworkOperators.of(graphs, ceilings, limits), odd, ceilings, limits, seed, n)
+    odd = sample_operators(min(N_SOBOL, n), rng, dtype=settings["dtype"], plan=plan).operators
+    return OperatorSelector(NetworkOperators.of(graphs, ceilings, limits), odd, ceilings, limits, seed, n)
 
 
 def limits_of(info: Mapping[str, Any]) -> OperatorLimits:

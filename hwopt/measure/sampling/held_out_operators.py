@@ -1,4 +1,4 @@
-"""Operators of whole networks that are measured alone, for the sums of `hwopt.profile.operator_sums`."""
+"""Operators of test networks, to be measured alone; `hwopt.profile.operator_sums` adds them up."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,7 +10,7 @@ from hwopt.network.layer import LayerGraph
 
 
 def operators_of_networks(graphs: Iterable[LayerGraph]) -> list[Operator]:
-    """Return the distinct operators of networks that can be run alone, in the order in which they come."""
+    """Return the distinct operators of networks that can be run alone, in running order."""
     operators: dict[tuple[Any, ...], Operator] = {}
     for layer in (layer for graph in graphs for layer in graph.layers):
         if key_of(layer) not in operators:

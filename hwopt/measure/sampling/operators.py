@@ -51,7 +51,7 @@ GPU_PLAN = Plan(
     OperatorLimits(batch=256, channels=2048, side=224, flops=2e12, n_elements=1e9),
     {
         "sobol": 1.0
-    },  # the odd ones beside the operators of networks, see `hwopt.measure.sampling.operator_choice`
+    },  # the odd ones beside the operators of networks, see `hwopt.measure.sampling.operator_selection`
     dict(zip((*FAMILIES, OTHER), (170, 45, 40, 25, 50, 25, 40, 25, 15), strict=True)),
 )
 

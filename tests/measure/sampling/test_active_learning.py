@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hwopt.errors import InvalidInput
-from hwopt.measure.sampling.active_learning import adaptive_picks, most_telling
+from hwopt.measure.sampling.active_learning import greedy_selection, select_informative
 from hwopt.measure.sampling.operators import GPU_PLAN, key_of_row, sample_operators
 from hwopt.profile.roofline import Ceilings
 
@@ -27,7 +27,7 @@ def rows_of(layers):
 
 
 def picked(candidates, rows, n, seed=0, **options):
-    positions = adaptive_picks(candidates, rows, n, np.random.default_rng(seed), CEILINGS, **options)
+    positions = select_informative(candidates, rows, n, np.random.default_rng(seed), CEILINGS, **options)
     return [candidates[i] for i in positions]
 
 
@@ -92,8 +92,8 @@ def test_copies_of_one_disagreement_are_picked_once():
     rng = np.random.default_rng(0)
     corner, other = 3 * rng.standard_normal(50), rng.standard_normal(50)
     predictions = np.stack([*(corner + 0.01 * rng.standard_normal((6, 50))), other, 0.3 * other])
-    assert set(most_telling(predictions, 2)) & {6}
-    assert most_telling(predictions, 8)[0] < 6 and len(set(most_telling(predictions, 8))) == 8
+    assert set(greedy_selection(predictions, 2)) & {6}
+    assert greedy_selection(predictions, 8)[0] < 6 and len(set(greedy_selection(predictions, 8))) == 8
 
 
 @pytest.mark.parametrize("own", [0.0, 0.7])
@@ -115,7 +115,7 @@ def test_picks_take_most_variance_of_the_networks_by_conditioning_a_gaussian(own
             covariance[best, best] + noise**2
         )
         expected.append(best)
-    found = most_telling(predictions, 4, shares, noise, own)
+    found = greedy_selection(predictions, 4, shares, noise, own)
     assert found[:2] == expected[:2]
     assert own or found == expected
 
@@ -125,8 +125,8 @@ def test_the_first_candidates_may_be_given():
     predictions = rng.standard_normal((5, 300))
     predictions[1] = predictions[0] + 0.01 * rng.standard_normal(300)
     predictions[0] *= 3
-    assert most_telling(predictions, 2, None, 0.03, 0.0, 1)[-1] != 1
-    assert 0 not in most_telling(predictions, 3, None, 0.03, 0.0, 1)
+    assert greedy_selection(predictions, 2, None, 0.03, 0.0, 1)[-1] != 1
+    assert 0 not in greedy_selection(predictions, 3, None, 0.03, 0.0, 1)
 
 
 def test_rows_without_a_time_teach_nothing_and_are_not_measured_again(layers):
@@ -138,4 +138,4 @@ def test_rows_without_a_time_teach_nothing_and_are_not_measured_again(layers):
 def test_no_more_are_picked_than_there_are(layers):
     assert len(picked(layers[:7], rows_of(layers[100:140]), 20)) == 7
     with pytest.raises(InvalidInput, match="n = -1 picks"):
-        adaptive_picks(layers[:7], [], -1, np.random.default_rng(0), CEILINGS)
+        select_informative(layers[:7], [], -1, np.random.default_rng(0), CEILINGS)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from hwopt.measure.gpu.open_device import choose_operators, limits_of
+from hwopt.measure.gpu.open_device import limits_of, make_selector
 from hwopt.measure.sampling.network_operators import NetworkOperators, least_times_s
-from hwopt.measure.sampling.operator_choice import ODD_EVERY, OperatorChoice
+from hwopt.measure.sampling.operator_selection import SOBOL_EVERY, OperatorSelector
 from hwopt.measure.sampling.operators import GPU_PLAN, key_of
 from hwopt.measure.sampling.sobol import OperatorLimits, family_of
 from hwopt.network import trace
@@ -48,7 +48,7 @@ def rows_of(operators):
 def choice_of(graphs, n=10**6, limits=GPU_PLAN.limits):
     info = {"settings": {"dtype": "float32", "seed": 0}}
     info["ceilings"] = {"flops_per_s": 1e13, "bytes_per_s": 1e12, "launch_s": 1e-6}
-    return choose_operators(graphs, info, n, limits)
+    return make_selector(graphs, info, n, limits)
 
 
 def test_shares_are_of_the_least_time_of_each_network_and_repeated_layers_count_as_often(graphs, operators):
@@ -72,7 +72,7 @@ def test_layers_come_by_their_share_and_within_the_limits(graphs, operators):
 
 def test_the_first_operators_cover_most_of_the_time_of_the_networks(graphs, operators):
     n = len(operators.layers) // 3
-    picks = OperatorChoice(operators, [], CEILINGS, GPU_PLAN.limits).pick([], [], n)
+    picks = OperatorSelector(operators, [], CEILINGS, GPU_PLAN.limits).pick([], [], n)
     total = {
         key_of(layer): share for layer, share in zip(operators.layers, operators.shares.sum(0), strict=True)
     }
@@ -83,7 +83,7 @@ def test_the_first_operators_cover_most_of_the_time_of_the_networks(graphs, oper
 
 
 def test_operators_are_those_of_the_networks_and_each_comes_once(graphs, operators):
-    choice, rows, found = OperatorChoice(operators, [], CEILINGS, GPU_PLAN.limits), [], []
+    choice, rows, found = OperatorSelector(operators, [], CEILINGS, GPU_PLAN.limits), [], []
     while picks := choice.pick(rows, [], 5):
         found += picks
         rows += rows_of(picks)
@@ -92,7 +92,7 @@ def test_operators_are_those_of_the_networks_and_each_comes_once(graphs, operato
 
 
 def test_what_is_pending_is_not_chosen_again(operators):
-    choice = OperatorChoice(operators, [], CEILINGS, GPU_PLAN.limits)
+    choice = OperatorSelector(operators, [], CEILINGS, GPU_PLAN.limits)
     first = choice.pick([], [], 6)
     second = choice.pick([], first, 6)
     assert not {one.key for one in first} & {one.key for one in second}
@@ -102,9 +102,9 @@ def test_every_eighth_operator_is_an_odd_one_until_there_are_enough(graphs):
     choice, rows = choice_of(graphs), []
     while picks := choice.pick(rows, [], 12):
         rows += rows_of(picks)
-        if len(rows) <= ODD_EVERY * 3:
+        if len(rows) <= SOBOL_EVERY * 3:
             sources = Counter(row["source"] for row in rows)
-            assert sources["sobol"] == len(rows) // ODD_EVERY
+            assert sources["sobol"] == len(rows) // SOBOL_EVERY
     odd = [row for row in rows if row["source"] == "sobol"]
     assert 1 <= len(odd) <= 40
 
@@ -134,7 +134,7 @@ def test_a_layer_that_cannot_be_run_alone_is_passed_over(graphs, operators, monk
         return known(row, source, limits)
 
     monkeypatch.setattr(operator_choice, "operator_of", without_relu)
-    picks = OperatorChoice(operators, [], CEILINGS, GPU_PLAN.limits).pick([], [], 10**4)
+    picks = OperatorSelector(operators, [], CEILINGS, GPU_PLAN.limits).pick([], [], 10**4)
     wanted = [layer for layer in operators.layers if layer.kind != "relu"]
     assert {one.key for one in picks} == {key_of(layer) for layer in wanted}
 

@@ -1,9 +1,9 @@
-"""The operators that a GPU's campaign measures next: of networks by what they tell, and a few odd ones.
+"""Selection of the operators that a GPU campaign measures next: operators of networks, and some Sobol points.
 
-    workload of networks + rows so far --> adaptive_picks --+--> operators, the most telling first
-    Sobol points over shapes, every eighth, 40 in all ------+
+    operators of networks + rows so far --> select_informative --+--> operators, the most informative first
+    Sobol points over shapes, every eighth, 40 in all -----------+
 
-The odd ones have sizes that no network has, so that a model knows the range and other searches' channels.
+Sobol points have sizes that no network has, so that a model covers the range and other searches' channels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,64 +12,65 @@ from typing import Any
 import numpy as np
 
 from hwopt.measure.operators.recipes.recipe import Unbuildable
-from hwopt.measure.sampling.active_learning import adaptive_picks
+from hwopt.measure.sampling.active_learning import select_informative
 from hwopt.measure.sampling.network_operators import NetworkOperators
 from hwopt.measure.sampling.operators import Operator, key_of_row, operator_of
 from hwopt.measure.sampling.sobol import OperatorLimits
 from hwopt.profile.roofline import Ceilings
 
-N_ODD = 40
-ODD_EVERY = 8
-_ODD = "sobol"
+N_SOBOL = 40
+SOBOL_EVERY = 8
+_SOBOL = "sobol"
 
 
-class OperatorChoice:
-    """Chooses operators by the rows so far.
+class OperatorSelector:
+    """Selects operators given the rows measured so far.
 
     Args:
         networks: operators of networks, with their shares.
-        odd: operators beside them.
-        ceilings: of the device.
-        limits: on the work of an operator.
+        sobol: operators beside them.
+        ceilings: roofline of the device.
+        limits: of an operator's work.
         seed: of the ensembles.
-        n_most: rows of a profile beyond which none is chosen.
+        n_most: rows of a profile; no operator is selected beyond them.
     """
 
     def __init__(
         self,
         networks: NetworkOperators,
-        odd: Sequence[Operator],
+        sobol: Sequence[Operator],
         ceilings: Ceilings,
         limits: OperatorLimits,
         seed: int = 0,
         n_most: int = 10**9,
     ) -> None:
-        self._networks, self._odd = networks, list(odd)
+        self._networks, self._sobol = networks, list(sobol)
         self._ceilings, self._limits, self._seed, self.n_most = ceilings, limits, seed, n_most
         self._is_buildable = np.ones(len(networks.layers), dtype=bool)
 
     def pick(self, rows: Sequence[Mapping[str, Any]], pending: Sequence[Operator], n: int) -> list[Operator]:
-        """Return up to n operators to measure next, the first first.
+        """Return up to n operators in the order in which to measure them.
 
         Args:
             rows: measured so far, whole rows of layers.csv.
-            pending: chosen before and not measured yet.
+            pending: operators selected before and not measured yet.
             n: how many.
         """
         n_before = len(rows) + len(pending)
         n = min(n, self.n_most - n_before)
         if n <= 0:
             return []
-        n_odd = sum(row.get("source") == _ODD for row in rows) + sum(one.source == _ODD for one in pending)
-        n_due = max(0, min((n_before + n) // ODD_EVERY, len(self._odd)) - n_odd)
+        n_sobol = sum(row.get("source") == _SOBOL for row in rows)
+        n_sobol += sum(one.source == _SOBOL for one in pending)
+        n_due = max(0, min((n_before + n) // SOBOL_EVERY, len(self._sobol)) - n_sobol)
         known = {key_of_row(row) for row in rows} | {one.key for one in pending}
-        odd = [operator for operator in self._odd if operator.key not in known][:n_due]
-        return _spread(self._telling(rows, [*pending, *odd], n - len(odd)), odd)
+        sobol = [operator for operator in self._sobol if operator.key not in known][:n_due]
+        return _interleaved(self._informative(rows, [*pending, *sobol], n - len(sobol)), sobol)
 
-    def _telling(
+    def _informative(
         self, rows: Sequence[Mapping[str, Any]], pending: Sequence[Operator], n: int
     ) -> list[Operator]:
-        """Return n operators of the workload; what cannot be run alone is passed over from then on."""
+        """Return n operators of the networks; those that cannot be run alone are never tried again."""
         rng = np.random.default_rng([self._seed, len(rows), len(pending)])
         chosen = [operator.layer for operator in pending]
         found: list[Operator] = []
@@ -77,7 +78,7 @@ class OperatorChoice:
             where = np.flatnonzero(self._is_buildable)
             layers = [self._networks.layers[i] for i in where]
             shares = self._networks.shares[:, where]
-            picks = adaptive_picks(layers, rows, n - len(found), rng, self._ceilings, shares, chosen)
+            picks = select_informative(layers, rows, n - len(found), rng, self._ceilings, shares, chosen)
             if not picks:
                 break
             for i in picks:
@@ -95,9 +96,9 @@ class OperatorChoice:
             return None
 
 
-def _spread(telling: list[Operator], odd: list[Operator]) -> list[Operator]:
-    """Return both, the odd ones at even distances."""
-    mixed = list(telling)
-    for i, operator in enumerate(odd):
-        mixed.insert(round((i + 1) * len(telling) / len(odd)) + i, operator)
+def _interleaved(operators: list[Operator], sobol: list[Operator]) -> list[Operator]:
+    """Return both lists as one, Sobol points at even distances."""
+    mixed = list(operators)
+    for i, operator in enumerate(sobol):
+        mixed.insert(round((i + 1) * len(operators) / len(sobol)) + i, operator)
     return mixed
