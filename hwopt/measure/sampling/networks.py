@@ -1,12 +1,12 @@
-"""Which whole networks a profile measures: torchvision's, random small ones, or configs of a search space.
+"""Networks that a profile measures whole: torchvision's, random small ones, or configs of a search space.
 
     campaign   on a CPU         7 of torchvision, random small CNNs
                on a GPU         see `hwopt.measure.gpu.networks`
-               of a space       its configs, and where it has few, random networks of the same input
+               of a space       its configs; if they are few, also random networks of the same input
 
-Networks of the split `fit` fit the network-level coefficients, those of `calibrate` give the predictive
-distribution, those of `test` show the error. The splits alternate, so that a run cut short has all three; a
-named network is in one split at all batch sizes.
+The split `fit` fits the network-level coefficients, `calibrate` gives the predictive distribution, `test` shows
+the error. Splits alternate, so that a shortened run has all three. A named network is in one split at all batch
+sizes.
 """
 
 import json
@@ -26,19 +26,10 @@ if TYPE_CHECKING:
     from hwopt.space.search_space import SearchSpace
 
 _CYCLE = (
-    "fit",
-    "calibrate",
-    "test",
-    "calibrate",
-    "fit",
-    "calibrate",
-    "fit",
-    "calibrate",
-    "test",
-    "calibrate",
-)
-LEAST_NETWORKS = 40  # of which 20 calibrate: a bound at 95% takes 19
-# Networks of torchvision that one thread runs in a fraction of a second.
+    "fit", "calibrate", "test", "calibrate", "fit", "calibrate", "fit", "calibrate", "test", "calibrate",
+)  # fmt: skip
+LEAST_NETWORKS = 40  # 20 of them calibrate: a bound at 95% needs 19
+# Networks that one thread runs in a fraction of a second.
 _TORCHVISION_CPU = {
     "mobilenet_v3_small": "fit",
     "resnet18": "fit",
@@ -60,7 +51,7 @@ _SIDES = (28, 32, 48, 64)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A network to measure.
+    """Network to measure.
 
     Attributes:
         name: unique in a profile.
@@ -68,12 +59,12 @@ class Candidate:
         split: fit, calibrate or test.
         input_shape: batch included.
         build: returns the network.
-        config: JSON from which it can be built again: hyperparameters of a space's network, otherwise the
-            description of its `Architecture`.
+        config: JSON that it can be built from: hyperparameters of a space's network, otherwise the description
+            of its `Architecture`.
     """
 
     name: str
-    source: str  # torchvision, random, space, neuralpower or block
+    source: str
     split: str
     input_shape: tuple[int, ...]
     build: Callable[[], nn.Module]
@@ -86,11 +77,11 @@ def choose_networks(
     """Return networks in the order in which to measure them, on a CPU or of a search space.
 
     Args:
-        n: how many random ones, beside torchvision's where no space is given.
+        n: number of random networks, or of configs of the space.
         rng: source of all randomness.
-        space: draw configs of this space instead, at the first batch size; where it has few distinct
-            networks, random ones of its input's shape fill up to `LEAST_NETWORKS`, or to n.
-        batch_sizes: items a pass; random networks draw one, torchvision's take all.
+        space: search space; its configs take the first batch size. If it has few distinct networks, random ones
+            of its input's shape are added up to `LEAST_NETWORKS`, or n. None adds torchvision's networks.
+        batch_sizes: items in a pass; random networks draw one, torchvision's take all.
     """
     if space is not None:
         return networks_of_space(n, rng, space, batch_sizes[0])
@@ -104,29 +95,22 @@ def _shuffled(candidates: Sequence[Candidate], rng: np.random.Generator) -> list
 
 
 def networks_of_space(n: int, rng: np.random.Generator, space: "SearchSpace", batch: int) -> list[Candidate]:
-    """Return n networks of a space, filled up with random ones where it has few distinct ones."""
+    """Return n networks of a space; random ones are added if it has few distinct networks."""
     if space.build is None or space.input_shape is None:
         raise InvalidInput(
             "the space has no build or no input_shape; a profile measures networks built from it"
         )
     configs = {space.structural_key(config): config for config in space.sample(2 * n, rng)}
     shape = (batch, *space.input_shape)
-    own = [
-        Candidate(
-            f"config-{i}-b{batch}",
-            "space",
-            split_of(i),
-            shape,
-            partial(space.build, config),
-            json.dumps(config),
-        )
-        for i, config in enumerate(list(configs.values())[:n])
-    ]
+    own = []
+    for i, config in enumerate(list(configs.values())[:n]):
+        name, build = f"config-{i}-b{batch}", partial(space.build, config)
+        own.append(Candidate(name, "space", split_of(i), shape, build, json.dumps(config)))
     return own + [_random_like(i, rng, shape) for i in range(len(own), min(n, LEAST_NETWORKS))]
 
 
 def split_of(i: int) -> str:
-    """Return the split of the i-th of many networks."""
+    """Return the split of network i."""
     return _CYCLE[i % len(_CYCLE)]
 
 
@@ -143,7 +127,7 @@ def _torchvision(name: str, batch: int) -> Candidate:
 
 
 def neuralpower_networks() -> list[Candidate]:
-    """Return the five networks of NeuralPower's table at the batch sizes of the table, held out."""
+    """Return the five networks of NeuralPower's table at its batch sizes, in the split `test`."""
     return [_neuralpower(name) for name in _NEURALPOWER]
 
 
@@ -163,7 +147,7 @@ def _random(i: int, rng: np.random.Generator, batch: int) -> Candidate:
 
 
 def _random_like(i: int, rng: np.random.Generator, shape: tuple[int, ...]) -> Candidate:
-    """Return a random network for an input of a shape, batch included: a small CNN where it is an image."""
+    """Return a random network for an input shape, batch included: a small CNN for images, else an MLP."""
     hidden = tuple(int(h) for h in rng.integers(32, 512, size=int(rng.integers(0, 3))))
     if len(shape) == 4:
         stages = tuple(random_block(rng) for _ in range(int(rng.integers(2, 7))))

@@ -1,12 +1,12 @@
-"""Which operators to measure: layers of given networks, those layers perturbed, and a log-uniform spread.
+"""Samples of operators to measure: layers of networks, perturbed layers, and Sobol points over shapes.
 
     graphs -+-> their own layers             ---.
             |-> perturbed layers, by family  ---- recipe --> trace --> within limits and new? --> sample
     Sobol points over shapes, by family      ---'
 
-Every distinct operator comes once, and the shares of sources and families hold at every length: the next
-operator is of the source, and of its family, that is furthest behind its share. So a sample is the beginning
-of every longer one from the same generator state, and may be measured in its order.
+Every distinct operator comes once. The shares of sources and families hold at every length, since the next
+operator is of the source, and of its family, that is furthest below its share. So a sample is the beginning of
+every longer one from the same generator state, and is measured in its order.
 """
 
 from collections import Counter
@@ -20,21 +20,21 @@ import numpy as np
 from hwopt.errors import InvalidInput
 from hwopt.measure.operators.build import Recipe, Unbuildable, fits, recipe_of, trace_recipe
 from hwopt.measure.sampling.perturbation import Row, perturb
-from hwopt.measure.sampling.sobol import FAMILIES, OTHER, OperatorLimits, family_of, spread
+from hwopt.measure.sampling.sobol import FAMILIES, OTHER, OperatorLimits, family_of, sobol_rows
 from hwopt.network.layer import Layer, LayerGraph
 from hwopt.profile.schema import LAYER_KEY
 
-_MAX_TRIES = 300  # in a row that give no new operator, until a stream counts as exhausted
+_MAX_TRIES = 300  # in a row without a new operator, after which a stream counts as exhausted
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a sample is made of.
+class SamplePlan:
+    """Composition of a sample.
 
     Attributes:
-        limits: bounds on size.
+        limits: largest operators.
         sources: share of `network` (layers as they are), `perturbed` and `sobol`.
-        families: share of each family among the perturbed and among the spread ones.
+        families: share of each family among the perturbed layers and among the Sobol points.
     """
 
     limits: OperatorLimits
@@ -42,23 +42,21 @@ class Plan:
     families: Mapping[str, float]
 
 
-CPU_PLAN = Plan(
+CPU_PLAN = SamplePlan(
     OperatorLimits(),
     {"network": 0.35, "perturbed": 0.4, "sobol": 0.25},
     dict(zip((*FAMILIES, OTHER), (0.32, 0.09, 0.08, 0.05, 0.10, 0.08, 0.16, 0.12, 0.05), strict=True)),
 )
-GPU_PLAN = Plan(
+GPU_PLAN = SamplePlan(
     OperatorLimits(batch=256, channels=2048, side=224, flops=2e12, n_elements=1e9),
-    {
-        "sobol": 1.0
-    },  # the odd ones beside the operators of networks, see `hwopt.measure.sampling.operator_selection`
+    {"sobol": 1.0},  # operators of networks are added by `hwopt.measure.sampling.operator_selection`
     dict(zip((*FAMILIES, OTHER), (170, 45, 40, 25, 50, 25, 40, 25, 15), strict=True)),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator to measure: the row that names it and the way to run it."""
+    """Operator to measure: its layer, and the recipe to run it."""
 
     layer: Layer
     recipe: Recipe
@@ -66,25 +64,25 @@ class Operator:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What makes it distinct: the values of the columns of `LAYER_KEY`."""
+        """Values of the columns of `LAYER_KEY`, which identify it."""
         return key_of(self.layer)
 
 
 @dataclass(slots=True)
 class OperatorSample:
-    """Distinct operators in the order of measuring, and how many candidates could not be run, by reason."""
+    """Distinct operators in the order of measuring, and counts of candidates that cannot be run, by reason."""
 
     operators: list[Operator] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
 
 def key_of(layer: Layer) -> tuple[Any, ...]:
-    """Return what makes an operator distinct: the values of a layer's shape columns and operand bytes."""
+    """Return the key of a layer: its shapes and operand bytes."""
     return tuple(getattr(layer, column) for column in LAYER_KEY)
 
 
 def key_of_row(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the key of a layer row: whole numbers, though a table may hold them as floats."""
+    """Return the key of a layer row, floats converted to whole numbers."""
     values = (row[column] for column in LAYER_KEY)
     return tuple(value if isinstance(value, str) else int(value) for value in values)
 
@@ -94,15 +92,16 @@ def sample_operators(
     rng: np.random.Generator,
     graphs: Sequence[LayerGraph] = (),
     dtype: str = "float32",
-    plan: Plan = CPU_PLAN,
+    plan: SamplePlan = CPU_PLAN,
 ) -> OperatorSample:
-    """Choose operators to measure.
+    """Sample operators to measure.
 
     Args:
-        n: how many; fewer come back where the networks and limits do not have that many distinct ones.
+        n: how many; fewer are returned if there are not that many distinct ones.
         rng: source of all randomness.
-        graphs: networks whose layers are taken and perturbed, of the same dtype; without any, all is spread.
-        dtype: of the operators that are spread.
+        graphs: networks of the same dtype, whose layers are taken and perturbed; without any, all operators are
+            Sobol points.
+        dtype: data type of the Sobol points.
         plan: limits and shares.
     """
     if n < 1:
@@ -128,9 +127,9 @@ def sample_operators(
 
 
 def _streams(
-    graphs: Sequence[LayerGraph], rng: np.random.Generator, dtype: str, plan: Plan
+    graphs: Sequence[LayerGraph], rng: np.random.Generator, dtype: str, plan: SamplePlan
 ) -> dict[str, dict[str, Iterator[Row]]]:
-    """Return for each source and family its candidates, each with randomness of its own."""
+    """Return the candidates of each source and family, each with its own random numbers."""
     layers = list({key_of(layer): layer for graph in graphs for layer in graph.layers}.values())
     order = np.random.default_rng(rng.integers(2**63)).permutation(len(layers))
     by_family: dict[str, list[Layer]] = {}
@@ -145,7 +144,7 @@ def _streams(
             if plan.families.get(name)
         },
         "sobol": {
-            name: spread(name, np.random.default_rng(seeds[name][1]), dtype, plan.limits)
+            name: sobol_rows(name, np.random.default_rng(seeds[name][1]), dtype, plan.limits)
             for name in FAMILIES
             if plan.families.get(name)
         },
@@ -154,14 +153,14 @@ def _streams(
 
 
 def _perturbed(layers: Sequence[Layer], rng: np.random.Generator) -> Iterator[Row]:
-    """Yield perturbed layers for ever, each layer in its turn."""
+    """Yield perturbed layers without end, each layer in turn."""
     while True:
         for layer in layers:
             yield perturb(layer, rng)
 
 
 def _furthest_behind(shares: Mapping[str, float], taken: Counter[str]) -> str:
-    """Return the name whose count lacks most to its share of one more than all."""
+    """Return the name that is furthest below its target share."""
     whole = sum(shares.values())
     n = 1 + sum(taken[name] for name in shares)
     return max(shares, key=lambda name: n * shares[name] / whole - taken[name])
@@ -174,7 +173,7 @@ def _next_new(
     seen: set[tuple[Any, ...]],
     skipped: Counter[str],
 ) -> Operator | None:
-    """Return the next operator that is new and within the limits; None where there seems to be none."""
+    """Return the next operator that is new and within the limits; None if the stream is exhausted."""
     for row in islice(rows, _MAX_TRIES):
         try:
             operator = operator_of(row, source, limits)
@@ -190,15 +189,15 @@ def operator_of(row: Row, source: str, limits: OperatorLimits) -> Operator:
     """Return the operator of a row.
 
     Raises:
-        Unbuildable: with the reason, where it cannot be run alone or is beyond the limits.
+        Unbuildable: if it cannot be run alone, or is beyond the limits.
     """
     recipe = recipe_of(row)
     try:
         layer = trace_recipe(recipe, row["kind"], row["dtype"])
     except InvalidInput as error:
-        raise Unbuildable(f"{row['kind']}: shapes that do not fit together") from error
+        raise Unbuildable(f"{row['kind']}: its shapes do not fit together") from error
     if source == "network" and not fits(layer, row):
-        raise Unbuildable(f"{row['kind']}: the row's columns give another layer")
+        raise Unbuildable(f"{row['kind']}: its columns give another layer")
     if not limits.allow(layer):
         raise Unbuildable(f"{row['kind']}: beyond the limits")
     return Operator(layer, recipe, source)

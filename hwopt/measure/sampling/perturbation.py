@@ -1,4 +1,4 @@
-"""Layers near those of real networks: batch, channels, sides and kernels changed by up to a factor of two."""
+"""Perturbed layers of networks: batch, channels, sides and kernels changed by up to a factor of two."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ Row = dict[str, Any]
 
 _WITH_SECOND_OPERAND = ("add", "sub", "mul", "div", "maximum", "minimum")
 _NORMS = ("batch_norm", "layer_norm", "group_norm", "prelu")
-_FOLLOWING = ("flops", "elementwise_ops", "output_bytes")  # what tracing the new layer tells
+_FOLLOWING = ("flops", "elementwise_ops", "output_bytes")  # filled by tracing the new layer
 
 
 def perturb(layer: Layer, rng: np.random.Generator) -> Row:
-    """Return a row near a layer, without the columns of work that follow from it.
+    """Return a row near a layer, without the columns of work, which follow from it.
 
-    What is tied stays tied: channels of element-wise operators, groups of depthwise convolutions, biases, and
-    whether a second operand is a scale of the channels or a whole tensor.
+    Relations are kept: equal channels of element-wise operators, groups of depthwise convolutions, biases, and a
+    second operand that scales channels or is a whole tensor.
     """
     row = {name: value for name, value in layer.row().items() if name not in _FOLLOWING}
     factors = 2.0 ** rng.uniform(-1, 1, size=3)
@@ -36,7 +36,7 @@ def perturb(layer: Layer, rng: np.random.Generator) -> Row:
 
 
 def scaled(value: int, factor: float, multiple: int = 1) -> int:
-    """Return a value times a factor, as a multiple of a number, at least that."""
+    """Return a value times a factor, rounded to a positive multiple of a number."""
     return max(1, round(value * factor / multiple)) * multiple
 
 
@@ -59,11 +59,11 @@ def _change_sides(row: Row, layer: Layer, factor: float) -> None:
     if not layer.kind.startswith("adaptive"):
         row["out_h"], row["out_w"] = scaled(layer.out_h, factor), scaled(layer.out_w, factor)
     if layer.kind in ("max_pool2d", "avg_pool2d"):
-        row["out_h"], row["out_w"] = 1, 1  # the window tells; more would ask for rounding up
+        row["out_h"], row["out_w"] = 1, 1  # filled from the window; a larger size would need rounding up
 
 
 def _with_operand_bytes(row: Row, layer: Layer) -> Row:
-    """Keep in the row's bytes what they tell of operands: a bias, a second operand, the scale of a norm."""
+    """Scale the row's bytes so that they imply the same operands: a bias, a second operand, a norm's scale."""
     item = ITEM_BYTES.get(layer.dtype, 4)
     input_bytes, weight_bytes = row.pop("input_bytes"), row.pop("weight_bytes")
     if layer.kind in ("conv2d", "linear"):
@@ -90,9 +90,9 @@ def _n_input(row: Row) -> int:
 
 
 def _like(n_second: int, old: Row, new: Row) -> int:
-    """Return the elements of a second operand that is to the new first one as it was to the old one."""
+    """Return the elements of the new second operand, which relates to the first one as before."""
     sizes = (
-        lambda row: _n_input(row),
+        _n_input,
         lambda row: row["batch"] * row["in_channels"],
         lambda row: row["in_channels"],
         lambda row: row["in_channels"] * row["in_h"] * row["in_w"],

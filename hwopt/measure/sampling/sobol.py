@@ -1,6 +1,6 @@
-"""Operators spread log-uniformly over shapes: a Sobol sequence for each family of operators.
+"""Sobol sequences of operators, log-uniform over shapes: one for each family of operators.
 
-The sequences are shifted at random and go on for ever, so a longer sample begins with a shorter one.
+Each sequence is shifted at random and endless, so a longer sample begins with a shorter one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,13 +17,12 @@ from hwopt.profile.schema import ITEM_BYTES
 Row = dict[str, Any]
 
 _UNARY = (
-    *("batch_norm", "relu", "hardtanh", "silu", "gelu"),
-    *("hardswish", "hardsigmoid", "sigmoid", "softmax"),
-)
+    "batch_norm", "relu", "hardtanh", "silu", "gelu", "hardswish", "hardsigmoid", "sigmoid", "softmax",
+)  # fmt: skip
 _BINARY = ("add", "mul", "cat", "cat", "upsample_nearest", "upsample_bilinear")
 _POOLS = ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
 FAMILIES = ("conv", "conv1x1", "depthwise", "grouped", "linear", "pool", "unary", "binary")
-OTHER = "other"  # the family of the kinds in none of these
+OTHER = "other"  # family of all other kinds
 _N_DIMENSIONS = 7  # of a Sobol point: member, batch, channels in and out, side, kernel, stride
 _FIRST_POINTS = 6  # powers of two, of a sequence
 
@@ -44,7 +43,7 @@ class OperatorLimits:
 
 
 def family_of(layer: Layer) -> str:
-    """Return the family of a layer; `grouped` holds the dilated ones too."""
+    """Return the family of a layer; dilated convolutions are `grouped`."""
     kind = layer.kind
     if kind == "conv2d":
         if layer.groups == layer.in_channels == layer.out_channels > 1:
@@ -61,8 +60,8 @@ def family_of(layer: Layer) -> str:
     return "binary" if kind in _BINARY else OTHER
 
 
-def spread(family: str, rng: np.random.Generator, dtype: str, limits: OperatorLimits) -> Iterator[Row]:
-    """Yield rows of a family for ever, log-uniform over shapes; some break the limits on work."""
+def sobol_rows(family: str, rng: np.random.Generator, dtype: str, limits: OperatorLimits) -> Iterator[Row]:
+    """Yield rows of a family without end, log-uniform over shapes; some exceed the limits on work."""
     from scipy.stats import qmc
 
     shift = rng.random(_N_DIMENSIONS)
@@ -75,7 +74,7 @@ def spread(family: str, rng: np.random.Generator, dtype: str, limits: OperatorLi
 
 
 def _row_at(family: str, u: NDArray[np.float64], limits: OperatorLimits, dtype: str) -> Row:
-    """Return the row of one family at a point of the unit cube, [7]."""
+    """Return the row of a family at a point of the unit cube, [7]."""
     batch, c_in, c_out = (_log(u[1], limits.batch), _log(u[2], limits.channels), _log(u[3], limits.channels))
     side = _log(u[4], limits.side)
     row: Row = {
@@ -113,7 +112,7 @@ def _elementwise(row: Row, kind: str, u: NDArray[np.float64]) -> Row:
     row["kind"] = kind
     n_pixels = row["in_h"] * row["in_w"]
     n = row["batch"] * row["in_channels"] * n_pixels
-    if kind in ("add", "mul"):  # half of the products scale whole channels, as squeeze-and-excitation does
+    if kind in ("add", "mul"):  # half of the products scale channels, as in squeeze-and-excitation
         n_second = n // n_pixels if kind == "mul" and u[5] < 0.5 else n
         row["input_bytes"] = ITEM_BYTES[row["dtype"]] * (n + n_second)
     elif kind == "cat":

@@ -137,5 +137,5 @@ def test_rows_without_a_time_teach_nothing_and_are_not_measured_again(layers):
 
 def test_no_more_are_picked_than_there_are(layers):
     assert len(picked(layers[:7], rows_of(layers[100:140]), 20)) == 7
-    with pytest.raises(InvalidInput, match="n = -1 picks"):
+    with pytest.raises(InvalidInput, match="n = -1 operators"):
         select_informative(layers[:7], [], -1, np.random.default_rng(0), CEILINGS)
