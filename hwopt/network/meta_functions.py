@@ -1,8 +1,8 @@
 """Fast meta functions: results of the commonest operators on meta tensors.
 
-PyTorch's own take 100 to 1,200 microseconds each, and the first one a second, since it loads the compiler. These
-take two, in the plain cases: floating point, dense memory, shapes that fit. In every other case, wrong shapes
-included, they return None, and PyTorch's own are called.
+PyTorch's own take 100 to 1,200 microseconds each, and the first one a second, since it loads the compiler.
+These take two, in the plain cases: floating point, dense memory, shapes that fit. In every other case, wrong
+shapes included, they return None, and PyTorch's own are called.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def _change_sides(row: Row, layer: Layer, factor: float) -> None:
 
 
 def _with_operand_bytes(row: Row, layer: Layer) -> Row:
-    """Scale the row's bytes so that they imply the same operands: a bias, a second operand, a norm's scale."""
+    """Scale the row's bytes so that they imply the same operands: bias, second operand, scale of a norm."""
     item = ITEM_BYTES.get(layer.dtype, 4)
     input_bytes, weight_bytes = row.pop("input_bytes"), row.pop("weight_bytes")
     if layer.kind in ("conv2d", "linear"):

@@ -124,16 +124,16 @@ def test_no_more_operators_are_chosen_than_a_profile_is_to_have(graphs):
 
 def test_a_layer_that_cannot_be_run_alone_is_passed_over(graphs, operators, monkeypatch):
     from hwopt.measure.operators.recipes.recipe import Unbuildable
-    from hwopt.measure.sampling import operator_choice
+    from hwopt.measure.sampling import operator_selection
 
-    known = operator_choice.operator_of
+    known = operator_selection.operator_of
 
     def without_relu(row, source, limits):
         if row["kind"] == "relu":
             raise Unbuildable("relu: not here")
         return known(row, source, limits)
 
-    monkeypatch.setattr(operator_choice, "operator_of", without_relu)
+    monkeypatch.setattr(operator_selection, "operator_of", without_relu)
     picks = OperatorSelector(operators, [], CEILINGS, GPU_PLAN.limits).pick([], [], 10**4)
     wanted = [layer for layer in operators.layers if layer.kind != "relu"]
     assert {one.key for one in picks} == {key_of(layer) for layer in wanted}
