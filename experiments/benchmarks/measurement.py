@@ -33,7 +33,7 @@ import numpy as np
 
 from hwopt.measure.cpu.contention import Limits, Reading, describe_counters, read_machine, why_shared
 from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, Watch, choose_repeats
-from hwopt.measure.cpu.timing import Protocol, Work, keep_freed_memory, one_thread_without_gradients
+from hwopt.measure.cpu.timing import Protocol, Workload, keep_freed_memory, one_thread_without_gradients
 from hwopt.measure.operators.build import OperandPool, Recipe
 from hwopt.measure.sampling.networks import choose_networks
 from hwopt.measure.sampling.operators import sample_operators
@@ -69,7 +69,7 @@ class Item:
 
     key: str
     kind: str
-    work: Work
+    workload: Workload
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,11 @@ def make_items(n_operators: int, n_networks: int, seed: int) -> list[Item]:
     items = []
     for i, operator in enumerate(operators):
         key = f"{operator.layer.kind}-{i}"
-        items.append(Item(key, "operator", Work(key, operator.recipe.call, pool.sets(operator.recipe))))
+        items.append(Item(key, "operator", Workload(key, operator.recipe.call, pool.sets(operator.recipe))))
     for candidate in candidates[:n_networks]:
         network = candidate.build().eval()
         inputs = pool.sets(Recipe(network, (candidate.input_shape,)))[:16]
-        items.append(Item(candidate.name, "network", Work(candidate.name, network, inputs)))
+        items.append(Item(candidate.name, "network", Workload(candidate.name, network, inputs)))
     return items
 
 
@@ -139,11 +139,11 @@ def measure(items: list[Item], folder: Path, name: str, load: str, protocol: str
     begun = time.monotonic()
     with Watch(folder / REPEAT_FILE, patience_s=patience_s, **settings) as watch:
         for group in groups(items):
-            for item, timing in zip(group, watch.time([item.work for item in group]), strict=True):
+            for item, timing in zip(group, watch.time([item.workload for item in group]), strict=True):
                 times_s[item.key], reasons[item.key] = timing.time_s, timing.reason
         done = [item for item in items if times_s[item.key] is not None]
         again = [done[i] for i in choose_repeats(len(done), np.random.default_rng(0))]
-        timings = watch.repeat([item.work for item in again], [times_s[item.key] for item in again])
+        timings = watch.repeat([item.workload for item in again], [times_s[item.key] for item in again])
     wall_s = time.monotonic() - begun
     repeats = [t.time_s / times_s[i.key] for i, t in zip(again, timings, strict=True) if t.time_s]
     return Run(name, load, protocol, times_s, reasons, wall_s, repeats)

@@ -30,7 +30,7 @@ from hwopt.measure.campaign_folder import (
 from hwopt.measure.cpu.campaign import OPERATOR_SHARE, CpuCampaign, memory_of
 from hwopt.measure.cpu.peak_memory import MemoryMeter
 from hwopt.measure.cpu.reference_workloads import Watch
-from hwopt.measure.cpu.timing import Protocol, Work, keep_freed_memory, one_thread_without_gradients
+from hwopt.measure.cpu.timing import Protocol, Workload, keep_freed_memory, one_thread_without_gradients
 from hwopt.measure.gpu.networks import BATCH_SIZES, choose_gpu_networks, operator_sources
 from hwopt.measure.gpu.precision import Precision
 from hwopt.measure.local_device import LocalDevice
@@ -201,9 +201,9 @@ def measure_networks(
             progress("measuring", i, len(candidates), candidate.name)
             network = candidate.build().eval()
             inputs = pool.sets(Recipe(network, (candidate.input_shape,)))[:16]
-            works = [Work(candidate.name, network, inputs)]
-            works += [Work(f"{candidate.name}, warm", network, inputs[:1])] if with_warm else []
-            timing, *warm = watch.time(works)
+            workloads = [Workload(candidate.name, network, inputs)]
+            workloads += [Workload(f"{candidate.name}, warm", network, inputs[:1])] if with_warm else []
+            timing, *warm = watch.time(workloads)
             memory_bytes, memory_reason = memory_of(candidate, meter)
             found.append(
                 {

@@ -10,7 +10,7 @@ import torch
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.cpu.contention import describe_counters
-from hwopt.measure.cpu.timing import Protocol, Work, time_works
+from hwopt.measure.cpu.timing import Protocol, Workload, time_workloads
 from hwopt.measure.energy.sensors.probe import probe_sensors
 from hwopt.measure.system_info import describe_cpu, describe_software, last_level_cache_bytes
 from hwopt.predict.prior import default_prior, prior_profile
@@ -180,12 +180,14 @@ def measure_ceilings(protocol: Protocol) -> Ceilings:
     source = torch.rand(protocol.rotation_bytes // 4)
     copy = torch.empty_like(source)
     a, b = torch.rand(_MATRIX_SIDE, _MATRIX_SIDE), torch.rand(_MATRIX_SIDE, _MATRIX_SIDE)
-    works = [
-        Work("copy", copy.copy_, [(source,)]),
-        Work("matrix product", torch.mm, [(a, b)]),
-        Work("smallest", torch.relu, [(torch.ones(1),)]),
+    workloads = [
+        Workload("copy", copy.copy_, [(source,)]),
+        Workload("matrix product", torch.mm, [(a, b)]),
+        Workload("smallest", torch.relu, [(torch.ones(1),)]),
     ]
-    timings = time_works(works, replace(protocol, agreement=float("inf")))  # the best of all blocks counts
+    timings = time_workloads(
+        workloads, replace(protocol, agreement=float("inf"))
+    )  # the best of all blocks counts
     copy_s, product_s, launch_s = (timing.time_s or float("nan") for timing in timings)
     return Ceilings(
         flops_per_s=2 * _MATRIX_SIDE**3 / product_s,

@@ -19,7 +19,7 @@ from hwopt.measure.campaign import (
 )
 from hwopt.measure.cpu.peak_memory import MemoryMeter, Unmeasurable
 from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, Watch, choose_repeats
-from hwopt.measure.cpu.timing import Protocol, Timing, Work
+from hwopt.measure.cpu.timing import Protocol, Timing, Workload
 from hwopt.measure.energy.sensors.probe import energy_reason, probe_sensors
 from hwopt.measure.operators.build import OperandPool, Recipe
 from hwopt.measure.sampling.held_out_operators import operators_of_networks
@@ -107,7 +107,9 @@ class CpuCampaign:
                 waiting,
                 _OPERATOR_GROUP,
                 share,
-                lambda operator: Work(operator.key, operator.recipe.call, self.pool.sets(operator.recipe)),
+                lambda operator: Workload(
+                    operator.key, operator.recipe.call, self.pool.sets(operator.recipe)
+                ),
                 lambda operator, timing: file.append(self._layer_row(operator, timing)),
             )
 
@@ -133,7 +135,7 @@ class CpuCampaign:
                     waiting,
                     _NETWORK_GROUP,
                     self.network_share,
-                    self._network_work,
+                    self._network_workload,
                     write,
                 )
 
@@ -144,7 +146,7 @@ class CpuCampaign:
         items: Sequence[Any],
         size: int,
         share: float,
-        work_of: Callable[[Any], Work],
+        workload_of: Callable[[Any], Workload],
         write: Callable[[Any, Timing], None],
     ) -> None:
         """Time items in groups; what is contended comes again at the end, then some that have a time."""
@@ -160,7 +162,7 @@ class CpuCampaign:
         ):
             begin = time.monotonic()
             group, queue = queue[:size], queue[size:]
-            timings = self.watch.time([work_of(item) for item, _ in group])
+            timings = self.watch.time([workload_of(item) for item, _ in group])
             for (item, attempt), timing in zip(group, timings, strict=True):
                 if timing.status == "contended" and attempt < _N_ATTEMPTS:
                     queue.append((item, attempt + 1))
@@ -176,10 +178,14 @@ class CpuCampaign:
         for item, timing in left_over:
             write(item, timing)
         if measured and self.deadline.allows(seconds, share):
-            self._repeat(measured, size, work_of, file_name)
+            self._repeat(measured, size, workload_of, file_name)
 
     def _repeat(
-        self, measured: Sequence[tuple[Any, float]], size: int, work_of: Callable[[Any], Work], file_name: str
+        self,
+        measured: Sequence[tuple[Any, float]],
+        size: int,
+        workload_of: Callable[[Any], Workload],
+        file_name: str,
     ) -> None:
         """Measure a twentieth of the rows again, to know from the run itself how it repeats."""
         rng = np.random.default_rng([int(self.info["settings"]["seed"]), len(measured)])
@@ -187,18 +193,18 @@ class CpuCampaign:
         for begin in range(0, len(again), size):
             group = again[begin : begin + size]
             self.watch.repeat(
-                [work_of(item) for item, _ in group], [time_s for _, time_s in group], file_name
+                [workload_of(item) for item, _ in group], [time_s for _, time_s in group], file_name
             )
 
-    def _network_work(self, candidate: Candidate) -> Work:
+    def _network_workload(self, candidate: Candidate) -> Workload:
         network = candidate.build().eval()
         recipe = Recipe(network, (candidate.input_shape,))
         inputs = self.pool.sets(recipe)[:16]
         begin = time.perf_counter()
         network(*inputs[0])
         if time.perf_counter() - begin > 1.5 * _MAX_PASS_S:
-            return Work(candidate.name, _too_slow)
-        return Work(candidate.name, network, inputs)
+            return Workload(candidate.name, _too_slow)
+        return Workload(candidate.name, network, inputs)
 
     def _layer_row(self, operator: Operator, timing: Timing) -> dict[str, Any]:
         row = {**operator.layer.row(), "device": self.info["name"], "source": operator.source}

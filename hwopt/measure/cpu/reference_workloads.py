@@ -23,7 +23,7 @@ import torch
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.cpu.contention import Guard, Limits, Reader, clock_hz, read_machine
-from hwopt.measure.cpu.timing import Clock, Protocol, Timing, Work, time_works
+from hwopt.measure.cpu.timing import Clock, Protocol, Timing, Workload, time_workloads
 from hwopt.profile.row_file import RowFile
 
 REPEAT_FILE = "repeats.csv"
@@ -37,16 +37,16 @@ _ANY_AGREEMENT = 1e9  # of the rounds, where a shared machine is accepted
 _N_SETTLING = 5  # groups of nothing but sentinels, at the beginning
 
 
-def make_sentinels(seed: int = 0) -> list[Work]:
+def make_sentinels(seed: int = 0) -> list[Workload]:
     """Return the fixed works: arithmetic out of the caches, a stream from memory, the smallest operator."""
     generator = torch.Generator().manual_seed(seed)
     a, b = torch.rand(2, 256, 256, generator=generator)
     product = torch.empty_like(a)
     sets = [(part,) for part in torch.ones(256, 2**18)]  # 1 MiB each, together more than caches hold
     return [
-        Work("product", lambda x, y: torch.mm(x, y, out=product), [(a, b)], _ANY),
-        Work("stream", torch.relu, sets, _ANY),
-        Work("overhead", torch.relu, [(torch.ones(1),)], _ANY),
+        Workload("product", lambda x, y: torch.mm(x, y, out=product), [(a, b)], _ANY),
+        Workload("stream", torch.relu, sets, _ANY),
+        Workload("overhead", torch.relu, [(torch.ones(1),)], _ANY),
     ]
 
 
@@ -71,7 +71,7 @@ class Watch:
         protocol: Protocol | None = None,
         patience_s: float = 30.0,
         accepts: bool = False,
-        sentinels: Sequence[Work] | None = None,
+        sentinels: Sequence[Workload] | None = None,
         limits: Limits | None = None,
         read: Reader = read_machine,
         sleep: Callable[[float], None] = time.sleep,
@@ -94,17 +94,17 @@ class Watch:
         self._begin_s = read().wall_s
         self._file = RowFile(path, COLUMNS) if path else None
         for _ in range(_N_SETTLING):
-            time_works([], replace(self.protocol, n_retries=0), clock, self.guard)
+            time_workloads([], replace(self.protocol, n_retries=0), clock, self.guard)
 
-    def time(self, works: Sequence[Work]) -> list[Timing]:
+    def time(self, workloads: Sequence[Workload]) -> list[Timing]:
         """Return one timing for each work, shape [n]; see `hwopt.measure.cpu.timing.time_works`."""
-        timings = time_works(works, self.protocol, self.clock, self.guard)
+        timings = time_workloads(workloads, self.protocol, self.clock, self.guard)
         return [
             replace(one, status="shared") if one.status == "ok" and one.spread > self._agreement else one
             for one in timings
         ]
 
-    def repeat(self, works: Sequence[Work], times_s: Sequence[float], file: str = "") -> list[Timing]:
+    def repeat(self, workloads: Sequence[Workload], times_s: Sequence[float], file: str = "") -> list[Timing]:
         """Time works again and record how the new times compare.
 
         Args:
@@ -115,15 +115,15 @@ class Watch:
         Returns:
             The new timings, shape [n].
         """
-        timings = time_works(works, self.protocol, self.clock, self.guard)
-        for work, before_s, timing in zip(works, times_s, timings, strict=True):
-            self._write("repeat", _text(work.key), timing, before_s, file)
+        timings = time_workloads(workloads, self.protocol, self.clock, self.guard)
+        for workload, before_s, timing in zip(workloads, times_s, timings, strict=True):
+            self._write("repeat", _text(workload.key), timing, before_s, file)
         return timings
 
     def _judge(self, timings: Sequence[Timing]) -> str:
         """Record the sentinels of a group; return which of them is too slow, and by how much."""
         named = zip(self.guard.sentinels, timings, strict=True)
-        reasons = [self._compare(work.key, timing) for work, timing in named]
+        reasons = [self._compare(workload.key, timing) for workload, timing in named]
         return next((reason for reason in reasons if reason), "")
 
     def _compare(self, name: str, timing: Timing) -> str:

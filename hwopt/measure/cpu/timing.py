@@ -40,7 +40,7 @@ class Protocol:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Workload:
     """One thing to time: `call(*operands[i])` is one pass; passes take the operand sets in turn.
 
     `agreement` replaces the protocol's: a sentinel has a figure whether its rounds agree or not.
@@ -71,7 +71,7 @@ class Timing:
 class _Running:
     """A work in progress: which operands come next, and the blocks of each round in seconds a pass."""
 
-    work: Work
+    workload: Workload
     n_passes: int = 1
     next_set: int = 0
     rounds: list[list[float]] = field(default_factory=list)
@@ -79,7 +79,7 @@ class _Running:
 
     def block(self, n_passes: int, clock: Clock) -> float:
         """Return the seconds that one pass of a block of `n_passes` took."""
-        sets, call = self.work.operands, self.work.call
+        sets, call = self.workload.operands, self.workload.call
         order = [sets[(self.next_set + i) % len(sets)] for i in range(n_passes)]
         self.next_set = (self.next_set + n_passes) % len(sets)
         begin = clock()
@@ -88,8 +88,8 @@ class _Running:
         return (clock() - begin) / n_passes * 1e-9
 
 
-def time_works(
-    works: Sequence[Work],
+def time_workloads(
+    workloads: Sequence[Workload],
     protocol: Protocol | None = None,
     clock: Clock = time.perf_counter_ns,
     guard: Guard | None = None,
@@ -106,7 +106,7 @@ def time_works(
         One timing for each work, in their order, shape [n]; a work that raises has status `failed`.
     """
     protocol, guard = protocol or Protocol(), guard or Guard()
-    timings = _time_guarded(works, protocol, clock, guard)
+    timings = _time_guarded(workloads, protocol, clock, guard)
     for attempt in range(protocol.n_retries):
         again = [i for i, timing in enumerate(timings) if timing.status == "contended"]
         if not again or guard.patience_s <= 0:
@@ -114,23 +114,25 @@ def time_works(
         if not guard.wait(attempt):
             continue
         begin_s = guard.read().wall_s
-        group = _time_guarded([works[i] for i in again], protocol, clock, guard)
+        group = _time_guarded([workloads[i] for i in again], protocol, clock, guard)
         guard.patience_s -= guard.read().wall_s - begin_s
         for i, timing in zip(again, group, strict=True):
             timings[i] = timing
     return timings
 
 
-def _time_guarded(works: Sequence[Work], protocol: Protocol, clock: Clock, guard: Guard) -> list[Timing]:
+def _time_guarded(
+    workloads: Sequence[Workload], protocol: Protocol, clock: Clock, guard: Guard
+) -> list[Timing]:
     """Time a group with the guard's sentinels; where it refuses, what would be ok is contended, or shared."""
     before = guard.read()
-    timings = _time_group([*works, *guard.sentinels], protocol, clock)
-    reason = guard.verdict(before, guard.read(), timings[len(works) :])
+    timings = _time_group([*workloads, *guard.sentinels], protocol, clock)
+    reason = guard.verdict(before, guard.read(), timings[len(workloads) :])
     if not reason or protocol.agreement == float("inf"):
-        return timings[: len(works)]
+        return timings[: len(workloads)]
     return [
         _refused(timing, reason, guard.accepts) if timing.status == "ok" else timing
-        for timing in timings[: len(works)]
+        for timing in timings[: len(workloads)]
     ]
 
 
@@ -141,8 +143,8 @@ def _refused(timing: Timing, reason: str, accepts: bool) -> Timing:
     return replace(timing, time_s=None, status="contended", reason=reason)
 
 
-def _time_group(works: Sequence[Work], protocol: Protocol, clock: Clock) -> list[Timing]:
-    running = [_Running(work) for work in works]
+def _time_group(workloads: Sequence[Workload], protocol: Protocol, clock: Clock) -> list[Timing]:
+    running = [_Running(workload) for workload in workloads]
     with _no_collector():
         for one in running:
             _guarded(one, lambda one: _warm_up(one, protocol, clock))
@@ -182,7 +184,7 @@ def _timing(one: _Running, protocol: Protocol) -> Timing:
     figures = [second_smallest(blocks) for blocks in one.rounds]
     spread = max(figures) / min(figures) - 1 if min(figures) > 0 else float("inf")
     blocks = [block for blocks in one.rounds for block in blocks]
-    agreement = protocol.agreement if one.work.agreement is None else one.work.agreement
+    agreement = protocol.agreement if one.workload.agreement is None else one.workload.agreement
     if spread > agreement:
         reason = f"rounds disagree by {spread:.1%}, more than {agreement:.0%}: a busy machine"
         return Timing(None, "contended", reason, spread, len(blocks), one.n_passes)

@@ -8,7 +8,7 @@ import torch
 
 from hwopt.measure.cpu import timing as cpu
 from hwopt.measure.cpu.contention import Guard, Reading
-from hwopt.measure.cpu.timing import Protocol, Work, one_thread_without_gradients, second_smallest
+from hwopt.measure.cpu.timing import Protocol, Workload, one_thread_without_gradients, second_smallest
 
 MICROSECOND = 1000  # of the clock, which counts nanoseconds
 
@@ -56,15 +56,15 @@ class FakeClock:
         return call
 
 
-def time_works(works, protocol=None, clock=None, guard=None):
+def time_workloads(workloads, protocol=None, clock=None, guard=None):
     """Time on the replayed machine, alone on it unless a guard says otherwise."""
-    return cpu.time_works(works, protocol, clock, guard or clock.guard())
+    return cpu.time_workloads(workloads, protocol, clock, guard or clock.guard())
 
 
 def test_the_figure_is_the_time_of_one_pass():
     clock = FakeClock()
-    works = [Work("a", clock.work(20 * MICROSECOND)), Work("b", clock.work(3_000 * MICROSECOND))]
-    short, long = time_works(works, clock=clock)
+    workloads = [Workload("a", clock.work(20 * MICROSECOND)), Workload("b", clock.work(3_000 * MICROSECOND))]
+    short, long = time_workloads(workloads, clock=clock)
     assert (short.time_s, long.time_s) == pytest.approx((20e-6, 3e-3))
     assert (short.n_passes, long.n_passes) == (35, 1)  # 0.7 ms a block, or one pass
     assert (short.status, short.n_blocks) == ("ok", 24)
@@ -77,7 +77,7 @@ def test_an_interruption_of_some_blocks_does_not_change_the_figure():
         passes["n"] += 1
         return 1_000 * MICROSECOND * (5 if passes["n"] % 4 == 0 else 1)
 
-    (timing,) = time_works([Work("a", clock.work(mostly_quiet))], clock=clock)
+    (timing,) = time_workloads([Workload("a", clock.work(mostly_quiet))], clock=clock)
     assert timing.status == "ok"
     assert timing.time_s == pytest.approx(1e-3)
 
@@ -88,7 +88,7 @@ def test_rounds_that_disagree_give_no_number():
     def slower_and_slower():
         return 1_000 * MICROSECOND + clock.now // 100
 
-    (timing,) = time_works([Work("a", clock.work(slower_and_slower))], clock=clock)
+    (timing,) = time_workloads([Workload("a", clock.work(slower_and_slower))], clock=clock)
     assert timing.status == "contended"
     assert timing.time_s is None
     assert "rounds disagree by" in timing.reason and timing.spread > 0.03
@@ -105,16 +105,16 @@ def test_a_contended_work_is_tried_again_and_the_others_are_not():
         passes["steady"] += 1
         return 1_000 * MICROSECOND
 
-    works = [Work("settling", clock.work(settles_down)), Work("steady", clock.work(steady))]
-    settled, _ = time_works(works, clock=clock)
+    workloads = [Workload("settling", clock.work(settles_down)), Workload("steady", clock.work(steady))]
+    settled, _ = time_workloads(workloads, clock=clock)
     assert settled.status == "ok" and settled.time_s == pytest.approx(1e-3)
     assert passes["steady"] < passes["settling"]
 
 
 def test_without_retries_a_contended_work_stays_contended():
     clock = FakeClock()
-    works = [Work("a", clock.work(lambda: MICROSECOND * 1_000 + clock.now // 100))]
-    (timing,) = time_works(works, Protocol(n_retries=0), clock)
+    workloads = [Workload("a", clock.work(lambda: MICROSECOND * 1_000 + clock.now // 100))]
+    (timing,) = time_workloads(workloads, Protocol(n_retries=0), clock)
     assert timing.n_blocks == 24 and timing.time_s is None
 
 
@@ -125,15 +125,15 @@ def test_operand_sets_are_used_in_turn():
         used[operand] += 1
         return 10 * MICROSECOND
 
-    time_works([Work("a", clock.work(note), [(name,) for name in "xyz"])], clock=clock)
+    time_workloads([Workload("a", clock.work(note), [(name,) for name in "xyz"])], clock=clock)
     assert set(used) == set("xyz")
     assert max(used.values()) - min(used.values()) <= 1
 
 
 def test_works_of_a_group_are_interleaved():
     clock, order = FakeClock(), []
-    works = [Work(n, clock.work(lambda n=n: order.append(n) or 1_000 * MICROSECOND)) for n in "ab"]
-    time_works(works, Protocol(n_warmup=0), clock)
+    workloads = [Workload(n, clock.work(lambda n=n: order.append(n) or 1_000 * MICROSECOND)) for n in "ab"]
+    time_workloads(workloads, Protocol(n_warmup=0), clock)
     blocks = "".join(order).replace("a" * 8, "A").replace("b" * 8, "B")
     assert blocks.endswith("ABABAB") or blocks.endswith("BABAB")
 
@@ -144,7 +144,9 @@ def test_a_work_that_raises_is_failed_with_its_reason_and_the_others_go_on():
     def broken():
         raise RuntimeError("shapes do not match\nmore lines")
 
-    failed, fine = time_works([Work("a", broken), Work("b", clock.work(MICROSECOND))], clock=clock)
+    failed, fine = time_workloads(
+        [Workload("a", broken), Workload("b", clock.work(MICROSECOND))], clock=clock
+    )
     assert (failed.status, failed.time_s) == ("failed", None)
     assert failed.reason == "RuntimeError: shapes do not match"
     assert fine.status == "ok"
@@ -159,28 +161,28 @@ def test_the_garbage_collector_and_the_threads_are_as_before():
     n_threads = torch.get_num_threads()
     with one_thread_without_gradients():
         assert torch.get_num_threads() == 1 and not torch.is_grad_enabled()
-        cpu.time_works([Work("a", lambda: None)], Protocol(n_retries=0))
+        cpu.time_workloads([Workload("a", lambda: None)], Protocol(n_retries=0))
     assert torch.get_num_threads() == n_threads and torch.is_grad_enabled()
     assert gc.isenabled()
 
 
 def test_a_steady_load_gives_no_number_although_the_rounds_agree():
     clock = FakeClock(others=0.93)
-    (timing,) = time_works([Work("a", clock.work(20_000 * MICROSECOND))], clock=clock)
+    (timing,) = time_workloads([Workload("a", clock.work(20_000 * MICROSECOND))], clock=clock)
     assert (timing.time_s, timing.status, timing.spread) == (None, "contended", 0)
     assert timing.reason == "other processes used 0.93 of a core"
 
 
 def test_a_daemon_that_takes_a_few_percent_is_tolerated():
     clock = FakeClock(others=0.04)
-    (timing,) = time_works([Work("a", clock.work(20_000 * MICROSECOND))], clock=clock)
+    (timing,) = time_workloads([Workload("a", clock.work(20_000 * MICROSECOND))], clock=clock)
     assert timing.status == "ok"
 
 
 def test_a_load_that_ends_while_waiting_lets_the_work_be_timed_again():
     clock = FakeClock()
     clock.others = lambda: 0.0 if clock.slept_s else 1.0
-    (timing,) = time_works([Work("a", clock.work(20_000 * MICROSECOND))], clock=clock)
+    (timing,) = time_workloads([Workload("a", clock.work(20_000 * MICROSECOND))], clock=clock)
     assert timing.status == "ok" and timing.time_s == pytest.approx(0.02)
 
 
@@ -191,7 +193,7 @@ def test_while_the_load_lasts_nothing_is_timed_again_and_waits_grow():
         passes["n"] += 1
         return 20_000 * MICROSECOND
 
-    (timing,) = time_works([Work("a", clock.work(count))], Protocol(n_retries=5), clock)
+    (timing,) = time_workloads([Workload("a", clock.work(count))], Protocol(n_retries=5), clock)
     assert timing.status == "contended"
     assert passes["n"] == 3 + 24  # one attempt: warm-up and three rounds
     assert clock.slept_s == [0.25, 0.5, 1.0, 2.0, 2.0]
@@ -200,17 +202,17 @@ def test_while_the_load_lasts_nothing_is_timed_again_and_waits_grow():
 def test_patience_bounds_all_waits_and_further_attempts_together():
     clock = FakeClock(others=1.0)
     guard = clock.guard(patience_s=0.4)
-    works = [Work("a", clock.work(20_000 * MICROSECOND))]
+    workloads = [Workload("a", clock.work(20_000 * MICROSECOND))]
     for _ in range(5):
-        time_works(works, Protocol(n_retries=9), clock, guard)
+        time_workloads(workloads, Protocol(n_retries=9), clock, guard)
     assert sum(clock.slept_s) == pytest.approx(0.4)
     assert guard.patience_s <= 0
 
 
 def test_rounds_that_disagree_are_tried_again_without_a_wait():
     clock = FakeClock()
-    works = [Work("a", clock.work(lambda: MICROSECOND * 1_000 + clock.now // 100))]
-    (timing,) = time_works(works, clock=clock)
+    workloads = [Workload("a", clock.work(lambda: MICROSECOND * 1_000 + clock.now // 100))]
+    (timing,) = time_workloads(workloads, clock=clock)
     assert timing.status == "contended" and clock.slept_s == []
 
 
@@ -221,8 +223,10 @@ def test_sentinels_are_timed_in_each_group_and_their_judge_can_refuse_it():
         seen.append([timing.time_s for timing in timings])
         return "sentinel 'stream' took 1.31 of its best"
 
-    guard = clock.guard(sentinels=[Work("stream", clock.work(2_000 * MICROSECOND))], judge=judge)
-    (timing,) = time_works([Work("a", clock.work(1_000 * MICROSECOND))], Protocol(n_retries=1), clock, guard)
+    guard = clock.guard(sentinels=[Workload("stream", clock.work(2_000 * MICROSECOND))], judge=judge)
+    (timing,) = time_workloads(
+        [Workload("a", clock.work(1_000 * MICROSECOND))], Protocol(n_retries=1), clock, guard
+    )
     assert seen == [[pytest.approx(2e-3)]] * 2
     assert (timing.time_s, timing.reason) == (None, "sentinel 'stream' took 1.31 of its best")
 
@@ -233,21 +237,23 @@ def test_a_refused_group_keeps_the_reason_of_a_work_that_failed():
     def broken():
         raise RuntimeError("shapes do not match")
 
-    works = [Work("a", broken), Work("b", clock.work(20_000 * MICROSECOND))]
-    failed, refused = time_works(works, clock=clock)
+    workloads = [Workload("a", broken), Workload("b", clock.work(20_000 * MICROSECOND))]
+    failed, refused = time_workloads(workloads, clock=clock)
     assert (failed.status, failed.reason) == ("failed", "RuntimeError: shapes do not match")
     assert refused.status == "contended"
 
 
 def test_an_infinite_agreement_refuses_nothing_for_ceilings_are_the_best_ever_seen():
     clock = FakeClock(others=1.0)
-    works = [Work("a", clock.work(20_000 * MICROSECOND))]
-    (timing,) = time_works(works, Protocol(agreement=float("inf")), clock)
+    workloads = [Workload("a", clock.work(20_000 * MICROSECOND))]
+    (timing,) = time_workloads(workloads, Protocol(agreement=float("inf")), clock)
     assert timing.time_s == pytest.approx(0.02)
 
 
 def test_a_sentinel_has_a_figure_even_where_its_rounds_disagree():
     clock = FakeClock()
-    works = [Work("a", clock.work(lambda: MICROSECOND * 1_000 + clock.now // 100), agreement=float("inf"))]
-    (timing,) = time_works(works, clock=clock)
+    workloads = [
+        Workload("a", clock.work(lambda: MICROSECOND * 1_000 + clock.now // 100), agreement=float("inf"))
+    ]
+    (timing,) = time_workloads(workloads, clock=clock)
     assert timing.status == "ok" and timing.spread > 0.03
