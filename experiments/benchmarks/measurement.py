@@ -33,7 +33,7 @@ import numpy as np
 
 from hwopt.measure.cpu.contention import Limits, Reading, describe_counters, read_machine, why_shared
 from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, Watch, choose_repeats
-from hwopt.measure.cpu.timing import Protocol, Workload, keep_freed_memory, one_thread_without_gradients
+from hwopt.measure.cpu.timing import TimingProtocol, Workload, keep_freed_memory, one_thread_without_gradients
 from hwopt.measure.operators.build import OperandPool, Recipe
 from hwopt.measure.sampling.networks import choose_networks
 from hwopt.measure.sampling.operators import sample_operators
@@ -107,7 +107,7 @@ class Load:
 
 def make_items(n_operators: int, n_networks: int, seed: int) -> list[Item]:
     """Return the rows that every run measures, the same for the same seed."""
-    pool = OperandPool(Protocol().rotation_bytes, Protocol().max_sets)
+    pool = OperandPool(TimingProtocol().rotation_bytes, TimingProtocol().max_sets)
     candidates = [c for c in choose_networks(60, np.random.default_rng([seed, 0])) if c.source == "random"]
     graphs = [trace(c.build(), tuple(c.input_shape[1:]), c.input_shape[0]) for c in candidates[n_networks:]]
     operators = sample_operators(n_operators, np.random.default_rng([seed, 1]), graphs).operators

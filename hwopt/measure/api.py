@@ -30,7 +30,7 @@ from hwopt.measure.campaign_folder import (
 from hwopt.measure.cpu.campaign import OPERATOR_SHARE, CpuCampaign, memory_of
 from hwopt.measure.cpu.peak_memory import MemoryMeter
 from hwopt.measure.cpu.reference_workloads import Watch
-from hwopt.measure.cpu.timing import Protocol, Workload, keep_freed_memory, one_thread_without_gradients
+from hwopt.measure.cpu.timing import TimingProtocol, Workload, keep_freed_memory, one_thread_without_gradients
 from hwopt.measure.gpu.networks import BATCH_SIZES, choose_gpu_networks, operator_sources
 from hwopt.measure.gpu.precision import Precision
 from hwopt.measure.local_device import LocalDevice
@@ -123,7 +123,7 @@ def profile_device(
         is_resumed = (Path(out_dir) / DEVICE_FILE).exists()
         info = open_folder(
             Path(out_dir),
-            lambda: describe_cpu_device(name, seed, Protocol(), allocator),
+            lambda: describe_cpu_device(name, seed, TimingProtocol(), allocator),
             Asked(str(describe_cpu()["model"]), precision, name, seed),
         )
         info = improve_ceilings(Path(out_dir), info) if is_resumed else info
@@ -193,7 +193,7 @@ def measure_networks(
     if mode != "eager":
         raise InvalidInput(f"mode {mode!r}: a CPU runs networks eager; CUDA graphs are a GPU's")
     found = []
-    protocol = Protocol(n_retries=5)
+    protocol = TimingProtocol(n_retries=5)
     pool = OperandPool(protocol.rotation_bytes, protocol.max_sets)
     watch = Watch(None, protocol, accepts=on_busy == "accept")
     with one_thread_without_gradients(), MemoryMeter() as meter, watch:

@@ -10,7 +10,7 @@ import torch
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.cpu.contention import describe_counters
-from hwopt.measure.cpu.timing import Protocol, Workload, time_workloads
+from hwopt.measure.cpu.timing import TimingProtocol, Workload, time_workloads
 from hwopt.measure.energy.sensors.probe import probe_sensors
 from hwopt.measure.system_info import describe_cpu, describe_software, last_level_cache_bytes
 from hwopt.predict.prior import default_prior, prior_profile
@@ -135,7 +135,7 @@ def _drop_empty_files(folder: Path) -> None:
             path.unlink()
 
 
-def describe_cpu_device(name: str | None, seed: int, protocol: Protocol, allocator: str) -> Info:
+def describe_cpu_device(name: str | None, seed: int, protocol: TimingProtocol, allocator: str) -> Info:
     """Measure the ceilings and return what device.json holds."""
     hardware = describe_cpu()
     cache_bytes = last_level_cache_bytes() or 0
@@ -165,7 +165,7 @@ def describe_cpu_device(name: str | None, seed: int, protocol: Protocol, allocat
 
 def improve_ceilings(folder: Path, info: Info) -> Info:
     """Measure a CPU's ceilings once more and keep the best of all runs: a busy machine shows lower ones."""
-    protocol = Protocol(rotation_bytes=info["settings"]["protocol"]["rotation_bytes"])
+    protocol = TimingProtocol(rotation_bytes=info["settings"]["protocol"]["rotation_bytes"])
     before, now = info["ceilings"], asdict(measure_ceilings(protocol))
     best = {name: (min if name == "launch_s" else max)(before[name], value) for name, value in now.items()}
     if best == {name: before[name] for name in best}:
@@ -175,7 +175,7 @@ def improve_ceilings(folder: Path, info: Info) -> Info:
     return info
 
 
-def measure_ceilings(protocol: Protocol) -> Ceilings:
+def measure_ceilings(protocol: TimingProtocol) -> Ceilings:
     """Time a large copy, a large matrix product and the smallest operator on the current thread."""
     source = torch.rand(protocol.rotation_bytes // 4)
     copy = torch.empty_like(source)

@@ -19,7 +19,7 @@ from hwopt.measure.campaign import (
 )
 from hwopt.measure.cpu.peak_memory import MemoryMeter, Unmeasurable
 from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, Watch, choose_repeats
-from hwopt.measure.cpu.timing import Protocol, Timing, Workload
+from hwopt.measure.cpu.timing import Timing, TimingProtocol, Workload
 from hwopt.measure.energy.sensors.probe import energy_reason, probe_sensors
 from hwopt.measure.operators.build import OperandPool, Recipe
 from hwopt.measure.sampling.held_out_operators import operators_of_networks
@@ -73,7 +73,7 @@ class CpuCampaign:
 
     def __post_init__(self) -> None:
         rotation_bytes = self.info["settings"]["protocol"]["rotation_bytes"]
-        self.protocol = Protocol(rotation_bytes=rotation_bytes)
+        self.protocol = TimingProtocol(rotation_bytes=rotation_bytes)
         self.pool = OperandPool(rotation_bytes, self.protocol.max_sets)
         patience_s = _PATIENCE * self.deadline.budget_s
         self.network_share = _NETWORK_SHARE if self.has_held_out else 1.0

@@ -23,7 +23,7 @@ import torch
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.cpu.contention import Guard, Limits, Reader, clock_hz, read_machine
-from hwopt.measure.cpu.timing import Clock, Protocol, Timing, Workload, time_workloads
+from hwopt.measure.cpu.timing import NanosecondClock, Timing, TimingProtocol, Workload, time_workloads
 from hwopt.profile.row_file import RowFile
 
 REPEAT_FILE = "repeats.csv"
@@ -68,16 +68,16 @@ class Watch:
     def __init__(
         self,
         path: Path | None,
-        protocol: Protocol | None = None,
+        protocol: TimingProtocol | None = None,
         patience_s: float = 30.0,
         accepts: bool = False,
         sentinels: Sequence[Workload] | None = None,
         limits: Limits | None = None,
         read: Reader = read_machine,
         sleep: Callable[[float], None] = time.sleep,
-        clock: Clock = time.perf_counter_ns,
+        clock: NanosecondClock = time.perf_counter_ns,
     ) -> None:
-        protocol = protocol or Protocol()
+        protocol = protocol or TimingProtocol()
         self._agreement = protocol.agreement
         self.protocol = replace(protocol, agreement=_ANY_AGREEMENT) if accepts else protocol
         self.clock = clock

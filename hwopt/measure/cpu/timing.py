@@ -20,13 +20,13 @@ from typing import Any
 
 from hwopt.measure.cpu.contention import Guard
 
-Clock = Callable[[], int]
+NanosecondClock = Callable[[], int]
 
 _MALLOPT_TRIM_THRESHOLD, _MALLOPT_MMAP_THRESHOLD = -1, -3
 
 
 @dataclass(frozen=True, slots=True)
-class Protocol:
+class TimingProtocol:
     """How a work is timed. The defaults are the protocol that `PROTOCOL_VERSION` of a profile names."""
 
     block_s: float = 0.7e-3
@@ -77,7 +77,7 @@ class _Running:
     rounds: list[list[float]] = field(default_factory=list)
     failure: str = ""
 
-    def block(self, n_passes: int, clock: Clock) -> float:
+    def block(self, n_passes: int, clock: NanosecondClock) -> float:
         """Return the seconds that one pass of a block of `n_passes` took."""
         sets, call = self.workload.operands, self.workload.call
         order = [sets[(self.next_set + i) % len(sets)] for i in range(n_passes)]
@@ -90,8 +90,8 @@ class _Running:
 
 def time_workloads(
     workloads: Sequence[Workload],
-    protocol: Protocol | None = None,
-    clock: Clock = time.perf_counter_ns,
+    protocol: TimingProtocol | None = None,
+    clock: NanosecondClock = time.perf_counter_ns,
     guard: Guard | None = None,
 ) -> list[Timing]:
     """Time the works interleaved, then those that were contended again.
@@ -105,7 +105,7 @@ def time_workloads(
     Returns:
         One timing for each work, in their order, shape [n]; a work that raises has status `failed`.
     """
-    protocol, guard = protocol or Protocol(), guard or Guard()
+    protocol, guard = protocol or TimingProtocol(), guard or Guard()
     timings = _time_guarded(workloads, protocol, clock, guard)
     for attempt in range(protocol.n_retries):
         again = [i for i, timing in enumerate(timings) if timing.status == "contended"]
@@ -122,7 +122,7 @@ def time_workloads(
 
 
 def _time_guarded(
-    workloads: Sequence[Workload], protocol: Protocol, clock: Clock, guard: Guard
+    workloads: Sequence[Workload], protocol: TimingProtocol, clock: NanosecondClock, guard: Guard
 ) -> list[Timing]:
     """Time a group with the guard's sentinels; where it refuses, what would be ok is contended, or shared."""
     before = guard.read()
@@ -143,7 +143,9 @@ def _refused(timing: Timing, reason: str, accepts: bool) -> Timing:
     return replace(timing, time_s=None, status="contended", reason=reason)
 
 
-def _time_group(workloads: Sequence[Workload], protocol: Protocol, clock: Clock) -> list[Timing]:
+def _time_group(
+    workloads: Sequence[Workload], protocol: TimingProtocol, clock: NanosecondClock
+) -> list[Timing]:
     running = [_Running(workload) for workload in workloads]
     with _no_collector():
         for one in running:
@@ -164,7 +166,7 @@ def _guarded(one: _Running, step: Callable[[_Running], None]) -> None:
         one.failure = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
 
 
-def _warm_up(one: _Running, protocol: Protocol, clock: Clock) -> None:
+def _warm_up(one: _Running, protocol: TimingProtocol, clock: NanosecondClock) -> None:
     for _ in range(protocol.n_warmup):
         one.block(1, clock)
     seconds = one.block(1, clock)
@@ -174,11 +176,11 @@ def _warm_up(one: _Running, protocol: Protocol, clock: Clock) -> None:
     one.n_passes = max(1, round(protocol.block_s / max(seconds, 1e-9)))
 
 
-def _round(one: _Running, protocol: Protocol, clock: Clock) -> None:
+def _round(one: _Running, protocol: TimingProtocol, clock: NanosecondClock) -> None:
     one.rounds.append([one.block(one.n_passes, clock) for _ in range(protocol.n_blocks)])
 
 
-def _timing(one: _Running, protocol: Protocol) -> Timing:
+def _timing(one: _Running, protocol: TimingProtocol) -> Timing:
     if one.failure:
         return Timing(None, "failed", one.failure)
     figures = [second_smallest(blocks) for blocks in one.rounds]

@@ -8,7 +8,7 @@ import torch
 
 from hwopt.measure.cpu import timing as cpu
 from hwopt.measure.cpu.contention import Guard, Reading
-from hwopt.measure.cpu.timing import Protocol, Workload, one_thread_without_gradients, second_smallest
+from hwopt.measure.cpu.timing import TimingProtocol, Workload, one_thread_without_gradients, second_smallest
 
 MICROSECOND = 1000  # of the clock, which counts nanoseconds
 
@@ -114,7 +114,7 @@ def test_a_contended_work_is_tried_again_and_the_others_are_not():
 def test_without_retries_a_contended_work_stays_contended():
     clock = FakeClock()
     workloads = [Workload("a", clock.work(lambda: MICROSECOND * 1_000 + clock.now // 100))]
-    (timing,) = time_workloads(workloads, Protocol(n_retries=0), clock)
+    (timing,) = time_workloads(workloads, TimingProtocol(n_retries=0), clock)
     assert timing.n_blocks == 24 and timing.time_s is None
 
 
@@ -133,7 +133,7 @@ def test_operand_sets_are_used_in_turn():
 def test_works_of_a_group_are_interleaved():
     clock, order = FakeClock(), []
     workloads = [Workload(n, clock.work(lambda n=n: order.append(n) or 1_000 * MICROSECOND)) for n in "ab"]
-    time_workloads(workloads, Protocol(n_warmup=0), clock)
+    time_workloads(workloads, TimingProtocol(n_warmup=0), clock)
     blocks = "".join(order).replace("a" * 8, "A").replace("b" * 8, "B")
     assert blocks.endswith("ABABAB") or blocks.endswith("BABAB")
 
@@ -161,7 +161,7 @@ def test_the_garbage_collector_and_the_threads_are_as_before():
     n_threads = torch.get_num_threads()
     with one_thread_without_gradients():
         assert torch.get_num_threads() == 1 and not torch.is_grad_enabled()
-        cpu.time_workloads([Workload("a", lambda: None)], Protocol(n_retries=0))
+        cpu.time_workloads([Workload("a", lambda: None)], TimingProtocol(n_retries=0))
     assert torch.get_num_threads() == n_threads and torch.is_grad_enabled()
     assert gc.isenabled()
 
@@ -193,7 +193,7 @@ def test_while_the_load_lasts_nothing_is_timed_again_and_waits_grow():
         passes["n"] += 1
         return 20_000 * MICROSECOND
 
-    (timing,) = time_workloads([Workload("a", clock.work(count))], Protocol(n_retries=5), clock)
+    (timing,) = time_workloads([Workload("a", clock.work(count))], TimingProtocol(n_retries=5), clock)
     assert timing.status == "contended"
     assert passes["n"] == 3 + 24  # one attempt: warm-up and three rounds
     assert clock.slept_s == [0.25, 0.5, 1.0, 2.0, 2.0]
@@ -204,7 +204,7 @@ def test_patience_bounds_all_waits_and_further_attempts_together():
     guard = clock.guard(patience_s=0.4)
     workloads = [Workload("a", clock.work(20_000 * MICROSECOND))]
     for _ in range(5):
-        time_workloads(workloads, Protocol(n_retries=9), clock, guard)
+        time_workloads(workloads, TimingProtocol(n_retries=9), clock, guard)
     assert sum(clock.slept_s) == pytest.approx(0.4)
     assert guard.patience_s <= 0
 
@@ -225,7 +225,7 @@ def test_sentinels_are_timed_in_each_group_and_their_judge_can_refuse_it():
 
     guard = clock.guard(sentinels=[Workload("stream", clock.work(2_000 * MICROSECOND))], judge=judge)
     (timing,) = time_workloads(
-        [Workload("a", clock.work(1_000 * MICROSECOND))], Protocol(n_retries=1), clock, guard
+        [Workload("a", clock.work(1_000 * MICROSECOND))], TimingProtocol(n_retries=1), clock, guard
     )
     assert seen == [[pytest.approx(2e-3)]] * 2
     assert (timing.time_s, timing.reason) == (None, "sentinel 'stream' took 1.31 of its best")
@@ -246,7 +246,7 @@ def test_a_refused_group_keeps_the_reason_of_a_work_that_failed():
 def test_an_infinite_agreement_refuses_nothing_for_ceilings_are_the_best_ever_seen():
     clock = FakeClock(others=1.0)
     workloads = [Workload("a", clock.work(20_000 * MICROSECOND))]
-    (timing,) = time_workloads(workloads, Protocol(agreement=float("inf")), clock)
+    (timing,) = time_workloads(workloads, TimingProtocol(agreement=float("inf")), clock)
     assert timing.time_s == pytest.approx(0.02)
 
 
