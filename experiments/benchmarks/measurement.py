@@ -31,7 +31,13 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np
 
-from hwopt.measure.cpu.contention import Limits, Reading, describe_counters, read_machine, why_shared
+from hwopt.measure.cpu.contention import (
+    ContentionLimits,
+    CounterReading,
+    contention_between,
+    describe_counters,
+    read_counters,
+)
 from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, Watch, choose_repeats
 from hwopt.measure.cpu.timing import TimingProtocol, Workload, keep_freed_memory, one_thread_without_gradients
 from hwopt.measure.operators.build import OperandPool, Recipe
@@ -49,7 +55,7 @@ LOADS = {  # name: one loop of each kind is a process
 PROTOCOLS = ("counters", "sentinels", "rounds")
 TOLERANCE = 0.03
 _GROUPS = {"operator": 12, "network": 4}
-_UNLIMITED = Limits(others_cores=float("inf"), own_cores=0.0)
+_UNLIMITED = ContentionLimits(others_cores=float("inf"), own_cores=0.0)
 _LOOP = """
 import torch
 torch.set_num_threads(1)
@@ -122,16 +128,16 @@ def make_items(n_operators: int, n_networks: int, seed: int) -> list[Item]:
     return items
 
 
-def hidden() -> Reading:
+def hidden() -> CounterReading:
     """Read the counters as a machine shows them that tells nothing of its neighbours."""
-    return replace(read_machine(), busy_s=None)
+    return replace(read_counters(), busy_s=None)
 
 
 def measure(items: list[Item], folder: Path, name: str, load: str, protocol: str, patience_s: float) -> Run:
     """Measure all items into a fresh folder, 5% of them again at the end."""
     settings = {
-        "counters": {"read": read_machine},
-        "sentinels": {"read": hidden, "limits": replace(Limits(), own_cores=0.0)},
+        "counters": {"read": read_counters},
+        "sentinels": {"read": hidden, "limits": replace(ContentionLimits(), own_cores=0.0)},
         "rounds": {"read": hidden, "limits": _UNLIMITED, "sentinels": []},
     }[protocol]
     times_s: dict[str, float | None] = {}
@@ -278,9 +284,9 @@ def cell(value: object) -> str:
 
 def busy_before(seconds: float = 2.0) -> str:
     """Return why the machine is not quiet before anything was started, as text for the README."""
-    before = read_machine()
+    before = read_counters()
     time.sleep(seconds)
-    reason = why_shared(before, read_machine(), is_working=False)
+    reason = contention_between(before, read_counters(), is_working=False)
     return (
         f"\n**The machine was not quiet before the first run ({reason}): no statement follows.**\n"
         if reason

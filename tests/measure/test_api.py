@@ -17,7 +17,7 @@ from hwopt.measure.campaign import Deadline, trace_candidate
 from hwopt.measure.campaign_folder import drop_orphans
 from hwopt.measure.cpu import campaign as cpu_campaign
 from hwopt.measure.cpu import reference_workloads as watch
-from hwopt.measure.cpu.contention import Limits
+from hwopt.measure.cpu.contention import ContentionLimits
 from hwopt.measure.sampling.networks import Candidate
 from hwopt.measure.sampling.operators import key_of, sample_operators
 from hwopt.measure.system_info import cpu_model, last_level_cache_bytes
@@ -44,7 +44,7 @@ SPACE = SearchSpace(
 
 @pytest.fixture(scope="module", autouse=True)
 def a_load_beside_the_tests_refuses_nothing():
-    anything = Limits(others_cores=float("inf"), own_cores=0.0)
+    anything = ContentionLimits(others_cores=float("inf"), own_cores=0.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpu_campaign, "Watch", partial(watch.Watch, limits=anything))
         for name in watch.TOLERANCES:

@@ -26,7 +26,7 @@ _PROBE_S = 0.15
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CounterReading:
     """Counters of the machine at one moment; None where the system does not tell.
 
     Attributes:
@@ -42,11 +42,11 @@ class Reading:
     n_preemptions: int | None = None
 
 
-Reader = Callable[[], Reading]
+Reader = Callable[[], CounterReading]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ContentionLimits:
     """From when on a machine counts as shared.
 
     On a quiet machine of two cores, over 0.1 s, the others' time came out between -0.01 and 0.02 s (the
@@ -59,9 +59,9 @@ class Limits:
     own_cores: float = 0.85  # less than this, and something else ran where this process wanted to
 
 
-def read_machine(stat: Path = STAT) -> Reading:
+def read_counters(stat: Path = STAT) -> CounterReading:
     """Read the counters now. About 0.05 ms."""
-    return Reading(time.monotonic(), time.process_time(), _busy_s(stat), _n_preemptions())
+    return CounterReading(time.monotonic(), time.process_time(), _busy_s(stat), _n_preemptions())
 
 
 def _busy_s(stat: Path) -> float | None:
@@ -84,7 +84,12 @@ def _n_preemptions() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def why_shared(before: Reading, after: Reading, limits: Limits | None = None, is_working: bool = True) -> str:
+def contention_between(
+    before: CounterReading,
+    after: CounterReading,
+    limits: ContentionLimits | None = None,
+    is_working: bool = True,
+) -> str:
     """Return why the machine was not ours alone between two readings; empty where nothing says so.
 
     Args:
@@ -93,7 +98,7 @@ def why_shared(before: Reading, after: Reading, limits: Limits | None = None, is
         limits: from when on it counts.
         is_working: whether this process wanted a core all the time, as when it times; not when it sleeps.
     """
-    limits = limits or Limits()
+    limits = limits or ContentionLimits()
     wall_s, own_s = after.wall_s - before.wall_s, after.own_s - before.own_s
     if wall_s <= 0:
         return ""
@@ -106,12 +111,12 @@ def why_shared(before: Reading, after: Reading, limits: Limits | None = None, is
     return ""
 
 
-def _preempted(before: Reading, after: Reading) -> str:
+def _preempted(before: CounterReading, after: CounterReading) -> str:
     n = (after.n_preemptions or 0) - (before.n_preemptions or 0)
     return f", {n} preemptions" if n > 0 else ""
 
 
-def describe_counters(read: Reader = read_machine, platform: str = sys.platform) -> dict[str, Any]:
+def describe_counters(read: Reader = read_counters, platform: str = sys.platform) -> dict[str, Any]:
     """Return, for device.json, which loads of other processes a run can notice here. Takes 0.15 s.
 
     The counters are tried: this process works for a moment, and they must have seen it.
@@ -144,7 +149,7 @@ def clock_hz(cpu_info: Path = _CPU_INFO, cpus: Path = _CPU_FREQUENCIES) -> float
 
 
 @dataclass(slots=True)
-class Guard:
+class ContentionGuard:
     """Accompanies groups of timings: refuses those of a shared machine, and waits between attempts.
 
     Attributes:
@@ -160,8 +165,8 @@ class Guard:
         refusal: the reason of the last verdict, where that refused.
     """
 
-    read: Reader = read_machine
-    limits: Limits = field(default_factory=Limits)
+    read: Reader = read_counters
+    limits: ContentionLimits = field(default_factory=ContentionLimits)
     sentinels: Sequence[Any] = ()
     judge: Callable[[Sequence[Any]], str] = field(default=lambda timings: "")
     sleep: Callable[[float], None] = time.sleep
@@ -171,10 +176,10 @@ class Guard:
     accepts: bool = False
     refusal: str = ""
 
-    def verdict(self, before: Reading, after: Reading, sentinels: Sequence[Any]) -> str:
+    def verdict(self, before: CounterReading, after: CounterReading, sentinels: Sequence[Any]) -> str:
         """Return why the group between two readings is refused; empty where it is not."""
         slow = self.judge(sentinels)  # asked in any case: it keeps a record
-        reason = why_shared(before, after, self.limits) or slow
+        reason = contention_between(before, after, self.limits) or slow
         self.refusal = "" if self.accepts else reason
         return reason
 
@@ -190,4 +195,4 @@ class Guard:
         self.sleep(max(0.0, min(self.first_wait_s * 2**attempt, self.longest_wait_s, self.patience_s)))
         after = self.read()
         self.patience_s -= after.wall_s - before.wall_s
-        return self.patience_s > 0 and not why_shared(before, after, self.limits, is_working=False)
+        return self.patience_s > 0 and not contention_between(before, after, self.limits, is_working=False)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from hwopt.errors import InvalidInput
-from hwopt.measure.cpu.contention import Guard, Limits, Reader, clock_hz, read_machine
+from hwopt.measure.cpu.contention import ContentionGuard, ContentionLimits, Reader, clock_hz, read_counters
 from hwopt.measure.cpu.timing import NanosecondClock, Timing, TimingProtocol, Workload, time_workloads
 from hwopt.profile.row_file import RowFile
 
@@ -72,8 +72,8 @@ class Watch:
         patience_s: float = 30.0,
         accepts: bool = False,
         sentinels: Sequence[Workload] | None = None,
-        limits: Limits | None = None,
-        read: Reader = read_machine,
+        limits: ContentionLimits | None = None,
+        read: Reader = read_counters,
         sleep: Callable[[float], None] = time.sleep,
         clock: NanosecondClock = time.perf_counter_ns,
     ) -> None:
@@ -82,9 +82,9 @@ class Watch:
         self.protocol = replace(protocol, agreement=_ANY_AGREEMENT) if accepts else protocol
         self.clock = clock
         self.references = read_references(path) if path else {}  # seconds
-        self.guard = Guard(
+        self.guard = ContentionGuard(
             read,
-            limits or Limits(),
+            limits or ContentionLimits(),
             list(make_sentinels() if sentinels is None else sentinels),
             self._judge,
             sleep,

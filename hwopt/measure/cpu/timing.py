@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hwopt.measure.cpu.contention import Guard
+from hwopt.measure.cpu.contention import ContentionGuard
 
 NanosecondClock = Callable[[], int]
 
@@ -92,7 +92,7 @@ def time_workloads(
     workloads: Sequence[Workload],
     protocol: TimingProtocol | None = None,
     clock: NanosecondClock = time.perf_counter_ns,
-    guard: Guard | None = None,
+    guard: ContentionGuard | None = None,
 ) -> list[Timing]:
     """Time the works interleaved, then those that were contended again.
 
@@ -105,7 +105,7 @@ def time_workloads(
     Returns:
         One timing for each work, in their order, shape [n]; a work that raises has status `failed`.
     """
-    protocol, guard = protocol or TimingProtocol(), guard or Guard()
+    protocol, guard = protocol or TimingProtocol(), guard or ContentionGuard()
     timings = _time_guarded(workloads, protocol, clock, guard)
     for attempt in range(protocol.n_retries):
         again = [i for i, timing in enumerate(timings) if timing.status == "contended"]
@@ -122,7 +122,7 @@ def time_workloads(
 
 
 def _time_guarded(
-    workloads: Sequence[Workload], protocol: TimingProtocol, clock: NanosecondClock, guard: Guard
+    workloads: Sequence[Workload], protocol: TimingProtocol, clock: NanosecondClock, guard: ContentionGuard
 ) -> list[Timing]:
     """Time a group with the guard's sentinels; where it refuses, what would be ok is contended, or shared."""
     before = guard.read()

@@ -9,12 +9,12 @@ import torch
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.cpu.contention import (
-    Limits,
-    Reading,
+    ContentionLimits,
+    CounterReading,
     clock_hz,
+    contention_between,
     describe_counters,
-    read_machine,
-    why_shared,
+    read_counters,
 )
 from hwopt.measure.cpu.reference_workloads import (
     TOLERANCES,
@@ -26,57 +26,59 @@ from hwopt.measure.cpu.reference_workloads import (
 from hwopt.measure.cpu.timing import Workload
 from tests.measure.cpu.test_timing import MICROSECOND, FakeClock
 
-START = Reading(100.0, 5.0, 1000.0, 7)
+START = CounterReading(100.0, 5.0, 1000.0, 7)
 
 
 def later(wall_s, own_s, busy_s=None, n_preemptions=0):
     busy_s = None if busy_s is None else START.busy_s + busy_s
-    return Reading(START.wall_s + wall_s, START.own_s + own_s, busy_s, START.n_preemptions + n_preemptions)
+    return CounterReading(
+        START.wall_s + wall_s, START.own_s + own_s, busy_s, START.n_preemptions + n_preemptions
+    )
 
 
 def test_what_all_cores_did_less_what_this_process_did_is_what_others_did():
-    assert why_shared(START, later(1.0, 1.0, 1.93)) == "other processes used 0.93 of a core"
-    assert why_shared(START, later(1.0, 1.0, 4.5)) == "other processes used 3.50 of a core"
-    assert why_shared(START, later(1.0, 1.0, 1.0)) == ""
+    assert contention_between(START, later(1.0, 1.0, 1.93)) == "other processes used 0.93 of a core"
+    assert contention_between(START, later(1.0, 1.0, 4.5)) == "other processes used 3.50 of a core"
+    assert contention_between(START, later(1.0, 1.0, 1.0)) == ""
 
 
 def test_preemptions_are_told_with_the_reason():
-    reason = why_shared(START, later(1.0, 1.0, 1.5, n_preemptions=12))
+    reason = contention_between(START, later(1.0, 1.0, 1.5, n_preemptions=12))
     assert reason == "other processes used 0.50 of a core, 12 preemptions"
-    assert why_shared(START, later(1.0, 1.0, 1.0, n_preemptions=12)) == ""
+    assert contention_between(START, later(1.0, 1.0, 1.0, n_preemptions=12)) == ""
 
 
 @pytest.mark.parametrize("wall_s", [0.08, 0.3, 3.0])
 def test_a_busy_core_is_noticed_and_the_steps_of_the_counters_are_not(wall_s):
     step_s = 0.01
     for error_s in (-2 * step_s, 0.0, 2 * step_s):  # one step for each of two cores
-        assert why_shared(START, later(wall_s, wall_s, wall_s + error_s)) == ""
-        assert why_shared(START, later(wall_s, wall_s, 2 * wall_s + error_s)) != ""
+        assert contention_between(START, later(wall_s, wall_s, wall_s + error_s)) == ""
+        assert contention_between(START, later(wall_s, wall_s, 2 * wall_s + error_s)) != ""
 
 
 def test_a_process_that_did_not_get_its_core_is_noticed_without_other_counters():
-    before = Reading(0.0, 0.0)
-    assert why_shared(before, Reading(1.0, 0.6)) == "this process got only 0.60 of a core"
-    assert why_shared(before, Reading(1.0, 0.97)) == ""
-    assert why_shared(before, Reading(1.0, 0.0), is_working=False) == ""
+    before = CounterReading(0.0, 0.0)
+    assert contention_between(before, CounterReading(1.0, 0.6)) == "this process got only 0.60 of a core"
+    assert contention_between(before, CounterReading(1.0, 0.97)) == ""
+    assert contention_between(before, CounterReading(1.0, 0.0), is_working=False) == ""
 
 
 def test_limits_without_bound_refuse_nothing():
-    anything = Limits(others_cores=float("inf"), own_cores=0.0)
-    assert why_shared(START, later(1.0, 0.1, 9.0), anything) == ""
+    anything = ContentionLimits(others_cores=float("inf"), own_cores=0.0)
+    assert contention_between(START, later(1.0, 0.1, 9.0), anything) == ""
 
 
 def test_busy_time_counts_steal_and_interrupts_but_neither_idle_nor_guests_twice(tmp_path):
     stat, tick = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
     stat.write_text("cpu  100 20 3 5000 600 7 8 9 50 60\ncpu0 1 1 1 1\n")
-    assert read_machine(stat).busy_s == pytest.approx((100 + 20 + 3 + 7 + 8 + 9) / tick)
+    assert read_counters(stat).busy_s == pytest.approx((100 + 20 + 3 + 7 + 8 + 9) / tick)
 
 
 @pytest.mark.parametrize("text", ["", "cpu  a b c\n", "intr 1 2 3\n"])
 def test_counters_that_cannot_be_read_are_none_not_zero(tmp_path, text):
     (tmp_path / "stat").write_text(text)
-    assert read_machine(tmp_path / "stat").busy_s is None
-    assert read_machine(tmp_path / "absent").busy_s is None
+    assert read_counters(tmp_path / "stat").busy_s is None
+    assert read_counters(tmp_path / "absent").busy_s is None
 
 
 def readings(busy_per_s):
@@ -85,7 +87,7 @@ def readings(busy_per_s):
 
     def read():
         now["s"] += 0.05
-        return Reading(now["s"], now["s"], None if busy_per_s is None else busy_per_s * now["s"])
+        return CounterReading(now["s"], now["s"], None if busy_per_s is None else busy_per_s * now["s"])
 
     return read
 

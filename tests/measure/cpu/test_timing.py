@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hwopt.measure.cpu import timing as cpu
-from hwopt.measure.cpu.contention import Guard, Reading
+from hwopt.measure.cpu.contention import ContentionGuard, CounterReading
 from hwopt.measure.cpu.timing import TimingProtocol, Workload, one_thread_without_gradients, second_smallest
 
 MICROSECOND = 1000  # of the clock, which counts nanoseconds
@@ -28,7 +28,7 @@ class FakeClock:
     def read(self):
         """The machine's counters at this time."""
         self._account()
-        return Reading(self.now * 1e-9, self.own_s, self.own_s + self.others_s)
+        return CounterReading(self.now * 1e-9, self.own_s, self.own_s + self.others_s)
 
     def _account(self, is_own=True):
         passed_s = self.now * 1e-9 - getattr(self, "_accounted_s", 0.0)
@@ -45,7 +45,7 @@ class FakeClock:
 
     def guard(self, **options):
         """A guard that reads this machine."""
-        return Guard(self.read, sleep=self.sleep, **options)
+        return ContentionGuard(self.read, sleep=self.sleep, **options)
 
     def work(self, nanoseconds):
         """A pass that takes so long; a callable decides each time."""
