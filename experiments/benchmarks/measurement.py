@@ -38,7 +38,7 @@ from hwopt.measure.cpu.contention import (
     describe_counters,
     read_counters,
 )
-from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, Watch, choose_repeats
+from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, MonitoredTimer, choose_repeats
 from hwopt.measure.cpu.timing import TimingProtocol, Workload, keep_freed_memory, one_thread_without_gradients
 from hwopt.measure.operators.build import OperandPool, Recipe
 from hwopt.measure.sampling.networks import choose_networks
@@ -143,13 +143,13 @@ def measure(items: list[Item], folder: Path, name: str, load: str, protocol: str
     times_s: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     begun = time.monotonic()
-    with Watch(folder / REPEAT_FILE, patience_s=patience_s, **settings) as watch:
+    with MonitoredTimer(folder / REPEAT_FILE, patience_s=patience_s, **settings) as timer:
         for group in groups(items):
-            for item, timing in zip(group, watch.time([item.workload for item in group]), strict=True):
+            for item, timing in zip(group, timer.time([item.workload for item in group]), strict=True):
                 times_s[item.key], reasons[item.key] = timing.time_s, timing.reason
         done = [item for item in items if times_s[item.key] is not None]
         again = [done[i] for i in choose_repeats(len(done), np.random.default_rng(0))]
-        timings = watch.repeat([item.workload for item in again], [times_s[item.key] for item in again])
+        timings = timer.repeat([item.workload for item in again], [times_s[item.key] for item in again])
     wall_s = time.monotonic() - begun
     repeats = [t.time_s / times_s[i.key] for i, t in zip(again, timings, strict=True) if t.time_s]
     return Run(name, load, protocol, times_s, reasons, wall_s, repeats)

@@ -29,7 +29,7 @@ from hwopt.measure.campaign_folder import (
 )
 from hwopt.measure.cpu.campaign import OPERATOR_SHARE, CpuCampaign, memory_of
 from hwopt.measure.cpu.peak_memory import MemoryMeter
-from hwopt.measure.cpu.reference_workloads import Watch
+from hwopt.measure.cpu.reference_workloads import MonitoredTimer
 from hwopt.measure.cpu.timing import TimingProtocol, Workload, keep_freed_memory, one_thread_without_gradients
 from hwopt.measure.gpu.networks import BATCH_SIZES, choose_gpu_networks, operator_sources
 from hwopt.measure.gpu.precision import Precision
@@ -195,15 +195,15 @@ def measure_networks(
     found = []
     protocol = TimingProtocol(n_retries=5)
     pool = OperandPool(protocol.rotation_bytes, protocol.max_sets)
-    watch = Watch(None, protocol, accepts=on_busy == "accept")
-    with one_thread_without_gradients(), MemoryMeter() as meter, watch:
+    timer = MonitoredTimer(None, protocol, accepts=on_busy == "accept")
+    with one_thread_without_gradients(), MemoryMeter() as meter, timer:
         for i, candidate in enumerate(candidates):
             progress("measuring", i, len(candidates), candidate.name)
             network = candidate.build().eval()
             inputs = pool.sets(Recipe(network, (candidate.input_shape,)))[:16]
             workloads = [Workload(candidate.name, network, inputs)]
             workloads += [Workload(f"{candidate.name}, warm", network, inputs[:1])] if with_warm else []
-            timing, *warm = watch.time(workloads)
+            timing, *warm = timer.time(workloads)
             memory_bytes, memory_reason = memory_of(candidate, meter)
             found.append(
                 {

@@ -15,8 +15,8 @@ from hwopt.errors import InvalidInput
 from hwopt.measure import profile_device
 from hwopt.measure.campaign import Deadline, trace_candidate
 from hwopt.measure.campaign_folder import drop_orphans
-from hwopt.measure.cpu import campaign as cpu_campaign
-from hwopt.measure.cpu import reference_workloads as watch
+from hwopt.measure.cpu import reference_workloads
+from hwopt.measure.cpu.campaign import CpuCampaign
 from hwopt.measure.cpu.contention import ContentionLimits
 from hwopt.measure.sampling.networks import Candidate
 from hwopt.measure.sampling.operators import key_of, sample_operators
@@ -46,9 +46,12 @@ SPACE = SearchSpace(
 def a_load_beside_the_tests_refuses_nothing():
     anything = ContentionLimits(others_cores=float("inf"), own_cores=0.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cpu_campaign, "Watch", partial(watch.Watch, limits=anything))
-        for name in watch.TOLERANCES:
-            patch.setitem(watch.TOLERANCES, name, float("inf"))
+        patch.setattr(
+            "hwopt.measure.cpu.campaign.MonitoredTimer",
+            partial(reference_workloads.MonitoredTimer, limits=anything),
+        )
+        for name in reference_workloads.TOLERANCES:
+            patch.setitem(reference_workloads.TOLERANCES, name, float("inf"))
         yield
 
 
@@ -100,10 +103,8 @@ def test_a_twentieth_of_the_rows_is_measured_again_at_the_end(folder, tmp_path):
     graph = trace(build({"features": 8, "pool": "max"}), (1, 12, 12), 4)
     operators = sample_operators(8, np.random.default_rng(0), [graph]).operators
     deadline = Deadline(1e6)
-    with cpu_campaign.CpuCampaign(
-        tmp_path, info, deadline, lambda *message: None, accepts_busy=True
-    ) as campaign:
-        campaign.watch.protocol = replace(campaign.watch.protocol, agreement=float("inf"))
+    with CpuCampaign(tmp_path, info, deadline, lambda *message: None, accepts_busy=True) as campaign:
+        campaign.timer.protocol = replace(campaign.timer.protocol, agreement=float("inf"))
         campaign.measure_operators(operators)
     (repeat,) = read_repeats(tmp_path, "repeat")
     assert float(repeat["ratio"]) > 0 and repeat["file"] == "layers.csv"
@@ -113,9 +114,7 @@ def test_a_twentieth_of_the_rows_is_measured_again_at_the_end(folder, tmp_path):
 def campaign_here(folder, here, deadline, **options):
     info = json.loads((here / "device.json").read_text())
     folder.mkdir()
-    return cpu_campaign.CpuCampaign(
-        folder, info, deadline, lambda *message: None, accepts_busy=True, **options
-    )
+    return CpuCampaign(folder, info, deadline, lambda *message: None, accepts_busy=True, **options)
 
 
 def few_networks(n):

@@ -18,7 +18,7 @@ from hwopt.measure.campaign import (
     trace_candidate,
 )
 from hwopt.measure.cpu.peak_memory import MemoryMeter, Unmeasurable
-from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, Watch, choose_repeats
+from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, MonitoredTimer, choose_repeats
 from hwopt.measure.cpu.timing import Timing, TimingProtocol, Workload
 from hwopt.measure.energy.sensors.probe import energy_reason, probe_sensors
 from hwopt.measure.operators.build import OperandPool, Recipe
@@ -77,7 +77,7 @@ class CpuCampaign:
         self.pool = OperandPool(rotation_bytes, self.protocol.max_sets)
         patience_s = _PATIENCE * self.deadline.budget_s
         self.network_share = _NETWORK_SHARE if self.has_held_out else 1.0
-        self.watch = Watch(self.folder / REPEAT_FILE, self.protocol, patience_s, self.accepts_busy)
+        self.timer = MonitoredTimer(self.folder / REPEAT_FILE, self.protocol, patience_s, self.accepts_busy)
         reason = energy_reason(probe_sensors(), "rapl") or "RAPL counts the package, and one core was used"
         self.energy_reason = f"no_sensor: {reason}"
 
@@ -85,7 +85,7 @@ class CpuCampaign:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.watch.close()
+        self.timer.close()
 
     def measure_operators(self, operators: Sequence[Operator]) -> None:
         """Time operators in groups until the share of the budget is spent; write a row each."""
@@ -162,7 +162,7 @@ class CpuCampaign:
         ):
             begin = time.monotonic()
             group, queue = queue[:size], queue[size:]
-            timings = self.watch.time([workload_of(item) for item, _ in group])
+            timings = self.timer.time([workload_of(item) for item, _ in group])
             for (item, attempt), timing in zip(group, timings, strict=True):
                 if timing.status == "contended" and attempt < _N_ATTEMPTS:
                     queue.append((item, attempt + 1))
@@ -192,7 +192,7 @@ class CpuCampaign:
         again = [measured[i] for i in choose_repeats(len(measured), rng)]
         for begin in range(0, len(again), size):
             group = again[begin : begin + size]
-            self.watch.repeat(
+            self.timer.repeat(
                 [workload_of(item) for item, _ in group], [time_s for _, time_s in group], file_name
             )
 

@@ -50,7 +50,7 @@ def make_sentinels(seed: int = 0) -> list[Workload]:
     ]
 
 
-class Watch:
+class MonitoredTimer:
     """Times groups of works on this machine and refuses those of a machine that is shared or slowed.
 
     Args:

@@ -18,7 +18,7 @@ from hwopt.measure.cpu.contention import (
 )
 from hwopt.measure.cpu.reference_workloads import (
     TOLERANCES,
-    Watch,
+    MonitoredTimer,
     choose_repeats,
     make_sentinels,
     read_references,
@@ -121,54 +121,56 @@ class Machine(FakeClock):
         call = self.work(lambda: round(microseconds * MICROSECOND * self.factor))
         return [Workload(name, call) for name in names]
 
-    def watch(self, path, **options):
+    def timer(self, path, **options):
         sentinels = self.workloads(TOLERANCES)
-        return Watch(path, sentinels=sentinels, read=self.read, sleep=self.sleep, clock=self, **options)
+        return MonitoredTimer(
+            path, sentinels=sentinels, read=self.read, sleep=self.sleep, clock=self, **options
+        )
 
 
 def test_a_machine_that_became_slower_is_refused_with_the_sentinel_and_its_ratio(tmp_path):
     machine = Machine()
-    with machine.watch(tmp_path / "repeats.csv", patience_s=1.0) as watch:
-        assert watch.time(machine.workloads("ab"))[0].status == "ok"
+    with machine.timer(tmp_path / "repeats.csv", patience_s=1.0) as timer:
+        assert timer.time(machine.workloads("ab"))[0].status == "ok"
         machine.factor = 1.31
-        first, second = watch.time(machine.workloads("ab"))
+        first, second = timer.time(machine.workloads("ab"))
     assert first.status == second.status == "contended" and first.time_s is None
     assert "sentinel 'product' took 1.31 of its best: the machine is slower than it was" in first.reason
 
 
 def test_a_resumed_run_on_a_slower_machine_notices(tmp_path):
     machine = Machine()
-    with machine.watch(tmp_path / "repeats.csv"):
+    with machine.timer(tmp_path / "repeats.csv"):
         pass
     machine.factor = 1.2
-    with machine.watch(tmp_path / "repeats.csv", patience_s=1.0) as watch:
-        assert watch.time(machine.workloads("a"))[0].status == "contended"
-    with machine.watch(tmp_path / "another.csv") as watch:
-        assert watch.time(machine.workloads("a"))[0].status == "ok"
+    with machine.timer(tmp_path / "repeats.csv", patience_s=1.0) as timer:
+        assert timer.time(machine.workloads("a"))[0].status == "contended"
+    with machine.timer(tmp_path / "another.csv") as timer:
+        assert timer.time(machine.workloads("a"))[0].status == "ok"
 
 
 def test_a_sentinel_within_its_tolerance_refuses_nothing(tmp_path):
     machine = Machine()
-    with machine.watch(tmp_path / "repeats.csv") as watch:
+    with machine.timer(tmp_path / "repeats.csv") as timer:
         machine.factor = 1 + 0.9 * min(TOLERANCES.values())
-        assert watch.time(machine.workloads("a"))[0].status == "ok"
+        assert timer.time(machine.workloads("a"))[0].status == "ok"
 
 
 def test_a_slowed_machine_that_is_accepted_gives_figures_marked_as_shared(tmp_path):
     machine = Machine()
-    with machine.watch(tmp_path / "repeats.csv", accepts=True) as watch:
-        assert watch.time(machine.workloads("a"))[0].status == "ok"
+    with machine.timer(tmp_path / "repeats.csv", accepts=True) as timer:
+        assert timer.time(machine.workloads("a"))[0].status == "ok"
         machine.factor = 1.4
-        (timing,) = watch.time(machine.workloads("b"))
+        (timing,) = timer.time(machine.workloads("b"))
         assert timing.status == "shared" and timing.time_s is not None
 
 
 def test_sentinels_and_repeats_are_written_down_with_their_ratios(tmp_path):
     machine, path = Machine(), tmp_path / "repeats.csv"
-    with machine.watch(path) as watch:
-        (before,) = watch.time(machine.workloads(["a"]))
+    with machine.timer(path) as timer:
+        (before,) = timer.time(machine.workloads(["a"]))
         machine.factor = 1.02
-        watch.repeat(
+        timer.repeat(
             [Workload(("conv2d", 1, 8), machine.workloads("a")[0].call)], [before.time_s], "layers.csv"
         )
     with path.open() as file:
@@ -184,9 +186,9 @@ def test_sentinels_and_repeats_are_written_down_with_their_ratios(tmp_path):
 
 def test_a_watch_without_a_file_watches_too():
     machine = Machine()
-    with machine.watch(None, patience_s=1.0) as watch:
+    with machine.timer(None, patience_s=1.0) as timer:
         machine.factor = 1.5
-        assert watch.time(machine.workloads("a"))[0].status == "contended"
+        assert timer.time(machine.workloads("a"))[0].status == "contended"
 
 
 def test_a_reference_is_the_best_time_and_a_line_that_was_cut_is_passed_over(tmp_path):

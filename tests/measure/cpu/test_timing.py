@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from hwopt.measure.cpu import timing as cpu
+from hwopt.measure.cpu import timing
 from hwopt.measure.cpu.contention import ContentionGuard, CounterReading
 from hwopt.measure.cpu.timing import TimingProtocol, Workload, one_thread_without_gradients, second_smallest
 
@@ -58,7 +58,7 @@ class FakeClock:
 
 def time_workloads(workloads, protocol=None, clock=None, guard=None):
     """Time on the replayed machine, alone on it unless a guard says otherwise."""
-    return cpu.time_workloads(workloads, protocol, clock, guard or clock.guard())
+    return timing.time_workloads(workloads, protocol, clock, guard or clock.guard())
 
 
 def test_the_figure_is_the_time_of_one_pass():
@@ -161,7 +161,7 @@ def test_the_garbage_collector_and_the_threads_are_as_before():
     n_threads = torch.get_num_threads()
     with one_thread_without_gradients():
         assert torch.get_num_threads() == 1 and not torch.is_grad_enabled()
-        cpu.time_workloads([Workload("a", lambda: None)], TimingProtocol(n_retries=0))
+        timing.time_workloads([Workload("a", lambda: None)], TimingProtocol(n_retries=0))
     assert torch.get_num_threads() == n_threads and torch.is_grad_enabled()
     assert gc.isenabled()
 
