@@ -38,13 +38,14 @@ from hwopt.measure.cpu.contention import (
     describe_counters,
     read_counters,
 )
-from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, MonitoredTimer, choose_repeats
+from hwopt.measure.cpu.reference_workloads import MonitoredTimer, choose_repeats
 from hwopt.measure.cpu.timing import TimingProtocol, Workload, keep_freed_memory, one_thread_without_gradients
 from hwopt.measure.operators.build import OperandPool, Recipe
 from hwopt.measure.sampling.networks import choose_networks
 from hwopt.measure.sampling.operators import sample_operators
 from hwopt.measure.system_info import describe_cpu, describe_software
 from hwopt.network import trace
+from hwopt.profile.device_profile import REPEAT_FILE
 
 LOADS = {  # name: one loop of each kind is a process
     "none": (),
@@ -138,7 +139,7 @@ def measure(items: list[Item], folder: Path, name: str, load: str, protocol: str
     settings = {
         "counters": {"read": read_counters},
         "sentinels": {"read": hidden, "limits": replace(ContentionLimits(), own_cores=0.0)},
-        "rounds": {"read": hidden, "limits": _UNLIMITED, "sentinels": []},
+        "rounds": {"read": hidden, "limits": _UNLIMITED, "reference_workloads": []},
     }[protocol]
     times_s: dict[str, float | None] = {}
     reasons: dict[str, str] = {}

@@ -92,10 +92,10 @@ def read_repeats(folder, role):
         return [row for row in csv.DictReader(file) if row["role"] == role]
 
 
-def test_sentinels_were_measured_with_every_group(folder):
-    sentinels = read_repeats(folder, "sentinel")
-    assert {row["key"] for row in sentinels} == {"product", "stream", "overhead"}
-    assert len(sentinels) > 3 * 5  # more than before the first group
+def test_reference_workloads_were_measured_with_every_group(folder):
+    reference_workloads = read_repeats(folder, "sentinel")
+    assert {row["key"] for row in reference_workloads} == {"product", "stream", "overhead"}
+    assert len(reference_workloads) > 3 * 5  # more than before the first group
 
 
 def test_a_twentieth_of_the_rows_is_measured_again_at_the_end(folder, tmp_path):
@@ -122,7 +122,7 @@ def few_networks(n):
     return [Candidate(f"net-{i}", "space", "test", (4, 1, 12, 12), one) for i, one in enumerate(builds)]
 
 
-def test_the_oracle_holds_each_operator_of_the_test_networks_once(folder, tmp_path):
+def test_held_out_operators_hold_each_operator_of_the_test_networks_once(folder, tmp_path):
     networks = few_networks(2)
     with campaign_here(tmp_path / "out", folder, Deadline(1e6)) as campaign:
         campaign.measure_networks(networks)

@@ -1,4 +1,4 @@
-"""A campaign on one thread of a CPU: operators in groups, networks, the test networks' operators."""
+"""Campaign on one thread of a CPU: operators in groups, networks, operators of the test networks."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from hwopt.measure.campaign import (
     trace_candidate,
 )
 from hwopt.measure.cpu.peak_memory import MemoryMeter, Unmeasurable
-from hwopt.measure.cpu.reference_workloads import REPEAT_FILE, MonitoredTimer, choose_repeats
+from hwopt.measure.cpu.reference_workloads import MonitoredTimer, choose_repeats
 from hwopt.measure.cpu.timing import Timing, TimingProtocol, Workload
 from hwopt.measure.energy.sensors.probe import energy_reason, probe_sensors
 from hwopt.measure.operators.build import OperandPool, Recipe
@@ -31,6 +31,7 @@ from hwopt.profile.device_profile import (
     LAYER_FILE,
     NETWORK_FILE,
     NETWORK_LAYER_FILE,
+    REPEAT_FILE,
     read_layers,
     read_network_layers,
     read_networks,
@@ -40,14 +41,14 @@ from hwopt.profile.schema import LAYER_COLUMNS, LAYER_KEY, NETWORK_COLUMNS, NETW
 
 OPERATOR_SHARE = 0.5  # of the budget, ceilings included
 _NETWORK_SHARE = 0.85  # of the budget, operators included; the rest is for the held-out operators
-_OPERATOR_GROUP = 12  # how many are timed interleaved
+_OPERATOR_GROUP = 12  # timed interleaved
 _NETWORK_GROUP = 4
-_N_ATTEMPTS = 2  # groups that a contended row is in, each with the protocol's own retries
-_PATIENCE = 0.2  # share of the budget that waits and further attempts may take
-_REPEAT_RESERVE = 0.94  # of a stage's share; the rest is for measuring some of its rows again
-_LEAST_NETWORKS = 44  # of a space, of which enough calibrate a bound at 95%: a slow machine may overrun
-_OVERRUN = 1.6  # of the budget, for these
-_MAX_PASS_S = 0.1  # a network that needs longer is left out
+_N_ATTEMPTS = 2  # groups for a contended row, each with the protocol's own retries
+_PATIENCE = 0.2  # share of the budget for waits and further attempts
+_REPEAT_RESERVE = 0.94  # of a stage's share; the rest is for repeats
+_LEAST_NETWORKS = 44  # of a space: enough of them calibrate a bound at 95%; a slow machine may overrun
+_OVERRUN = 1.6  # of the budget, for that
+_MAX_PASS_S = 0.1  # networks that take longer are left out
 
 
 @dataclass
@@ -57,9 +58,9 @@ class CpuCampaign:
     Args:
         folder: of the profile; device.json is there.
         info: contents of device.json.
-        deadline: when to stop.
+        deadline: end of the run.
         progress: called with stage, rows done, rows planned, message.
-        accepts_busy: times of a machine that others use as well are kept, as status `shared`.
+        accepts_busy: whether times of a shared machine are kept, with the status `shared`.
         has_held_out: whether time is kept for held-out operators. Otherwise networks have it, and a slow machine
             may overrun the budget until enough of them calibrate a bound.
     """
@@ -78,17 +79,19 @@ class CpuCampaign:
         patience_s = _PATIENCE * self.deadline.budget_s
         self.network_share = _NETWORK_SHARE if self.has_held_out else 1.0
         self.timer = MonitoredTimer(self.folder / REPEAT_FILE, self.protocol, patience_s, self.accepts_busy)
-        reason = energy_reason(probe_sensors(), "rapl") or "RAPL counts the package, and one core was used"
+        reason = (
+            energy_reason(probe_sensors(), "rapl") or "RAPL counts the whole package, and one core was used"
+        )
         self.energy_reason = f"no_sensor: {reason}"
 
     def __enter__(self) -> "CpuCampaign":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.timer.close()
+        self.timer.__exit__()
 
     def measure_operators(self, operators: Sequence[Operator]) -> None:
-        """Time operators in groups until the share of the budget is spent; write a row each."""
+        """Time operators in groups until their share of the budget is spent; write a row for each."""
         self._operators("operators", LAYER_FILE, operators, OPERATOR_SHARE)
 
     def measure_held_out_operators(self, candidates: Sequence[Candidate]) -> None:
@@ -114,7 +117,7 @@ class CpuCampaign:
             )
 
     def measure_networks(self, candidates: Sequence[Candidate]) -> None:
-        """Time networks in groups until the budget is spent; write their row and their layers."""
+        """Time networks in groups until their share of the budget is spent; write their rows and layers."""
         path, layer_path = self.folder / NETWORK_FILE, self.folder / NETWORK_LAYER_FILE
         done = {key[0] for key in measured_keys(path, read_networks, ("network",))}
         has_layers = {key[0] for key in measured_keys(layer_path, read_network_layers, ("network",), None)}
@@ -149,7 +152,7 @@ class CpuCampaign:
         workload_of: Callable[[Any], Workload],
         write: Callable[[Any, Timing], None],
     ) -> None:
-        """Time items in groups; what is contended comes again at the end, then some that have a time."""
+        """Time items in groups, contended ones again at the end, and some of the others once more."""
         queue = [(item, 1) for item in items]
         left_over: list[tuple[Any, Timing]] = []
         measured: list[tuple[Any, float]] = []
@@ -187,7 +190,7 @@ class CpuCampaign:
         workload_of: Callable[[Any], Workload],
         file_name: str,
     ) -> None:
-        """Measure a twentieth of the rows again, to know from the run itself how it repeats."""
+        """Measure a twentieth of the rows again, which shows the repeatability of the run."""
         rng = np.random.default_rng([int(self.info["settings"]["seed"]), len(measured)])
         again = [measured[i] for i in choose_repeats(len(measured), rng)]
         for begin in range(0, len(again), size):
@@ -239,7 +242,7 @@ def _too_slow() -> None:
 
 
 def memory_of(candidate: Candidate, meter: MemoryMeter) -> tuple[int | None, str]:
-    """Return the peak memory of a network, or None and the reason."""
+    """Return the peak memory of a network, in bytes, or None and the reason."""
     try:
         return meter.measure(candidate.build, candidate.input_shape), ""
     except Unmeasurable as reason:

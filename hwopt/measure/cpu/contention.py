@@ -1,13 +1,12 @@
-"""Notice that a machine was not ours alone while works were timed, say why, and wait for it to be quiet.
+"""Detect CPU contention during a measurement, report its cause, and wait until the machine is idle.
 
     read()                                     read()
-      |------------- a group of works -----------|
+      |----------- a group of workloads ----------|
     others' cores = (busy and stolen time of all cores - CPU time of this process) / wall time
 
-A load that is steady slows all rounds of a group alike: they agree, on a figure that is wrong. Only counters
-from outside the works tell. What no counter shows (a neighbour of a virtual machine that reports no stolen
-time, a lowered clock) is left to the sentinels of `hwopt.measure.cpu.reference_workloads`. Reader and sleep
-are passed in.
+A steady load slows all rounds of a group alike: they agree on a wrong time, and only counters reveal it. If no
+counter does (another virtual machine without reported stolen time, a lowered clock), reference workloads may
+(`hwopt.measure.cpu.reference_workloads`). Reader and sleep are passed in.
 """
 
 import os
@@ -27,13 +26,13 @@ _PROBE_S = 0.15
 
 @dataclass(frozen=True, slots=True)
 class CounterReading:
-    """Counters of the machine at one moment; None where the system does not tell.
+    """Counters of the machine at one moment; None for those that the system does not report.
 
     Attributes:
-        wall_s: monotonic.
-        own_s: CPU time of this process, all its threads, without its children.
-        busy_s: time that all cores together worked or were stolen by the hypervisor.
-        n_preemptions: how often this process had to leave a core that it still wanted.
+        wall_s: monotonic time.
+        own_s: CPU time of this process with all its threads, without its children.
+        busy_s: busy and stolen time of all cores together.
+        n_preemptions: involuntary context switches of this process.
     """
 
     wall_s: float
@@ -47,16 +46,16 @@ Reader = Callable[[], CounterReading]
 
 @dataclass(frozen=True, slots=True)
 class ContentionLimits:
-    """From when on a machine counts as shared.
+    """Limits beyond which a machine counts as shared.
 
-    On a quiet machine of two cores, over 0.1 s, the others' time came out between -0.01 and 0.02 s (the
-    counters step by 0.01 s for each core) and one busy process at 0.08 s or more. An occasional daemon is
-    harmless: it misses most blocks, and the second-smallest block counts.
+    On two idle cores, over 0.1 s, the others' time was between -0.01 and 0.02 s (counters step by 0.01 s for each
+    core); with one busy process it was 0.08 s or more. An occasional daemon is harmless: it misses most blocks, and
+    the second-smallest block counts.
     """
 
     others_cores: float = 0.1
     resolution_s: float = 0.03
-    own_cores: float = 0.85  # less than this, and something else ran where this process wanted to
+    own_cores: float = 0.85  # of this process, at least
 
 
 def read_counters(stat: Path = STAT) -> CounterReading:
@@ -65,7 +64,7 @@ def read_counters(stat: Path = STAT) -> CounterReading:
 
 
 def _busy_s(stat: Path) -> float | None:
-    """Return the busy and stolen seconds of all cores, or None where Linux does not show them."""
+    """Return the busy and stolen seconds of all cores; None if Linux does not report them."""
     try:
         with stat.open(encoding="ascii") as file:
             name, *ticks = file.readline().split()
@@ -90,13 +89,13 @@ def contention_between(
     limits: ContentionLimits | None = None,
     is_working: bool = True,
 ) -> str:
-    """Return why the machine was not ours alone between two readings; empty where nothing says so.
+    """Return the cause of contention between two readings; empty if there was none.
 
     Args:
-        before: at the beginning.
-        after: at the end.
-        limits: from when on it counts.
-        is_working: whether this process wanted a core all the time, as when it times; not when it sleeps.
+        before: reading at the beginning.
+        after: reading at the end.
+        limits: when the machine counts as shared.
+        is_working: whether this process needed a core all the time; false while it sleeps.
     """
     limits = limits or ContentionLimits()
     wall_s, own_s = after.wall_s - before.wall_s, after.own_s - before.own_s
@@ -117,26 +116,26 @@ def _preempted(before: CounterReading, after: CounterReading) -> str:
 
 
 def describe_counters(read: Reader = read_counters, platform: str = sys.platform) -> dict[str, Any]:
-    """Return, for device.json, which loads of other processes a run can notice here. Takes 0.15 s.
+    """Return, for device.json, whether loads of other processes can be detected here. Takes 0.15 s.
 
-    The counters are tried: this process works for a moment, and they must have seen it.
+    The counters are tested: they must count this process while it works for a moment.
     """
     before = read()
     while (after := read()).wall_s < before.wall_s + _PROBE_S:
         pass
     if before.busy_s is None or after.busy_s is None:
-        reason = f"{STAT} is not readable (this system is {platform}): only sentinels and rounds can tell"
+        reason = f"{STAT} is not readable on {platform}: only reference workloads and rounds show contention"
         return {"others_cpu": False, "reason": reason}
     if after.busy_s - before.busy_s < 0.5 * (after.own_s - before.own_s):
-        reason = f"{STAT} does not count this process: only sentinels and rounds can tell"
+        reason = f"{STAT} does not count this process: only reference workloads and rounds show contention"
         return {"others_cpu": False, "reason": reason}
     return {"others_cpu": True, "reason": f"{STAT}, without what a hypervisor hides"}
 
 
 def clock_hz(cpu_info: Path = _CPU_INFO, cpus: Path = _CPU_FREQUENCIES) -> float | None:
-    """Return the highest present clock of any core, in hertz, or None where the system does not tell.
+    """Return the highest current clock of any core, in hertz; None if the system does not report it.
 
-    A virtual machine often shows its nominal clock, whatever the true one is.
+    A virtual machine often reports the nominal clock.
     """
     try:
         khz = [int(path.read_text()) for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")]
@@ -150,24 +149,24 @@ def clock_hz(cpu_info: Path = _CPU_INFO, cpus: Path = _CPU_FREQUENCIES) -> float
 
 @dataclass(slots=True)
 class ContentionGuard:
-    """Accompanies groups of timings: refuses those of a shared machine, and waits between attempts.
+    """Refuses timings of a shared machine, and waits between attempts.
 
     Attributes:
-        read: the counters.
-        limits: from when on a machine counts as shared.
-        sentinels: fixed works, timed with each group.
-        judge: from the sentinels' timings to the reason for refusing the group; empty for none.
-        sleep: waits for so many seconds.
-        first_wait_s: before the first further attempt; doubles up to `longest_wait_s`.
-        longest_wait_s: of one wait.
-        patience_s: what all waits and further attempts together may still take; then there are none.
-        accepts: what it would refuse keeps its figure, with the status `shared`.
-        refusal: the reason of the last verdict, where that refused.
+        read: reads the counters.
+        limits: when a machine counts as shared.
+        reference_workloads: timed with each group.
+        judge: timings of the reference workloads -> reason for refusing the group; empty for none.
+        sleep: waits for a number of seconds.
+        first_wait_s: wait before the first further attempt; it doubles up to `longest_wait_s`.
+        longest_wait_s: longest wait.
+        patience_s: seconds left for waits and further attempts.
+        accepts: whether refused times are kept, with the status `shared`.
+        refusal: reason of the last refusal; empty if the last group was not refused.
     """
 
     read: Reader = read_counters
     limits: ContentionLimits = field(default_factory=ContentionLimits)
-    sentinels: Sequence[Any] = ()
+    reference_workloads: Sequence[Any] = ()
     judge: Callable[[Sequence[Any]], str] = field(default=lambda timings: "")
     sleep: Callable[[float], None] = time.sleep
     first_wait_s: float = 0.25
@@ -176,18 +175,20 @@ class ContentionGuard:
     accepts: bool = False
     refusal: str = ""
 
-    def verdict(self, before: CounterReading, after: CounterReading, sentinels: Sequence[Any]) -> str:
-        """Return why the group between two readings is refused; empty where it is not."""
-        slow = self.judge(sentinels)  # asked in any case: it keeps a record
+    def verdict(
+        self, before: CounterReading, after: CounterReading, reference_workloads: Sequence[Any]
+    ) -> str:
+        """Return the reason for refusing the group between two readings; empty for none."""
+        slow = self.judge(reference_workloads)  # called in any case, since it keeps a record
         reason = contention_between(before, after, self.limits) or slow
         self.refusal = "" if self.accepts else reason
         return reason
 
     def wait(self, attempt: int) -> bool:
-        """Wait before a further attempt, from 0, if the last group was refused as a whole.
+        """Wait before further attempt number `attempt`, from 0, if the last group was refused.
 
         Returns:
-            Whether to try: patience is left, and the machine was quiet meanwhile.
+            Whether to try again: patience is left, and the machine was idle meanwhile.
         """
         if not self.refusal:
             return self.patience_s > 0

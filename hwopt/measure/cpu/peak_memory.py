@@ -1,12 +1,12 @@
-"""Peak memory of a network on the CPU, as really resident: in a fresh process that has warmed up first.
+"""Peak resident memory of a network on the CPU, in a fresh process that has warmed up first.
 
     build, run, drop | trim | baseline | build, input | reset the mark | run | read the mark
                               ^ resident set                                   ^ minus the baseline
 
-The first build and run bring in code, kernels and caches, so that the second shows the network alone: its
-parameters, buffers, input, activations and workspaces. The allocator's thresholds are fixed for the process,
-so that freed tensors go back to the system. One process measures many networks. The kernel counts pages in
-batches, so the figure is uncertain by some 0.2 MB, and below 1 MiB it is refused.
+The first build and run load code, kernels and caches, so that the second shows the network alone: parameters,
+buffers, input, activations and workspaces. The allocator's thresholds are fixed for the process, so that freed
+tensors are returned to the system. One process measures many networks. The kernel counts pages in batches, so the
+result is uncertain by some 0.2 MB; below 1 MiB it is refused.
 """
 
 import json
@@ -34,14 +34,14 @@ LEAST_BYTES = 2**20
 
 
 class Unmeasurable(HwoptError):
-    """A network whose memory cannot be measured here, and why."""
+    """A network whose memory cannot be measured here; the message says why."""
 
 
 class MemoryMeter:
-    """A fresh process that measures networks one after another; use it as a context manager.
+    """Fresh process that measures networks one after another. A context manager.
 
     Args:
-        platform: as `sys.platform`; the resident-set mark is Linux's.
+        platform: as `sys.platform`; the mark of the peak resident set is Linux's.
     """
 
     def __init__(self, platform: str = sys.platform) -> None:
@@ -52,22 +52,24 @@ class MemoryMeter:
         """Return the peak resident bytes of one inference pass.
 
         Args:
-            build: makes the network; it is sent to the other process by cloudpickle and called twice there.
+            build: makes the network; cloudpickle sends it to the other process, which calls it twice.
             input_shape: with the batch, for example (8, 3, 32, 32).
 
         Raises:
-            Unmeasurable: on another system than Linux, where the network cannot be sent or run, or needs less
+            Unmeasurable: on another system than Linux, or if the network cannot be sent or run, or needs less memory
                 than the resident set resolves.
         """
         if not self._platform.startswith("linux"):
-            raise Unmeasurable(f"the resident-set mark is Linux's, and this system is {self._platform}")
+            raise Unmeasurable(
+                f"the peak of resident memory is measured on Linux only, and this system is {self._platform}"
+            )
         answer = self._ask(_pickled(build, tuple(input_shape)))
         if "error" in answer:
             raise Unmeasurable(str(answer["error"]))
         memory_bytes = int(answer["memory_bytes"])
         if memory_bytes < LEAST_BYTES:
             raise Unmeasurable(
-                f"less than {LEAST_BYTES / 2**20:g} MiB, which the resident set does not resolve"
+                f"less than {LEAST_BYTES / 2**20:g} MiB, below the resolution of the resident set"
             )
         return memory_bytes
 
@@ -87,7 +89,7 @@ class MemoryMeter:
         return answer
 
     def close(self) -> None:
-        """End the process; it stops at the end of its input."""
+        """Close the process's input, at whose end it stops."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -125,7 +127,7 @@ def _pickled(build: Callable[[], Any], input_shape: tuple[int, ...]) -> bytes:
 
 @contextmanager
 def _by_value(build: Callable[[], Any]) -> Iterator[None]:
-    """Send the code of a function whose module the other process could not import, such as a file's."""
+    """Pickle the code of a function whose module the other process cannot import, such as a user's file."""
     cloudpickle: Any = import_module("cloudpickle")
     while isinstance(build, partial):
         build = build.func
@@ -141,6 +143,6 @@ def _by_value(build: Callable[[], Any]) -> Iterator[None]:
 
 
 def _is_importable(name: str) -> bool:
-    """Whether a fresh process would find the module; `importlib.util.find_spec` asks the loaded ones."""
+    """Return whether a fresh process can import a module; `importlib.util.find_spec` sees loaded ones too."""
     top = name.partition(".")[0]
     return PathFinder.find_spec(top) is not None or top in sys.builtin_module_names

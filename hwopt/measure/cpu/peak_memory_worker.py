@@ -1,4 +1,4 @@
-"""A fresh process that measures the peak resident memory of networks for `measure.cpu.peak_memory`.
+"""Worker process of `hwopt.measure.cpu.peak_memory`.
 
 It unpickles what its parent process sends, and is started by nothing else.
 """
@@ -20,7 +20,7 @@ _RESET_PEAK = "5"
 
 
 def peak_resident_bytes(build: Callable[[], Any], input_shape: tuple[int, ...]) -> int:
-    """Return the peak resident bytes of one pass, above those of the process before the network was built."""
+    """Return the peak resident bytes of one pass, less those before the network was built."""
     import torch
 
     _run(build, input_shape)
@@ -49,7 +49,7 @@ def _warm_up_network() -> Any:
 
 
 def _trim() -> None:
-    """Give freed memory back to the system, so that what is allocated next shows."""
+    """Return freed memory to the system, so that new allocations raise the resident set."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
 
@@ -66,7 +66,7 @@ def _answer(request: bytes) -> dict[str, Any]:
     try:
         build, input_shape = pickle.loads(request)
         return {"memory_bytes": peak_resident_bytes(build, input_shape)}
-    except Exception as error:  # whatever a user's network raises is the answer
+    except Exception as error:  # a user's network may raise anything
         return {"error": f"{type(error).__name__}: {error}"}
 
 
@@ -77,7 +77,7 @@ def main() -> None:
     torch.set_num_threads(1)
     _run(_warm_up_network, (2, 3, 16, 16))
     answers = sys.stdout
-    sys.stdout = sys.stderr  # a network that prints must not be taken for an answer
+    sys.stdout = sys.stderr  # so that a network may print
     while header := sys.stdin.buffer.read(FRAME.size):
         (length,) = FRAME.unpack(header)
         print(json.dumps(_answer(sys.stdin.buffer.read(length))), file=answers, flush=True)

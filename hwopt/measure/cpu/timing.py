@@ -1,14 +1,14 @@
-"""Time a piece of work on one CPU thread so that a busy machine gives the same figure, or none.
+"""Time workloads on one CPU thread so that a busy machine gives the same times, or none.
 
     round 1                      round 2                      round 3
-    [A A A A][B B B B][C C C C]  [A A A A][B B B B][C C C C]  [A A A A][B B B B][C C C C]     A, B, C: works
+    [A A A A][B B B B][C C C C]  [A A A A][B B B B][C C C C]  [A A A A][B B B B][C C C C]     A, B, C: workloads
       each letter one block of about 0.7 ms on operands that the caches no longer hold
 
-A work's figure is its second-smallest block: interruptions only ever add time. Rounds whose own figures
-disagree saw different machines: the work is `contended`, and has no figure. A load that lasts slows all
-rounds alike, so a guard (see `hwopt.measure.cpu.contention`) reads the machine's counters around each group
-and times sentinels in it; what it refuses is contended as well. The contended are tried again, after a wait.
-Nothing here knows torch: a work is any callable, and clock and guard are passed in, so tests replay them.
+The time of a workload is its second-smallest block, since interruptions only add time. If the times of the rounds
+disagree, the workload is `contended` and has no time. A lasting load slows all rounds alike, so a guard
+(`hwopt.measure.cpu.contention`) reads the machine's counters around each group and times reference workloads in it;
+what it refuses is contended as well. Contended workloads are tried again after a wait. A workload is any callable;
+clock and guard are passed in.
 """
 
 import gc
@@ -27,23 +27,23 @@ _MALLOPT_TRIM_THRESHOLD, _MALLOPT_MMAP_THRESHOLD = -1, -3
 
 @dataclass(frozen=True, slots=True)
 class TimingProtocol:
-    """How a work is timed. The defaults are the protocol that `PROTOCOL_VERSION` of a profile names."""
+    """Protocol of timing. The defaults are those of the profile's `PROTOCOL_VERSION`."""
 
     block_s: float = 0.7e-3
     n_rounds: int = 3
-    n_blocks: int = 8  # a round
-    agreement: float = 0.03  # largest relative difference between the rounds' figures; inf: refuse nothing
-    n_retries: int = 2  # further groups for the contended
-    rotation_bytes: int = 64 * 2**20  # operands of a work span at least this much, or `max_sets` copies
+    n_blocks: int = 8  # in a round
+    agreement: float = 0.03  # largest relative difference between the rounds' times; inf refuses nothing
+    n_retries: int = 2  # further groups of contended workloads
+    rotation_bytes: int = 64 * 2**20  # that operands of a workload span at least, or `max_sets` copies
     max_sets: int = 256
     n_warmup: int = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One thing to time: `call(*operands[i])` is one pass; passes take the operand sets in turn.
+    """Callable to time: `call(*operands[i])` is one pass, and passes take the operand sets in turn.
 
-    `agreement` replaces the protocol's: a sentinel has a figure whether its rounds agree or not.
+    `agreement` replaces the protocol's.
     """
 
     key: Any
@@ -54,13 +54,13 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The time of one pass, or the reason for having none.
+    """Time of one pass, or the reason for its absence.
 
-    `spread` is the largest relative difference between the rounds' figures; `n_passes` is of one block.
+    `spread` is the largest relative difference between the rounds' times, `n_passes` the passes in a block.
     """
 
     time_s: float | None
-    status: str  # ok, contended or failed
+    status: str  # ok, shared, contended or failed
     reason: str = ""
     spread: float = float("nan")
     n_blocks: int = 0
@@ -69,7 +69,7 @@ class Timing:
 
 @dataclass(slots=True)
 class _Running:
-    """A work in progress: which operands come next, and the blocks of each round in seconds a pass."""
+    """Workload in progress: its next operand set, and the blocks of each round in seconds per pass."""
 
     workload: Workload
     n_passes: int = 1
@@ -78,7 +78,7 @@ class _Running:
     failure: str = ""
 
     def block(self, n_passes: int, clock: NanosecondClock) -> float:
-        """Return the seconds that one pass of a block of `n_passes` took."""
+        """Return the seconds of one pass in a block of `n_passes`."""
         sets, call = self.workload.operands, self.workload.call
         order = [sets[(self.next_set + i) % len(sets)] for i in range(n_passes)]
         self.next_set = (self.next_set + n_passes) % len(sets)
@@ -94,16 +94,16 @@ def time_workloads(
     clock: NanosecondClock = time.perf_counter_ns,
     guard: ContentionGuard | None = None,
 ) -> list[Timing]:
-    """Time the works interleaved, then those that were contended again.
+    """Time workloads interleaved, then contended ones again.
 
     Args:
-        works: what to time, shape [n]; all operands must fit into memory together.
-        protocol: see `Protocol`.
+        workloads: shape [n]; all operands must fit into memory together.
+        protocol: protocol of timing.
         clock: nanoseconds, monotonic.
-        guard: refuses the timings of a shared machine; None takes one that has counters and no sentinels.
+        guard: refuses the timings of a shared machine; None takes one without reference workloads.
 
     Returns:
-        One timing for each work, in their order, shape [n]; a work that raises has status `failed`.
+        One timing for each workload, shape [n]; one that raises has the status `failed`.
     """
     protocol, guard = protocol or TimingProtocol(), guard or ContentionGuard()
     timings = _time_guarded(workloads, protocol, clock, guard)
@@ -124,9 +124,9 @@ def time_workloads(
 def _time_guarded(
     workloads: Sequence[Workload], protocol: TimingProtocol, clock: NanosecondClock, guard: ContentionGuard
 ) -> list[Timing]:
-    """Time a group with the guard's sentinels; where it refuses, what would be ok is contended, or shared."""
+    """Time a group with the reference workloads; if the guard refuses it, ok becomes contended, or shared."""
     before = guard.read()
-    timings = _time_group([*workloads, *guard.sentinels], protocol, clock)
+    timings = _time_group([*workloads, *guard.reference_workloads], protocol, clock)
     reason = guard.verdict(before, guard.read(), timings[len(workloads) :])
     if not reason or protocol.agreement == float("inf"):
         return timings[: len(workloads)]
@@ -137,7 +137,7 @@ def _time_guarded(
 
 
 def _refused(timing: Timing, reason: str, accepts: bool) -> Timing:
-    """Return a timing of a shared machine: without its figure, unless those are accepted."""
+    """Return a timing of a shared machine, without its time unless those are accepted."""
     if accepts:
         return replace(timing, status="shared")
     return replace(timing, time_s=None, status="contended", reason=reason)
@@ -157,7 +157,7 @@ def _time_group(
 
 
 def _guarded(one: _Running, step: Callable[[_Running], None]) -> None:
-    """Run a step of a work; one that raises is out, and the others go on."""
+    """Run one step of a workload. If it raises, mark that workload as failed and continue with the rest."""
     if one.failure:
         return
     try:
@@ -170,7 +170,7 @@ def _warm_up(one: _Running, protocol: TimingProtocol, clock: NanosecondClock) ->
     for _ in range(protocol.n_warmup):
         one.block(1, clock)
     seconds = one.block(1, clock)
-    if seconds < protocol.block_s / 4:  # one pass of a short work says little: let a few decide
+    if seconds < protocol.block_s / 4:  # one pass of a short workload is too noisy
         n_trial = max(2, int(protocol.block_s / 4 / max(seconds, 1e-8)))
         seconds = min(seconds, one.block(n_trial, clock))
     one.n_passes = max(1, round(protocol.block_s / max(seconds, 1e-9)))
@@ -188,19 +188,19 @@ def _timing(one: _Running, protocol: TimingProtocol) -> Timing:
     blocks = [block for blocks in one.rounds for block in blocks]
     agreement = protocol.agreement if one.workload.agreement is None else one.workload.agreement
     if spread > agreement:
-        reason = f"rounds disagree by {spread:.1%}, more than {agreement:.0%}: a busy machine"
+        reason = f"rounds disagree by {spread:.1%}, more than {agreement:.0%}: the machine is busy"
         return Timing(None, "contended", reason, spread, len(blocks), one.n_passes)
     return Timing(second_smallest(blocks), "ok", "", spread, len(blocks), one.n_passes)
 
 
 def second_smallest(values: Sequence[float]) -> float:
-    """Return the second-smallest value, or the only one: the smallest may be a glitch of the clock."""
+    """Return the second-smallest value, or the only one; the smallest may be an error of the clock."""
     return sorted(values)[min(1, len(values) - 1)]
 
 
 @contextmanager
 def _no_collector() -> Iterator[None]:
-    """Keep Python's garbage collector from running inside a block."""
+    """Disable Python's garbage collector."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -211,10 +211,10 @@ def _no_collector() -> Iterator[None]:
 
 
 def keep_freed_memory() -> str:
-    """Have glibc keep freed memory for the rest of this process; return what was done, for the profile.
+    """Have glibc keep freed memory for the rest of this process; return the allocator's setting in words.
 
-    Left alone it gives large results back and fetches fresh pages for the next, depending on all that the
-    process did before: the same network then takes up to twice as long in one process as in another.
+    By default it returns large results to the system and fetches fresh pages for the next ones, depending on the
+    history of the process: the same network may take twice as long in one process as in another.
     """
     import ctypes
 

@@ -1,4 +1,4 @@
-"""Whether a machine was ours alone, from replayed counters and files; sentinels on a replayed clock."""
+"""Contention from replayed counters and files; reference workloads on a replayed clock."""
 
 import csv
 import os
@@ -19,9 +19,9 @@ from hwopt.measure.cpu.contention import (
 from hwopt.measure.cpu.reference_workloads import (
     TOLERANCES,
     MonitoredTimer,
+    best_times_s,
     choose_repeats,
-    make_sentinels,
-    read_references,
+    make_reference_workloads,
 )
 from hwopt.measure.cpu.timing import Workload
 from tests.measure.cpu.test_timing import MICROSECOND, FakeClock
@@ -122,20 +122,25 @@ class Machine(FakeClock):
         return [Workload(name, call) for name in names]
 
     def timer(self, path, **options):
-        sentinels = self.workloads(TOLERANCES)
+        reference_workloads = self.workloads(TOLERANCES)
         return MonitoredTimer(
-            path, sentinels=sentinels, read=self.read, sleep=self.sleep, clock=self, **options
+            path,
+            reference_workloads=reference_workloads,
+            read=self.read,
+            sleep=self.sleep,
+            clock=self,
+            **options,
         )
 
 
-def test_a_machine_that_became_slower_is_refused_with_the_sentinel_and_its_ratio(tmp_path):
+def test_a_machine_that_became_slower_is_refused_with_the_reference_workload_and_its_ratio(tmp_path):
     machine = Machine()
     with machine.timer(tmp_path / "repeats.csv", patience_s=1.0) as timer:
         assert timer.time(machine.workloads("ab"))[0].status == "ok"
         machine.factor = 1.31
         first, second = timer.time(machine.workloads("ab"))
     assert first.status == second.status == "contended" and first.time_s is None
-    assert "sentinel 'product' took 1.31 of its best: the machine is slower than it was" in first.reason
+    assert "reference workload 'product' took 1.31 of its best time: the machine is slower" in first.reason
 
 
 def test_a_resumed_run_on_a_slower_machine_notices(tmp_path):
@@ -149,7 +154,7 @@ def test_a_resumed_run_on_a_slower_machine_notices(tmp_path):
         assert timer.time(machine.workloads("a"))[0].status == "ok"
 
 
-def test_a_sentinel_within_its_tolerance_refuses_nothing(tmp_path):
+def test_a_reference_workload_within_its_tolerance_refuses_nothing(tmp_path):
     machine = Machine()
     with machine.timer(tmp_path / "repeats.csv") as timer:
         machine.factor = 1 + 0.9 * min(TOLERANCES.values())
@@ -165,7 +170,7 @@ def test_a_slowed_machine_that_is_accepted_gives_figures_marked_as_shared(tmp_pa
         assert timing.status == "shared" and timing.time_s is not None
 
 
-def test_sentinels_and_repeats_are_written_down_with_their_ratios(tmp_path):
+def test_reference_workloads_and_repeats_are_written_down_with_their_ratios(tmp_path):
     machine, path = Machine(), tmp_path / "repeats.csv"
     with machine.timer(path) as timer:
         (before,) = timer.time(machine.workloads(["a"]))
@@ -178,13 +183,13 @@ def test_sentinels_and_repeats_are_written_down_with_their_ratios(tmp_path):
     (repeat,) = [row for row in rows if row["role"] == "repeat"]
     assert (repeat["key"], repeat["file"]) == ("conv2d 1 8", "layers.csv")
     assert float(repeat["ratio"]) == pytest.approx(1.02) and repeat["status"] == "ok"
-    sentinels = [row for row in rows if row["role"] == "sentinel"]
-    assert {row["key"] for row in sentinels} == set(TOLERANCES)
-    elapsed_s = [float(row["elapsed_s"]) for row in sentinels]
+    reference_workloads = [row for row in rows if row["role"] == "sentinel"]
+    assert {row["key"] for row in reference_workloads} == set(TOLERANCES)
+    elapsed_s = [float(row["elapsed_s"]) for row in reference_workloads]
     assert elapsed_s == sorted(elapsed_s) and elapsed_s[-1] > 0
 
 
-def test_a_watch_without_a_file_watches_too():
+def test_a_timer_without_a_file_refuses_too():
     machine = Machine()
     with machine.timer(None, patience_s=1.0) as timer:
         machine.factor = 1.5
@@ -195,11 +200,11 @@ def test_a_reference_is_the_best_time_and_a_line_that_was_cut_is_passed_over(tmp
     path = tmp_path / "repeats.csv"
     lines = ["role,key,time_s,status,ratio", "sentinel,product,2e-3,ok,1", "sentinel,product,1e-3,ok,0.5"]
     path.write_text("\n".join([*lines, "repeat,product,1e-9,ok,1", "sentinel,product,1"]))
-    assert read_references(path) == {"product": 1e-3}
-    assert read_references(tmp_path / "absent") == {}
+    assert best_times_s(path) == {"product": 1e-3}
+    assert best_times_s(tmp_path / "absent") == {}
     path.write_text("\n".join([*lines, "sentinel,product,fast,ok,1"]))
-    with pytest.raises(InvalidInput, match=r"line 4: time_s = 'fast'; it must be a positive number"):
-        read_references(path)
+    with pytest.raises(InvalidInput, match=r"line 4: time_s = 'fast'; it must be a finite number"):
+        best_times_s(path)
 
 
 def test_a_twentieth_of_the_rows_is_measured_again_and_at_least_one():
@@ -208,8 +213,8 @@ def test_a_twentieth_of_the_rows_is_measured_again_and_at_least_one():
     assert choose_repeats(3, np.random.default_rng(0)) != [] == choose_repeats(0, np.random.default_rng(0))
 
 
-def test_sentinels_are_the_same_in_every_run_and_each_has_a_tolerance():
-    once, again = make_sentinels(), make_sentinels()
+def test_reference_workloads_are_the_same_in_every_run_and_each_has_a_tolerance():
+    once, again = make_reference_workloads(), make_reference_workloads()
     assert {work.key for work in once} == set(TOLERANCES)
     for one, other in zip(once, again, strict=True):
         result, expected = one.call(*one.operands[0]), other.call(*other.operands[0])

@@ -216,19 +216,21 @@ def test_rounds_that_disagree_are_tried_again_without_a_wait():
     assert timing.status == "contended" and clock.slept_s == []
 
 
-def test_sentinels_are_timed_in_each_group_and_their_judge_can_refuse_it():
+def test_reference_workloads_are_timed_in_each_group_and_their_judge_can_refuse_it():
     clock, seen = FakeClock(), []
 
     def judge(timings):
         seen.append([timing.time_s for timing in timings])
-        return "sentinel 'stream' took 1.31 of its best"
+        return "'stream' took 1.31 of its best"
 
-    guard = clock.guard(sentinels=[Workload("stream", clock.work(2_000 * MICROSECOND))], judge=judge)
+    guard = clock.guard(
+        reference_workloads=[Workload("stream", clock.work(2_000 * MICROSECOND))], judge=judge
+    )
     (timing,) = time_workloads(
         [Workload("a", clock.work(1_000 * MICROSECOND))], TimingProtocol(n_retries=1), clock, guard
     )
     assert seen == [[pytest.approx(2e-3)]] * 2
-    assert (timing.time_s, timing.reason) == (None, "sentinel 'stream' took 1.31 of its best")
+    assert (timing.time_s, timing.reason) == (None, "'stream' took 1.31 of its best")
 
 
 def test_a_refused_group_keeps_the_reason_of_a_work_that_failed():
@@ -250,7 +252,7 @@ def test_an_infinite_agreement_refuses_nothing_for_ceilings_are_the_best_ever_se
     assert timing.time_s == pytest.approx(0.02)
 
 
-def test_a_sentinel_has_a_figure_even_where_its_rounds_disagree():
+def test_a_reference_workload_has_a_time_even_if_its_rounds_disagree():
     clock = FakeClock()
     workloads = [
         Workload("a", clock.work(lambda: MICROSECOND * 1_000 + clock.now // 100), agreement=float("inf"))
