@@ -61,8 +61,8 @@ class CpuCampaign:
         deadline: end of the run.
         progress: called with stage, rows done, rows planned, message.
         accepts_busy: whether times of a shared machine are kept, with the status `shared`.
-        has_held_out: whether time is kept for held-out operators. Otherwise networks have it, and a slow machine
-            may overrun the budget until enough of them calibrate a bound.
+        has_held_out: whether time is kept for held-out operators. Otherwise networks have it, and a slow
+            machine may overrun the budget until enough of them calibrate a bound.
     """
 
     folder: Path

@@ -4,9 +4,9 @@
       |----------- a group of workloads ----------|
     others' cores = (busy and stolen time of all cores - CPU time of this process) / wall time
 
-A steady load slows all rounds of a group alike: they agree on a wrong time, and only counters reveal it. If no
-counter does (another virtual machine without reported stolen time, a lowered clock), reference workloads may
-(`hwopt.measure.cpu.reference_workloads`). Reader and sleep are passed in.
+A steady load slows all rounds of a group alike: they agree on a wrong time, and only counters reveal it. If
+no counter does (another virtual machine without reported stolen time, a lowered clock), reference workloads
+may (`hwopt.measure.cpu.reference_workloads`). Reader and sleep are passed in.
 """
 
 import os
@@ -48,9 +48,9 @@ Reader = Callable[[], CounterReading]
 class ContentionLimits:
     """Limits beyond which a machine counts as shared.
 
-    On two idle cores, over 0.1 s, the others' time was between -0.01 and 0.02 s (counters step by 0.01 s for each
-    core); with one busy process it was 0.08 s or more. An occasional daemon is harmless: it misses most blocks, and
-    the second-smallest block counts.
+    On two idle cores, over 0.1 s, the others' time was between -0.01 and 0.02 s (counters step by 0.01 s for
+    each core); with one busy process it was 0.08 s or more. An occasional daemon is harmless: it misses most
+    blocks, and the second-smallest block counts.
     """
 
     others_cores: float = 0.1

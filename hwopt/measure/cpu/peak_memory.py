@@ -4,9 +4,9 @@
                               ^ resident set                                   ^ minus the baseline
 
 The first build and run load code, kernels and caches, so that the second shows the network alone: parameters,
-buffers, input, activations and workspaces. The allocator's thresholds are fixed for the process, so that freed
-tensors are returned to the system. One process measures many networks. The kernel counts pages in batches, so the
-result is uncertain by some 0.2 MB; below 1 MiB it is refused.
+buffers, input, activations and workspaces. The allocator's thresholds are fixed for the process, so that
+freed tensors are returned to the system. One process measures many networks. The kernel counts pages in
+batches, so the result is uncertain by some 0.2 MB; below 1 MiB it is refused.
 """
 
 import json
@@ -56,8 +56,8 @@ class MemoryMeter:
             input_shape: with the batch, for example (8, 3, 32, 32).
 
         Raises:
-            Unmeasurable: on another system than Linux, or if the network cannot be sent or run, or needs less memory
-                than the resident set resolves.
+            Unmeasurable: on another system than Linux, or if the network cannot be sent or run, or needs less
+                memory than the resident set resolves.
         """
         if not self._platform.startswith("linux"):
             raise Unmeasurable(

@@ -5,10 +5,10 @@
              |                       |                         |
              +----- P product, S stream, O overhead -----------+--> repeats.csv, role sentinel or repeat
 
-The time of a reference workload changes only with the machine. It is compared with the best time in the folder's
-repeats.csv, so a run that is resumed on a throttled or shared machine refuses its timings. A load that slows a
-whole first run and that no counter shows is not detected; if it ends during the run, ratios in repeats.csv fall
-below 1.
+The time of a reference workload changes only with the machine. It is compared with the best time in the
+folder's repeats.csv, so a run that is resumed on a throttled or shared machine refuses its timings. A load
+that slows a whole first run and that no counter shows is not detected; if it ends during the run, ratios in
+repeats.csv fall below 1.
 """
 
 import time
@@ -33,8 +33,9 @@ from hwopt.profile.row_file import RowFile
 from hwopt.profile.schema import REPEAT_COLUMNS
 
 REPEATED_SHARE = 0.05
-# Largest relative excess over the best time. On two cores of a virtual machine, 95% quantile and maximum were:
-# product 1.01 and 1.02, overhead 1.03 and 1.09 (80 quiet groups), stream 1.06 and 1.07 (76 beside a load).
+# Largest relative excess over the best time. On two cores of a virtual machine, 95% quantile and maximum
+# were: product 1.01 and 1.02, overhead 1.03 and 1.09 (80 quiet groups), stream 1.06 and 1.07 (76 beside a
+# load).
 TOLERANCES = {"product": 0.03, "overhead": 0.06, "stream": 0.1}
 _ANY = float("inf")  # a reference workload has a time even if its rounds disagree
 _ANY_AGREEMENT = 1e9  # of the rounds, if a shared machine is accepted

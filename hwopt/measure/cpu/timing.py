@@ -1,14 +1,14 @@
 """Time workloads on one CPU thread so that a busy machine gives the same times, or none.
 
     round 1                      round 2                      round 3
-    [A A A A][B B B B][C C C C]  [A A A A][B B B B][C C C C]  [A A A A][B B B B][C C C C]     A, B, C: workloads
-      each letter one block of about 0.7 ms on operands that the caches no longer hold
+    [A A A A][B B B B][C C C C]  [A A A A][B B B B][C C C C]  [A A A A][B B B B][C C C C]
+      each letter one block of a workload, about 0.7 ms, on operands that the caches no longer hold
 
-The time of a workload is its second-smallest block, since interruptions only add time. If the times of the rounds
-disagree, the workload is `contended` and has no time. A lasting load slows all rounds alike, so a guard
-(`hwopt.measure.cpu.contention`) reads the machine's counters around each group and times reference workloads in it;
-what it refuses is contended as well. Contended workloads are tried again after a wait. A workload is any callable;
-clock and guard are passed in.
+The time of a workload is its second-smallest block, since interruptions only add time. If the times of the
+rounds disagree, the workload is `contended` and has no time. A lasting load slows all rounds alike, so a
+guard (`hwopt.measure.cpu.contention`) reads the machine's counters around each group and times reference
+workloads in it; what it refuses is contended as well. Contended workloads are tried again after a wait. A
+workload is any callable; clock and guard are passed in.
 """
 
 import gc
@@ -213,8 +213,8 @@ def _no_collector() -> Iterator[None]:
 def keep_freed_memory() -> str:
     """Have glibc keep freed memory for the rest of this process; return the allocator's setting in words.
 
-    By default it returns large results to the system and fetches fresh pages for the next ones, depending on the
-    history of the process: the same network may take twice as long in one process as in another.
+    By default it returns large results to the system and fetches fresh pages for the next ones, depending on
+    the history of the process: the same network may take twice as long in one process as in another.
     """
     import ctypes
 

@@ -8,11 +8,11 @@
 
 Predictions are of the logarithm of time over roofline, so a share times a deviation is a relative error of a
 network. An operator that dominates many networks comes first, unless similar ones are measured; own_i is the
-part of its time that no other operator predicts. Members of the ensemble are trees, each on a bootstrap sample.
-Trees alone agree where there are no rows, since each repeats the nearest one. So each member is a random linear
-prior function plus a tree that is fitted to the residuals: where no row corrects the prior functions, members
-disagree (Osband et al. 2018). Without rows there are only the prior functions. Conditioning is that of a
-Gaussian process with the covariance of the predictions.
+part of its time that no other operator predicts. Members of the ensemble are trees, each on a bootstrap
+sample. Trees alone agree where there are no rows, since each repeats the nearest one. So each member is a
+random linear prior function plus a tree that is fitted to the residuals: where no row corrects the prior
+functions, members disagree (Osband et al. 2018). Without rows there are only the prior functions.
+Conditioning is that of a Gaussian process with the covariance of the predictions.
 """
 
 from collections.abc import Mapping, Sequence

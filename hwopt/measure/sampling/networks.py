@@ -4,9 +4,9 @@
                on a GPU         see `hwopt.measure.gpu.networks`
                of a space       its configs; if they are few, also random networks of the same input
 
-The split `fit` fits the network-level coefficients, `calibrate` gives the predictive distribution, `test` shows
-the error. Splits alternate, so that a shortened run has all three. A named network is in one split at all batch
-sizes.
+The split `fit` fits the network-level coefficients, `calibrate` gives the predictive distribution, `test`
+shows the error. Splits alternate, so that a shortened run has all three. A named network is in one split at
+all batch sizes.
 """
 
 import json
@@ -59,8 +59,8 @@ class Candidate:
         split: fit, calibrate or test.
         input_shape: batch included.
         build: returns the network.
-        config: JSON that it can be built from: hyperparameters of a space's network, otherwise the description
-            of its `Architecture`.
+        config: JSON that it can be built from: hyperparameters of a space's network, otherwise the
+            description of its `Architecture`.
     """
 
     name: str
@@ -79,8 +79,9 @@ def choose_networks(
     Args:
         n: number of random networks, or of configs of the space.
         rng: source of all randomness.
-        space: search space; its configs take the first batch size. If it has few distinct networks, random ones
-            of its input's shape are added up to `LEAST_NETWORKS`, or n. None adds torchvision's networks.
+        space: search space; its configs take the first batch size. If it has few distinct networks, random
+            ones of its input's shape are added up to `LEAST_NETWORKS`, or n. None adds torchvision's
+            networks.
         batch_sizes: items in a pass; random networks draw one, torchvision's take all.
     """
     if space is not None:

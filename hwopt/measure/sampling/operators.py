@@ -5,8 +5,8 @@
     Sobol points over shapes, by family      ---'
 
 Every distinct operator comes once. The shares of sources and families hold at every length, since the next
-operator is of the source, and of its family, that is furthest below its share. So a sample is the beginning of
-every longer one from the same generator state, and is measured in its order.
+operator is of the source, and of its family, that is furthest below its share. So a sample is the beginning
+of every longer one from the same generator state, and is measured in its order.
 """
 
 from collections import Counter
@@ -70,7 +70,7 @@ class Operator:
 
 @dataclass(slots=True)
 class OperatorSample:
-    """Distinct operators in the order of measuring, and counts of candidates that cannot be run, by reason."""
+    """Distinct operators in the order of measuring; counts of candidates that cannot be run, by reason."""
 
     operators: list[Operator] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -99,8 +99,8 @@ def sample_operators(
     Args:
         n: how many; fewer are returned if there are not that many distinct ones.
         rng: source of all randomness.
-        graphs: networks of the same dtype, whose layers are taken and perturbed; without any, all operators are
-            Sobol points.
+        graphs: networks of the same dtype, whose layers are taken and perturbed; without any, all operators
+            are Sobol points.
         dtype: data type of the Sobol points.
         plan: limits and shares.
     """

@@ -17,8 +17,8 @@ _FOLLOWING = ("flops", "elementwise_ops", "output_bytes")  # filled by tracing t
 def perturb(layer: Layer, rng: np.random.Generator) -> Row:
     """Return a row near a layer, without the columns of work, which follow from it.
 
-    Relations are kept: equal channels of element-wise operators, groups of depthwise convolutions, biases, and a
-    second operand that scales channels or is a whole tensor.
+    Relations are kept: equal channels of element-wise operators, groups of depthwise convolutions, biases,
+    and a second operand that scales channels or is a whole tensor.
     """
     row = {name: value for name, value in layer.row().items() if name not in _FOLLOWING}
     factors = 2.0 ** rng.uniform(-1, 1, size=3)
