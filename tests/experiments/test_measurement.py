@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_rows(benchmark):
     assert [item.key for item in once] == [item.key for item in again]
     assert [item.kind for item in once] == ["operator"] * 6 + ["network"] * 2
     for one, other in zip(once, again, strict=True):
-        assert [o.shape for o in one.work.operands[0]] == [o.shape for o in other.work.operands[0]]
+        assert [o.shape for o in one.workload.operands[0]] == [o.shape for o in other.workload.operands[0]]
 
 
 def test_the_quick_benchmark_writes_its_tables_and_how_to_make_them_again(benchmark, tmp_path):

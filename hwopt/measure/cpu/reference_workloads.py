@@ -109,7 +109,7 @@ class MonitoredTimer:
             for one in timings
         ]
 
-    def repeat(self, workloads: Sequence[Workload], times_s: Sequence[float], file: str) -> list[Timing]:
+    def repeat(self, workloads: Sequence[Workload], times_s: Sequence[float], file: str = "") -> list[Timing]:
         """Time workloads again and record the ratio to their first time.
 
         Args:

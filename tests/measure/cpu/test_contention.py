@@ -95,7 +95,7 @@ def readings(busy_per_s):
 def test_the_description_says_which_loads_can_be_noticed():
     assert describe_counters(readings(1.0))["others_cpu"] is True
     absent = describe_counters(readings(None), platform="darwin")
-    assert absent["others_cpu"] is False and "this system is darwin" in absent["reason"]
+    assert absent["others_cpu"] is False and "is not readable on darwin" in absent["reason"]
     frozen = describe_counters(readings(0.0))
     assert frozen["others_cpu"] is False and "does not count this process" in frozen["reason"]
 
