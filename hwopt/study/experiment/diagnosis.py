@@ -210,7 +210,11 @@ def _costs_of(found: Diagnosis, experiment: Experiment, space: SearchSpace, path
     profile, is_stand_in = section.profile, False
     if profile is None:
         measured = Path("results") / path.stem / "device"
-        profile = str(measured) if measured.is_dir() else _STAND_INS[str(section.measure).partition(":")[0]]
+        profile = (
+            str(measured)
+            if measured.is_dir()
+            else _STAND_INS.get(str(section.measure).partition(":")[0], "nvidia-h200")
+        )
         is_stand_in = not measured.is_dir()
     elif (experiment.folder / profile).is_dir():
         profile = str(experiment.folder / profile)
