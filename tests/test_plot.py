@@ -11,7 +11,7 @@ from tests.report.analysis.stores import identity, trial, write
 OF_ONE = ["front", "history", "learning_curves", "parallel", "importance", "calibration"]
 FALLING = [
     trial(i, 0.1 + 0.02 * i, {"time_s": 1e-3 * (20 - i), "power_w": 9.0}, curve=(0.9, 0.1 + 0.02 * i))
-    for i in range(7)
+    for i in range(6)
 ]
 STUDIES = {
     "nothing": [],
@@ -49,13 +49,13 @@ def test_every_figure_of_every_study_is_drawn_by_both_backends(study, name):
 def test_the_front_tells_fates_apart_by_shape_and_numbers_its_networks(tmp_path):
     write(tmp_path / "study.db", STUDIES["many"], identity=identity(budgets={"time_s": 0.03}))
     with Store(tmp_path / "study.db") as store:
-        store.add_check(6, "measured", 0, {"time_s": 9.1e-3})
-        store.add_check(6, "retrained", 1, {"error": 0.3, "test_error": 0.33})
+        store.add_check(5, "measured", 0, {"time_s": 9.1e-3})
+        store.add_check(5, "retrained", 1, {"error": 0.3, "test_error": 0.33})
     figure = plot.front(tmp_path / "study.db")
     symbols = {trace.name: trace.marker.symbol for trace in figure.data if trace.mode.startswith("markers")}
     assert len(set(symbols.values())) == len(symbols) == 8
-    front = next(trace for trace in figure.data if trace.name == "front (7)")
-    assert set(front.text) == {str(i) for i in range(7)}
+    front = next(trace for trace in figure.data if trace.name == "front (6)")
+    assert set(front.text) == {str(i) for i in range(6)}
     assert "depth = " in front.hovertext[0] and (front.meta, front.customdata[0]) == (tmp_path.name, 0)
     assert {"measured time (1)", "test error on fresh seeds (1)", "stopped early (1)", "failed (1)"} <= set(
         symbols

@@ -45,7 +45,7 @@ def networks():
     layers = pd.DataFrame({"name": ["conv", "fc"], "kind": ["conv2d", "linear"], "time_s": [1e-3, 2e-3]})
     layers = layers.assign(share=[1 / 3, 2 / 3], is_fallback=False, is_extrapolated=[True, False])
     prediction = Prediction(layers, {"time_s": 3e-3}, Costs({"time_s": [3e-3]}), ("a note",))
-    return Networks({6: prediction, 3: prediction})
+    return Networks({5: prediction, 3: prediction})
 
 
 @pytest.fixture(scope="module")
@@ -116,13 +116,13 @@ def tooltip(browser, study, name, point):
 
 def test_a_point_has_a_tooltip_and_a_click_shows_its_network(browser, page):
     opened(browser, page)
-    trace, text = tooltip(browser, "a", "front", 6)
-    assert "trial 6: front" in text and "time 14 ms" in text and "depth = 1" in text
-    point = f"{{data: {FRONT}.data[arguments[0]], customdata: 6}}"
+    trace, text = tooltip(browser, "a", "front", 5)
+    assert "trial 5: front" in text and "time 15 ms" in text and "depth = 3" in text
+    point = f"{{data: {FRONT}.data[arguments[0]], customdata: 5}}"
     browser.execute_script(f'{FRONT}.emit("plotly_click", {{points: [{point}]}})', trace)
     picked = browser.execute_script('return document.querySelector(".picked").innerText')
-    assert "a: trial 6: front" in picked
-    assert browser.execute_script("return document.querySelector('[data-choice=network]').value") == "6"
+    assert "a: trial 5: front" in picked
+    assert browser.execute_script("return document.querySelector('[data-choice=network]').value") == "5"
 
 
 def test_hostile_values_are_shown_as_text_in_tooltips(browser, page):

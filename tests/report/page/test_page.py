@@ -107,7 +107,7 @@ def test_the_data_of_a_figure_is_a_table(tmp_path):
 def test_descriptions_of_trials_are_there_once_whatever_the_number_of_costs(tmp_path):
     study = read(tmp_path / "study.db", STUDIES["many"])
     page = render([study])
-    assert page.count("trial 6: front") == 1
+    assert page.count("trial 5: front") == 1
     assert '"hovertext":["trial' not in json.dumps(data_of(page)["blocks"]["front"])
 
 
@@ -121,7 +121,7 @@ def test_a_budget_is_described_in_words(tmp_path):
         }
     }
     region = {"n_priced": 100, "share": 0.4, "broken": {"time_s": 60}, "freed": freed}
-    trials = STUDIES["many"][:7]
+    trials = STUDIES["many"][:6]
     reference = {"error": 1.0, "time_s": 0.02}
     study = read(tmp_path / "study.db", trials, identity=one, region=region, reference=reference)
     block = next(block for block in content_of([study], [Networks()]).blocks if block.name == "budgets")
