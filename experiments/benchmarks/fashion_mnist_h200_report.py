@@ -36,7 +36,7 @@ from hwopt.space.search_space import Config, SearchSpace
 from hwopt.study.experiment.file import Experiment, load_experiment
 from hwopt.study.store.store import Store
 
-EXPERIMENT = Path(__file__).with_name("fashion_mnist_h200.toml")
+EXPERIMENT = Path(__file__).parents[1] / "fashion_mnist_h200.toml"
 OUT = Path("results/fashion_mnist_h200")
 N_IMAGES = 50_000
 _BLOCKS, _STEPS = 3, 8
