@@ -13,11 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from hwopt import plot
+from hwopt import Budget, plot
 from hwopt.report.draw.style import save
+from hwopt.study.experiment.file import load_experiment
 from hwopt.study.store.store import Store, Trial
 
 RESULTS = Path(__file__).parents[2] / "results"
+H200 = Path(__file__).parents[1] / "fashion_mnist_h200.toml"
 _COSTS = ("energy_j", "power_w", "time_s", "memory_bytes")
 
 
@@ -75,7 +77,9 @@ def redraw_fashion_mnist_h200(folder: Path) -> None:
     """Draw error over energy on the H200, of the search and of those that do not know the budgets."""
     trials, front = (pd.read_csv(folder / name) for name in ("trials.csv", "front.csv"))
     device = {"profile": "NVIDIA H200", "mode": "graph", "batch_size": 256}
-    what = identity(["error", "energy_j"], {"power_w": 225.0, "memory_bytes": 5e6}, device)
+    sections = load_experiment(H200).budgets
+    limits = {metric: Budget(metric, section.limit).limit for metric, section in sections.items()}
+    what = identity(["error", "energy_j"], limits, device)
     with tempfile.TemporaryDirectory() as temporary:
         paths = []
         for name, own in trials.groupby("search", sort=False):

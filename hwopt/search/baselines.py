@@ -39,7 +39,7 @@ def expected_improvement(
 def constraint_weighted_improvement(
     state: SearchState, surrogate: Surrogate, priced: PricedCandidates, rng: np.random.Generator
 ) -> Array:
-    """Log expected improvement times the probability of feasibility, [n]: predicted, or learned if unaware."""
+    """Log expected improvement times the probability of feasibility, [n]: predicted, or learned."""
     gain = expected_improvement(state, surrogate, priced, rng)
     if state.budgets:
         return gain + log_probability_of_budgets(state, priced.costs)

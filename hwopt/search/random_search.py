@@ -62,7 +62,7 @@ def draw_feasible(
 
 
 def _is_thin(state: SearchState, n_rejected: int) -> bool:
-    """Return whether rejection sampling is useless; the region is surveyed if a budget or rejection exists."""
+    """Return whether rejection sampling is useless; surveys the region if a budget or rejection exists."""
     if state.candidates is not None or not (state.budgets or n_rejected):
         return False
     return state.feasible_region().share < SMALLEST_SHARE
