@@ -1,8 +1,8 @@
-"""From a configuration to a network to its layers: shapes, work, traffic, memory; nothing is run.
+"""From a configuration to a network to its layers: shapes, work, traffic, memory. Nothing is run.
 
     config --build--> nn.Module --trace--> LayerGraph
 
-`Layer` and the cost rules are plain Python; what needs PyTorch is loaded when it is first used.
+`Layer` and the cost rules are plain Python; names that need PyTorch are imported when first used.
 """
 
 from typing import TYPE_CHECKING

@@ -1,11 +1,11 @@
-"""How much memory results occupy while a network runs: storages counted from allocation to last reference.
+"""Memory of results while a network runs: storages, from allocation to last reference.
 
     allocate y         x held by the caller      relu_(y) takes nothing, y[0] shares y's storage
     |----------------------------------|
                                        ^ the last reference dies: freed, as PyTorch's allocator would
 
-Only storages count, so views and in-place operators cost nothing. What an operator allocates and frees within
-itself (a workspace of a convolution) is not seen.
+Only storages count, so views and in-place operators cost nothing. Workspaces that an operator allocates and
+frees itself are not counted.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class LiveMemory:
-    """Bytes of the storages that are alive, and the most there ever were.
+    """Bytes of live storages, and their peak.
 
     Args:
-        weights: addresses of storages that are accounted for elsewhere (parameters and buffers).
+        weights: addresses of storages of parameters and buffers, which are counted elsewhere.
     """
 
     def __init__(self, weights: set[int]) -> None:
@@ -33,7 +33,7 @@ class LiveMemory:
         self._live: dict[int, ref[UntypedStorage]] = {}
 
     def hold(self, tensors: Iterable[Tensor]) -> None:
-        """Count the storages of these tensors, where new, until they are freed; all are alive at once."""
+        """Count the new storages of tensors until they are freed; all are alive at once."""
         for tensor in tensors:
             storage = tensor.untyped_storage()
             address = storage._cdata
@@ -45,7 +45,7 @@ class LiveMemory:
             self.peak_bytes = self.now_bytes
 
     def is_counted(self, tensor: Tensor) -> bool:
-        """Whether the tensor's storage was allocated while memory was counted, and is alive."""
+        """Return whether the tensor's storage is counted and alive."""
         return tensor.untyped_storage()._cdata in self._live
 
     def _free(self, address: int, size: int, _: object) -> None:

@@ -1,4 +1,4 @@
-"""From a configuration to its network and its layers, with errors that name the configuration."""
+"""Build and trace the network of a config, with errors that name the config."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class EmptyOnMeta(TorchFunctionMode):
-    """Puts on the meta device what `torch.empty` makes, as most parameters are; other tensors keep values."""
+    """Creates tensors of `torch.empty`, as most parameters are, on the meta device; others have values."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -36,7 +36,7 @@ class EmptyOnMeta(TorchFunctionMode):
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves parameters on the meta device as they are: filling them with nothing takes half of building."""
+    """Skips the initialization of parameters on the meta device, which takes half of the time to build."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -55,7 +55,7 @@ _FILLS = frozenset(
 
 
 def build_on(build: Callable[[], Any], device: str = "meta") -> Any:
-    """Return what `build` makes with its parameters on a device; what fails on "meta" is built on the CPU."""
+    """Call `build` with parameters on a device; if that fails on "meta", call it on the CPU."""
     try:
         if device != "meta":
             with torch.device(device):
@@ -75,11 +75,11 @@ def build_network(space: SearchSpace, config: Mapping[str, Any], device: str = "
     Args:
         space: has a `build`.
         config: values of the active hyperparameters.
-        device: where parameters are made; a `build` that needs their values and so fails on "meta", where
-            they have none, is tried again on the CPU.
+        device: device of the parameters; a `build` that fails on "meta", since it needs their values, is
+            called again on the CPU.
 
     Raises:
-        InvalidInput: where there is no `build`, it raises, or it returns no module.
+        InvalidInput: if there is no `build`, it raises, or it does not return a module.
     """
     return _built(space, config, lambda: dict(config), device)
 
@@ -87,7 +87,7 @@ def build_network(space: SearchSpace, config: Mapping[str, Any], device: str = "
 def _built(
     space: SearchSpace, config: Mapping[str, Any], given: Callable[[], dict[str, Any]], device: str = "meta"
 ) -> nn.Module:
-    """Return what `build` makes of a config, which `given` hands out anew for each try."""
+    """Return the network of a config; `given` returns a new copy of the config for each try."""
     build = space.build
     if build is None:
         raise InvalidInput("the search space has no build=; give a function from config to torch.nn.Module")
@@ -112,8 +112,8 @@ def trace_config(
     """Return the layers of a config's network at a batch size; nothing is allocated.
 
     Raises:
-        InvalidInput: where the network cannot be built, or does not run on the space's `input_shape`.
-        UnknownOperator: where it uses an operator without a cost rule and `unknown` is "error".
+        InvalidInput: if the network cannot be built, or does not run on the space's `input_shape`.
+        UnknownOperator: if it uses an operator without a cost rule and `unknown` is "error".
     """
     return _run(space, config, lambda: dict(config), _tracer(space, batch_size, dtype, unknown))
 
@@ -132,13 +132,13 @@ def outputs_on_meta(space: SearchSpace, config: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Recorded(Generic[T]):
-    """Result of running a config's network, and the hyperparameters that it was made from.
+    """Result of running a config's network, and the hyperparameters that it depends on.
 
     Attributes:
-        result: of running it; None where it cannot be built or run.
+        result: result of the run; None if the network cannot be built or run.
         reason: why there is no result.
-        reads: the hyperparameters that building and running read, name -> value or `ABSENT`; configs that
-            agree in these have the same result, or fail alike.
+        reads: hyperparameters that building and running read, name -> value or `ABSENT`; configs that agree
+            in these have the same result, or fail alike.
         unknown: keys that `build` asked for and that are not hyperparameters.
     """
 
@@ -148,22 +148,22 @@ class Recorded(Generic[T]):
     unknown: frozenset[str]
 
     def with_reads(self, names: Sequence[str], config: Mapping[str, Any]) -> Recorded[T]:
-        """Return the same, made from these hyperparameters too."""
+        """Return a copy that depends on further hyperparameters as well."""
         return replace(self, reads={**{name: config.get(name, ABSENT) for name in names}, **self.reads})
 
 
 def trace_recorded(
     space: SearchSpace, config: Mapping[str, Any], batch_size: int = 1, dtype: str = "float32"
 ) -> Recorded[LayerGraph]:
-    """Trace a config's network as `trace_config` does, and record what it is made from."""
+    """Trace a config's network as `trace_config` does, and record the hyperparameters that it depends on."""
     return run_recorded(space, config, _tracer(space, batch_size, dtype))
 
 
 def run_recorded(space: SearchSpace, config: Mapping[str, Any], run: Callable[[nn.Module], T]) -> Recorded[T]:
-    """Build a config's network, run something on it, and record which hyperparameters were read.
+    """Build a config's network, call `run` on it, and record which hyperparameters were read.
 
-    Where that fails on a config that records, `build` is given a plain dict, of which everything counts as
-    read. A config that records already goes on to.
+    If that fails with a recording config, `build` gets a plain dict, all of which counts as read. A config
+    that records already continues to.
     """
     recorded = config if isinstance(config, RecordedConfig) else RecordedConfig(config, space.names)
     config = recorded.unread()

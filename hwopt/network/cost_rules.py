@@ -1,8 +1,8 @@
-"""What each operator costs: a table from operator to rule, and the operators that are free.
+"""Cost rules: a table from operator to rule, and the operators that are free.
 
 A rule is a function from an `Operation` to the fields of its `Layer` that differ from the defaults. The tracer fills in
-name, operator, dtype, bytes (`output_bytes` where not given) and, from the first operand and the first result, the
-shapes. A rule of your own:
+name, operator, dtype, bytes (`output_bytes` if not given) and, from the first operand and the first result, the shapes. A
+rule of your own:
 
     from hwopt.network import RULES, Operation
 
@@ -13,7 +13,7 @@ shapes. A rule of your own:
     RULES["aten._fft_r2c"] = fft                       # an in-place form (`aten.relu_`) falls back on `aten.relu`
     RULES["aten.erfinv"] = elementwise("erfinv")       # one operation for each element of the result
 
-Conventions. `flops`: 2 for a multiply-add of a convolution, a matrix product or attention, bias free, equal to PyTorch's
+Conventions. `flops`: 2 for a multiply-add of a convolution, a matrix product or attention, without the bias, as PyTorch's
 flop counter. `elementwise_ops`, all others:
 
     pointwise function             1 for each element of the result, whatever the function
@@ -36,7 +36,7 @@ width 1. With more than four dimensions the inner ones fold into the height. Kin
     attention [B, heads, L, E]      batch B, groups = heads, in_channels = heads * E, in_h = out_h = L, kernel_h = number of keys
     lstm, gru, rnn [N, L, C]        one row a layer, both directions: groups = directions, in_h = out_h = L, kernel_h = size of
                                     the state, out_channels = directions * size of the result
-    pointwise, reduction            what PyTorch marks so and has no kind of its own
+    pointwise, reduction            operators that PyTorch tags so and that have no kind of their own
     unknown                         an operator without a rule: bytes of its operands and results, one operation a result
     layer_norm                      channels = the normalised size, height = all between batch and channels
     adaptive pooling, mean over H, W  the effective kernel and stride, in / out; the mean is an adaptive_avg_pool2d to 1 x 1
@@ -57,11 +57,11 @@ Fields = dict[str, Any]
 
 
 class Operation:
-    """One operator as it ran, on the meta device.
+    """One call of an operator, on the meta device.
 
     Attributes:
         name: for example "aten.convolution".
-        args: the positional arguments; trailing ones that had their default are absent.
+        args: the positional arguments; trailing ones with their default value are absent.
         kwargs: the keyword arguments.
         operands: every tensor among the arguments, lists flattened, in order.
         results: every tensor returned, in order.
@@ -96,12 +96,12 @@ class Operation:
         return self.args[position] if position < len(self.args) else default
 
     def is_weight(self, tensor: Tensor) -> bool:
-        """Whether a tensor is a parameter or buffer of the network, or a view of one."""
+        """Return whether a tensor is a parameter or buffer of the network, or a view of one."""
         return tensor.untyped_storage()._cdata in self._weights
 
 
 Rule = Callable[[Operation], Fields]
-UNKNOWN = "unknown"  # kind of an operator without a rule: its operands are known, what it does is not
+UNKNOWN = "unknown"  # kind of an operator without a rule
 
 
 def elementwise(kind: str, ops: int = 1) -> Rule:
@@ -123,7 +123,7 @@ def reduction(kind: str, ops: int = 1) -> Rule:
 
 
 def columns(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return (batch, channels, height, width) of a shape whose layout is not known."""
+    """Return (batch, channels, height, width) of a shape of unknown layout."""
     n = len(shape)
     if n == 4:
         return shape  # type: ignore[return-value]
@@ -143,7 +143,7 @@ def planes(shape: tuple[int, ...], n_spatial: int) -> tuple[int, int, int, int]:
 
 
 def _pair(values: Any, n_spatial: int, neutral: int, fold: bool = False) -> tuple[int, int]:
-    """Return the height's and the width's value, of one for each spatial dimension or one for all."""
+    """Return the value of height and of width, given one for each spatial dimension, or one for all."""
     values = list(values) if isinstance(values, (list, tuple)) else [values]
     if len(values) == 1:
         values *= n_spatial
@@ -153,15 +153,8 @@ def _pair(values: Any, n_spatial: int, neutral: int, fold: bool = False) -> tupl
 
 
 def _shape_fields(x: tuple[int, int, int, int], out: tuple[int, int, int, int]) -> Fields:
-    return {
-        "batch": x[0],
-        "in_channels": x[1],
-        "in_h": x[2],
-        "in_w": x[3],
-        "out_channels": out[1],
-        "out_h": out[2],
-        "out_w": out[3],
-    }
+    names = ("batch", "in_channels", "in_h", "in_w", "out_channels", "out_h", "out_w")
+    return dict(zip(names, (*x, *out[1:]), strict=True))
 
 
 def _window(n_spatial: int, kernel: Any, stride: Any, padding: Any = 0, dilation: Any = 1) -> Fields:
@@ -186,14 +179,14 @@ def _convolution(operation: Operation) -> Fields:
 
 
 def _with_flops(kind: str, **fields: Any) -> Fields:
-    """Return the fields of a layer with the FLOPs that its kind has for them."""
+    """Return the fields of a layer, with its FLOPs added."""
     flops = FORMULAS[kind].flops
     assert flops is not None, kind
     return {"kind": kind, "flops": flops(fields), **fields}
 
 
 def _matrix_product(operation: Operation, first: int) -> Fields:
-    """Price [M, K] x [K, N], the operands from position `first` on: linear where one is a weight."""
+    """Price [M, K] x [K, N], operands from position `first` on: linear if the second one is a weight."""
     a, b = operation.args[first : first + 2]
     (rows, inner), n = a.shape, b.shape[1]
     is_linear = operation.is_weight(b)
@@ -217,7 +210,7 @@ def _convolution_of_lines(operation: Operation) -> Fields:
 
 
 def _trilinear(operation: Operation) -> Fields:
-    """Price a sum of products of three tensors; the third to fifth arguments are where they are expanded."""
+    """Price a sum of products of three tensors; arguments 3 to 5 are the dimensions to expand."""
     shapes = []
     for tensor, expanded in zip(operation.args[:3], operation.args[3:6], strict=True):
         shape = list(tensor.shape)
@@ -229,14 +222,15 @@ def _trilinear(operation: Operation) -> Fields:
 
 
 def _distances(operation: Operation) -> Fields:
-    """Price the distances of rows [.., P, M] from rows [.., R, M]: subtract, power, add."""
+    """Price distances between rows [.., P, M] and [.., R, M]: subtract, power, add."""
     return {"kind": "cdist", "elementwise_ops": 3 * operation.x.shape[-1] * operation.out.numel()}
 
 
 def recurrent(kind: str) -> Rule:
-    """Return the rule of a recurrent layer on [N, L, C], whose weights are among its operands.
+    """Return the rule of a recurrent layer on [N, L, C].
 
-    Positional arguments: the input, directions, size of the state, size of the result in each direction.
+    Its operation has the positional arguments input, directions, state size, and size of the result in each
+    direction; its weights are among the operands.
     """
 
     def rule(operation: Operation) -> Fields:
@@ -286,18 +280,16 @@ def _adaptive_pool(kind: str, n_spatial: int) -> Rule:
 
 
 def _effective_window(shapes: Fields) -> Fields:
-    """Return kernel and stride of an adaptive pool: in / out, the kernel rounded up and the stride down."""
+    """Return kernel and stride of an adaptive pool: in / out, rounded up and down."""
     h, w = (shapes["in_h"], shapes["out_h"]), (shapes["in_w"], shapes["out_w"])
     return {
-        "kernel_h": -(-h[0] // h[1]),
-        "kernel_w": -(-w[0] // w[1]),
-        "stride_h": max(1, h[0] // h[1]),
-        "stride_w": max(1, w[0] // w[1]),
-    }
+        "kernel_h": -(-h[0] // h[1]), "kernel_w": -(-w[0] // w[1]),
+        "stride_h": max(1, h[0] // h[1]), "stride_w": max(1, w[0] // w[1]),
+    }  # fmt: skip
 
 
 def _antialiased(radius: int) -> Rule:
-    """Return the rule of an interpolation whose kernel, of this radius, widens as the image shrinks."""
+    """Return the rule of an interpolation whose kernel, of a given radius, widens as the image shrinks."""
 
     def rule(operation: Operation) -> Fields:
         shapes = _shape_fields(planes(operation.x.shape, 2), planes(operation.out.shape, 2))
@@ -310,7 +302,7 @@ def _antialiased(radius: int) -> Rule:
 
 
 def _mean(operation: Operation) -> Fields:
-    """Price a mean; over height and width it is what global average pooling runs as."""
+    """Price a mean; over height and width it is global average pooling."""
     x, dims = operation.x, operation.argument(1) or ()
     if x.dim() != 4 or {d % 4 for d in dims} != {2, 3}:
         return {"kind": "mean", "elementwise_ops": x.numel()}
@@ -330,7 +322,7 @@ def _batch_norm(operation: Operation) -> Fields:
     ops = (2 if has_statistics else 5) * operation.out.numel()
     fields = {"kind": "batch_norm", "elementwise_ops": ops, **_shape_fields(shape, shape)}
     if has_statistics:
-        fields["output_bytes"] = operation.out.nbytes  # it returns statistics too, unwritten
+        fields["output_bytes"] = operation.out.nbytes  # it also returns statistics, which are not written
     return fields
 
 
@@ -384,7 +376,7 @@ _MOVES = {
     "hann_window hamming_window blackman_window bartlett_window kaiser_window",
 }
 
-# Reductions and scans that are rare in networks; those that PyTorch marks as reductions need no mention.
+# Rare reductions and scans that PyTorch does not tag as reductions.
 _OTHER_REDUCTIONS = """
     cummax cummin logcumsumexp median nanmedian mode kthvalue histc renorm dist multinomial
 """.split()
@@ -454,11 +446,11 @@ RULES: dict[str, Rule] = {
     **{f"aten.{word}": elementwise(kind, ops=0) for kind, words in _MOVES.items() for word in words.split()},
 }
 
-# The kinds that these rules give, for readers of rows that have no operator at hand.
+# Kinds of all rules.
 KINDS = frozenset((*FORMULAS, UNKNOWN))
 
-# Views, and operators that reserve memory or read one number without touching the rest: they make no layer.
-# What PyTorch marks as a view and has no rule is free as well.
+# Views, and operators that only allocate memory or read one number: they make no layer. Operators that
+# PyTorch tags as views are free as well, unless they have a rule.
 FREE: set[str] = {
     f"aten.{word}"
     for word in """

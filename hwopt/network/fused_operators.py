@@ -1,6 +1,7 @@
-"""Layers that devices run whole and PyTorch takes apart on the meta device: attention and recurrent layers.
+"""Fused operators that PyTorch decomposes on the meta device: attention and recurrent layers.
 
-Scores of attention are not written to memory, and the steps of a recurrent layer are not called one by one.
+Devices do not write the scores of attention to memory, and do not call the steps of a recurrent layer one by
+one.
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 
 class FusedLayers(TorchFunctionMode):
-    """Runs such layers on meta tensors as one operator each.
+    """Runs fused operators on meta tensors.
 
     Args:
-        record: is given an operator's name, arguments, operands and results.
+        record: called with an operator's name, arguments, operands and results.
 
     Attributes:
-        is_autocast: whether anything was called where the network, not its caller, has turned torch.autocast
-            on, which operators do not see.
+        is_autocast: whether the network itself turned torch.autocast on, which operators do not show.
     """
 
     def __init__(self, record: Record) -> None:
@@ -51,13 +51,13 @@ _RECURRENT = {getattr(torch, name): name for name in _GATES}
 
 
 def _recurrent(name: str, args: tuple[Any, ...], record: Record) -> Any:
-    """Return what a recurrent function returns, each of its layers written down; None where it does not fit.
+    """Return the result of a recurrent function and record its layers; None if the shapes do not fit.
 
     Args:
         name: "lstm", "gru", "rnn_tanh" or "rnn_relu".
         args: x, states, weights, has_biases, n_layers, dropout, train, bidirectional, batch_first; or, for a
             packed sequence, x, batch_sizes, states, weights and the same up to bidirectional.
-        record: is given each layer.
+        record: called with each layer.
     """
     is_packed = isinstance(args[3], (list, tuple))
     x, states, weights, _, n_layers, _, _, is_bidirectional = (args[0], *args[1 + is_packed : 8 + is_packed])

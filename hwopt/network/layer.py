@@ -1,8 +1,8 @@
-"""A layer: one traced operator with its shapes, work and traffic. Plain data, no torch.
+"""Layers: traced operators with their shapes, work and traffic. Plain data, no torch.
 
-A multiply-add counts as two FLOPs, and `flops` holds those of convolutions, matrix products and attention
-only, as PyTorch's flop counter does; element-wise work is in `elementwise_ops`. Both, and all bytes, are of
-the whole batch.
+A multiply-add counts as two FLOPs. `flops` counts convolutions, matrix products and attention only, as
+PyTorch's flop counter does; element-wise work is in `elementwise_ops`. Both, and all bytes, are of the whole
+batch.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -13,8 +13,8 @@ from typing import Any
 class Layer:
     """One operator of a network, the unit of measurement and of prediction.
 
-    Shapes are of the first tensor operand and of the result. Operators without space (linear) have height and
-    width 1; operators without a kernel have kernel, stride and dilation 1, padding 0 and groups 1.
+    Shapes are of the first tensor operand and of the result. Height and width are 1 for operators without
+    space (linear). Without a kernel, kernel, stride and dilation are 1, padding is 0 and groups is 1.
     """
 
     name: str  # path of the module that ran it, for example "features.0"
@@ -39,16 +39,16 @@ class Layer:
     dtype: str = "float32"
     flops: int = 0
     elementwise_ops: int = 0
-    input_bytes: int = 0  # all tensor operands that are not parameters or buffers
-    weight_bytes: int = 0  # operands that are parameters or buffers
+    input_bytes: int = 0  # of operands that are not parameters or buffers
+    weight_bytes: int = 0  # of operands that are
     output_bytes: int = 0
-    live_bytes: int = 0  # inputs, intermediate results and the output alive while it runs; no weights
+    live_bytes: int = 0  # of the network's inputs and results alive while it runs; no weights
 
-    output_shape: tuple[int, ...] = ()  # of the first result as it is; no column of a file
+    output_shape: tuple[int, ...] = ()  # of the first result; not a column of a file
 
     @property
     def bytes(self) -> int:
-        """Least traffic: every operand read once, the result written once."""
+        """Least traffic: operands read once, the result written once."""
         return self.input_bytes + self.weight_bytes + self.output_bytes
 
     def row(self) -> dict[str, Any]:
@@ -67,11 +67,10 @@ METRICS = ("time_s", "power_w", "energy_j", "memory_bytes")
 
 @dataclass(frozen=True, slots=True)
 class LayerGraph:
-    """A traced network: its layers in the order in which they ran, and what it holds in memory.
+    """A traced network: its layers in running order, and its memory.
 
-    `peak_activation_bytes` is the most that inputs and intermediate results occupied at once while the
-    network ran, freed as PyTorch frees them; the peak of memory in inference is that plus parameters and
-    buffers.
+    `peak_activation_bytes` is the peak size of inputs and results alive at once, freed as PyTorch frees them.
+    The peak memory of inference is that plus parameters and buffers.
     """
 
     layers: tuple[Layer, ...]
@@ -83,8 +82,8 @@ class LayerGraph:
     peak_activation_bytes: int  # includes the network's input
     batch_size: int
     dtype: str = "float32"
-    unknown_operators: tuple[tuple[str, int], ...] = ()  # (operator, count) without a cost rule
-    notes: tuple[str, ...] = ()  # what a reader of the costs must know of how the network was traced
+    unknown_operators: tuple[tuple[str, int], ...] = ()  # (operator, count) of those without a cost rule
+    notes: tuple[str, ...] = ()  # on how the network was traced
 
     @property
     def flops(self) -> int:

@@ -1,10 +1,10 @@
-"""Layers of torch.nn's own leaf modules by input shape, observed once and remembered.
+"""Cached traces of torch.nn's own leaf modules, by input shape.
 
     leaf, shape of its input --key--> LeafTrace: layers, memory, shape of its result
 
-Only modules of listed types that are exactly as torch made them (no hooks, no parts, no forward of their own)
-and float32 throughout. The key holds every attribute that their forward reads, and the shapes of their
-weights. Everything else is None here, and is traced plainly.
+Only modules of listed types that are exactly as torch made them: no hooks, no submodules, no other forward,
+float32 throughout. The key holds every attribute that their forward reads, and the shapes of their weights.
+For anything else the functions here return None, and the module is traced by running it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hwopt.network.tracing import Recorder, recorder_of
 _CONV = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
 _POOL = ("kernel_size", "stride", "padding", "ceil_mode")
 _NORM = ("num_features", "eps", "momentum", "affine", "track_running_stats")
-# What the forward of each type reads, beside its parameters and buffers.
+# Attributes that the forward of each type reads, beside parameters and buffers.
 _READ: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv1d: (*_CONV, "padding_mode"),
     nn.Conv2d: (*_CONV, "padding_mode"),
@@ -70,12 +70,12 @@ class LeafTrace:
     """Layers and output of a leaf module for one input shape.
 
     Attributes:
-        layers: as when it is a network by itself.
-        shape: of its result, a float32 tensor in plain order.
-        n_bytes: of the result.
-        is_view: whether the result has the input's memory.
-        peak_bytes: the most that its input and results occupy.
-        placed: the layers within a network: by the leaf's path, and bytes that are alive beside its input.
+        layers: layers of the leaf as a network by itself.
+        shape: shape of its result, a contiguous float32 tensor.
+        n_bytes: bytes of the result.
+        is_view: whether the result shares the input's memory.
+        peak_bytes: peak bytes of its input and results.
+        placed: layers within a network, by the leaf's path and the bytes alive beside its input.
     """
 
     layers: tuple[Layer, ...]
@@ -86,7 +86,7 @@ class LeafTrace:
     placed: dict[tuple[str, int], tuple[Layer, ...]] = field(default_factory=dict)
 
     def within(self, path: str, other_bytes: int) -> tuple[Layer, ...]:
-        """Return the layers of the leaf at a path, while other results are alive."""
+        """Return the layers of the leaf at a path, with the bytes of other live results added."""
         found = self.placed.get((path, other_bytes))
         if found is None:
             found = tuple(
@@ -101,9 +101,9 @@ _rules_then: tuple[dict[str, Any], set[str]] = ({}, set())
 
 
 def is_default_torch() -> bool:
-    """Return whether leaves do what they always do: no hook of all modules, no other default type.
+    """Return whether torch has no global hooks and its default dtype.
 
-    What was observed under other cost rules is forgotten.
+    The cache is cleared if the cost rules have changed.
     """
     global _rules_then
     if _rules_then != (RULES, FREE):
@@ -114,7 +114,7 @@ def is_default_torch() -> bool:
 
 
 def leaf_key(leaf: nn.Module) -> Key | None:
-    """Return what a leaf's forward depends on beside its input; None for what is not a plain leaf."""
+    """Return everything that a leaf's forward depends on beside its input; None for other modules."""
     kind = type(leaf)
     names = _READ.get(kind)
     state = leaf.__dict__
@@ -135,7 +135,7 @@ def leaf_key(leaf: nn.Module) -> Key | None:
 
 
 def weights_of(leaf: Any) -> tuple[list[Tensor], list[Tensor]] | None:
-    """Return the parameters and buffers of a leaf; None where they are not all plain and float32."""
+    """Return the parameters and buffers of a leaf; None unless all are plain and float32."""
     parameters = [weight for weight in leaf._parameters.values() if weight is not None]
     buffers = [buffer for buffer in leaf._buffers.values() if buffer is not None]
     for weight in parameters:
@@ -148,7 +148,7 @@ def weights_of(leaf: Any) -> tuple[list[Tensor], list[Tensor]] | None:
 
 
 def trace_leaf(leaf: nn.Module, key: Key, shape: Sequence[int]) -> LeafTrace | None:
-    """Return what a leaf of this key does on an input of this shape; None where it is traced plainly."""
+    """Return the trace of a leaf of this key on an input of this shape; None if it must be run."""
     whole = (key, *shape)
     try:
         return _remembered[whole]
@@ -162,7 +162,7 @@ def trace_leaf(leaf: nn.Module, key: Key, shape: Sequence[int]) -> LeafTrace | N
 
 
 def _traced(leaf: nn.Module, shape: tuple[int, ...]) -> LeafTrace | None:
-    """Run a leaf on the meta device, or only the one operator that it is made of."""
+    """Trace a leaf on the meta device."""
     recorder, x = recorder_of(leaf), torch.empty(shape, device="meta")
     recorder.memory.hold([x])
     try:
@@ -171,7 +171,7 @@ def _traced(leaf: nn.Module, shape: tuple[int, ...]) -> LeafTrace | None:
             if out is None:
                 with recorder, FusedLayers(recorder.record):
                     out = _in_eval_mode(leaf)(x)
-    except Exception:  # said where the whole network is traced
+    except Exception:  # raised again when the whole network is traced
         return None
     if type(out) is not Tensor or not _is_plain(out):
         return None
@@ -181,14 +181,14 @@ def _traced(leaf: nn.Module, shape: tuple[int, ...]) -> LeafTrace | None:
 
 
 def _in_eval_mode(leaf: nn.Module) -> nn.Module:
-    """Return a leaf with the same weights in eval mode, while the leaf itself stays as it is."""
+    """Return a leaf in eval mode that shares the weights."""
     other = type(leaf).__new__(type(leaf))
     other.__dict__ = {**leaf.__dict__, "training": False}
     return other
 
 
 def _directly(leaf: Any, x: Tensor, recorder: Recorder) -> Any:
-    """Return the result of the operator that PyTorch runs for a leaf in the commonest cases, else None."""
+    """Dispatch the operator that PyTorch runs for a leaf in the commonest cases; else return None."""
     kind = type(leaf)
     if kind in _ELEMENTWISE and not leaf.__dict__.get("inplace", False):
         return recorder.dispatch(_ELEMENTWISE[kind], x)
@@ -222,7 +222,7 @@ def _on_images(leaf: Any, x: Tensor, recorder: Recorder) -> Any:
 
 
 def _padding(leaf: Any) -> list[int] | None:
-    """Return the padding of a convolution on both sides; None where it differs between them."""
+    """Return the padding of a convolution; None if it differs between the two sides."""
     if not isinstance(leaf.padding, str):
         return list(leaf.padding)
     if leaf.padding == "valid":
@@ -236,7 +236,7 @@ def _pair(value: Any) -> list[int]:
 
 
 def _is_plain(x: Tensor) -> bool:
-    """Whether a tensor is float32, in plain order, and owns its memory whole."""
+    """Return whether a tensor is float32, contiguous, and owns its whole memory."""
     return x.dtype is torch.float32 and x.is_contiguous() and x.untyped_storage().nbytes() == x.nbytes
 
 

@@ -1,7 +1,7 @@
 """Networks and search spaces by name: a user's Python file, or torchvision's models.
 
 "torchvision:resnet18"      an untrained network of torchvision
-"nets.py:make_network"      what a function without arguments in a file returns; INPUT_SHAPE in it is used
+"nets.py:make_network"      the network that a function without arguments returns; INPUT_SHAPE of the file
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _IMAGE, _INCEPTION_IMAGE = (3, 224, 224), (3, 299, 299)
 
 
 def load_python_file(path: str | Path) -> ModuleType:
-    """Import a user's Python file and return it as a module; its folder is on the import path meanwhile.
+    """Import a user's Python file, with its folder on the import path, and return the module.
 
     Raises:
-        InvalidInput: where there is no such file, or importing it raises; the message has the line.
+        InvalidInput: if there is no such file, or importing it raises; the message has the line.
     """
     path = Path(path)
     if not path.is_file():
@@ -36,7 +36,7 @@ def load_python_file(path: str | Path) -> ModuleType:
     path_of_code = path.resolve()
     spec = importlib.util.spec_from_file_location(path.stem, path_of_code)
     if spec is None or spec.loader is None:
-        raise InvalidInput(f"{path} is no Python file; give the path of a .py file")
+        raise InvalidInput(f"{path} is not a Python file; give the path of a .py file")
     module = importlib.util.module_from_spec(spec)
     try:
         with importing_from(path_of_code.parent), _registered(module):
@@ -48,11 +48,11 @@ def load_python_file(path: str | Path) -> ModuleType:
 
 
 def load_attribute(path: str | Path, name: str) -> Any:
-    """Return what a Python file calls `name`.
+    """Return a name of a Python file.
 
     Raises:
-        InvalidInput: where the file cannot be imported.
-        UnknownName: where it defines no such name.
+        InvalidInput: if the file cannot be imported.
+        UnknownName: if it does not define the name.
     """
     return _attribute(path, load_python_file(path), name)
 
@@ -70,14 +70,14 @@ def call_function(path: str | Path, name: str) -> Any:
 
 
 def load_model(spec: str) -> tuple[str, nn.Module, tuple[int, ...] | None]:
-    """Return name, network and the shape of one input, None where it is not known.
+    """Return the name of a model, its network, and the shape of one input or None.
 
     Args:
         spec: "torchvision:NAME" or "FILE:NAME".
 
     Raises:
-        InvalidInput: where the file cannot be imported or its function gives no module.
-        UnknownName: where torchvision, or the file, has no such name.
+        InvalidInput: if the file cannot be imported, or its function does not return a module.
+        UnknownName: if torchvision, or the file, does not have the name.
     """
     source, _, name = spec.rpartition(":")
     if not source or not name:
@@ -101,9 +101,9 @@ def importing_from(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _registered(module: ModuleType) -> Iterator[None]:
-    """Let a module be found by its name while it is imported, as dataclasses need; not for longer.
+    """Register a module while it is imported, as dataclasses need.
 
-    Worker processes could not import what stayed registered, and so is pickled by its name.
+    If it stayed registered, it would be pickled by its name, which worker processes cannot import.
     """
     is_registered = sys.modules.setdefault(module.__name__, module) is module
     try:
@@ -129,7 +129,7 @@ def _torchvision(name: str) -> nn.Module:
     if name not in known:
         raise UnknownName(f"torchvision has no classification network {name!r}{_nearest(name, known)}")
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    with EmptyOnMeta():  # a RegNet works out its widths from values of small tensors
+    with EmptyOnMeta():  # a RegNet computes its widths with small tensors
         network: nn.Module = models.get_model(name, weights=None, **options)
     return network
 
@@ -139,7 +139,7 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _call(source: str, module: ModuleType, name: str) -> nn.Module:
-    """Return the module that a file's function gives; a module itself is taken as it is."""
+    """Return the network that a file's name stands for: a module, or a function that returns one."""
     from torch import nn
 
     made = _attribute(source, module, name)
@@ -172,9 +172,9 @@ def _called(path: str | Path, function: Any, name: str) -> Any:
 
 
 def _line(error: BaseException, path: Path) -> str:
-    """Return ' (line N)' of the file where the error arose, where that is known."""
+    """Return ' (line N)' of the file for an error that arose in it, else nothing."""
     if isinstance(error, SyntaxError):
-        return ""  # its text has the line
+        return ""  # its message has the line
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
     ]

@@ -1,9 +1,9 @@
-"""Run one operator on meta tensors, quickly.
+"""Cached dispatch of operators on meta tensors.
 
-PyTorch works out the shape of a result in Python for many operators, which takes 50 to 600 microseconds each;
-a search prices thousands of networks made of the same few layers. So the commonest have shortcuts, and what
-another returned for operands of some shapes, strides and types is remembered, and next time empty tensors of
-that description are returned instead. What a forward makes on the host has values, and is made each time.
+PyTorch infers the result's shape in Python for many operators, which takes 50 to 600 microseconds each, and a
+search prices thousands of networks made of the same few layers. The commonest operators have meta functions
+of our own. For all others, results are cached by shapes, strides and types of the operands, and returned as
+empty tensors. Tensors that a forward makes on the host have values and are not cached.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor
 from hwopt.network.cost_rules import FREE, RULES, Rule, elementwise, reduction
 from hwopt.network.meta_functions import META_FUNCTIONS
 
-_MAX_REMEMBERED = 20_000  # descriptions, under a kilobyte each
+_MAX_REMEMBERED = 20_000  # results, under a kilobyte each
 _PLAIN = (Tensor, torch.nn.Parameter)
-_HARMLESS = {"alpha", "approximate"}  # arguments that do not change what is returned
+_HARMLESS = {"alpha", "approximate"}  # arguments that do not affect the result's shape
 COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
-_SELF = "self"  # an operator that returns its first argument, which it changed in place
+_SELF = "self"  # result of an in-place operator: its first argument
 
 
 _MARKED: dict[Any, Rule] = {
@@ -32,15 +32,15 @@ _MARKED: dict[Any, Rule] = {
 
 
 class Operator:
-    """What does not change from call to call of an operator.
+    """Properties of an operator.
 
     Attributes:
         name: for example "aten.relu_".
-        is_composite: PyTorch makes it of other operators.
-        is_in_place: it writes to its first argument and returns it.
-        is_functional: it returns new tensors and changes none.
-        writes: it writes to one of its arguments.
-        meta_function: knows what it returns in plain cases, where there is one.
+        is_composite: whether PyTorch decomposes it.
+        is_in_place: whether it writes to its first argument and returns it.
+        is_functional: whether it returns new tensors and changes none.
+        writes: whether it writes to one of its arguments.
+        meta_function: its meta function in plain cases, if there is one.
     """
 
     __slots__ = (
@@ -84,10 +84,7 @@ class Operator:
 
     @property
     def rule(self) -> Rule | None:
-        """Its cost rule; an in-place operator without one of its own has that of the plain operator.
-
-        What PyTorch marks as pointwise or as a reduction has the rule of those.
-        """
+        """Cost rule: its own, that of the operator that is not in place, or that of its tag in PyTorch."""
         return RULES.get(self.name) or RULES.get(self._base) or self._marked
 
 
@@ -96,7 +93,7 @@ _remembered: dict[Any, Any] = {}
 
 
 def operator_of(function: Any) -> Operator:
-    """Return the description of an operator, looked up once."""
+    """Return the properties of an operator."""
     operator = _operators.get(function)
     if operator is None:
         operator = _operators[function] = Operator(function)
@@ -104,7 +101,7 @@ def operator_of(function: Any) -> Operator:
 
 
 def run_on_meta(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return what an operator other than a view returns on meta: new tensors, or its first argument."""
+    """Return the result on meta of an operator other than a view: new tensors, or its first argument."""
     if operator.meta_function is not None and not (kwargs.keys() - _HARMLESS):
         out = operator.meta_function(args)
         if out is not None:
@@ -124,10 +121,10 @@ def run_on_meta(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _key(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return what the result's description depends on, or None where that is not certain."""
+    """Return the cache key of a call; None if its result must not be cached."""
     if not (operator.is_functional or operator.is_in_place):
         return None
-    # The default type decides what integers divided by integers give.
+    # The default type is that of integers divided by integers.
     parts: list[Any] = [operator.function, torch.get_default_dtype()]
     if not _describe(args, parts):
         return None
@@ -152,7 +149,7 @@ def _describe(values: Any, parts: list[Any]) -> bool:
             return False
         else:
             parts.append(value)
-            parts.append(value.__class__)  # 1, 1.0 and True are equal but do not give the same type
+            parts.append(value.__class__)  # 1, 1.0 and True are equal but give other types
     return True
 
 
@@ -162,7 +159,7 @@ def _remember(key: Any, operator: Operator, args: tuple[Any, ...], out: Any) -> 
     else:
         results = [out] if isinstance(out, Tensor) else list(out)
         found = [(tuple(x.shape), x.stride(), x.dtype) for x in results]
-        # Only results without values that own their memory whole can be made again from a description.
+        # Only meta tensors that own their whole memory can be made again from shape, strides and type.
         if not all(x.is_meta and _owns_all(x) for x in results):
             found = None
         elif _share_memory([*results, *_tensors(args)], len(results)):
@@ -182,13 +179,13 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 
 def _share_memory(tensors: list[Tensor], n_results: int) -> bool:
-    """Whether one of the first tensors, the results, shares its memory with another tensor of the list."""
+    """Return whether one of the first tensors, the results, shares its memory with another tensor."""
     addresses = [tensor.untyped_storage()._cdata for tensor in tensors]
     return any(addresses.count(address) > 1 for address in addresses[:n_results])
 
 
 def _owns_all(tensor: Tensor) -> bool:
-    """Whether the tensor's memory is all from its first to its last element."""
+    """Return whether the tensor's memory extends from its first to its last element."""
     last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
     extent = (last + 1) * tensor.element_size() if tensor.numel() else 0
     return bool(tensor.storage_offset() == 0 and tensor.untyped_storage().nbytes() == extent)

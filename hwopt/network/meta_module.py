@@ -1,10 +1,10 @@
-"""Lend a network to the tracer: on the meta device, in one mode, and afterwards exactly as it was.
+"""Context manager that moves a module to the meta device in one mode, and restores it exactly on exit.
 
-Nothing is copied: while meta, each module's dictionaries of parameters and buffers are replaced by ones
-that hold meta tensors of the same shapes, and put back at the end together with everything else that running
-may have changed (`hwopt.network.module_state`). One network is meta at a time: other threads wait.
+Nothing is copied: each module's dictionaries of parameters and buffers are replaced by ones that hold meta
+tensors of the same shapes. On exit they are put back, together with everything else that running may have
+changed (`hwopt.network.module_state`). One network is on the meta device at a time; other threads wait.
 
-Wrappers run what they wrap: `DataParallel`, `DistributedDataParallel`, what `torch.compile` returned.
+Wrappers (`DataParallel`, `DistributedDataParallel`, the result of `torch.compile`) run the wrapped module.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 @dataclass(slots=True)
 class MetaNetwork:
-    """What a meta network consists of.
+    """A network on the meta device.
 
     Attributes:
-        dtype: what floating-point weights are taken as; None leaves them as they are.
+        dtype: data type of floating-point weights; None keeps their own.
         is_training: whether modules are in training mode, and weights require gradients as the originals do.
-        memory: what results occupy.
-        state: what is put back; a host tensor is noted there before it is written to.
+        memory: live storages of results.
+        state: state to restore; a host tensor is saved there before it is written to.
         n_parameters: elements of distinct parameters.
-        parameter_bytes: bytes of distinct parameters, at the traced dtype.
-        buffer_bytes: bytes of distinct buffers, likewise.
+        parameter_bytes: bytes of distinct parameters, in `dtype`.
+        buffer_bytes: bytes of distinct buffers, in `dtype`.
         dtypes: floating-point types of the original parameters.
         is_compiled: whether a part of the network was compiled.
-        is_autocast: whether an operator was called where torch.autocast is on.
-        weights: storage addresses of the parameters and buffers, of the originals and of their meta copies.
-        path: the modules that are running, outermost first.
-        failed_in: path of the innermost module that raised, if any did.
+        is_autocast: whether an operator was called under torch.autocast.
+        weights: storage addresses of parameters and buffers, of the originals and of their meta copies.
+        path: running modules, outermost first.
+        failed_in: path of the innermost module that raised.
     """
 
     dtype: torch.dtype | None
@@ -62,7 +62,7 @@ class MetaNetwork:
     weights: set[int] = field(default_factory=set)
     path: list[str] = field(default_factory=list)
     failed_in: str | None = None
-    _before: set[int] = field(default_factory=set)  # storages of host tensors that are not of this run
+    _before: set[int] = field(default_factory=set)  # storages of host tensors that existed before this run
     _copies: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _seen: set[Any] = field(default_factory=set)
 
@@ -70,12 +70,12 @@ class MetaNetwork:
         self.memory = LiveMemory(self.weights)
 
     def meta_of(self, tensor: Tensor) -> Tensor:
-        """Return the meta tensor that stands for a tensor: itself, or one copy for all uses of a weight."""
+        """Return a tensor on meta: itself, or a copy, which is the same one for all uses of a weight."""
         if id(tensor) in self._copies:
             return self._copies[id(tensor)][1]
         is_weight = tensor.untyped_storage()._cdata in self.weights
         dtype = self.dtype if is_weight and self.dtype and tensor.is_floating_point() else tensor.dtype
-        is_own = is_weight and self.is_training  # backward leaves a gradient on it
+        is_own = is_weight and self.is_training  # it gets a gradient
         if tensor.is_meta and tensor.dtype == dtype and not is_own:
             return tensor
         copy = torch.empty_strided(tensor.size(), tensor.stride(), dtype=dtype, device="meta")
@@ -89,7 +89,7 @@ class MetaNetwork:
     def on_one_device(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]:
-        """Return an operator's arguments on meta where devices meet, and the tensors among them."""
+        """Return an operator's arguments, on meta if devices are mixed, and the tensors among them."""
         operands = list(tensors_in(args))
         if kwargs:
             operands += tensors_in(kwargs)
@@ -99,7 +99,7 @@ class MetaNetwork:
             if not self.memory.is_counted(tensor):
                 self._before.add(tensor.untyped_storage()._cdata)
         if has_meta and on_host and name not in _TAKES_VALUES:
-            # A number that a module keeps in a tensor may stay: PyTorch mixes those with any device.
+            # A tensor of one number may stay on the host: PyTorch mixes those with any device.
             args, kwargs = self._moved(args), self._moved(kwargs)
             operands = [*tensors_in(args), *tensors_in(kwargs)]
         device = kwargs.get("device")
@@ -117,13 +117,13 @@ class MetaNetwork:
         return value
 
     def keep_written(self, operands: list[Tensor]) -> None:
-        """Note the values of host tensors that were there before; an operator may write to one of them."""
+        """Save the values of host tensors from before this run, since an operator may write to them."""
         for tensor in operands:
             if not tensor.is_meta and tensor.untyped_storage()._cdata in self._before:
                 self.state.keep_tensor(tensor)
 
     def meta_of_all(self, tensors: dict[str, Tensor | None]) -> tuple[dict[str, Any], int, int]:
-        """Return meta stand-ins of parameters or buffers, and the elements and bytes of the new ones."""
+        """Return parameters or buffers on meta, and the elements and bytes of those that are new."""
         copies: dict[str, Any] = {}
         n_elements = n_bytes = 0
         for name, tensor in tensors.items():
@@ -157,10 +157,10 @@ class MetaNetwork:
 def on_meta_device(
     module: nn.Module, dtype: torch.dtype | None, is_training: bool = False
 ) -> Iterator[MetaNetwork]:
-    """Put a network on the meta device, in eval or training mode, its weights as `dtype`, for a while.
+    """Move a network to the meta device, in one mode and its weights in `dtype`; restore it on exit.
 
     Raises:
-        InvalidInput: for a part of TorchScript, or a lazy one that has not run.
+        InvalidInput: for a TorchScript module, or a lazy module that has not run.
     """
     with _ONE_AT_A_TIME, torch.inference_mode(False), torch.set_grad_enabled(is_training):
         parts = list(module.named_modules())
@@ -185,9 +185,9 @@ def on_meta_device(
 
 
 def _move_hidden(meta: MetaNetwork, before: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
-    """Lend modules that only a list, a dict or a closure holds; put stand-ins where such hold weights."""
+    """Move modules that only a list, a dict or a closure refers to, and weights in lists."""
     lent = {id(now) for now, _ in before}
-    for root in meta.state.modules:  # grows while they are looked at
+    for root in meta.state.modules:  # grows during the loop
         for name, part in root.named_modules():
             if id(part.__dict__) not in lent:
                 lent.add(id(part.__dict__))
@@ -230,9 +230,9 @@ def _move_part(
 
 
 def _with_path(forward: Callable[..., Any], name: str, meta: MetaNetwork) -> Callable[..., Any]:
-    """Return `forward`, noting in `meta.path` that this module runs.
+    """Return a `forward` that records in `meta.path` that this module runs.
 
-    Replacing `forward` is cheaper than hooks and keeps no tensor alive that the plain call would not.
+    Replacing `forward` is cheaper than hooks and keeps no further tensor alive.
     """
     path = meta.path
 

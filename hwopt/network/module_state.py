@@ -1,11 +1,11 @@
-"""Snapshot of what running a network may change, put back afterwards.
+"""Snapshot of the state that running a network may change, and its restoration.
 
-    attributes of modules      and the lists, dicts, sets, arrays and objects within them: as they were
-    classes of modules         their attributes as they were; cached functions forget what they learned
-    what belongs to others     what hooks refer to, dictionaries in the file of a class: only meta tensors go
-    host tensors               written to by an operator: as they were
+    attributes of modules      with the lists, dicts, sets, arrays and objects in them: restored
+    classes of modules         attributes restored; caches of functions cleared if they were filled
+    shared containers          referred to by hooks, or dictionaries of a class's file: meta tensors removed
+    host tensors               values restored if an operator wrote to them
 
-A container is restored in place, so that every reference to it sees its old content.
+Containers are restored in place, so that every reference to them sees the old content.
 """
 
 from __future__ import annotations
@@ -27,22 +27,25 @@ from hwopt.space.recorded_config import RecordedConfig
 _ATOMS = frozenset(
     (int, float, bool, complex, str, bytes, type(None), type, range, slice, torch.dtype, torch.device)
     + (torch.Size, torch.layout, torch.memory_format, BuiltinFunctionType, ModuleType, nn.Parameter, Tensor)
-    + (RecordedConfig,)  # to look into it is to read all of it; it is thrown away with its network
+    + (RecordedConfig,)  # looking into it would count as reading it
 )
-_MAX_ITEMS = 10_000  # of a container whose items are looked at, and of all containers of a network
+_MAX_ITEMS = 10_000  # of a container that is searched, and containers of a network
 _MAX_BYTES = 2**20  # of an array
 _SHARED = {*sys.stdlib_module_names, "torch", "numpy"} - {"__main__", "argparse", "types"}
-_CALLABLES = (FunctionType, MethodType, partial)  # what they refer to is the caller's
+_CALLABLES = (FunctionType, MethodType, partial)  # objects that they refer to are shared
 _ABSENT = object()
 _EMPTY: dict[Any, Any] = {}
 
 
 class SavedState:
-    """State of a network before it ran.
+    """State of a network before it runs.
+
+    Args:
+        known: modules of the network.
 
     Attributes:
-        modules: networks that were met in containers or closures and are not among `known`.
-        containers: every container of the network's own that was met, with its content.
+        modules: further modules found in containers or closures.
+        containers: containers of the network, with their content.
     """
 
     def __init__(self, known: Iterable[nn.Module] = ()) -> None:
@@ -55,7 +58,7 @@ class SavedState:
         self._tensors: list[tuple[Tensor, Tensor]] = []
 
     def keep(self, values: Iterable[Any]) -> None:
-        """Note the content of all containers in these values."""
+        """Save the content of all containers in some values."""
         stack = [(value, self.containers) for value in values]
         while stack:
             value, place = stack.pop()
@@ -75,7 +78,7 @@ class SavedState:
                 stack += [(item, place) for item in items]
 
     def keep_class(self, kind: type) -> None:
-        """Note the attributes of a network's class, of those that it inherits from, and cached functions."""
+        """Save the attributes of a network's class and its bases, and the state of cached functions."""
         for one in kind.__mro__:
             if id(one) in self._seen or _is_shared(one):
                 continue
@@ -95,11 +98,11 @@ class SavedState:
         self._caches += [(f, f.cache_info().misses) for f in names.values() if isinstance(f, _Cached)]
 
     def keep_tensor(self, tensor: Tensor) -> None:
-        """Note the values of a tensor that is about to be written to."""
+        """Save the values of a tensor that is about to be written to."""
         self._tensors.append((tensor, tensor.detach().clone()))
 
     def restore(self) -> None:
-        """Put everything back."""
+        """Restore everything."""
         with torch.inference_mode(False), torch.no_grad():
             for tensor, values in reversed(self._tensors):
                 tensor.detach().copy_(values)
@@ -115,7 +118,7 @@ class SavedState:
 
 
 def _content(value: Any, kind: type) -> tuple[Any, Any]:
-    """Return a copy of what a container holds, None for what is none, and the items to look into."""
+    """Return a copy of a container's content, None for other values, and the items to search."""
     if isinstance(value, dict):
         return dict(value) if value else _EMPTY, value.values()
     if isinstance(value, (list, set, deque)):
@@ -145,7 +148,7 @@ def _referred_to(function: Any) -> tuple[Any, ...]:
 def _cell_content(cell: CellType) -> tuple[Any, Any]:
     try:
         return [cell.cell_contents], (cell.cell_contents,)
-    except ValueError:  # it is empty
+    except ValueError:  # an empty cell
         return None, ()
 
 
@@ -190,7 +193,7 @@ def _put_back_attributes(kind: type, attributes: dict[str, Any]) -> None:
 
 
 def _drop_meta(container: Any, content: Any) -> None:
-    """Take meta tensors out of a container of the caller's, who may have changed it otherwise meanwhile."""
+    """Remove meta tensors from a shared container, whose other changes are kept."""
     if isinstance(container, dict):
         for key, value in list(container.items()):
             if value is not content.get(key, _ABSENT) and _holds_meta(value):

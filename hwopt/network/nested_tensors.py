@@ -1,4 +1,4 @@
-"""Tensors in what operators take and give, and in what networks return."""
+"""Tensors in nested arguments and results of operators and networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in what an operator takes or gives, lists, tuples and dicts opened, in order."""
+    """Yield the tensors in lists, tuples and dicts, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (list, tuple)):
@@ -23,7 +23,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def output_tensors(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in what a network returns: containers, dataclasses and other objects opened."""
+    """Yield the tensors in the output of a network: in containers, dataclasses and other objects."""
     if isinstance(value, Tensor):
         yield value
     else:

@@ -1,14 +1,14 @@
-"""Formulas of a layer from its columns alone: one set of formulas for the tracer and for files of rows.
+"""Formulas of a layer's work, given its columns: for the tracer and for files of rows.
 
     FLOPs        2 for a multiply-add of a convolution, a matrix product, attention or a recurrent layer
     operations   element-wise work, see `hwopt.network.cost_rules`
-    elements     of the operands that are no weights, of the weights (no biases: no column tells them), of the result
+    elements     of the operands that are not weights, of the weights without biases, of the result
     side         height or width of the result
 
-A formula takes columns as whole numbers, of one layer, or as arrays [n], of n layers of one kind. A formula that is
-None does not follow from the columns. With a result that is smaller than its input or larger, only who saw the
-operator knows by how much.
-"""  # noqa: E501
+A formula takes columns as whole numbers, of one layer, or as arrays [n], of n layers of one kind. None stands
+for a number that does not follow from the columns, such as the size of a result that differs from the
+operand's.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from typing import Any
 Columns = Mapping[str, Any]
 Formula = Callable[[Columns], Any]
 
-# Pointwise functions: the operator "aten.<word>" has the kind <word>.
+# Pointwise functions: operator "aten.<word>" has the kind <word>.
 POINTWISE = tuple(
     """
     relu hardtanh silu gelu sigmoid hardsigmoid hardswish tanh elu leaky_relu log_sigmoid_forward mish
@@ -38,16 +38,12 @@ REDUCTIONS = tuple(
 # Kinds that move or create elements.
 MOVES = ("cat", "copy", "pad", "index", "embedding", "embedding_bag", "shuffle", "fill")
 _GATES = {"rnn": 1, "gru": 3, "lstm": 4}  # of a recurrent layer: matrices of its input, and of its state
-_STATE_OPS = {
-    "rnn": 2,
-    "gru": 11,
-    "lstm": 13,
-}  # element-wise operations of a step, for each number of the state
+_STATE_OPS = {"rnn": 2, "gru": 11, "lstm": 13}  # element-wise operations of a step, per number of the state
 
 
 @dataclass(frozen=True, slots=True)
 class Formulas:
-    """The formulas of a kind; None where one does not follow from the columns."""
+    """Formulas of a kind; None for those that do not follow from the columns."""
 
     flops: Formula | None
     operations: Formula | None
@@ -56,7 +52,7 @@ class Formulas:
     outputs: Formula | None
     out_h: Formula | None
     out_w: Formula | None
-    place_bytes: int = 0  # of an element of the result, beside its own: the place of a maximum
+    place_bytes: int = 0  # further bytes of an element of the result: the index of a maximum
 
 
 def zero(columns: Columns) -> Any:
@@ -75,7 +71,7 @@ def n_out(columns: Columns) -> Any:
 
 
 def window(columns: Columns) -> Any:
-    """Return the places of a window."""
+    """Return the elements of a window."""
     return columns["kernel_h"] * columns["kernel_w"]
 
 
@@ -101,7 +97,7 @@ def _slid(side: str) -> Formula:
 
 
 def _spread(side: str) -> Formula:
-    """Return the size after a transposed convolution without output padding."""
+    """Return the formula of the size after a transposed convolution without output padding."""
 
     def formula(columns: Columns) -> Any:
         size, kernel, stride, padding, dilation = _along(columns, side)
@@ -133,7 +129,7 @@ def _state(columns: Columns) -> Any:
 
 
 def _recurrent_weights(n_gates: int) -> Formula:
-    """Return the formula of a recurrent layer's weights: of input and state for each gate, and to project."""
+    """Return the formula of a recurrent layer's weights: input, state and projection matrices."""
 
     def formula(columns: Columns) -> Any:
         state, size = _state(columns), columns["out_channels"] // columns["groups"]
@@ -147,12 +143,12 @@ _ONE = of_result(1)
 
 
 def _plain(operations: Formula | None = _ONE, **others: Any) -> Formulas:
-    """Return the work of an operator on one operand, with a result of its size."""
+    """Return the formulas of an operator on one operand, with a result of its size."""
     return replace(Formulas(zero, operations, n_in, zero, n_out, _same("h"), _same("w")), **others)
 
 
 def _resized(operations: Formula | None = _ONE, **others: Any) -> Formulas:
-    """Return the work of an operator whose result is of a size that no column tells."""
+    """Return the formulas of an operator whose result has a size that does not follow from the columns."""
     return _plain(operations, **{"out_h": None, "out_w": None, **others})
 
 
@@ -261,5 +257,5 @@ _NOTHING = Formulas(None, None, n_in, zero, n_out, _same("h"), _same("w"))
 
 
 def formulas_of(kind: str) -> Formulas:
-    """Return the formulas of a kind; of another one only its operand and a result of that size are known."""
+    """Return the formulas of a kind; an unknown one has an operand and a result of the same size."""
     return FORMULAS.get(kind, _NOTHING)

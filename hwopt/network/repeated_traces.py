@@ -1,4 +1,4 @@
-"""Repeated traces: detect networks whose next trace differs, and inputs that were taken differently."""
+"""Repeated traces of a network, and notes on differences between them and from the network itself."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ _MORE_TRACES = 6  # of a forward that draws random numbers on the host
 
 
 def notes_on(meta: MetaNetwork) -> tuple[str, ...]:
-    """Return what was taken differently from how the network is."""
+    """Return notes on how a trace differs from the network."""
     notes = []
     if meta.dtype is not None and meta.dtypes - {meta.dtype}:
         own = " and ".join(sorted(_name(dtype) for dtype in meta.dtypes))
         wanted = _name(meta.dtype)
-        notes.append(f"its weights are {own} and are taken as {wanted}; give the dtype that it runs in")
+        notes.append(f"its weights are {own} and were traced as {wanted}; give the dtype that it runs in")
     if meta.is_compiled:
-        notes.append("torch.compile is left out: taken as eager, operator by operator; compiled it is faster")
+        notes.append("torch.compile is ignored: traced as eager, operator by operator; compiled it is faster")
     if meta.is_autocast and meta.dtype is not None:
         notes.append(
-            f"torch.autocast is left out: all of it is taken as {_name(meta.dtype)}; give the dtype that "
+            f"torch.autocast is ignored: all of it is traced as {_name(meta.dtype)}; give the dtype that "
             "most of it runs in"
         )
     return tuple(notes)
 
 
 def traced_repeatedly(trace: Callable[[], LayerGraph], n_traces: int) -> LayerGraph:
-    """Return the first of at least `n_traces` traces; where they differ, it has a note on that.
+    """Return the first of at least `n_traces` traces, with a note if they differ.
 
-    A forward that draws random numbers on the host is traced more often: they may decide what runs. Python's,
-    NumPy's and PyTorch's generators are left as they were.
+    A forward that draws random numbers on the host is traced more often, since they may decide what runs. The
+    generators of Python, NumPy and PyTorch are restored.
     """
     with _random_states_kept():
         before = _random_states()
@@ -55,7 +55,7 @@ def traced_repeatedly(trace: Callable[[], LayerGraph], n_traces: int) -> LayerGr
 def _how_they_differ(graphs: list[LayerGraph]) -> str:
     layers, flops = sorted(len(graph.layers) for graph in graphs), sorted(graph.flops for graph in graphs)
     return (
-        f"the network is not the same each time that it runs: in {len(graphs)} traces {layers[0]:,} to "
+        f"the network differs from run to run: in {len(graphs)} traces {layers[0]:,} to "
         f"{layers[-1]:,} layers and {flops[0]:,} to {flops[-1]:,} FLOPs; the costs are of the first of them"
     )
 

@@ -1,10 +1,10 @@
-"""Trace chains of torch.nn's own modules (`nn.Sequential`, nested or not) without running them.
+"""Trace `nn.Sequential` of torch.nn's own modules, nested or not, without running them.
 
-    [n, c, h, w] --leaf--> shape --leaf--> shape ...   layers and memory of a leaf:
+    [n, c, h, w] --leaf--> shape --leaf--> shape ...       with the cached traces of
     `hwopt.network.leaf_modules`
 
-The graph equals that of a plain trace: what is alive while a leaf runs is the network's input, the inputs of
-the chains that it is in, and its own.
+The graph equals that of `hwopt.network.tracing`: while a leaf runs, the network's input, the inputs of the
+sequences around it, and its own input are alive.
 """
 
 from __future__ import annotations
@@ -22,28 +22,27 @@ _FORWARD = nn.Sequential.forward
 
 
 class _NotPlain(Exception):
-    """A part of the network that must be traced by running it."""
+    """A part of the network must be traced by running it."""
 
 
 class _SequentialTrace:
-    """State of walking a chain of modules.
-
-    A result is its number of bytes and an identity of its memory, which views share.
-    """
+    """Trace in progress. A result is an index of its memory, which views share."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
-        self.paths: dict[int, str] = {}  # of the modules that were met
+        self.paths: dict[int, str] = {}  # of visited modules
         self.layers: list[Layer] = []
         self.parameters: list[Tensor] = []
         self.buffers: list[Tensor] = []
-        self.alive: list[int] = [0]  # memory of the network's input, and of the inputs of the chains above
+        self.alive: list[int] = [
+            0
+        ]  # memory of the network's input, and of the inputs of the sequences around
         self.n_bytes = [_product(shape) * _ITEM_BYTES]  # of each memory
         self.now = 0  # memory of the next leaf's input
         self.peak_bytes = self.n_bytes[0]
 
     def walk(self, module: nn.Module, path: str) -> None:
-        """Go through a module; one that is there twice is called by its first path."""
+        """Trace a module; one that occurs twice has its first path."""
         path = self.paths.setdefault(id(module), path)
         if type(module) is not nn.Sequential:
             self._pass(module, path)
@@ -75,7 +74,7 @@ class _SequentialTrace:
 
 
 def _is_as_made(state: dict[str, Any]) -> bool:
-    """Return whether a chain has nothing but its modules, and runs them one after another."""
+    """Return whether an `nn.Sequential` has only its modules, and the forward of its class."""
     more = ("_forward_hooks", "_forward_pre_hooks", "_parameters", "_buffers", "forward")
     is_compiled = state.get("_compiled_call_impl") is not None
     return nn.Sequential.forward is _FORWARD and not is_compiled and not any(state.get(k) for k in more)
@@ -84,9 +83,9 @@ def _is_as_made(state: dict[str, Any]) -> bool:
 def trace_sequential(
     network: nn.Module, input_shape: Sequence[int], batch_size: int, dtype: str
 ) -> LayerGraph | None:
-    """Return what tracing a network gives; None for what is not a chain of torch.nn's own modules.
+    """Return the trace of an `nn.Sequential`; None for other networks.
 
-    The network must be nobody else's: its modules are not locked.
+    No other thread may use the network, since its modules are not locked.
     """
     if type(network) is not nn.Sequential or dtype != "float32" or not is_default_torch():
         return None

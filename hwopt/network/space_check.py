@@ -1,10 +1,11 @@
-"""Find out which hyperparameters of a space its networks are made from, by building a few dozen of them.
+"""Determine which hyperparameters of a space its networks depend on, by building a few dozen of them.
 
-    config --build, recording--> what it reads, layers
-    the same config, other values of what is not listed as structural --> other layers? --> an error
+    config --build, recording--> hyperparameters read, layers
+    the same config with other values of hyperparameters not listed as structural --> other layers? --> an
+    error
 
-A hyperparameter that changes the layers without being seen to be read (C code reads a dict past its methods)
-shows too: then nothing is taken on trust, and every hyperparameter counts as read.
+If a hyperparameter changes the layers without being seen to be read (C code reads a dict past its methods),
+recording is not trusted, and every hyperparameter counts as read.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from hwopt.space.search_space import Config, SearchSpace
 
 N_BUILT = 24  # networks that are built and compared
-_N_REBUILT = 6  # of these, built once more
-N_SEEN = 64  # configs with an active hyperparameter that were built before it is said that nothing reads it
+_N_REBUILT = 6  # of these, built twice
+N_SEEN = 64  # networks with a hyperparameter to build before it counts as never read
 _N_DRAWN = 20_000  # configs drawn to find those
 _LOG = logging.getLogger("hwopt")
 
@@ -42,7 +43,7 @@ class SpaceCheck:
 
     Attributes:
         read: hyperparameters that `build`, a network's forward or a condition reads.
-        is_recorded: whether recording shows all that is read; if not, everything counts as read.
+        is_recorded: whether recording is complete; otherwise all hyperparameters count as read.
         unknown: keys that `build` asked for and that are not hyperparameters.
     """
 
@@ -52,10 +53,10 @@ class SpaceCheck:
 
 
 def check_space(space: SearchSpace) -> SpaceCheck:
-    """Build and compare a few dozen networks of a space; a second call returns what the first has found.
+    """Build and compare a few dozen networks of a space; the result is cached.
 
     Raises:
-        InvalidInput: where a hyperparameter that is not listed as structural changes the layers.
+        InvalidInput: if a hyperparameter that is not listed as structural changes the layers.
     """
     build, check = _checked.get(space, (None, None))
     if check is None or build is not space.build:
@@ -87,12 +88,12 @@ def _check(space: SearchSpace) -> SpaceCheck:
 def _warn_of_random(
     space: SearchSpace, configs: Sequence[Config], traced: Sequence[Recorded[LayerGraph]]
 ) -> bool:
-    """Warn where a config has other layers when it is built once more, and return whether one has."""
+    """Warn if a config has other layers when it is built again, and return whether one has."""
     for config, one in list(zip(configs, traced, strict=True))[:_N_REBUILT]:
         if not _is_alike(space, config, one):
             text = (
-                "the network of a config has other layers each time that it is built, so its costs are of "
-                f"another one than is trained; let build and forward draw no layers at random (config "
+                "the network of a config has other layers each time that it is built, so its costs are not "
+                "those of the trained network; build and forward must not draw layers at random (config "
                 f"{dict(config)})"
             )
             _LOG.warning("%s", text)
@@ -108,7 +109,7 @@ def _unlisted(space: SearchSpace) -> list[str]:
 def changing(
     space: SearchSpace, config: Config, one: Recorded[LayerGraph], values: Config, names: Sequence[str]
 ) -> str | None:
-    """Return the first of these hyperparameters that alone, at another value, changes the layers; or None."""
+    """Return the first of some hyperparameters whose change alone changes the layers; or None."""
     others = {name: values[name] for name in names if name in config and config[name] != values[name]}
     if not others or _is_alike(space, _changed(space, config, others), one):
         return None
@@ -125,7 +126,7 @@ def _changed(space: SearchSpace, config: Config, changes: Config) -> Config:
 
 
 def _is_alike(space: SearchSpace, config: Config, one: Recorded[LayerGraph]) -> bool:
-    """Return whether a config has the same layers, or none."""
+    """Return whether a config has the same layers, or cannot be traced."""
     if one.result is None:
         return True
     graph = trace_recorded(space, config, one.result.batch_size, one.result.dtype).result
@@ -133,15 +134,15 @@ def _is_alike(space: SearchSpace, config: Config, one: Recorded[LayerGraph]) -> 
 
 
 def without_names(graph: LayerGraph) -> LayerGraph:
-    """Return a graph without the names of its modules, which cost nothing."""
+    """Return a graph without the names of its modules."""
     return replace(graph, layers=tuple(replace(layer, name="") for layer in graph.layers))
 
 
 def unlisted(name: str, config: Mapping[str, Any], other: Any) -> InvalidInput:
-    """Return the error of a hyperparameter that changes the layers and is not listed as structural."""
+    """Return the error for a hyperparameter that changes the layers and is not listed as structural."""
     return InvalidInput(
         f"structural lacks {name!r}: networks that differ only in it ({config[name]!r} and {other!r}) have "
-        f"other layers, and so other costs; add it to structural=, or leave structural= out: then what "
+        f"other layers, and so other costs; add it to structural=, or omit structural=: then all that "
         f"build reads is structural (config {dict(config)})"
     )
 
@@ -154,22 +155,22 @@ def conditions_read(space: SearchSpace) -> frozenset[str]:
             recorded = RecordedConfig(values, space.names)
             try:
                 condition(recorded)
-            except Exception:  # it may need one of the hyperparameters to be absent
+            except Exception:  # it may expect a hyperparameter to be absent
                 recorded.read_all()
             read |= recorded.reads.keys()
     return frozenset(read)
 
 
 def never_read(space: SearchSpace, check: SpaceCheck, others: frozenset[str]) -> list[str]:
-    """Return the hyperparameters that neither `build`, nor a condition, nor one of the others reads.
+    """Return the hyperparameters, apart from `others`, that neither `build` nor a condition reads.
 
-    A hyperparameter that a first check did not see read is sought in `N_SEEN` more networks that have it.
+    One that the first check did not see read is looked for in `N_SEEN` more networks that have it.
     """
     suspects = [name for name in space.names if name not in check.read | others]
     if not suspects:
         return []
     n_seen = dict.fromkeys(suspects, 0)
-    n_left = N_SEEN * (len(suspects) + 1)  # networks to build, should none of them have a suspect or be built
+    n_left = N_SEEN * (len(suspects) + 1)  # networks to build at most
     for config in space.sample(_N_DRAWN, np.random.default_rng(1)):
         if n_left and any(name in config and n < N_SEEN for name, n in n_seen.items()):
             n_left -= 1

@@ -1,10 +1,10 @@
-"""Run a network on the meta device and write down every operator as a layer.
+"""Trace a network on the meta device: record every operator as a layer.
 
     input shape --> meta tensor --> network, operator by operator --> cost rule --> Layer --\
                                           |                                                  LayerGraph
                                           +--> storages alive ------------------> peak -----/
 
-Nothing is allocated and nothing is computed: a meta tensor has a shape and no data.
+Nothing is allocated or computed: a meta tensor has a shape and no data.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DTYPES = {name: value for value, name in _DTYPE_NAMES.items()}
 
 
 class UnknownOperator(HwoptError, KeyError):
-    """An operator that no cost rule is known for; the message names it and the module that ran it."""
+    """An operator without a cost rule. The message names it and the module that ran it."""
 
     __str__ = Exception.__str__  # KeyError would print the message in quotes
 
@@ -51,20 +51,20 @@ def trace(
     unknown: Literal["error", "count"] = "count",
     n_traces: int = 1,
 ) -> LayerGraph:
-    """Return the layers of a network, in the order in which they run in inference, and its memory.
+    """Return the layers of a network, in running order of inference, and its memory.
 
-    The network may be on any device, meta included, and is left as it was. It is taken in eval mode, with its
-    floating-point parameters and buffers in `dtype`. Shapes and conventions: `hwopt.network.cost_rules`.
+    The network may be on any device, meta included, and is left unchanged. It is traced in eval mode, with
+    its floating-point parameters and buffers in `dtype`. Conventions: `hwopt.network.cost_rules`.
 
     Args:
         module: the network; its forward takes one tensor [batch_size, *input_shape].
         input_shape: shape of one item, without the batch, for example (3, 224, 224).
-        batch_size: items in a pass; all work and all bytes are of the whole batch.
-        dtype: of the input, for example "float16"; an integer type leaves the parameters as they are.
-        unknown: what an operator without a cost rule is: an "error"; or a layer of kind "unknown" with the
-            bytes of its operands and results, and "count"ed in `unknown_operators`.
-        n_traces: how often it is traced at least, to see whether it is the same each time; a difference is
-            in `notes`. A forward that draws random numbers on the host is traced seven times.
+        batch_size: items in a pass; work and bytes are of the whole batch.
+        dtype: of the input, for example "float16"; with an integer type, parameters keep their own.
+        unknown: "error" raises for an operator without a cost rule; "count" makes it a layer of kind
+            "unknown" with the bytes of its operands and results, counted in `unknown_operators`.
+        n_traces: least number of traces; if they differ, there is a note in `notes`. A forward that draws
+            random numbers on the host is traced seven times.
 
     Raises:
         UnknownOperator: an operator has no cost rule and `unknown` is "error".
@@ -80,13 +80,13 @@ def trace_once(
     dtype: str = "float32",
     unknown: Literal["error", "count"] = "count",
 ) -> LayerGraph:
-    """Return what `trace` returns, without a look at whether forward is random."""
+    """Return one trace; arguments and errors are those of `trace`."""
     torch_dtype = _check_arguments(module, input_shape, batch_size, dtype, unknown)
     return run_traced(module, (batch_size, *input_shape), torch_dtype, unknown == "count").graph
 
 
 class Traced(NamedTuple):
-    """A trace with the meta tensors that went in, and what came out."""
+    """A trace with the meta tensor that went in, and the network's output."""
 
     graph: LayerGraph
     x: Tensor
@@ -96,8 +96,8 @@ class Traced(NamedTuple):
 def run_traced(
     module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, tolerates_unknown: bool = False
 ) -> Traced:
-    """Trace a network on an input of a shape, the batch included; arguments and errors as of `trace`."""
-    whole, module = module, getattr(module, "_orig_mod", module)  # what torch.compile wrapped
+    """Trace a network on an input of a shape, batch included; arguments and errors are those of `trace`."""
+    whole, module = module, getattr(module, "_orig_mod", module)  # torch.compile wraps it
     with on_meta_device(module, dtype if dtype.is_floating_point else None) as meta:
         meta.is_compiled |= whole is not module
         x = torch.empty(shape, dtype=dtype, device="meta")
@@ -128,7 +128,7 @@ def run_traced(
 
 
 def recorder_of(leaf: nn.Module) -> Recorder:
-    """Return a recorder of a module without parts whose weights are float32 and on the meta device."""
+    """Return a recorder of a leaf module whose weights are float32 and on the meta device."""
     meta = MetaNetwork(torch.float32, False, SavedState())
     for tensor in (*leaf._parameters.values(), *leaf._buffers.values()):
         if tensor is not None:
@@ -137,11 +137,11 @@ def recorder_of(leaf: nn.Module) -> Recorder:
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operator that runs, and writes down a layer for each that works."""
+    """Dispatch mode that records a layer for every operator that does work."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled while tracing, and skipping would load the compiler: a second
+        return False  # skipping would load the compiler, which takes a second
 
     def __init__(self, meta: MetaNetwork, tolerates_unknown: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -155,7 +155,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         operator = operator_of(func)
-        if operator.is_composite:  # met where a forward is in inference mode; else PyTorch takes it apart
+        if operator.is_composite:  # in inference mode; otherwise PyTorch decomposes it
             with self:
                 return func._op_dk(COMPOSITE, *args, **kwargs or {})
         is_free, rule = operator.is_free, operator.rule
@@ -175,13 +175,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def dispatch(self, func: Any, *args: Any) -> Any:
-        """Write an operator down as if it had been run, and return its result."""
+        """Record an operator as if it had been called, and return its result."""
         return self.__torch_dispatch__(func, (), args)
 
     def record(self, name: str, args: tuple[Any, ...], operands: list[Tensor], results: list[Tensor]) -> None:
-        """Write down a layer that runs as one although PyTorch takes it apart.
+        """Record a layer that devices run as one operator although PyTorch decomposes it.
 
-        States of zeros that its module has just made are a part of a recurrent layer.
+        States of zeros that a recurrent module has just made are part of it.
         """
         path = self._meta.path[-1] if self._meta.path else ""
         while self.layers and (self.layers[-1].operator, self.layers[-1].name) == (_STATE_OPERATOR, path):
@@ -255,7 +255,7 @@ def _why_it_failed(module: nn.Module, shape: tuple[int, ...], meta: MetaNetwork,
     name, where = type(module).__name__, _place(meta.failed_in or "")
     reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
     if isinstance(error, NotImplementedError) or "meta" in reason.lower():
-        hint = "tracing has shapes and no values, so forward must not depend on the values of tensors"
+        hint = "a trace has shapes and no values, so forward must not depend on the values of tensors"
     else:
         hint = "give the input_shape, without the batch, that the network was made for"
     return f"{name} does not run on an input of shape {shape} ({where}): {reason}; {hint}"
@@ -274,7 +274,5 @@ def _check_arguments(
     if dtype not in _DTYPES:
         raise InvalidInput(f"unknown dtype {dtype!r}{did_you_mean(str(dtype), _DTYPES)}")
     if unknown not in ("error", "count"):
-        raise InvalidInput(
-            f"unknown={unknown!r}: an operator without a rule is an 'error' or is kept 'count' of"
-        )
+        raise InvalidInput(f"unknown={unknown!r}: wanted 'error' or 'count', for operators without a rule")
     return _DTYPES[dtype]

@@ -1,9 +1,9 @@
-"""How much memory a training step takes: storages counted while alive, forward and backward, on meta.
+"""Memory of a training step: live storages, forward and backward, on the meta device.
 
     forward --keeps what backward needs--> sum of the outputs --backward--> a gradient for each parameter
 
-Parameters, their gradients, buffers, saved and passing activations count; an optimizer's state, the loss's
-own work and what kernels allocate within themselves do not: it is an estimate from below.
+Parameters, their gradients, buffers and activations count. The state of an optimizer, the loss and workspaces
+of kernels do not, so it is a lower bound.
 """
 
 from __future__ import annotations
@@ -39,13 +39,12 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def training_memory_bytes(module: nn.Module, input_shape: Sequence[int], batch_size: int = 1) -> int:
-    """Return the peak memory of one training step of a batch, in bytes, without an optimizer's state.
+    """Return the peak memory of one training step of a batch, in bytes, without the optimizer's state.
 
-    A network may return tensors in lists, tuples, dicts or dataclasses; the step goes back from the sum of
-    all that have gradients.
+    The backward pass begins at the sum of all tensors with gradients in the output, which may be nested.
 
     Raises:
-        InvalidInput: where the network does not run, or has no gradient, on the meta device.
+        InvalidInput: if the network does not run, or has no gradient, on the meta device.
     """
     module = getattr(module, "_orig_mod", module)
     with on_meta_device(module, None, is_training=True) as meta:
@@ -64,8 +63,8 @@ def training_memory_bytes(module: nn.Module, input_shape: Sequence[int], batch_s
 
 
 def _sum(out: Any) -> Tensor:
-    """Return the sum of all tensors with gradients in what a network returned."""
+    """Return the sum of all tensors with gradients in a network's output."""
     sums = [tensor.sum() for tensor in output_tensors(out) if tensor.requires_grad]
     if not sums:
-        raise InvalidInput("what it returns does not require grad: it holds no tensor that gradients reach")
+        raise InvalidInput("its output does not require grad: no tensor in it has a gradient")
     return sum(sums[1:], sums[0])

@@ -1,11 +1,11 @@
-"""Make torch.nn's commonest modules quickly while networks are built on the meta device, to be priced.
+"""Fast constructors of torch.nn's commonest modules, for building networks on the meta device.
 
-    nn.Conv2d(8, 16, 3)     made as always; what it has become is remembered without its sizes
-    nn.Conv2d(16, 24, 3)    a copy of that, with weights of its own
+    nn.Conv2d(8, 16, 3)     constructed by torch; its attributes are cached without the sizes
+    nn.Conv2d(16, 24, 3)    copied from the cache, with new weights
 
-A convolution takes a tenth of a millisecond otherwise: first values, which nothing on meta has, and forty
-attributes that are checked one by one. Subclasses, other threads, arguments that are not plain values and all
-that is not built on meta are made as always.
+Otherwise a convolution takes a tenth of a millisecond: initial values, which nothing on meta has, and forty
+attributes that are checked one by one. Subclasses, other threads, arguments that are not plain values, and
+all modules that are not built on meta are constructed by torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-# How many leading arguments are sizes: the rest decides what else a constructor makes.
+# Number of leading arguments that are sizes; the rest is the key of the cache.
 _N_SIZES: dict[type[nn.Module], int] = {
     nn.Conv2d: 2, nn.Linear: 2, nn.BatchNorm2d: 1,
     **dict.fromkeys((nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Dropout), 0),
@@ -28,13 +28,13 @@ _N_SIZES: dict[type[nn.Module], int] = {
 }  # fmt: skip
 _MAX_REMEMBERED = 10_000
 _PLAIN = (int, float, str, bool, type(None))
-_patching = threading.RLock()  # the constructors are replaced by one thread at a time
+_patching = threading.RLock()  # one thread at a time replaces the constructors
 _this_thread = threading.local()
 _remembered: dict[Any, _Template] = {}
 
 
 class _Template:
-    """Product of a constructor: attributes, constants apart from empty containers, and weights."""
+    """Attributes of a constructed module: constants, empty containers, and whether each weight exists."""
 
     __slots__ = ("constants", "containers", "weights")
 
@@ -45,7 +45,7 @@ class _Template:
         self.weights = {name: weight is not None for name, weight in module._parameters.items()}
 
     def fill(self, module: nn.Module, sizes: tuple[int, ...]) -> None:
-        """Make a module like that one, of other sizes."""
+        """Fill a module with these attributes and other sizes."""
         state = module.__dict__
         state.update(self.constants)
         for name, make in self.containers:
@@ -95,7 +95,7 @@ def _weight(shape: tuple[int, ...]) -> nn.Parameter:
 
 @contextmanager
 def fast_constructors() -> Iterator[None]:
-    """Replace the constructors of the commonest modules; they are quick within `building_on_meta` only."""
+    """Replace the constructors of the commonest modules; they are fast within `building_on_meta` only."""
     if getattr(_this_thread, "is_patching", False):
         yield
         return
@@ -114,7 +114,7 @@ def fast_constructors() -> Iterator[None]:
 
 @contextmanager
 def building_on_meta() -> Iterator[None]:
-    """Say that this thread builds on the meta device."""
+    """Mark this thread as building on the meta device."""
     before = getattr(_this_thread, "is_building", False)
     _this_thread.is_building = True
     try:
@@ -137,7 +137,7 @@ def _fast_init(kind: type[nn.Module], make: Callable[..., None]) -> Callable[...
             make(self, *args, **kwargs)
             _remember(key, self)
         elif n == 2 and any(size % template.constants.get("groups", 1) for size in args[:2]):
-            make(self, *args, **kwargs)  # it says what is wrong
+            make(self, *args, **kwargs)  # which raises
         else:
             template.fill(self, args[:n])
 
@@ -145,7 +145,7 @@ def _fast_init(kind: type[nn.Module], make: Callable[..., None]) -> Callable[...
 
 
 def _key(kind: type[nn.Module], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return what a constructor makes depends on beside sizes; None where an argument is no plain value."""
+    """Return the cache key of a constructor call; None if an argument is not a plain value."""
     values = (*args, *kwargs.values())
     if "device" in kwargs or "dtype" in kwargs or not all(map(_is_constant, values)):
         return None
@@ -154,7 +154,7 @@ def _key(kind: type[nn.Module], args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 def _remember(key: Any, module: nn.Module) -> None:
-    """Keep what a constructor has made, where a copy can be made of it."""
+    """Cache a constructed module if it can be copied."""
     weights = [w for w in (*module._parameters.values(), *module._buffers.values()) if w is not None]
     rest = [v for k, v in module.__dict__.items() if k not in ("_parameters", "_buffers")]
     is_usual = all(w.is_meta and w.dtype in (torch.float32, torch.long) for w in weights)

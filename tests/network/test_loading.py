@@ -85,7 +85,7 @@ def test_a_missing_file_is_an_error_that_names_it(tmp_path):
 
 def test_a_file_of_another_kind_is_an_error(tmp_path):
     path = written(tmp_path, "a = 1", "nets.toml")
-    with pytest.raises(InvalidInput, match=re.escape(f"{path} is no Python file")):
+    with pytest.raises(InvalidInput, match=re.escape(f"{path} is not a Python file")):
         load_python_file(path)
 
 

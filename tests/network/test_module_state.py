@@ -349,7 +349,7 @@ def test_a_network_of_random_depth_says_so(draw):
             return x
 
     (note,) = trace(Random(), SHAPE).notes
-    assert "not the same each time that it runs: in 7 traces" in note and "FLOPs" in note
+    assert "differs from run to run: in 7 traces" in note and "FLOPs" in note
 
 
 @pytest.mark.parametrize("wrap", [lambda n: n.half(), lambda n: n.bfloat16(), lambda n: n.double()])
@@ -357,7 +357,7 @@ def test_weights_of_another_type_than_they_are_taken_as_are_noted(wrap):
     network = wrap(nn.Sequential(convolution()))
     own = str(network[0].weight.dtype).removeprefix("torch.")
     assert trace(network, SHAPE).notes == (
-        f"its weights are {own} and are taken as float32; give the dtype that it runs in",
+        f"its weights are {own} and were traced as float32; give the dtype that it runs in",
     )
     assert trace(network, SHAPE, dtype=own).notes == ()
 
@@ -369,7 +369,7 @@ def test_a_compiled_network_is_taken_as_eager_and_says_so():
     for network in parts:
         graph = trace(network, SHAPE)
         assert graph.flops == 2 * 64 * 9
-        assert len(graph.notes) == 1 and graph.notes[0].startswith("torch.compile is left out")
+        assert len(graph.notes) == 1 and graph.notes[0].startswith("torch.compile is ignored")
 
 
 def test_a_forward_in_inference_mode_has_the_layers_that_it_has_outside():
@@ -401,7 +401,7 @@ def test_a_forward_under_autocast_is_noted():
             return x @ x
 
     (note,) = trace(Function(forward), SHAPE).notes
-    assert note.startswith("torch.autocast is left out: all of it is taken as float32")
+    assert note.startswith("torch.autocast is ignored: all of it is traced as float32")
     with torch.autocast("cpu", torch.bfloat16):
         assert trace(Function(lambda x: x @ x), SHAPE).notes == ()
 
