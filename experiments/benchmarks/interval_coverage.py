@@ -77,7 +77,7 @@ def law_rows(n: int) -> Iterator[Row]:
 def network_rows(device: Device) -> Iterator[Row]:
     """Hold out a tenth of the families at a time: all others fit and calibrate (cv_plus).
 
-    Beside it the way before (split): of the others a third fits and two thirds calibrate.
+    BackgroundResult it the way before (split): of the others a third fits and two thirds calibrate.
     """
     for mode, method, layer_model in methods_of(device):
         rows = device.profile.networks

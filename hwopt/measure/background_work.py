@@ -15,8 +15,8 @@ from hwopt.measure.energy.sensors.meter import Clock
 T = TypeVar("T")
 
 
-class Beside(Generic[T]):
-    """One result that is made on a thread of its own, in the time of a clock.
+class BackgroundResult(Generic[T]):
+    """A result computed on a background thread, in real or virtual time.
 
     Args:
         clock: in whose time the thread lives; a virtual one runs it while the caller sleeps.

@@ -116,7 +116,9 @@ class DeviceProfile:
         held_out = read_layers(path, notes, ceilings) if os.path.lexists(path) else _empty(LAYER_COLUMNS)
         repeats = read_repeats(folder / REPEAT_FILE, notes)
         if info.get("is_simulated"):
-            notes.append("simulated: the law of no device; good for trying things out, not for predictions")
+            notes.append(
+                "simulated: the figures come from formulas, not from a device; predict nothing from them"
+            )
         notes += [f"{LAYER_FILE}: {note}" for note in note_incomplete(layers)]
         notes += _note_devices(str(info["name"]), layers)
         notes += _note_network_layers(networks, network_layers)

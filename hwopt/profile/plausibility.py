@@ -1,4 +1,4 @@
-"""Do the figures of a profile fit together? What contradicts itself is another unit more often than a device.
+"""Consistency checks of the values of a profile; a contradiction usually means that a unit is wrong.
 
 energy = power x time           within `ENERGY_TOLERANCE`
 memory >= operands              no less than a `MEMORY_FACTOR`th of them

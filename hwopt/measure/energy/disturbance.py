@@ -20,7 +20,7 @@ def disturbance(before: DeviceState, after: DeviceState, work_s: float, span_s: 
         noun = "process" if n_others == 1 else "processes"
         return (
             "other_process",
-            f"{n_others} other {noun} computed on the device; wanted none; end them and measure again",
+            f"{n_others} other {noun} used the device; end them and measure again",
         )
     throttled_s = after.throttled_since(before)
     for cause in _HARMFUL:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 from hwopt.errors import HwoptError
-from hwopt.measure.background_work import Beside
+from hwopt.measure.background_work import BackgroundResult
 from hwopt.measure.campaign import identity_columns, measured_keys, rows_of_graph, trace_candidate
 from hwopt.measure.gpu.accelerator import Job, Unrunnable
 from hwopt.measure.gpu.campaign_session import Session
@@ -57,7 +57,7 @@ class OperatorPart:
         self.rows = session.rows_of(LAYER_FILE, read_layers, again=_AGAIN)
         self._n_energy = sum(_is_there(row.get("energy_j")) for row in self.rows)
         self._queue: deque[Operator] = deque()
-        self._next: Beside[list[Operator]] | None = self._choose(())
+        self._next: BackgroundResult[list[Operator]] | None = self._choose(())
 
     def take(self) -> Item | None:
         """Return the next operator; more are chosen while the second half of the last ones is measured."""
@@ -71,7 +71,7 @@ class OperatorPart:
             self._next = self._choose((operator, *self._queue))
         return partial(self._measure, operator)
 
-    def _choose(self, pending: Sequence[Operator]) -> Beside[list[Operator]]:
+    def _choose(self, pending: Sequence[Operator]) -> BackgroundResult[list[Operator]]:
         rows = list(self.rows)
         return self._session.start(lambda: self._choice.pick(rows, pending, _PICKS))
 
@@ -103,7 +103,7 @@ class NetworkPart:
             key[0] for key in measured_keys(layer_path, read_network_layers, ("network",), None)
         }
         self._tried: set[tuple[str, str]] = set()
-        self._next: Beside[_Built] | None = None
+        self._next: BackgroundResult[_Built] | None = None
         self._begin_next()
 
     def take(self) -> Item | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from hwopt.measure.background_work import Beside
+from hwopt.measure.background_work import BackgroundResult
 from hwopt.measure.campaign import Deadline
 from hwopt.measure.campaign_folder import drop_orphans
 from hwopt.measure.energy.sensors.meter import Clock
@@ -87,7 +87,7 @@ class Session:
         self.dtype = str(self.info["settings"]["dtype"])
         self._begin_s = _elapsed_before(self.folder / REPEAT_FILE)
         self._files: dict[str, RowFile] = {}
-        self._begun: list[Beside[Any]] = []
+        self._begun: list[BackgroundResult[Any]] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> "Session":
@@ -106,9 +106,9 @@ class Session:
         other._begin_s, other._begun = self._begin_s, self._begun
         return self._stack.enter_context(other)
 
-    def start(self, make: Callable[[], T]) -> Beside[T]:
+    def start(self, make: Callable[[], T]) -> BackgroundResult[T]:
         """Begin to make something beside the measurements that follow."""
-        begun = Beside(self.clock, make)
+        begun = BackgroundResult(self.clock, make)
         self._begun[:] = [*(one for one in self._begun if one.is_running), begun]
         begun.start()
         return begun

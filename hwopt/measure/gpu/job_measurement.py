@@ -203,7 +203,7 @@ class Bench:
         loop.synchronize()
 
     def _checked(self, reading: EnergyReading, time_s: float | None) -> EnergyReading:
-        """Refuse energy of another work than the one that was timed, such as of a device kept waiting."""
+        """Refuse energy whose pass time disagrees with the measured time, as of a device kept waiting."""
         if reading.loop_time_s is None or time_s is None:
             return reading
         ratio = reading.loop_time_s / time_s

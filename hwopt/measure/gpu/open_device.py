@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.errors import InvalidInput
-from hwopt.measure.background_work import Beside
+from hwopt.measure.background_work import BackgroundResult
 from hwopt.measure.campaign import Deadline, Progress, trace_candidate
 from hwopt.measure.campaign_folder import Asked, check_rows, open_folder
 from hwopt.measure.energy.sensor_record import CHARACTERISE_S, describe_sensor, plan_of
@@ -180,7 +180,9 @@ def profile_gpu(
     _check_budget(folder, budget_s)
     deadline = Deadline(budget_s, accelerator.clock.now)
     _check_alone(opened, folder)
-    graphs = Beside(accelerator.clock, lambda: [trace_candidate(one, precision.dtype) for one in sources])
+    graphs = BackgroundResult(
+        accelerator.clock, lambda: [trace_candidate(one, precision.dtype) for one in sources]
+    )
 
     def describe() -> dict[str, Any]:
         graphs.start()  # beside the sensor's characterisation

@@ -1,4 +1,4 @@
-"""A GPU that is only a law of time, power and memory, in virtual time: what a dry run and the tests measure.
+"""A simulated GPU whose time, power and memory follow formulas, in virtual time: for dry runs and tests.
 
     layer    time = launch + max(FLOPs / rate, bytes / bandwidth) / utilisation(work)
     power    idle + (cap - idle) * share of the time in which the bound resource works

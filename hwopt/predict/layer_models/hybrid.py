@@ -75,18 +75,21 @@ def tile_features(rows: "pd.DataFrame") -> Array:
     """Return what the blocks of a convolution's kernels fill, [n, 16]: as a matrix product and as Winograd's.
 
     As a matrix product it is [batch * out_h * out_w, in_channels * window] times [., out_channels]; kernels
-    compute whole blocks of it, or whole squares of the output. log2 of the share that is computed in vain,
+    compute whole blocks of it, or whole squares of the output. log2 of the share that is computed in padded,
     log2 of the number of blocks, and whether channels can be read 4 or 8 at a time.
     """
     names = ("batch", "in_channels", "out_channels", "out_h", "out_w", "groups")
     n, c_in, c_out, h, w, groups = (rows[name].to_numpy(dtype=float) for name in names)
     aligned = [c % size == 0 for c in (c_in, c_out) for size in (4, 8)]
     c_in, c_out, pixels = c_in / groups, c_out / groups, n * h * w
-    vain = [_vain(c_out, size) for size in (32, 64, 128)] + [_vain(c_in, 32), _vain(pixels, 128)]
-    squares = [_vain(h, size) + _vain(w, size) for size in (2, 4, 6)]
+    padded = [_padding_overhead(c_out, size) for size in (32, 64, 128)] + [
+        _padding_overhead(c_in, 32),
+        _padding_overhead(pixels, 128),
+    ]
+    squares = [_padding_overhead(h, size) + _padding_overhead(w, size) for size in (2, 4, 6)]
     blocks = [np.ceil(pixels / high) * np.ceil(c_out / wide) for high, wide in _GEMM_TILES]
     blocks.append(np.ceil(n * np.ceil(h / 4) * np.ceil(w / 4) / 32) * np.ceil(c_out / 32))
-    features = [*vain, *squares, *(np.log2(count) for count in blocks), *aligned]
+    features = [*padded, *squares, *(np.log2(count) for count in blocks), *aligned]
     return np.stack([np.asarray(feature, dtype=float) for feature in features], axis=1)
 
 
@@ -100,8 +103,8 @@ def row_classes(rows: "pd.DataFrame") -> NDArray[np.str_]:
     return np.where(np.char.startswith(kinds, "conv"), np.char.add(kinds, suffix), kinds)
 
 
-def _vain(size: Array, block: int) -> Array:
-    """Return log2 of what whole blocks hold above what is needed, [n]."""
+def _padding_overhead(size: Array, block: int) -> Array:
+    """Return log2 of the size padded to whole blocks over the size, [n]."""
     return np.asarray(np.log2(np.ceil(size / block) * block / size), dtype=float)
 
 

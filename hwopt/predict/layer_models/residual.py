@@ -1,4 +1,4 @@
-"""The logarithm of what a metric is above its base: two learners of one kind of layer that err differently.
+"""Residual of one kind of layer, ln(metric / base): the weighted mean of two learners that err differently.
 
 rows         smooth in between           steps (tiles, choice of kernel)
 up to 300    Gaussian process, 0.8       extremely randomised trees, 0.2

@@ -36,7 +36,7 @@ class DeviceSection(Section):
     method: str = "hybrid"
     """The cost model."""
     on_busy: Literal["refuse", "accept"] = "accept"
-    """Whether a machine that others use as well is measured."""
+    """Whether to measure although other processes use the machine."""
     batch_size: int = Field(1, gt=0)
     """Items in one inference pass."""
     dtype: str = "float32"
@@ -195,7 +195,7 @@ class StoppingSection(Section):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     rule: str = "none"
-    """The rule; its options stand beside it."""
+    """The rule by its name; its options are further keys of this table."""
 
     def maker(
         self, n_epochs: int, chance_error: float | None, objectives: Sequence[str]

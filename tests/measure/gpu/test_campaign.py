@@ -316,7 +316,7 @@ def test_rows_beside_another_process_are_refused_and_measured_again_later(tmp_pa
     setting.run(networks=[], budget_s=3.0)
     first = read_layers(setting.folder / "layers.csv")
     assert (first["status"] == "contended").all() and first["time_s"].isna().all()
-    wanted = "1 other process computed on the device; wanted none; end them and measure again"
+    wanted = "1 other process used the device; end them and measure again"
     assert (first["time_reason"] == wanted).all()
     assert first["energy_reason"].str.startswith("other_process: ").all()
     setting.accelerator.clock.sleep(3)

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from hwopt.measure.background_work import Beside
+from hwopt.measure.background_work import BackgroundResult
 from hwopt.measure.campaign import Deadline
 from hwopt.measure.energy.sensors.simulated import VirtualClock
 from hwopt.measure.gpu.time_shares import run_in_turns
@@ -72,7 +72,7 @@ def test_a_part_that_has_nothing_yet_is_asked_again():
 
 def test_what_is_made_beside_takes_no_time_of_its_own_where_there_is_other_work():
     clock = VirtualClock()
-    made = Beside(clock, lambda: clock.sleep(3.0) or "built")
+    made = BackgroundResult(clock, lambda: clock.sleep(3.0) or "built")
     made.start()
     made.start()
     clock.sleep(5.0)
@@ -83,6 +83,6 @@ def test_what_making_beside_raised_is_raised_where_the_result_is_wanted():
     def fail():
         raise KeyError("no such layer")
 
-    made = Beside(VirtualClock(), fail)
+    made = BackgroundResult(VirtualClock(), fail)
     with pytest.raises(KeyError, match="no such layer"):
         made.result()

@@ -1,4 +1,4 @@
-"""A GPU that is a clock and a power, and the driver's library over it, so that tests know the truth.
+"""A simulated GPU of known power, and the driver's library over it, for tests and dry runs.
 
     power of the GPU    ____|####|____|########|___      its exact integral is `SimulatedGpu.energy_j`
     sampled by NVML     **      **      **      **       the first `sampling_share` of every period

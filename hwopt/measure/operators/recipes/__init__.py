@@ -13,8 +13,8 @@ RECIPES: dict[str, RecipeOf] = {
     **moving.RECIPES,
 }
 
-_OF_TRUTHS = "the row's dtype is that of its result, truths; the operands' is not in the columns"
-_OF_PLACES = "the row's dtype is that of its result, places; the operands' is not in the columns"
+_OF_BOOLEANS = "the column dtype is that of the boolean result; the operands' dtype is not recorded"
+_OF_INDICES = "the column dtype is that of the resulting indices; the operands' dtype is not recorded"
 _RARE = "it is rare, and its operands do not follow from the columns"
 _ELSEWHERE = {
     "avg_pool1d": "avg_pool2d", "isfinite": "abs, ne, eq, mul", "norm": "linalg_vector_norm",
@@ -22,10 +22,10 @@ _ELSEWHERE = {
 }  # fmt: skip
 WITHOUT_RECIPE: dict[str, str] = {
     **{kind: f"PyTorch runs it as {others}, each a row of its own" for kind, others in _ELSEWHERE.items()},
-    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), _OF_TRUTHS),
-    **dict.fromkeys(("logical_not", "logical_and", "logical_or", "logical_xor"), _OF_TRUTHS),
-    **dict.fromkeys(("isnan", "isinf", "isfinite", "any", "all"), _OF_TRUTHS),
-    **dict.fromkeys(("argmax", "argmin"), _OF_PLACES),
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), _OF_BOOLEANS),
+    **dict.fromkeys(("logical_not", "logical_and", "logical_or", "logical_xor"), _OF_BOOLEANS),
+    **dict.fromkeys(("isnan", "isinf", "isfinite", "any", "all"), _OF_BOOLEANS),
+    **dict.fromkeys(("argmax", "argmin"), _OF_INDICES),
     **dict.fromkeys(
         ("bitwise_not", "bitwise_and", "bitwise_or", "bitwise_xor"),
         "on whole numbers or truths only, and operands are made as floating-point numbers",

@@ -31,7 +31,7 @@ class Unbuildable(HwoptError):
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An operand of whole numbers in [0, high), or of truths."""
+    """An integer operand with values in [0, high), or a boolean one."""
 
     shape: Shape
     high: int = 2
