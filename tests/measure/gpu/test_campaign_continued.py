@@ -15,7 +15,7 @@ from hwopt.measure.gpu.precision import Precision
 from hwopt.measure.system_info import describe_software
 from hwopt.profile.device_profile import DeviceProfile
 
-from .test_gpu import NETWORKS, PRECISION
+from .test_open_device import NETWORKS, PRECISION
 
 H200 = Path(hwopt.__file__).parent / "devices" / "nvidia-h200"
 NAMES = ("layers.csv", "networks.csv", "network_layers.csv", "oracle.csv", "repeats.csv", "device.json")
@@ -51,7 +51,7 @@ def test_an_older_folder_goes_on_with_all_its_rows_and_the_new_columns(older):
         table.drop(columns=later).to_csv(older / name, index=False)
     profiled(older, 12.0)
     after = DeviceProfile.load(older)
-    for name in ("layers", "networks", "oracle"):
+    for name in ("layers", "networks", "held_out"):
         old, new = getattr(before, name), getattr(after, name)
         kept = new.iloc[: len(old)]
         assert kept["time_s"].fillna(-1).tolist() == old["time_s"].fillna(-1).tolist()

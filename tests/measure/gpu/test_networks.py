@@ -14,7 +14,7 @@ from hwopt.network import trace
 from hwopt.network.build import EmptyOnMeta
 from hwopt.space.search_space import SearchSpace
 
-from .test_networks import described
+from ..sampling.test_networks import described
 
 
 @pytest.fixture(scope="module")
