@@ -42,6 +42,10 @@ class TrainingFailed(HwoptError):
     """One training that cannot give an error: diverged or raised. Only where all do does the study end."""
 
 
+class CheckpointUnusable(TrainingFailed):
+    """A checkpoint that is damaged, or of another network: a study trains from the start instead."""
+
+
 class OutOfMemory(TrainingFailed):
     """One training that needed more memory than its machine had."""
 

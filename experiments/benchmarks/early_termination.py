@@ -219,12 +219,12 @@ def search_by_slices(problem: Problem, seed: int, limits: Limits, finish: float)
     run.stints = slices.n_stints
     optimizer.pause_all()
     run.chances = {number + 1: chance for number, chance in optimizer.paused_chances().items()}
-    ends = slices.rule.final_errors(optimizer._search_state(), slices.partial, slices.partial)
+    ends = optimizer.expected_ends([one.number for one in slices.partial])
     for one, median, std in zip(slices.partial, ends.median, (ends.high - ends.low) / 2, strict=True):
         verdict = Verdict("paused", float(median), float(std))
         run.stopped.append((one.number + 1, curves[one.number], trainings[one.number], verdict))
     before = (run.epochs, run.seconds)
-    while run.epochs < before[0] + finish and (part := optimizer.finish_slice(LEAST_CHANCE)) is not None:
+    while (part := optimizer.finish_slice(LEAST_CHANCE, before[0] + finish - run.epochs)) is not None:
         train(part)
         if part.is_last:
             run.finished.append(part.number + 1)

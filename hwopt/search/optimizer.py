@@ -31,6 +31,7 @@ from hwopt.search.checks import (
 )
 from hwopt.search.feasible_region import FeasibleRegion, find_feasible_region
 from hwopt.search.freeze_thaw import FreezeThaw, strategy_with_values
+from hwopt.search.learning_curves import FinalErrors
 from hwopt.search.pareto import hypervolume
 from hwopt.search.pricing_steps import OnPriced
 from hwopt.search.reference import N_ERRORS, cost_reference, error_reference
@@ -360,10 +361,10 @@ class Optimizer:
         with _blas().limit(limits=1):
             return self.slices.ask(self._slice_state(candidates), may_begin)
 
-    def finish_slice(self, least_chance: float) -> Slice | None:
+    def finish_slice(self, least_chance: float, most_epochs: float = np.inf) -> Slice | None:
         """Return a slice of the paused training that is most promising, or None; see `Slices.finish`."""
         assert self.slices is not None
-        return self.slices.finish(self._slice_state(), least_chance)
+        return self.slices.finish(self._slice_state(), least_chance, most_epochs)
 
     def pause_all(self) -> None:
         """Pause every training that is ready to continue, at the end of a search."""
@@ -375,6 +376,12 @@ class Optimizer:
         if self.slices is None:
             return {}
         return self.slices.rule.chances(self._slice_state(), self.slices.partial)
+
+    def expected_ends(self, numbers: Sequence[int]) -> FinalErrors:
+        """Return the predictive distributions of the final errors of unfinished trainings, by number."""
+        assert self.slices is not None
+        chosen = [self.slices.trainings[number] for number in numbers]
+        return self.slices.rule.final_errors(self._slice_state(), self.slices.partial, chosen)
 
     def _slice_state(self, candidates: tuple[Config, ...] | None = None) -> SearchState:
         return self._search_state(candidates, () if not self.aware else self.budgets)
@@ -388,6 +395,10 @@ class Optimizer:
     def mark_pending(self, config: Mapping[str, Any]) -> None:
         """Mark a config as in training, so that it is not proposed again; for resuming a study."""
         self._pending.append(self.space.validate(config))
+
+    def set_pending(self, configs: Sequence[Mapping[str, Any]]) -> None:
+        """Take these configs for those in training, and no others; for resuming a study."""
+        self._pending = [self.space.validate(config) for config in configs]
 
     def mark_rejected(self, config: Mapping[str, Any]) -> None:
         """Mark a config as selected and infeasible; for resuming a study."""

@@ -86,20 +86,21 @@ class Slices:
         known = {name: float(np.asarray(values)[0]) for name, values in costs.items()}
         return self.begin(decision.selection, known, decision.stint)
 
-    def finish(self, state: SearchState, least_chance: float) -> Slice | None:
+    def finish(self, state: SearchState, least_chance: float, most_epochs: float = np.inf) -> Slice | None:
         """Return a slice of the most promising training, which then goes on to its end.
 
         It is that of the largest probability of entering the front for each epoch left, if the probability is
-        at least `least_chance`; None if there is none.
+        at least `least_chance` and the epochs are at most `most_epochs`; None if there is none.
         """
         for one in self.partial:
             if one.state == "ready":
                 return self._go_on(one)
         chances = self.rule.chances(state, self.partial)
+        left = {one.number: max(1, self.rule.n_epochs - len(one.errors)) for one in self.partial}
         rates = {
-            number: chance / max(1, self.rule.n_epochs - len(self.trainings[number].errors))
+            number: chance / left[number]
             for number, chance in chances.items()
-            if chance >= least_chance
+            if chance >= least_chance and left[number] <= most_epochs
         }
         if not rates:
             return None
@@ -127,11 +128,15 @@ class Slices:
         """Return whether a running training goes on: then it is ready, else it is paused."""
         rng = np.random.default_rng([self._seed, _STREAM, self.n_stints, 1])
         goes_on = self.rule.goes_on(state, self.partial, number, rng)
-        one = self.trainings[number]
-        self.trainings[number] = (
-            replace(one, state="ready") if goes_on else replace(one, state="paused", stint=None)
-        )
+        if goes_on:
+            self.make_ready(number)
+        else:
+            self.trainings[number] = replace(self.trainings[number], state="paused", stint=None)
         return goes_on
+
+    def make_ready(self, number: int) -> None:
+        """Let a running training go on with its next epochs."""
+        self.trainings[number] = replace(self.trainings[number], state="ready")
 
     def pause_all(self) -> None:
         """Pause every training that is ready to go on."""
@@ -143,9 +148,10 @@ class Slices:
         """Forget a training that has ended."""
         self.trainings.pop(number, None)
 
-    def restart(self, number: int) -> None:
-        """Forget the epochs of a training, which starts again with the same seed."""
-        self.trainings[number] = replace(self.trainings[number], errors=())
+    def rewind(self, number: int, n_epochs: int) -> None:
+        """Forget the epochs of a training after the first `n_epochs`: they are trained again."""
+        one = self.trainings[number]
+        self.trainings[number] = replace(one, errors=one.errors[:n_epochs])
 
     def restore(self, training: PartialTraining) -> None:
         """Take an unfinished training of an earlier process."""

@@ -35,13 +35,14 @@ from hwopt.study.reader import LoadedStudy, StudyReader, outline
 from hwopt.study.run.executors import InProcess, LocalWorkers
 from hwopt.study.run.export import Rerun, export_trial, repeat_trial
 from hwopt.study.run.limits import LARGEST_JOBS, LARGEST_STUDY, Stop
-from hwopt.study.run.loop import Driver, Listener
+from hwopt.study.run.loop import Driver
 from hwopt.study.run.objective_call import Objective
 from hwopt.study.run.objective_check import check_objective
 from hwopt.study.run.running_trial import RunOptions
+from hwopt.study.run.schedule import Listener
 from hwopt.study.run.seeds import trial_seed as trial_seed
 from hwopt.study.run.state import OnTold, StudyState
-from hwopt.study.run.stopping_names import RuleMaker, stopping_from
+from hwopt.study.run.stopping_names import AUTOMATIC, RuleMaker, automatic_rule, stopping_from
 from hwopt.study.store.columns import check_metric_names
 from hwopt.study.store.copied_trials import copy_priced, ended_trials
 from hwopt.study.store.failure import check_catch
@@ -83,8 +84,9 @@ class Study(StudyReader):
         reference: worst values that count, by objective; others are inferred, see `Optimizer`, and kept.
         seed: of everything random; a trial's own seed follows from it and the trial's number.
         description: further JSON-safe facts that make the study what it is, such as an experiment file.
-        stopping: a rule that ends trainings early by its name ("median") or as a dict with its options; a
-            rule, or a function that makes it from `reference=`; None lets all of them finish.
+        stopping: a rule that ends or pauses trainings early by its name ("median") or as a dict with its
+            options; a rule, or a function that makes it from `reference=`; None lets all of them finish. By
+            default trainings with checkpoints and at least four epochs are paused and resumed (freeze_thaw).
         on_told: called with the study's state and every trial that is told, in order, those of earlier
             processes included; see `hwopt.study.experiment.online_calibration`.
         outcome_budgets: limits on metrics that only a training reveals, which the objective returns. They
@@ -114,7 +116,7 @@ class Study(StudyReader):
         reference: Mapping[str, float] | None = None,
         seed: int = 0,
         description: Mapping[str, Any] | None = None,
-        stopping: Stopping | None = None,
+        stopping: Stopping | None = AUTOMATIC,
         on_told: OnTold | None = None,
         outcome_budgets: Budgets = (),
         repeats: bool = False,
@@ -131,7 +133,7 @@ class Study(StudyReader):
         objective: Objective | None = None,
         *,
         description: Mapping[str, Any] | None = None,
-        stopping: Stopping | None = None,
+        stopping: Stopping | None = AUTOMATIC,
         on_told: OnTold | None = None,
         catch: Exceptions = (Exception,),
         space_code: str | None = None,
@@ -145,7 +147,7 @@ class Study(StudyReader):
         optimizer: Optimizer,
         objective: Objective | None = None,
         description: Mapping[str, Any] | None = None,
-        stopping: Stopping | None = None,
+        stopping: Stopping | None = AUTOMATIC,
         on_told: OnTold | None = None,
         catch: Exceptions = (Exception,),
         space_code: str | None = None,
@@ -166,7 +168,7 @@ class Study(StudyReader):
         reference: Mapping[str, float] | None = None,
         seed: int = 0,
         description: Mapping[str, Any] | None = None,
-        stopping: Stopping | None = None,
+        stopping: Stopping | None = AUTOMATIC,
         on_told: OnTold | None = None,
         outcome_budgets: Budgets = (),
         repeats: bool = False,
@@ -185,11 +187,12 @@ class Study(StudyReader):
             raise InvalidInput("costs returned a metric called error, as trainings do; call it otherwise")
         if not path.exists():  # a study that exists goes on
             check_metric_names([*self.optimizer.metrics, *(b.metric for b in self.optimizer.outcome_budgets)])
-        rule = stopping_from(stopping, self.objective, self.optimizer.objectives)
+        self._stopping = None if stopping == AUTOMATIC else self._stopping_from(stopping)
+        self._is_rule_automatic = isinstance(stopping, str) and stopping == AUTOMATIC
         self._identity = self._make_identity(stopping, description, space_code)
         self._keeps_prices = self._is_running = False
         super().__init__(Store(path))
-        self.state = StudyState(self.optimizer, self.store, self.objective, rule, on_told)
+        self.state = StudyState(self.optimizer, self.store, self.objective, on_told)
         self.files = self.state.files
         try:
             self._open()
@@ -278,10 +281,12 @@ class Study(StudyReader):
         or, where the objective cannot be resumed, from their start with the same seed.
 
         Args:
-            n_trials: number of ended trials of the whole study, not of this call.
+            n_trials: number of trials of the whole study, not of this call: those that have ended, or, with
+                freeze_thaw, that have begun; some of these are paused in the end.
             jobs: trials at a time; 1 trains in this process, more in local worker processes. By default 1, or
                 as many as the executor has workers.
-            listener: called in this process when a trial starts, has finished an epoch, and ends.
+            listener: called in this process when a trial starts, has finished an epoch, is paused or resumed,
+                and ends.
             show_progress: show a live view on a terminal or in a notebook, a line a trial elsewhere. An
                 objective may have `n_epochs`, those of a whole training, for "epoch 3 of 10".
             executor: where to train instead: any `concurrent.futures.Executor`, such as that of a cluster in
@@ -316,8 +321,8 @@ class Study(StudyReader):
         shown = self._view(n_trials, options.stop) if show_progress else nullcontext()
         with self._alone(), shown as view:
             self.survey(None if view is None else view.priced)
-            self.state.begin_run()
-            waiting = [trial for trial in self.trials() if trial.status == "running"]
+            waiting = [trial for trial in self.trials() if trial.told is None]
+            self.state.begin_run(waiting)
             own = InProcess() if jobs == 1 else LocalWorkers(jobs)
             with nullcontext(executor) if executor is not None else own as used:
                 reason = Driver(self.state, used, options, both_listeners(listener, view), waiting).run()
@@ -437,7 +442,7 @@ class Study(StudyReader):
             "description": dict(description or {}),
             "code": code_of(optimizer.space, space_code),
         }
-        if isinstance(stopping, str | Mapping):
+        if isinstance(stopping, str | Mapping) and stopping != AUTOMATIC:
             identity["stopping"] = stopping if isinstance(stopping, str) else dict(stopping)
         if optimizer.outcome_budgets:
             identity["outcome_budgets"] = [asdict(budget) for budget in optimizer.outcome_budgets]
@@ -450,9 +455,20 @@ class Study(StudyReader):
         return "in memory" if self.is_in_memory else super()._place
 
     def _outline(self) -> str:
-        n_trials = Counter(trial.status for trial in self.state.ended.values())
-        n_trials += Counter(running=self.state.n_begun - n_trials.total())
+        n_trials = Counter(trial.status for trial in self.trials())
         return outline(n_trials, self.state.front.points)
+
+    def _stopping_from(self, given: Any) -> Any:
+        """Return a stopping rule, or a maker of one, of what was given."""
+        return stopping_from(given, self.objective, self.optimizer.objectives, self.optimizer.strategy)
+
+    def _keep_automatic_rule(self, meta: Mapping[str, Any]) -> None:
+        """Choose the rule of a study that names none; one that exists keeps the rule that it began with."""
+        kept = meta.get("automatic_rule", "none" if "identity" in meta else None)
+        name = kept or automatic_rule(self.objective, self.optimizer.strategy)
+        if kept is None:
+            self.store.set_meta(automatic_rule=name)
+        self._stopping = self._stopping_from(name)
 
     def _open(self) -> None:
         """Continue what the file holds, or write down what a new study is."""
@@ -465,6 +481,9 @@ class Study(StudyReader):
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 versions=versions(),
             )
+        if self._is_rule_automatic:
+            self._keep_automatic_rule(meta)
+        self.state.stopping = self._stopping
         if "reference" in meta:  # what was learned of costs since would change it
             is_set = meta.get("is_reference_set", False)  # before that, the error's follows what is told
             kept = {n: value for n, value in meta["reference"].items() if is_set or n != "error"}
@@ -478,11 +497,10 @@ class Study(StudyReader):
             self.optimizer.costs([trial.config for trial in trials])  # at once: a cost model remembers them
         for trial in sorted((t for t in trials if t.told is not None), key=lambda t: t.told or 0):
             self.state.tell(trial)
-        running = [trial for trial in trials if trial.status == "running"]
-        for trial in running:
-            self.optimizer.mark_pending(trial.config)
+        unfinished = [trial for trial in trials if trial.told is None]
+        for trial in unfinished:
             self.state.note(trial)
-        self.files.keep_checkpoints({trial.number for trial in running})
+        self.files.keep_checkpoints({trial.number for trial in unfinished})
 
     def _check_costs(self, trials: Sequence[Trial]) -> None:
         """Refuse to go on with a cost model that predicts something else than it did."""

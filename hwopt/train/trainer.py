@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hwopt.errors import TrainingFailed
+from hwopt.errors import CheckpointUnusable, TrainingFailed
 from hwopt.train.augmentation import augmented
 from hwopt.train.data import Dataset, Split
 from hwopt.train.energy import energy_spent_j, energy_used_j
@@ -177,7 +177,7 @@ class Training:
         """Go on from a checkpoint of a training with the same network, settings and seed.
 
         Raises:
-            TrainingFailed: if it is damaged or of another network.
+            CheckpointUnusable: if it is damaged or of another network.
         """
         try:
             state = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
@@ -188,7 +188,7 @@ class Training:
             self._random.cpu, self._random.cuda = state["random"], state["random_cuda"]
         except Exception as error:  # torch raises many kinds for a file that is cut short
             first_line = str(error).strip().partition("\n")[0]
-            raise TrainingFailed(f"the checkpoint cannot be used: {first_line}") from error
+            raise CheckpointUnusable(f"the checkpoint cannot be used: {first_line}") from error
 
     # -- one epoch
 

@@ -17,7 +17,7 @@ name = "digits"
 epochs = 15
 [stop]                                         whichever comes first, beside n_trials
 wall_s = "8 h"
-[stopping]                                     trainings that cannot win end early; off by default
+[stopping]                                     trainings that cannot win are paused or end early
 rule = "front"
 """
 
@@ -178,7 +178,7 @@ class Experiment(Section):
             path = resolved_source(self.objective, self.folder).rpartition(":")[0]
             identity["objective"] = {"source": self.objective, "code": program_fingerprint(path)}
         identity["training"] = self.training
-        if self.stopping.rule != "none":
+        if self.stopping.is_named:
             identity["stopping"] = self.stopping.model_dump()
         return identity
 
@@ -276,7 +276,7 @@ def _check_own_training(path: Path, experiment: Experiment) -> None:
                 f"{path}: training.{key}: objective = {experiment.objective!r} trains by itself and does not "
                 "read it; leave it out (epochs, the number of a whole training, is for stopping rules)"
             )
-    if experiment.stopping.rule != "none" and "epochs" not in experiment.training:
+    if experiment.stopping.is_named and "epochs" not in experiment.training:
         raise InvalidInput(
             f"{path}: training.epochs: missing; stopping rule {experiment.stopping.rule!r} needs the number "
             "of epochs of a whole training"

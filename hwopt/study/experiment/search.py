@@ -30,9 +30,10 @@ from hwopt.study.experiment.online_calibration import TRAINING_MEMORY, Feedback,
 from hwopt.study.experiment.own_objective import FileObjective, file_objective
 from hwopt.study.experiment.sections import resolved_source
 from hwopt.study.run.executors import InProcess, threads_of_worker
-from hwopt.study.run.loop import Listener
 from hwopt.study.run.objective_call import run_objective
+from hwopt.study.run.schedule import Listener
 from hwopt.study.run.seeds import fresh_seed
+from hwopt.study.run.stopping_names import AUTOMATIC
 from hwopt.study.run.unread_hyperparameters import check_unread
 from hwopt.study.store.price_cache import restore_prices
 from hwopt.study.store.store import Store, Trial
@@ -104,7 +105,7 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
         reference={**({} if chance_error is None else {"error": chance_error}), **experiment.reference},
         seed=experiment.seed,
         description=experiment.identity(None if dataset is None else dataset.digest),
-        stopping=experiment.stopping.maker(experiment.settings().epochs, chance_error, experiment.objectives),
+        stopping=_stopping(experiment, chance_error),
         on_told=feedback,
         outcome_budgets=experiment.outcome_limits(),
         repeats=experiment.repeats,
@@ -116,6 +117,14 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
     if "n_enqueued" not in study.store.meta():
         study.store.enqueue(enqueued, n_enqueued=len(enqueued))
     return search
+
+
+def _stopping(experiment: Experiment, chance_error: float | None) -> Any:
+    """Return the stopping rule of an experiment, or what makes it."""
+    section = experiment.stopping
+    if section.rule == AUTOMATIC:
+        return AUTOMATIC
+    return section.maker(experiment.settings().epochs, chance_error, experiment.objectives)
 
 
 def pricing(progress: Progress) -> OnPriced:

@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hwopt.costs import CONFIDENCE
+from hwopt.errors import InvalidInput
 from hwopt.study.run.limits import Stop
+from hwopt.study.run.stopping_names import AUTOMATIC
 from hwopt.train.data import DatasetSpec
 from hwopt.train.stopping import StoppingRule, make_stopping_rule
 from hwopt.units import DURATION_UNITS, parse_quantity
@@ -194,16 +196,25 @@ class StoppingSection(Section):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    rule: str = "none"
-    """The rule by its name; its options are further keys of this table."""
+    rule: str = AUTOMATIC
+    """The rule by its name; its options are further keys of this table. By default freeze_thaw if it suits."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the file names a rule that stops or pauses trainings."""
+        return self.rule not in ("none", AUTOMATIC)
 
     def maker(
         self, n_epochs: int, chance_error: float | None, objectives: Sequence[str]
     ) -> Callable[..., StoppingRule] | None:
-        """Return a function that makes the rule from `reference=`; None where no training is stopped."""
-        if self.rule == "none":
-            return None
+        """Return a function that makes the rule from `reference=`; None if no rule is named."""
         options = dict(self.model_extra or {})
+        if not self.is_named:
+            if options:
+                raise InvalidInput(
+                    f"stopping.{next(iter(options))}: an option of a rule; name the rule as well"
+                )
+            return None
         return partial(
             make_stopping_rule,
             self.rule,

@@ -1,7 +1,7 @@
 """When a search is over, beside its number of trainings: time, energy, a goal reached, no more progress."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwopt.errors import InvalidInput
 
@@ -49,6 +49,14 @@ class Stop:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if value is not None and not (is_number and 0 < value < math.inf):
                 raise InvalidInput(f"stop: {name} = {value!r} must be a positive, finite number")
+
+    def reduced(self, share: float) -> "Stop":
+        """Return the limits with a share of the seconds and joules."""
+        if share == 1:
+            return self
+        wall_s = None if self.wall_s is None else share * self.wall_s
+        energy_j = None if self.training_energy_j is None else share * self.training_energy_j
+        return replace(self, wall_s=wall_s, training_energy_j=energy_j)
 
     def reason(self, progress: Progress) -> str | None:
         """Return which limit is reached, or None."""

@@ -166,6 +166,10 @@ def run_slice(
         errors = tuple(_error(error, "run_slice: errors") for error in result.errors)
         if result.final is None and not errors:
             raise TrainingFailed("a slice without an epoch has not ended either; it would go on for ever")
+        if result.final is None and result.checkpoint is None:
+            raise TrainingFailed(
+                "a slice gave no checkpoint though epochs are left: none could go on from it"
+            )
         if result.final is None:
             return replace(result, errors=errors)
         final, left_out = _values(result.final)

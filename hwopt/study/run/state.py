@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hwopt.errors import StudyError
 from hwopt.search.optimizer import LARGEST_ERROR, Optimizer
 from hwopt.study.run.unread_hyperparameters import Reads, check_unread, warn_of_unread
 from hwopt.study.store.files import StudyFiles
@@ -20,6 +21,7 @@ from hwopt.study.store.results import FrontTracker
 from hwopt.study.store.store import STOPPED_AT, Store, Trial
 from hwopt.train.slice import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, judge_epochs
+from hwopt.train.stopping.freeze_thaw import FreezeThawRule
 
 OnTold = Callable[["StudyState", Trial], None]
 
@@ -31,7 +33,6 @@ class StudyState:
         optimizer: of the search.
         store: of the study.
         objective: that trains.
-        stopping: a rule, a function that makes it from `reference=`, or None.
         on_told: called with this state and every trial that is told.
 
     Attributes:
@@ -40,16 +41,16 @@ class StudyState:
         ended: trials that have ended, by number.
         measured: measured costs of networks, by trial.
         n_begun: number of trials that have begun.
+        stopping: a stopping rule, a function that makes it from `reference=`, or None.
         rule: the stopping rule, made when the study runs.
         is_resumable: whether trainings have checkpoints.
         records_reads: whether the objective's next call records the hyperparameters that it reads.
     """
 
-    def __init__(
-        self, optimizer: Optimizer, store: Store, objective: Any, stopping: Any, on_told: OnTold | None
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, store: Store, objective: Any, on_told: OnTold | None) -> None:
         self.optimizer, self.store, self.objective = optimizer, store, objective
-        self._stopping, self._on_told = stopping, on_told
+        self.stopping: Any = None
+        self._on_told = on_told
         self.files = StudyFiles(store.path)
         self.front = FrontTracker(optimizer.objectives)
         self.ended: dict[int, Trial] = {}
@@ -61,8 +62,20 @@ class StudyState:
         self._curves: dict[int, Curve] = {}
         self._knows_rejected = self._is_reference_kept = False
 
-    def begin_run(self) -> None:
-        """Check the hyperparameters, restore the rejections of earlier processes, and make the rule."""
+    @property
+    def freeze_thaw(self) -> FreezeThawRule | None:
+        """The rule, if trainings are paused and resumed by it."""
+        return self.rule if isinstance(self.rule, FreezeThawRule) and self.is_resumable else None
+
+    def begin_run(self, waiting: Sequence[Trial]) -> None:
+        """Check the hyperparameters, restore what earlier processes left, and make the rule.
+
+        Args:
+            waiting: trials that have not ended.
+
+        Raises:
+            StudyError: for paused trainings that cannot be resumed any more.
+        """
         names = getattr(self.objective, "hyperparameters", None)
         if names is not None:
             check_unread(self.optimizer.space, names, not self.n_begun, self.optimizer.costs)
@@ -71,6 +84,30 @@ class StudyState:
             self.optimizer.mark_rejected(config)
         self._knows_rejected = True
         self.rule = self._make_rule()
+        self._check_paused(waiting)
+        if self.freeze_thaw is None:
+            self.optimizer.set_pending([trial.config for trial in waiting])
+
+    def _check_paused(self, waiting: Sequence[Trial]) -> None:
+        """Refuse to go on where paused trainings could not be resumed, or only as other trainings."""
+        n_paused, rule = sum(trial.status == "paused" for trial in waiting), self.freeze_thaw
+        if n_paused and rule is None:
+            raise StudyError(
+                f"{self.store.path}: {n_paused} of its trainings are paused and would never be resumed: the "
+                "objective has no run_slice, or the stopping rule is another one; go on with those that the "
+                "study began with"
+            )
+        if rule is None:
+            return
+        then, now = self.store.meta().get("n_epochs"), rule.setting.n_epochs
+        if then is None:
+            self.store.set_meta(n_epochs=now)
+        elif then != now:
+            raise StudyError(
+                f"{self.store.path}: its trainings have {then} epochs, those of the objective {now}: paused "
+                f"ones cannot go on with another number; set it to {then} again, or begin a study at another "
+                "path"
+            )
 
     def note_reads(self, trial: Trial, reads: Reads | None) -> None:
         """Warn, once, of hyperparameters that no one reads, after the first call that gives an error."""
@@ -114,6 +151,8 @@ class StudyState:
         revealed = {name: value for name, value in metrics.items() if name in limited}
         values = None if error is None else {"error": error, **revealed}
         errors = curve_of(trial).errors
+        if self.optimizer.slices is not None:
+            self.optimizer.slices.end(trial.number)
         self.optimizer.tell(trial.config, values, status=trial.status, curve=errors, error_std=std)
         self.note(trial)
         self.front.add(trial)
@@ -133,7 +172,7 @@ class StudyState:
         self._is_reference_kept = is_set
 
     def _make_rule(self) -> StoppingRule | None:
-        given = self._stopping
+        given = self.stopping
         is_rule = given is None or hasattr(given, "judge")
         rule: StoppingRule | None = given if is_rule else given(reference=self.optimizer.reference)
         return rule

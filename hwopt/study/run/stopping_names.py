@@ -1,14 +1,23 @@
-"""Stopping rules by their names for studies that Python code makes, as an experiment file gives them."""
+"""Stopping rules by their names for studies that Python code makes, as an experiment file gives them.
+
+A study that names none pauses and resumes trainings, `freeze_thaw`, if they have checkpoints and at least
+four epochs, a number that is known beforehand, and if its strategy values unfinished trainings.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hwopt.errors import InvalidInput
+from hwopt.search.freeze_thaw import strategy_with_values
+from hwopt.train.slice import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, make_stopping_rule
 
 RuleMaker = Callable[..., StoppingRule]  # called with reference=, as a study knows it only when it runs
 
+AUTOMATIC = "auto"
+_LEAST_EPOCHS = 4  # of a training that is worth pausing without being asked to
 _WANTED = 'write "median", {"rule": "median", "min_epochs": 2}, or a rule of hwopt.train'
 
 
@@ -35,7 +44,26 @@ class NamedRule:
         ).judge(trial, others)
 
 
-def stopping_from(given: Any, objective: Any, objectives: Sequence[str]) -> Any:
+def automatic_rule(objective: Any, strategy: str) -> str:
+    """Return the name of the rule of a study that names none: "freeze_thaw" or "none"."""
+    n_epochs = epochs_of(objective)
+    if not isinstance(objective, ResumableObjective) or n_epochs is None or n_epochs < _LEAST_EPOCHS:
+        return "none"
+    try:
+        strategy_with_values(strategy)
+    except InvalidInput:
+        return "none"
+    return "freeze_thaw"
+
+
+def epochs_of(objective: Any) -> int | None:
+    """Return the epochs of a whole training of an objective; None if it does not say."""
+    settings = getattr(objective, "settings", None)
+    n_epochs: int | None = getattr(settings, "epochs", getattr(objective, "n_epochs", None))
+    return n_epochs
+
+
+def stopping_from(given: Any, objective: Any, objectives: Sequence[str], strategy: str = "ehvi") -> Any:
     """Return a stopping rule that is given by its name, or a dict with its options, as a maker of a rule.
 
     Args:
@@ -43,6 +71,7 @@ def stopping_from(given: Any, objective: Any, objectives: Sequence[str]) -> Any:
             function that makes one, or None.
         objective: what is trained; one of ours knows its number of epochs and its chance error.
         objectives: of the study.
+        strategy: of the study.
 
     Raises:
         InvalidInput, UnknownName: for anything else, with what to write.
@@ -59,11 +88,12 @@ def stopping_from(given: Any, objective: Any, objectives: Sequence[str]) -> Any:
         raise InvalidInput(f"stopping = {given!r} names no rule; {_WANTED}")
     if name == "none":
         return None
-    settings = getattr(objective, "settings", None)
-    options.setdefault("n_epochs", getattr(settings, "epochs", None))
+    options.setdefault("n_epochs", epochs_of(objective))
     if "chance_error" not in options:
-        data = getattr(objective, "dataset", None) if settings is not None else None
+        data = getattr(objective, "dataset", None) if hasattr(objective, "settings") else None
         options["chance_error"] = getattr(data, "chance_error", None)
+    if name == "freeze_thaw" and isinstance(objective, ResumableObjective):
+        return _freeze_thaw(options, objectives, strategy)
 
     def make(reference: Mapping[str, float]) -> StoppingRule:
         known = {**options, "objectives": tuple(objectives), "reference": dict(reference)}
@@ -71,4 +101,17 @@ def stopping_from(given: Any, objective: Any, objectives: Sequence[str]) -> Any:
         return NamedRule(name, tuple(known.items()))
 
     make(dict.fromkeys(objectives, 1.0))
+    return make
+
+
+def _freeze_thaw(options: dict[str, Any], objectives: Sequence[str], strategy: str) -> RuleMaker:
+    """Return a maker of the rule that pauses and resumes trainings; check that it can be used."""
+    strategy_with_values(strategy)
+    if options["n_epochs"] is None:
+        raise InvalidInput(
+            "freeze_thaw needs the epochs of a whole training, which the objective does not say; write "
+            'stopping={"rule": "freeze_thaw", "n_epochs": 20}, or give the objective an attribute n_epochs'
+        )
+    make = partial(make_stopping_rule, "freeze_thaw", objectives=tuple(objectives), **options)
+    make(reference=dict.fromkeys(objectives, 1.0))  # checks the options
     return make

@@ -8,6 +8,7 @@ A checkpoint is written before the store learns of its epochs and removed after 
 the epochs that the store has there is always one, whenever the process dies.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from hwopt.errors import InvalidInput, StudyError
 IN_MEMORY = ":memory:"  # path of a study that is not kept, as in SQLite
 KEEP_WEIGHTS = ("front", "all", "none")
 
+_EPOCH = re.compile(r"trial-\d+-epoch-(\d+)\.pt")
 _NUMBER = re.compile(r"trial-(\d+)(-epoch-\d+)?\.pt")
 
 
@@ -51,6 +53,10 @@ def _remove(folder: str, pid: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class DiskFull(StudyError):
+    """A file that could not be written because there is no space left for it."""
+
+
 class StudyFiles:
     """Checkpoints and weights of one study, by the path of its database."""
 
@@ -66,6 +72,13 @@ class StudyFiles:
         """Return the checkpoint of a trial after `n_epochs`, or None."""
         path = self.checkpoints / f"trial-{number}-epoch-{n_epochs}.pt"
         return path.read_bytes() if path.exists() else None
+
+    def last_checkpoint(self, number: int, n_epochs: int) -> int:
+        """Return the epoch of a trial's last checkpoint up to `n_epochs`; 0 if there is none."""
+        matches = [
+            _EPOCH.fullmatch(path.name) for path in self.checkpoints.glob(f"trial-{number}-epoch-*.pt")
+        ]
+        return max((int(m[1]) for m in matches if m and int(m[1]) <= n_epochs), default=0)
 
     def drop_checkpoints(self, number: int, keep: int | None = None) -> None:
         """Remove the checkpoints of a trial, but for that after `keep` epochs."""
@@ -113,7 +126,8 @@ def _write(path: Path, content: bytes) -> Path:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise StudyError(
+        kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StudyError
+        raise kind(
             f"{path}: cannot be written: {error.strerror}; free some space or choose another folder, and run "
             "the same command again: what is finished is kept"
         ) from error

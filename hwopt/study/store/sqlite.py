@@ -5,6 +5,7 @@ the study keeps a second driver out. Threads of this process take turns.
 """
 
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,19 +19,30 @@ from filelock import FileLock, Timeout
 from hwopt.errors import StudyError
 
 APPLICATION_ID = 0x68776F70  # "hwop", in the file's header
-FORMAT = 3
+FORMAT = 4
 
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+_TRIALS = """
 CREATE TABLE trials (
     number INTEGER PRIMARY KEY, config TEXT NOT NULL, costs TEXT NOT NULL, is_feasible INTEGER NOT NULL,
     seed INTEGER NOT NULL, source TEXT NOT NULL, n_priced INTEGER NOT NULL, n_infeasible INTEGER NOT NULL,
     broken TEXT NOT NULL,
-    ask_s REAL NOT NULL, status TEXT NOT NULL CHECK (status IN ('running', 'complete', 'stopped', 'failed')),
+    ask_s REAL NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('running', 'paused', 'complete', 'stopped', 'failed')),
     error REAL, metrics TEXT NOT NULL DEFAULT '{}', reason TEXT, started TEXT NOT NULL, train_s REAL,
     told INTEGER UNIQUE, attempts INTEGER NOT NULL DEFAULT 0, elapsed_s REAL, failure TEXT,
     traceback TEXT
 );
+"""
+_STINTS = """
+CREATE TABLE IF NOT EXISTS stints (
+    id INTEGER PRIMARY KEY, trial INTEGER NOT NULL REFERENCES trials, first_epoch INTEGER NOT NULL,
+    alternative REAL NOT NULL, shift REAL NOT NULL, mean REAL, std REAL
+);
+"""
+_SCHEMA = f"""
+{_TRIALS}
+{_STINTS}
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE epochs (
     trial INTEGER NOT NULL REFERENCES trials, epoch INTEGER NOT NULL, error REAL NOT NULL, elapsed_s REAL
     NOT NULL, energy_j REAL, PRIMARY KEY (trial, epoch)
@@ -49,6 +61,7 @@ _ADDED = {  # columns that each format has added: table, name, type
     2: (("trials", "attempts", "INTEGER NOT NULL DEFAULT 0"), ("trials", "elapsed_s", "REAL"),
         ("epochs", "energy_j", "REAL")),
     3: (("trials", "failure", "TEXT"), ("trials", "traceback", "TEXT")),
+    4: (),
 }  # fmt: skip
 _NAME_FAILURES = (
     "UPDATE trials SET failure = 'OutOfMemory' WHERE status = 'failed' AND reason LIKE '%out of memory%';"
@@ -230,7 +243,7 @@ class Database:
                 for table, name, kind in added
                 if name not in _columns(connection, table)
             ]
-            steps += [_NAME_FAILURES, f"PRAGMA user_version = {FORMAT};"]
+            steps += [_NAME_FAILURES, *_allow_paused(), f"PRAGMA user_version = {FORMAT};"]
             connection.executescript(f"BEGIN; {' '.join(steps)} COMMIT;")
             self.version = FORMAT
 
@@ -243,6 +256,18 @@ class Database:
             raise  # ours, not the file's
         except sqlite3.DatabaseError as error:
             raise StudyError(f"{self.path}: {error}: {_advice(str(error))}") from error
+
+
+def _allow_paused() -> list[str]:
+    """Return the statements that make the table of trials anew, for a status that format 4 has added."""
+    columns = ", ".join(re.findall(r"(\w+) (?:INTEGER|TEXT|REAL)", _TRIALS))
+    return [
+        _TRIALS.replace("TABLE trials", "TABLE new_trials"),
+        f"INSERT INTO new_trials ({columns}) SELECT {columns} FROM trials;",
+        "DROP TABLE trials;",
+        "ALTER TABLE new_trials RENAME TO trials;",
+        _STINTS,
+    ]
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> list[str]:

@@ -1,8 +1,9 @@
 """The store: one SQLite file a study. It loses no finished trial, whatever kills the process.
 
     meta          what the study is: space, budgets, objectives, seed, versions
-    trials        one training each: running, complete, stopped or failed
+    trials        one training each: running, paused, complete, stopped or failed
     epochs        the error after every epoch
+    stints        with freeze-thaw: runs of epochs of one training, in the order in which they began
     rejections    configs that a strategy selected and a budget refused
     queue         configs to train before any proposal
     checks        further facts about a trial: predicted intervals; afterwards, trained again, measured
@@ -14,9 +15,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Any
 
 from hwopt.errors import StudyError
+from hwopt.search.freeze_thaw import Stint
 from hwopt.space.search_space import Config
 from hwopt.study.store.sqlite import FORMAT as FORMAT
 from hwopt.study.store.sqlite import Database
@@ -68,6 +71,15 @@ class EpochRow:
     error: float
     elapsed_s: float
     energy_j: float | None = None
+
+
+@dataclass(frozen=True)
+class StintRow:
+    """A stint of a trial as it is stored, with the epoch, counted from 1, that it began with."""
+
+    trial: int
+    first_epoch: int
+    stint: Stint
 
 
 @dataclass(frozen=True)
@@ -158,10 +170,12 @@ class Store:
         rejections: Sequence[Rejected] = (),
         queued: int | None = None,
         intervals: Mapping[str, Any] | None = None,
+        stint: Stint | None = None,
     ) -> None:
         """Write a trial as running, with the rejections of its ask, and take its config from the queue.
 
-        `intervals` of its predicted costs, {"confidence": c, metric: [low, high]}, are a check "predicted".
+        `intervals` of its predicted costs, {"confidence": c, metric: [low, high]}, are a check "predicted";
+        `stint` is the first one of a training that can be paused.
         """
         row = _row(trial) | {"status": "running", "error": None, "metrics": "{}", "told": None}
         refused = [(r.trial, _dump(r.config), _dump(r.costs), _dump(r.broken)) for r in rejections]
@@ -173,6 +187,44 @@ class Store:
             connection.execute("DELETE FROM queue WHERE id = ?", (queued,))
             if intervals:
                 connection.execute(_INSERT_CHECK, (trial.number, "predicted", 0, _dump(dict(intervals))))
+            if stint is not None:
+                connection.execute(_INSERT_STINT, _stint_row(trial.number, 1, stint))
+
+    def pause_trial(self, number: int) -> None:
+        """Write a running trial as paused."""
+        with self._database.write() as connection:
+            self._change_status(connection, number, "running", "paused")
+
+    def resume_trial(self, number: int, first_epoch: int, stint: Stint) -> None:
+        """Write a paused trial as running again, from this epoch on, counted from 1."""
+        with self._database.write() as connection:
+            self._change_status(connection, number, "paused", "running")
+            connection.execute(_INSERT_STINT, _stint_row(number, first_epoch, stint))
+
+    def describe_paused(self, number: int, reason: str, expected: Mapping[str, float]) -> None:
+        """Write what is expected of a paused trial, as its metrics, and why it is paused."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE trials SET reason = ?, metrics = ? WHERE number = ? AND status = 'paused'",
+                (reason, _dump(dict(expected)), number),
+            )
+
+    def _change_status(self, connection: Connection, number: int, then: str, now: str) -> None:
+        changed = connection.execute(
+            "UPDATE trials SET status = ?, reason = NULL, metrics = '{}' WHERE number = ? AND status = ?",
+            (now, number, then),
+        ).rowcount
+        if changed != 1:
+            raise StudyError(f"{self.path}: trial {number} is not {then}, so it cannot be {now}")
+
+    def stints(self) -> list[StintRow]:
+        """Return all stints in the order in which they began; none of a file of an earlier format."""
+        if self._database.version < 4:
+            return []
+        query = "SELECT trial, first_epoch, alternative, shift, mean, std FROM stints ORDER BY id"
+        return [
+            StintRow(trial, first, Stint(*values)) for trial, first, *values in self._database.rows(query)
+        ]
 
     def restart_trial(self, number: int, n_epochs: int = 0) -> None:
         """Forget the epochs of a running trial after the first `n_epochs`: it goes on from there."""
@@ -214,14 +266,14 @@ class Store:
                 "UPDATE trials SET status = ?, error = ?, metrics = ?, reason = ?, train_s = ?, "
                 "elapsed_s = ?, is_feasible = COALESCE(?, is_feasible), failure = ?, traceback = ?, "
                 "told = (SELECT COALESCE(MAX(told), 0) + 1 FROM trials) "
-                "WHERE number = ? AND status = 'running'",
+                "WHERE number = ? AND status IN ('running', 'paused')",
                 (
                     *(status, error, _dump(metrics or {}), reason, train_s, elapsed_s, is_feasible),
                     *(failure, traceback, number),
                 ),
             ).rowcount
         if changed != 1:
-            raise StudyError(f"{self.path}: trial {number} is not running, so it cannot end")
+            raise StudyError(f"{self.path}: trial {number} is not running or paused, so it cannot end")
 
     def copy_trials(self, trials: Sequence[Trial], meta: Mapping[str, Any]) -> None:
         """Write trials of another study as they are, with entries that describe this one."""
@@ -304,6 +356,9 @@ _NAMES = _COLUMNS.split(", ")
 _JSON = ("config", "costs", "broken", "metrics")
 _INSERT = f"INSERT INTO trials ({_COLUMNS}) VALUES ({', '.join(f':{name}' for name in _NAMES)})"
 _INSERT_CHECK = "INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?)"
+_INSERT_STINT = (
+    "INSERT INTO stints (trial, first_epoch, alternative, shift, mean, std) VALUES (?, ?, ?, ?, ?, ?)"
+)
 _INSERT_EPOCH = (
     "INSERT OR REPLACE INTO epochs (trial, epoch, error, elapsed_s, energy_j) VALUES (?, ?, ?, ?, ?)"
 )
@@ -312,6 +367,10 @@ _INSERT_EPOCH = (
 def _row(trial: Trial) -> dict[str, Any]:
     row = {name: getattr(trial, name) for name in _NAMES}
     return row | {name: _dump(row[name]) for name in _JSON}
+
+
+def _stint_row(number: int, first_epoch: int, stint: Stint) -> tuple[Any, ...]:
+    return (number, first_epoch, stint.alternative, stint.shift, stint.mean, stint.std)
 
 
 def _epoch_rows(number: int, first: int, epochs: Sequence[EpochRow]) -> list[tuple[Any, ...]]:

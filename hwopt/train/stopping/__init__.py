@@ -5,6 +5,7 @@
     median    worse than the median of the others so far              (Golovin et al. 2017)
     asha      not in the best third when a rung is reached            (Li et al. 2020; Schmucker et al. 2021)
     front     cannot reach the error that its known costs need to enter the front
+    freeze_thaw   its next epochs are worth less than those of another: paused, and perhaps resumed
 
 A rule is a frozen dataclass: its fields are the options that an experiment may set.
 """

@@ -7,6 +7,7 @@ from typing import Any
 from hwopt.errors import UnknownName, did_you_mean
 from hwopt.train.stopping.base import Setting
 from hwopt.train.stopping.curve import StoppingRule
+from hwopt.train.stopping.freeze_thaw import FreezeThawRule
 from hwopt.train.stopping.front import FrontRule
 from hwopt.train.stopping.halving import HalvingRule
 from hwopt.train.stopping.simple import ChanceRule, MedianRule, NoRule
@@ -17,6 +18,7 @@ RULES: dict[str, type[Any]] = {
     "median": MedianRule,
     "asha": HalvingRule,
     "front": FrontRule,
+    "freeze_thaw": FreezeThawRule,
 }
 
 

@@ -1,0 +1,47 @@
+"""Freeze-thaw as a stopping rule: pausing and resuming instead of stopping for good."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwopt.errors import InvalidInput
+from hwopt.scalars import as_number
+from hwopt.train.stopping.base import Setting, check_between
+from hwopt.train.stopping.curve import Curve, Verdict
+from hwopt.train.stopping.front import FrontRule
+
+FINISH = ("promising", "none")
+
+
+@dataclass(frozen=True)
+class FreezeThawRule:
+    """Train whatever the next epochs are worth most for; pause the rest (`hwopt.search.freeze_thaw`).
+
+    A study with trainings that have checkpoints pauses and resumes by it. A training without checkpoints is
+    judged by the rule `front`, from the first complete training on.
+
+    Args:
+        setting: of the study.
+        finish: "promising" finishes, at the end of a search, paused trainings that are likely to be on the
+            front; "none" leaves them paused.
+        finish_share: epochs for that, as a share of those of `n_trials` whole trainings; also the share of
+            limits on seconds and joules that the search leaves to it.
+        restart_epochs: epochs that starting or resuming a training costs: loading, data to the device.
+    """
+
+    setting: Setting
+    finish: str = "promising"
+    finish_share: float = 0.1
+    restart_epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if self.finish not in FINISH:
+            raise InvalidInput(f"finish = {self.finish!r}; wanted one of {', '.join(FINISH)}")
+        check_between("finish_share", self.finish_share, 0, 1)
+        number = as_number(self.restart_epochs)
+        if number is None or not 0 <= number < float("inf"):
+            raise InvalidInput(f"restart_epochs = {self.restart_epochs!r} must be a finite number from 0")
+
+    def judge(self, trial: Curve, others: Sequence[Curve]) -> Verdict:
+        """Judge a training without checkpoints by the rule `front`."""
+        return FrontRule(self.setting).judge(trial, others)

@@ -1,0 +1,450 @@
+"""Studies that pause and resume trainings: whatever happens meanwhile, nothing that was trained is lost."""
+
+import errno
+import logging
+import math
+import pickle
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+
+from hwopt import InvalidInput, Study, StudyError, UnknownName
+from hwopt.errors import CheckpointUnusable
+from hwopt.study.run.limits import Stop
+from hwopt.study.store import files
+from hwopt.train import SliceResult
+from tests.search.test_freeze_thaw import SPACE, costs, curve
+
+N_EPOCHS = 8
+
+
+@dataclass
+class Sliced:
+    """Trainings in slices; it keeps which epochs were trained, by seed."""
+
+    n_epochs: int = N_EPOCHS
+    lasting: int = N_EPOCHS  # epochs after which it says that a training has ended
+    trained: dict = field(default_factory=dict)
+
+    def run_slice(self, config, seed, checkpoint, n_epochs):
+        done = pickle.loads(checkpoint) if checkpoint else 0
+        last = min(done + n_epochs, self.lasting)
+        self.trained.setdefault(seed, []).extend(range(done + 1, last + 1))
+        errors = self.errors(config)[done:last]
+        final = {"error": errors[-1]} if last == self.lasting else None
+        return SliceResult(errors, (0.5,) * len(errors), pickle.dumps(last), final, (2.0,) * len(errors))
+
+    def errors(self, config):
+        return curve(config, self.n_epochs)
+
+    def __call__(self, config, report, seed):
+        raise AssertionError("it trains in slices")
+
+
+def open_study(folder, objective=None, name="study.db", **arguments):
+    given = {"objectives": ("error", "time_s"), "reference": {"error": 0.9, "time_s": 10.0}, "seed": 3}
+    return Study(folder / name, SPACE, costs, objective or Sliced(), **{**given, **arguments})
+
+
+def outline(study):
+    return [(t.number, t.config, t.status, t.error, t.curve, t.told, t.reason) for t in study.trials()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study of 10 trials, its objective, its events, and its outline."""
+    objective, events = Sliced(), []
+    folder = tmp_path_factory.mktemp("finished")
+    with open_study(folder, objective) as study:
+        reason = study.run(10, listener=lambda event, trial: events.append((event, trial.number)))
+        return study, objective, events, outline(study), reason
+
+
+def test_trainings_are_paused_resumed_and_complete_and_each_epoch_is_trained_once(finished):
+    study, objective, events, _, reason = finished
+    trials = study.trials()
+    by_status = {status: [t for t in trials if t.status == status] for status in ("complete", "paused")}
+    assert len(by_status["complete"]) >= 3 and len(by_status["paused"]) >= 2
+    assert sum(map(len, by_status.values())) == 10 == len(trials)
+    for trial in trials:
+        assert objective.trained[trial.seed] == list(range(1, len(trial.curve) + 1))
+        assert trial.curve == curve(trial.config)[: len(trial.curve)]
+    resumed = {number for event, number in events if event == "resume"}
+    assert resumed <= {number for event, number in events if event == "pause"} and resumed
+    n_complete, n_paused = len(by_status["complete"]), len(by_status["paused"])
+    assert reason == f"10 trials have begun, {n_complete} of them are complete and {n_paused} paused"
+    assert f"{n_paused} paused" in repr(study)
+
+
+def test_what_is_paused_in_the_end_says_how_likely_it_would_be_on_the_front(finished):
+    study, *_ = finished
+    paused = [t for t in study.trials() if t.status == "paused"]
+    for trial in paused:
+        chance = trial.metrics["front_chance"]
+        assert 0 <= chance <= 1 and trial.metrics["expected_error_std"] > 0 and trial.error is None
+        assert trial.reason == (
+            f"paused after {len(trial.curve)} of 8 epochs: on the front with probability {chance:.2g}"
+        )
+    names = {path.name for path in study.files.checkpoints.iterdir()}
+    assert names == {f"trial-{t.number}-epoch-{len(t.curve)}.pt" for t in paused}
+
+
+def test_the_stints_are_kept_in_the_order_in_which_they_ran(finished):
+    study, _, events, _, _ = finished
+    stints = study.store.stints()
+    assert [row.trial for row in stints] == [n for event, n in events if event in ("start", "resume")]
+    assert all(row.first_epoch == 1 or row.stint.mean is None for row in stints)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_a_study_that_is_interrupted_anywhere_goes_on_as_if_nothing_had_happened(tmp_path, finished):
+    *_, events, expected, _ = finished
+    objective, n_interrupted = Sliced(), 0
+    for _ in range(100):
+        seen = []
+
+        def interrupt(event, trial, seen=seen):
+            seen.append(event)
+            if len(seen) == 11:
+                raise Interrupted
+
+        with open_study(tmp_path, objective) as study:
+            try:
+                study.run(10, listener=interrupt)
+            except Interrupted:
+                n_interrupted += 1
+                continue
+            assert n_interrupted > len(events) // 20
+            assert outline(study) == expected
+            return
+    raise AssertionError("it has no end")
+
+
+def test_a_study_that_is_over_is_not_searched_further_unless_more_is_wanted(finished, tmp_path):
+    study, objective, *_ = finished
+    with open_study(study.store.path.parent, objective) as again:
+        n_epochs = sum(map(len, objective.trained.values()))
+        before = outline(again)
+        assert again.run(10).startswith("10 trials have begun")
+        assert outline(again) == before and sum(map(len, objective.trained.values())) == n_epochs
+    with open_study(tmp_path) as more:
+        more.run(5)
+        more.run(8)
+        assert len(more.trials()) == 8
+
+
+@pytest.mark.parametrize("slice_epochs", [3])
+def test_the_length_of_a_slice_changes_nothing(tmp_path, finished, slice_epochs):
+    *_, expected, _ = finished
+    with open_study(tmp_path) as study:
+        study.run(10, slice_epochs=slice_epochs)
+        assert outline(study) == expected
+
+
+def test_several_workers_take_what_is_paused_from_the_disk(tmp_path):
+    objective = Sliced()
+    with open_study(tmp_path, objective) as study, ThreadPoolExecutor(3) as executor:
+        study.run(12, jobs=3, executor=executor)
+        trials = study.trials()
+    assert len(trials) == 12 and {t.status for t in trials} <= {"complete", "paused", "stopped"}
+    for trial in trials:
+        assert objective.trained[trial.seed] == list(range(1, len(trial.curve) + 1))
+
+
+class Dying(Executor):
+    """Runs at once, but every fifth slice is lost with its worker."""
+
+    def __init__(self):
+        self.n = 0
+
+    def submit(self, function, /, *args, **kwargs):
+        future = Future()
+        self.n += 1
+        if self.n % 5 == 0:
+            future.set_exception(RuntimeError("the worker is gone"))
+        else:
+            future.set_result(function(*args, **kwargs))
+        return future
+
+
+def test_a_slice_that_is_lost_with_its_worker_is_trained_again(tmp_path, finished):
+    *_, expected, _ = finished
+    with open_study(tmp_path) as study:
+        study.run(10, executor=Dying(), retries=20)
+        assert outline(study) == expected
+
+
+# -- what goes wrong
+
+
+def test_a_paused_training_whose_checkpoint_is_gone_starts_again(tmp_path, caplog):
+    objective = Sliced()
+    with open_study(tmp_path, objective) as study:
+        study.run(6)
+        paused = [t for t in study.trials() if t.status == "paused"]
+        for path in study.files.checkpoints.iterdir():
+            path.unlink()
+        with caplog.at_level(logging.WARNING, logger="hwopt"):
+            study.run(16)
+        begun_again = [t for t in paused if objective.trained[t.seed].count(1) > 1]
+        trials = study.trials()
+    assert begun_again and "is not in" in caplog.text and "trained again from its start" in caplog.text
+    for trial in begun_again:
+        assert trials[trial.number].curve == curve(trial.config)[: len(trials[trial.number].curve)]
+
+
+class Forgetful(Sliced):
+    """Cannot read checkpoints after three epochs, as if they were of another version."""
+
+    def run_slice(self, config, seed, checkpoint, n_epochs):
+        if checkpoint is not None and pickle.loads(checkpoint) == 3 and self.trained[seed].count(3) == 1:
+            raise CheckpointUnusable("the checkpoint cannot be used: wrong version")
+        return super().run_slice(config, seed, checkpoint, n_epochs)
+
+
+def test_a_checkpoint_that_cannot_be_read_costs_its_epochs_and_no_training(tmp_path, caplog):
+    objective = Forgetful()
+    with open_study(tmp_path, objective) as study, caplog.at_level(logging.WARNING, logger="hwopt"):
+        study.run(8)
+        trials = study.trials()
+    assert "failed" not in {t.status for t in trials} and "wrong version; it is trained again" in caplog.text
+    complete = [t for t in trials if t.status == "complete"]
+    assert complete and all(objective.trained[t.seed][:4] == [1, 2, 3, 1] for t in complete)
+
+
+def test_on_a_disk_that_fills_the_least_promising_give_way(tmp_path, monkeypatch, caplog):
+    write = files._write
+
+    def limited(path, content):
+        if path.parent.name.endswith(".checkpoints") and len(list(path.parent.glob("*.pt"))) >= 4:
+            raise files.DiskFull(f"{path}: cannot be written: no space")
+        return write(path, content)
+
+    monkeypatch.setattr(files, "_write", limited)
+    with open_study(tmp_path) as study, caplog.at_level(logging.WARNING, logger="hwopt"):
+        study.run(10)
+        stopped = [t for t in study.trials() if t.status == "stopped"]
+        told = {o.error for o in study.optimizer._observations if o.status == "stopped"}
+        assert len(list(study.files.checkpoints.iterdir())) <= 4
+    given_up = [t for t in stopped if t.reason.endswith("its checkpoint made room on a full disk")]
+    assert given_up and "made room on a full disk" in caplog.text
+    assert {t.metrics["expected_error"] for t in stopped} == told
+
+
+def test_a_full_disk_with_nothing_to_give_up_ends_the_run_and_not_the_study(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, open_study(tmp_path) as study:
+        patch.setattr("pathlib.Path.open", _no_space)
+        with pytest.raises(
+            files.DiskFull, match="No space left on device; free some space.*what is finished"
+        ):
+            study.run(3)
+    with open_study(tmp_path) as study:
+        study.run(3)
+        assert len(study.trials()) == 3
+
+
+def _no_space(*arguments, **keywords):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class Diverging(Sliced):
+    def errors(self, config):
+        errors = super().errors(config)
+        return errors if config["n"] % 3 else (*errors[:2], math.nan, *errors[3:])
+
+
+def test_a_training_that_diverges_in_the_middle_fails_alone(tmp_path):
+    with open_study(tmp_path, Diverging()) as study:
+        study.run(14)
+        failed = [t for t in study.trials() if t.status == "failed"]
+        statuses = {t.status for t in study.trials()}
+    assert failed and all(t.config["n"] % 3 == 0 and "nan" in t.reason for t in failed)
+    assert "complete" in statuses and "paused" in statuses
+
+
+def test_trainings_that_end_before_their_last_epoch_are_complete(tmp_path):
+    with open_study(tmp_path, Sliced(lasting=3)) as study:
+        study.run(6)
+        assert {len(t.curve) for t in study.trials() if t.status == "complete"} == {3}
+
+
+def test_two_epochs_are_enough(tmp_path):
+    with open_study(tmp_path, Sliced(2, 2), stopping="freeze_thaw") as study:
+        study.run(8)
+        statuses = [t.status for t in study.trials()]
+    assert "paused" in statuses and "complete" in statuses
+
+
+def test_a_slice_without_a_checkpoint_is_a_failed_training(tmp_path):
+    class Careless(Sliced):
+        def run_slice(self, *arguments):
+            result = super().run_slice(*arguments)
+            return SliceResult(result.errors, result.seconds, None, result.final)
+
+    with open_study(tmp_path, Careless()) as study:
+        study.run(1)
+        assert study.trials()[0].reason.startswith("a slice gave no checkpoint though epochs are left")
+
+
+def test_paused_trainings_cannot_go_on_with_another_number_of_epochs(tmp_path):
+    with open_study(tmp_path) as study:
+        study.run(5)
+        before = outline(study)
+    with (
+        open_study(tmp_path, Sliced(12, 12)) as study,
+        pytest.raises(
+            StudyError, match="trainings have 8 epochs, those of the objective 12.*set it to 8 again"
+        ),
+    ):
+        study.run(9)
+    with open_study(tmp_path) as study:
+        assert outline(study) == before
+
+
+def plain(config, report):
+    for epoch, error in enumerate(curve(config), start=1):
+        if not report(epoch, error):
+            break
+    return error
+
+
+def test_paused_trainings_that_nothing_resumes_any_more_are_an_error(tmp_path):
+    with open_study(tmp_path) as study:
+        study.run(5)
+    with (
+        open_study(tmp_path, plain) as study,
+        pytest.raises(
+            StudyError, match="are paused and would never be resumed: the objective has no run_slice"
+        ),
+    ):
+        study.run(9)
+
+
+def test_a_plain_objective_is_judged_by_the_front_and_one_that_reports_nothing_is_not_judged(tmp_path):
+    rule = {"rule": "freeze_thaw", "n_epochs": N_EPOCHS}
+    with open_study(tmp_path, plain, stopping=rule) as study:
+        study.run(12)
+        statuses = [t.status for t in study.trials()]
+    assert "stopped" in statuses and "complete" in statuses and "paused" not in statuses
+    with open_study(tmp_path, lambda config, report: curve(config)[-1], "silent.db", stopping=rule) as study:
+        study.run(3)
+        assert [t.status for t in study.trials()] == ["complete"] * 3
+
+
+# -- which rule, and its options
+
+
+def rule_of(study):
+    study.run(1)
+    return None if study.state.rule is None else type(study.state.rule).__name__
+
+
+def test_trainings_with_checkpoints_and_at_least_four_epochs_are_paused_by_default(tmp_path):
+    for name, objective, arguments, expected in (
+        ("a", Sliced(), {}, "FreezeThawRule"),
+        ("b", Sliced(3, 3), {}, None),
+        ("c", Sliced(), {"strategy": "random"}, None),
+        ("d", plain, {}, None),
+        ("e", Sliced(), {"stopping": None}, None),
+        ("f", Sliced(), {"stopping": "none"}, None),
+        ("g", Sliced(), {"stopping": {"rule": "front", "risk": 0.1}}, "NamedRule"),
+        ("h", Sliced(), {"strategy": "ei"}, "FreezeThawRule"),
+    ):
+        with open_study(tmp_path, objective, name, **arguments) as study:
+            assert rule_of(study) == expected, name
+
+
+def test_a_study_of_an_earlier_version_keeps_its_rule(tmp_path):
+    with open_study(tmp_path, stopping=None) as study:
+        study.run(2)
+    with open_study(tmp_path) as study:  # as one that names none
+        assert rule_of(study) is None
+        study.run(4)
+        assert [t.status for t in study.trials()] == ["complete"] * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"finish": "all"}, "finish = 'all'; wanted one of promising, none"),
+        ({"finish_share": 2}, "finish_share = 2 must be a number between"),
+        ({"restart_epochs": -1}, "restart_epochs = -1 must be a finite"),
+        ({"patience": 3}, "stopping rule 'freeze_thaw' has no option 'patience'"),
+    ],
+)
+def test_options_that_cannot_be_are_errors(tmp_path, options, message):
+    with pytest.raises((InvalidInput, UnknownName), match=message):
+        open_study(tmp_path, stopping={"rule": "freeze_thaw", **options})
+    with pytest.raises(InvalidInput, match="strategy 'random' does not value"):
+        open_study(tmp_path, stopping="freeze_thaw", strategy="random")
+    assert not (tmp_path / "study.db").exists()
+
+
+def test_the_number_of_epochs_must_be_known(tmp_path):
+    class Unknown(Sliced):
+        def errors(self, config):
+            return curve(config)
+
+    with pytest.raises(InvalidInput, match='"n_epochs": 20}, or give the objective an attribute n_epochs'):
+        open_study(tmp_path, Unknown(None), stopping="freeze_thaw")
+    with open_study(tmp_path, Unknown(None), stopping={"rule": "freeze_thaw", "n_epochs": 8}) as study:
+        assert rule_of(study) == "FreezeThawRule"
+
+
+def test_what_is_promising_is_finished_within_its_share(tmp_path, finished):
+    none = {"rule": "freeze_thaw", "finish": "none"}
+    half = {"rule": "freeze_thaw", "finish_share": 0.5}
+    n_complete, n_epochs = [], []
+    for name, stopping in (("none.db", none), ("half.db", half)):
+        objective = Sliced()
+        with open_study(tmp_path, objective, name, stopping=stopping) as study:
+            study.run(10)
+            n_complete.append(sum(t.status == "complete" for t in study.trials()))
+            n_epochs.append(sum(map(len, objective.trained.values())))
+    assert n_complete[1] > n_complete[0]
+    assert 0 < n_epochs[1] - n_epochs[0] <= 0.5 * 10 * N_EPOCHS
+
+
+def test_a_limit_leaves_a_share_for_what_is_promising_and_the_search_may_go_on(tmp_path):
+    with open_study(tmp_path) as study:
+        reason = study.run(40, stop=Stop(training_energy_j=100.0))
+        trials = study.trials()
+        used = sum(t.energy_j for t in trials)
+        assert reason == "trainings have used 90 J, of 90 J" and 90 <= used <= 100
+        assert len(trials) < 40 and {"paused", "complete"} <= {t.status for t in trials}
+        study.run(len(trials) + 1)
+        assert len(study.trials()) == len(trials) + 1
+
+
+def test_what_can_no_longer_win_is_not_kept_on_disk(tmp_path):
+    class Hopeless(Sliced):
+        """Small networks are as good as all others, so that large ones cannot enter the front."""
+
+        def errors(self, config):
+            level = (0.1 if config["n"] <= 2 else 0.5) + 1e-6 * config["x"]
+            return tuple(level + 0.3 * 2.0**-k for k in range(N_EPOCHS))
+
+    with open_study(tmp_path, Hopeless()) as study:
+        study.run(16)
+        stopped = [t for t in study.trials() if t.status == "stopped"]
+        assert stopped and all(
+            "not resumed: it would enter the front with probability" in t.reason for t in stopped
+        )
+        assert all(study.files.checkpoint(t.number, len(t.curve)) is None for t in stopped)
+        told = [o for o in study.optimizer._observations if o.status == "stopped"]
+    assert len(told) == len(stopped) and all(o.error_std > 0 and o.curve for o in told)
+
+
+def test_queued_configs_begin_first_and_are_judged_like_the_others(tmp_path):
+    queued = [{"x": 0.2, "n": 3}, {"x": 0.9, "n": 9}]
+    with open_study(tmp_path) as study:
+        for config in queued:
+            study.enqueue(config)
+        study.run(8)
+        trials = study.trials()
+    assert [t.config for t in trials[:2]] == queued and [t.source for t in trials[:2]] == ["queue"] * 2
+    assert trials[1].status in ("paused", "stopped")
