@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwopt.search.pareto import hypervolume, nondominated
+from hwopt.search.pareto import errors_to_beat, hypervolume, nondominated
 
 
 def test_dominance_by_hand():
@@ -79,3 +79,19 @@ def test_nondominated_matches_moocore(seed):
     kept = {tuple(row) for row in Y[nondominated(Y)]}
     assert kept == {tuple(row) for row in Y[expected]}
     assert nondominated(Y).sum() == expected.sum()
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 8), k=st.integers(0, 2))
+def test_a_point_enters_the_front_exactly_below_the_error_to_beat(seed, n, k):
+    rng, reference = np.random.default_rng(seed), np.ones(1 + k)
+    front, costs = 0.1 + np.round(rng.random((n, 1 + k)), 1), np.round(1.2 * rng.random((1, k)), 1)
+    (error,) = errors_to_beat(front, costs, reference)
+
+    def gain(own):
+        more = np.vstack([front, np.append(own, costs)[None]])
+        return hypervolume(more, reference) - hypervolume(front, reference)
+
+    if np.any(costs >= 1):
+        assert error == 0
+    else:
+        assert gain(error) == pytest.approx(0, abs=1e-12) and gain(error - 0.01) > 1e-6

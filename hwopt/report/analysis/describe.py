@@ -15,7 +15,7 @@ _WIDTH = 56  # of the lines of a config
 def describe_trial(study: StudyData, trial: Trial) -> list[str]:
     """Return lines of plain text about a trial: its fate, errors, costs and hyperparameters."""
     lines = [f"trial {trial.number}: {FATES[study.fate(trial)]}"]
-    if trial.status in ("failed", "stopped") and trial.reason:
+    if trial.status in ("failed", "stopped", "paused") and trial.reason:
         lines.append(_short(trial.reason))
     lines += _error_lines(study, trial)
     lines += [_cost_line(study, trial, metric) for metric in study.costs if metric in trial.costs]

@@ -22,6 +22,7 @@ FATES = {  # in the order in which they are drawn and listed
     "dominated": "feasible, dominated",
     "infeasible": "trained, over a budget",
     "stopped": "stopped early",
+    "paused": "paused",
     "failed": "failed",
     "running": "running",
 }

@@ -25,10 +25,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NOTHING = "no training has reported an epoch yet"
-_ORDER = ("running", "failed", "infeasible", "dominated", "stopped", "front")
+_ORDER = ("running", "failed", "infeasible", "dominated", "stopped", "paused", "front")
 _WIDTHS = {"front": 2.0, "stopped": 1.2}
-_DASHES = {"infeasible": "dot", "stopped": "dash", "failed": "dashdot", "running": "longdash"}
-_LINES = {"infeasible": ":", "stopped": "--", "failed": "-.", "running": (0, (8, 3))}
+_DASHES = {
+    "infeasible": "dot",
+    "stopped": "dash",
+    "failed": "dashdot",
+    "running": "longdash",
+    "paused": "longdashdot",
+}
+_LINES = {
+    "infeasible": ":",
+    "stopped": "--",
+    "failed": "-.",
+    "running": (0, (8, 3)),
+    "paused": (0, (8, 3, 2, 3)),
+}
 
 
 def curves_title(curves: LearningCurves, study: StudyData, title: str) -> str:

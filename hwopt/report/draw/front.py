@@ -37,7 +37,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BEHIND = ("running", "infeasible", "dominated", "stopped")  # drawn in this order, the front above them
+_BEHIND = (
+    "running",
+    "infeasible",
+    "dominated",
+    "stopped",
+    "paused",
+)  # drawn in this order, the front above them
 _NOTHING = "no training has ended with an error yet"
 _LABELLED = 12  # networks of a front that are numbered in print, at most
 _EDGE = 0.012  # of the axis: where marks stand that have no error
@@ -253,7 +259,7 @@ def matplotlib_front(view: FrontView, studies: list[StudyData], title: str) -> "
 def _draw_points(
     axes: "Axes", view: FrontView, rows: "pd.DataFrame", fate: str, color: str, label: str
 ) -> None:
-    is_failed, is_open = fate == "failed", fate in ("dominated", "stopped", "running")
+    is_failed, is_open = fate == "failed", fate in ("dominated", "stopped", "paused", "running")
     errors = np.full(len(rows), view.y.at(1 - _EDGE)) if is_failed else rows["error"].to_numpy(dtype=float)
     axes.plot(
         view.x.shown(rows["cost"]),

@@ -28,15 +28,17 @@ FATE_COLORS = {
     "dominated": SKY,
     "infeasible": VERMILION,
     "stopped": ORANGE,
+    "paused": GREEN,
     "failed": INK,
     "running": GRAY,
 }
 PLOTLY_MARKERS = {
     "front": "circle", "dominated": "circle-open", "infeasible": "x-thin", "stopped": "triangle-down-open",
-    "failed": "cross-thin", "running": "square-open",
+    "paused": "diamond-open", "failed": "cross-thin", "running": "square-open",
 }  # fmt: skip
 MATPLOTLIB_MARKERS = {
-    "front": "o", "dominated": "o", "infeasible": "x", "stopped": "v", "failed": "+", "running": "s",
+    "front": "o", "dominated": "o", "infeasible": "x", "stopped": "v", "paused": "D", "failed": "+",
+    "running": "s",
 }  # fmt: skip
 MEASURED, TESTED = "measured", "test error"
 _GRID = "#e6e6e6"

@@ -6,7 +6,8 @@ import pytest
 
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.report.analysis.describe import describe_trial
-from hwopt.report.analysis.study_data import read_studies
+from hwopt.report.analysis.study_data import FATES, read_studies
+from hwopt.report.draw.style import FATE_COLORS, MATPLOTLIB_MARKERS, PLOTLY_MARKERS
 from hwopt.study.store.store import Store
 from tests.report.analysis.stores import identity, read, trial, write
 
@@ -45,10 +46,12 @@ def test_every_trial_has_a_fate(tmp_path):
         trial(0, 0.1), trial(1, 0.2), trial(2, 0.05, is_feasible=False),
         trial(3, 0.4, status="stopped", curve=(0.5, 0.4)), trial(4, None, status="failed"),
         trial(5, None, status="running", curve=(0.6,), told=None),
+        trial(6, None, status="paused", curve=(0.7,), told=None),
     ]  # fmt: skip
     study = read(tmp_path / "study.db", trials)
     fates = [study.fate(one) for one in study.trials]
-    assert fates == ["front", "dominated", "infeasible", "stopped", "failed", "running"]
+    assert fates == ["front", "dominated", "infeasible", "stopped", "failed", "running", "paused"]
+    assert set(fates) == set(FATES) == set(FATE_COLORS) == set(PLOTLY_MARKERS) == set(MATPLOTLIB_MARKERS)
     errors = [study.error(one) for one in study.trials]
     assert errors[:4] == [0.1, 0.2, 0.05, 0.4] and math.isnan(errors[4]) and errors[5] == 0.6
     assert [one.number for one in study.ended] == [0, 1, 2, 3, 4]
