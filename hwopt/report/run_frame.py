@@ -37,31 +37,31 @@ def run_frame(state: RunState, width: int, height: int) -> Group:
 
 def trial_line(state: RunState, trial: Trial, is_new_on_front: bool) -> str:
     """Return one line for an ended trial: how many have ended, its fate, costs, time left."""
-    n_ended = state.n_ended.total()
-    count = count_of(n_ended, state.n_trials)
+    n_done = state.n_done
+    count = count_of(n_done, state.n_trials)
     parts = [f"training: {count} trial {trial.number} {_fate(trial, is_new_on_front)}"]
     parts += [format_quantity(metric, trial.costs.get(metric)) for metric in state.objectives[1:]]
     if is_new_on_front and state.volume is not None:
         parts.append(f"hypervolume {state.volume:.4f}")
     left_s = state.left_s()
-    if left_s is not None and n_ended < state.n_trials:
+    if left_s is not None and n_done < state.n_trials:
         parts.append(f"about {format_duration(left_s)} left (estimated)")
     return ", ".join(parts)
 
 
 def _head(state: RunState, width: int) -> list[RenderableType]:
     """Return how many trainings have ended, how long it took, and how long the rest may take."""
-    n_ended = state.n_ended.total()
-    count = f"{n_ended:,} of {state.n_trials:,} trainings"
+    n_done = state.n_done
+    count = f"{n_done:,} of {state.n_trials:,} trainings"
     bar = ProgressBar(
-        state.n_trials, min(n_ended, state.n_trials), width=max(min(width - len(count) - 1, 40), 4)
+        state.n_trials, min(n_done, state.n_trials), width=max(min(width - len(count) - 1, 40), 4)
     )
     first = Table.grid(padding=(0, 1, 0, 0))
     first.add_row(Text(count, style="bold", no_wrap=True), bar)
     left_s = state.left_s()
     left = (
         ""
-        if left_s is None or n_ended >= state.n_trials
+        if left_s is None or n_done >= state.n_trials
         else f"about {format_duration(left_s)} left (estimated)"
     )
     return [first, *_wrapped([format_duration(state.elapsed_s), left], width)]
@@ -72,7 +72,7 @@ def _running(state: RunState) -> list[RenderableType]:
     if state.pricing is not None:
         return [_line(f"pricing {state.pricing[0]:,} of {state.pricing[1]:,} configurations")]
     if not state.running:
-        return [_line("choosing what to train")] if state.n_ended.total() < state.n_trials else []
+        return [_line("choosing what to train")] if state.n_done < state.n_trials else []
     latest = list(state.running.values())[::-1][:_N_RUNNING]
     lines: list[RenderableType] = [
         _line(_doing(state, trial)) for trial in sorted(latest, key=lambda trial: trial.number)

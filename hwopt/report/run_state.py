@@ -1,6 +1,6 @@
 """State of a study's run, kept up to date by its events: what a live view shows.
 
-    start, epoch, end of a trial --RunState.take--> counts, front, hypervolume, priced, energy, time left
+    start, epoch, pause, end of a trial --RunState.take--> counts, front, hypervolume, priced, energy, time
 
 An event costs the same however many trials there are, except that a trial that moves the front is compared
 with the front.
@@ -44,6 +44,7 @@ class RunState:
 
     Attributes:
         running: trials in training, the latest event last.
+        paused: paused trials, by number.
         recent: the latest ended trials, each with whether it came to the front.
         volume: hypervolume of the front; None where no reference is known.
         gain: the last growth of the hypervolume.
@@ -66,6 +67,7 @@ class RunState:
         self.limits = {budget["metric"]: float(budget["limit"]) for budget in identity["budgets"]}
         self.pricing: tuple[int, int] | None = None
         self.running: dict[int, Trial] = {}
+        self.paused: dict[int, Trial] = {}
         self.recent: deque[tuple[Trial, bool]] = deque(maxlen=N_RECENT)
         self.n_ended = Counter[str]()
         self.volume: float | None = None
@@ -84,15 +86,22 @@ class RunState:
         known = store.trials()
         for trial in known:
             self._count_priced(trial)
+            if trial.status == "paused":
+                self.paused[trial.number] = trial
         for trial in sorted((one for one in known if one.told is not None), key=lambda one: one.told or 0):
             self._count_ended(trial)
         self._measure_front(None)
 
     def take(self, event: str, trial: Trial) -> None:
-        """Take an event of the run: "start", "epoch" or "end" of a trial."""
+        """Take an event of the run: "start", "epoch", "pause", "resume" or "end" of a trial."""
         self.pricing = None
         if not self._is_begun:
             self._begin()
+        self.paused.pop(trial.number, None)
+        if event == "pause":
+            self.running.pop(trial.number, None)
+            self.paused[trial.number] = trial
+            return
         if event == "end":
             self.running.pop(trial.number, None)
             self._ends.append(self._clock())
@@ -118,9 +127,15 @@ class RunState:
         return self._n_epochs or self._longest or None
 
     @property
+    def n_done(self) -> int:
+        """Number of trials that have ended or are paused."""
+        return self.n_ended.total() + len(self.paused)
+
+    @property
     def energy_j(self) -> float | None:
         """Joules of the trainings; None where none was measured."""
-        under_way = [trial.energy_j for trial in self.running.values() if trial.energy_j is not None]
+        unfinished = [*self.running.values(), *self.paused.values()]
+        under_way = [trial.energy_j for trial in unfinished if trial.energy_j is not None]
         return self._energy_j + sum(under_way) if self._measures_energy or under_way else None
 
     @property
@@ -130,7 +145,7 @@ class RunState:
 
     def left_s(self) -> float | None:
         """Return an estimate of the seconds left, from the pace of the latest trainings; None before any."""
-        n_left = self.n_trials - self.n_ended.total()
+        n_left = self.n_trials - self.n_done
         estimates = [] if self._wall_s is None else [self._wall_s - self.elapsed_s]
         if len(self._ends) > 1:
             each = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)

@@ -19,6 +19,9 @@ from hwopt.report.run_state import RunState
 from hwopt.report.text_plot import PlotPoints, plot_lines
 from hwopt.study.run.limits import Stop
 from hwopt.study.store.results import FrontTracker, summarise
+from hwopt.study.store.store import Store
+from tests.report.analysis.stores import trial as make_trial
+from tests.report.analysis.stores import write
 from tests.search.problem import costs, error_of, make_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::hwopt.errors.UnreadHyperparameter")
@@ -117,6 +120,21 @@ def test_the_time_left_follows_the_pace_of_the_latest_trainings_and_limits(run):
     limited = RunState(study.store, 40, wall_s=study.store.elapsed_s() + 7, clock=Clock())
     assert limited.left_s() == pytest.approx(7)
     assert RunState(study.store, 40).left_s() is None
+
+
+def test_a_paused_training_is_done_for_now(tmp_path):
+    paused = make_trial(0, None, status="paused", told=None, curve=(0.5,), energy_j=2.0)
+    write(tmp_path / "study.db", [paused])
+    with Store(tmp_path / "study.db", read_only=True) as store:
+        state = RunState(store, 3)
+        assert state.n_done == 1
+        state.take("resume", paused)
+        assert state.n_done == 0 and list(state.running) == [0] and state.energy_j == 2.0
+        state.take("pause", paused)
+        assert state.n_done == 1 and not state.running
+        state.take("start", make_trial(1, None, status="running", told=None))
+        state.take("end", make_trial(1, 0.4))
+        assert state.n_done == 2 and "2 of 3 trainings" in text_of(state, 80, 24)
 
 
 def test_before_a_training_has_ended_its_epochs_say_how_long_it_takes(run):

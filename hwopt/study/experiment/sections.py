@@ -197,7 +197,8 @@ class StoppingSection(Section):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     rule: str = AUTOMATIC
-    """The rule by its name; its options are further keys of this table. By default freeze_thaw if it suits."""
+    """The rule by its name; its options are further keys of this table. By default freeze_thaw, if trainings
+    have checkpoints and at least four epochs."""
 
     @property
     def is_named(self) -> bool:
