@@ -39,7 +39,7 @@ from hwopt.errors import HwoptError, InvalidInput
 from hwopt.measure.campaign import trace_candidate
 from hwopt.measure.gpu.campaign import CampaignStopped
 from hwopt.measure.gpu.campaign_parts import NetworkPart
-from hwopt.measure.gpu.campaign_session import Session
+from hwopt.measure.gpu.campaign_session import CampaignSession
 from hwopt.measure.gpu.networks import choose_gpu_networks, operator_sources
 from hwopt.measure.gpu.open_device import open_gpu, profile_gpu
 from hwopt.measure.gpu.precision import Precision
@@ -156,7 +156,7 @@ def measure(device: str, seconds: float, out: Path, wanted: Sequence[Group]) -> 
     """Measure everything in turns for so many seconds of the device's clock."""
     pinned, rng = Precision.named("default"), np.random.default_rng([0, 0])
 
-    def also(session: Session) -> list[Part]:
+    def also(session: CampaignSession) -> list[Part]:
         parts: list[Part] = []
         for group in wanted:
             policy = replace(session.policy, eager_share=group.eager_share)

@@ -21,7 +21,7 @@ from hwopt.errors import InvalidInput
 from hwopt.measure.campaign import Deadline, Progress, trace_candidate
 from hwopt.measure.campaign_folder import (
     AUTO,
-    Asked,
+    RunSettings,
     describe_cpu_device,
     improve_ceilings,
     keep_prior,
@@ -100,14 +100,14 @@ def profile_device(
     report = progress or _silent
     rng = np.random.default_rng([seed, 0])
     if device != "cpu":
-        from hwopt.measure.gpu.campaign_session import AROUND_A_SPACE, Shares
+        from hwopt.measure.gpu.campaign_session import AROUND_A_SPACE, PartShares
         from hwopt.measure.gpu.open_device import open_gpu, profile_gpu
 
         networks = (
             choose_networks(80, rng, space, (batch_size or 1,)) if space else _gpu_networks(rng, batch_size)
         )
         sources = operator_sources(np.random.default_rng([seed, 1]), space, batch_size)
-        shares = AROUND_A_SPACE if space else Shares()
+        shares = AROUND_A_SPACE if space else PartShares()
         with open_gpu(device, pinned, seed) as opened:
             profile_gpu(
                 Path(out_dir), opened, budget_s, pinned, networks, sources, report, name, seed, shares=shares
@@ -124,7 +124,7 @@ def profile_device(
         info = open_folder(
             Path(out_dir),
             lambda: describe_cpu_device(name, seed, TimingProtocol(), allocator),
-            Asked(str(describe_cpu()["model"]), precision, name, seed),
+            RunSettings(str(describe_cpu()["model"]), precision, name, seed),
         )
         info = improve_ceilings(Path(out_dir), info) if is_resumed else info
         accepts = on_busy == "accept"

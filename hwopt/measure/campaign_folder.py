@@ -41,7 +41,7 @@ _MATRIX_SIDE = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RunSettings:
     """Settings of a run: model and power limit of the device, precision, name if one was given, seed."""
 
     model: str
@@ -51,7 +51,7 @@ class Asked:
     power_limit_w: float | None = None
 
 
-def open_folder(folder: Path, describe: Callable[[], dict[str, Any]], asked: Asked) -> Info:
+def open_folder(folder: Path, describe: Callable[[], dict[str, Any]], asked: RunSettings) -> Info:
     """Create the folder with its device.json, or check that this device goes on with the one that is there.
 
     Args:
@@ -196,7 +196,7 @@ def measure_ceilings(protocol: TimingProtocol) -> Ceilings:
     )
 
 
-def _check_same_device(folder: Path, info: Mapping[str, Any], asked: Asked) -> None:
+def _check_same_device(folder: Path, info: Mapping[str, Any], asked: RunSettings) -> None:
     here = {
         "protocol": PROTOCOL_VERSION,
         "processor": asked.model,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hwopt import cli
 from hwopt.errors import InvalidInput
-from hwopt.measure.campaign_folder import Asked, drop_orphans, open_folder
+from hwopt.measure.campaign_folder import RunSettings, drop_orphans, open_folder
 from hwopt.predict import load_device
 from hwopt.profile import device_json as device_file
 from hwopt.profile.device_json import check_device_name, read_info
@@ -326,7 +326,7 @@ def test_a_folder_is_not_continued_with_operands_of_any_size(copy, settings):
     with pytest.raises(
         InvalidInput, match="rotation_bytes = .*; wanted a whole number from 1 to 536,870,912"
     ):
-        open_folder(copy, dict, Asked("here", "default", None, 0))
+        open_folder(copy, dict, RunSettings("here", "default", None, 0))
 
 
 def mutated(content, changes):

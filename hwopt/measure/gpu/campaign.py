@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from hwopt.errors import HwoptError
 from hwopt.measure.campaign import Progress
 from hwopt.measure.gpu.campaign_parts import (
-    Choice,
     HeldOutPart,
     NetworkPart,
+    OperatorChoice,
     OperatorPart,
     RepeatPart,
     SentinelPart,
 )
-from hwopt.measure.gpu.campaign_session import Session
+from hwopt.measure.gpu.campaign_session import CampaignSession
 from hwopt.measure.gpu.time_shares import Part, run_in_turns
 from hwopt.measure.sampling.networks import Candidate
 
@@ -42,11 +42,11 @@ class GpuCampaign:
         also: returns further parts, which take their turns with the profile's, before them.
     """
 
-    session: Session
-    choice: Choice
+    session: CampaignSession
+    choice: OperatorChoice
     candidates: Sequence[Candidate]
     progress: Progress
-    also: Callable[[Session], Sequence[Part]] | None = None
+    also: Callable[[CampaignSession], Sequence[Part]] | None = None
 
     def run(self) -> None:
         """Measure until the time is up or everything is there."""
@@ -56,7 +56,7 @@ class GpuCampaign:
             is_done = run_in_turns(parts, session.deadline, lambda: self._report(work))
             self._report(work, "all is measured" if is_done else "time is up; the same command goes on")
 
-    def _parts(self, session: Session) -> list[Part]:
+    def _parts(self, session: CampaignSession) -> list[Part]:
         operators = OperatorPart(session, self.choice)  # the first ones are chosen beside all else
         networks = NetworkPart(session, self.candidates)
         return [networks, operators, HeldOutPart(session, networks), RepeatPart(session, operators)]

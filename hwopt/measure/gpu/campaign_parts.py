@@ -14,7 +14,7 @@ from hwopt.errors import HwoptError
 from hwopt.measure.background_work import BackgroundResult
 from hwopt.measure.campaign import identity_columns, measured_keys, rows_of_graph, trace_candidate
 from hwopt.measure.gpu.accelerator import Job, Unrunnable
-from hwopt.measure.gpu.campaign_session import Session
+from hwopt.measure.gpu.campaign_session import CampaignSession
 from hwopt.measure.gpu.job_measurement import Row
 from hwopt.measure.gpu.jobs import network_job, sentinels, text_key
 from hwopt.measure.gpu.time_shares import Item, Part
@@ -39,7 +39,7 @@ _AGAIN = ("contended",)
 _PICKS = 24  # operators that are chosen at once; the next ones while the second half is measured
 
 
-class Choice(Protocol):
+class OperatorChoice(Protocol):
     """Chooses operators by the rows so far; see `hwopt.measure.sampling.operator_selection`."""
 
     def pick(self, rows: Sequence[Row], pending: Sequence[Operator], n: int) -> list[Operator]:
@@ -51,7 +51,7 @@ class OperatorPart:
 
     name = "operators"
 
-    def __init__(self, session: Session, choice: Choice) -> None:
+    def __init__(self, session: CampaignSession, choice: OperatorChoice) -> None:
         self._session, self._choice = session, choice
         self.share, self.n_done = session.shares.operators, 0
         self.rows = session.rows_of(LAYER_FILE, read_layers, again=_AGAIN)
@@ -92,7 +92,9 @@ class NetworkPart:
         name: for messages, in the plural.
     """
 
-    def __init__(self, session: Session, candidates: Sequence[Candidate], name: str = "networks") -> None:
+    def __init__(
+        self, session: CampaignSession, candidates: Sequence[Candidate], name: str = "networks"
+    ) -> None:
         self._session, self._candidates, self.name = session, list(candidates), name
         self.share, self.n_done = session.shares.networks, 0
         path, layer_path = session.folder / NETWORK_FILE, session.folder / NETWORK_LAYER_FILE
@@ -170,7 +172,7 @@ class HeldOutPart:
 
     name = "held-out operators"
 
-    def __init__(self, session: Session, networks: NetworkPart) -> None:
+    def __init__(self, session: CampaignSession, networks: NetworkPart) -> None:
         self._session, self._networks = session, networks
         self.share, self.n_done = session.shares.held_out, 0
         path = session.folder / HELD_OUT_FILE
@@ -204,7 +206,7 @@ class RepeatPart:
 
     name = "repeats"
 
-    def __init__(self, session: Session, operators: OperatorPart) -> None:
+    def __init__(self, session: CampaignSession, operators: OperatorPart) -> None:
         self._session, self._operators = session, operators
         self.share, self.n_done = session.shares.repeats, 0
         self._done = set(read_repeats(session.folder / REPEAT_FILE)["key"])
@@ -233,7 +235,7 @@ class SentinelPart:
 
     name = "sentinels"
 
-    def __init__(self, session: Session, others: Sequence[Part]) -> None:
+    def __init__(self, session: CampaignSession, others: Sequence[Part]) -> None:
         self._session, self._others, self._n_before = session, others, -1
         self.share, self.n_done = session.shares.sentinels, 0
         self._operators = sentinels(session.dtype)

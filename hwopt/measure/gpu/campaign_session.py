@@ -12,7 +12,7 @@ from hwopt.measure.campaign import Deadline
 from hwopt.measure.campaign_folder import drop_orphans
 from hwopt.measure.energy.sensors.meter import Clock
 from hwopt.measure.gpu.accelerator import Job
-from hwopt.measure.gpu.job_measurement import Bench, Row
+from hwopt.measure.gpu.job_measurement import JobMeasurer, Row
 from hwopt.measure.gpu.jobs import operator_job, text_key
 from hwopt.measure.sampling.operators import GPU_PLAN, Operator
 from hwopt.measure.sampling.sobol import OperatorLimits
@@ -38,8 +38,8 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
-    """Share of a run's time that each part has."""
+class PartShares:
+    """Portion of a run's time that each part has."""
 
     operators: float = 0.44
     networks: float = 0.44
@@ -48,12 +48,14 @@ class Shares:
     sentinels: float = 0.03
 
 
-AROUND_A_SPACE = Shares(operators=0.4, networks=0.54, held_out=0.0)  # every second goes to its own networks
+AROUND_A_SPACE = PartShares(
+    operators=0.4, networks=0.54, held_out=0.0
+)  # every second goes to its own networks
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """Shares of rows that are measured for energy, repeated or run eager."""
+class RowShares:
+    """Portions of rows that are measured for energy, repeated or run eager."""
 
     energy_share: float = 0.22  # of operators that are measured for energy as well as for time
     eager_share: float = 0.05  # of networks that are measured eager as well, beside NeuralPower's
@@ -62,7 +64,7 @@ class Policy:
 
 
 @dataclass
-class Session:
+class CampaignSession:
     """One run of a campaign; use it as a context manager, which closes the files of rows.
 
     Args:
@@ -77,10 +79,10 @@ class Session:
 
     folder: Path
     info: Mapping[str, Any]
-    bench: Bench
+    bench: JobMeasurer
     deadline: Deadline
-    policy: Policy = field(default_factory=Policy)
-    shares: Shares = field(default_factory=Shares)
+    policy: RowShares = field(default_factory=RowShares)
+    shares: PartShares = field(default_factory=PartShares)
     limits: OperatorLimits = GPU_PLAN.limits
 
     def __post_init__(self) -> None:
@@ -90,7 +92,7 @@ class Session:
         self._begun: list[BackgroundResult[Any]] = []
         self._stack = ExitStack()
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> "CampaignSession":
         return self
 
     def __exit__(
@@ -98,7 +100,7 @@ class Session:
     ) -> None:
         self._stack.close()
 
-    def beside(self, folder: Path, policy: Policy) -> "Session":
+    def beside(self, folder: Path, policy: RowShares) -> "CampaignSession":
         """Return a session of the same run into another folder, which is closed with this one."""
         folder.mkdir(parents=True, exist_ok=True)
         drop_orphans(folder)

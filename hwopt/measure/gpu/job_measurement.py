@@ -37,7 +37,7 @@ _UNBOUND_PASSES = 6  # of a graph, that tell what bounds an eager row
 
 
 @dataclass(frozen=True, slots=True)
-class Precautions:
+class JobSettings:
     """How one job is measured, beside what the sensor's plan says."""
 
     second_window_share: float = 0.05
@@ -48,7 +48,7 @@ class Precautions:
 
 
 @dataclass
-class Bench:
+class JobMeasurer:
     """Measures jobs on one GPU.
 
     Args:
@@ -63,7 +63,7 @@ class Bench:
     meter: Meter | None
     plan: SensorPlan
     no_energy: str = ""
-    precautions: Precautions = field(default_factory=Precautions)
+    precautions: JobSettings = field(default_factory=JobSettings)
     seed: int = 0
 
     def __post_init__(self) -> None:

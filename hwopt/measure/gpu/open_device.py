@@ -17,15 +17,15 @@ import numpy as np
 from hwopt.errors import InvalidInput
 from hwopt.measure.background_work import BackgroundResult
 from hwopt.measure.campaign import Deadline, Progress, trace_candidate
-from hwopt.measure.campaign_folder import Asked, check_rows, open_folder
+from hwopt.measure.campaign_folder import RunSettings, check_rows, open_folder
 from hwopt.measure.energy.sensor_record import CHARACTERISE_S, describe_sensor, plan_of
 from hwopt.measure.energy.sensors.meter import SensorError
 from hwopt.measure.energy.sensors.nvml import NvmlMeter
 from hwopt.measure.energy.sensors.probe import probe_sensors
 from hwopt.measure.gpu.accelerator import Accelerator, DeviceLost
 from hwopt.measure.gpu.campaign import CampaignStopped, GpuCampaign
-from hwopt.measure.gpu.campaign_session import Policy, Session, Shares
-from hwopt.measure.gpu.job_measurement import Bench
+from hwopt.measure.gpu.campaign_session import CampaignSession, PartShares, RowShares
+from hwopt.measure.gpu.job_measurement import JobMeasurer
 from hwopt.measure.gpu.jobs import network_job, operator_job, sentinels
 from hwopt.measure.gpu.precision import Precision
 from hwopt.measure.gpu.time_shares import Part
@@ -51,7 +51,7 @@ _SIMULATED = "simulated"
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedGpu:
     """A GPU to be measured; `meter` is None where nothing reads its energy, and `no_energy` says why."""
 
     accelerator: Accelerator
@@ -83,7 +83,7 @@ def parse_device(device: str) -> int | None:
 @contextmanager
 def open_gpu(
     device: str, precision: Precision, seed: int = 0, latencies: "Latencies | None" = None
-) -> Iterator[Opened]:
+) -> Iterator[OpenedGpu]:
     """Open a GPU for measuring, with its meter.
 
     Args:
@@ -103,14 +103,14 @@ def open_gpu(
     meter, no_energy = _open_meter(lambda: NvmlMeter(device_id=cuda.uuid, is_in_use=cuda.is_in_use))
     try:
         with cuda:
-            yield Opened(cuda, meter, no_energy, is_simulated=False)
+            yield OpenedGpu(cuda, meter, no_energy, is_simulated=False)
     finally:
         if meter is not None:
             meter.close()
 
 
 @contextmanager
-def _open_simulated(precision: Precision, seed: int, latencies: "Latencies | None") -> Iterator[Opened]:
+def _open_simulated(precision: Precision, seed: int, latencies: "Latencies | None") -> Iterator[OpenedGpu]:
     from hwopt.measure.energy.sensors.simulated import (
         H200_LATENCIES,
         SimulatedGpu,
@@ -122,7 +122,7 @@ def _open_simulated(precision: Precision, seed: int, latencies: "Latencies | Non
     gpu = SimulatedGpu(VirtualClock(), idle_w=IDLE_W, latencies=latencies or H200_LATENCIES)
     meter = NvmlMeter(nvml=SimulatedNvml(gpu, seed=seed))
     with SimulatedAccelerator(gpu, precision, seed=seed) as accelerator:
-        yield Opened(accelerator, meter, "", is_simulated=True)
+        yield OpenedGpu(accelerator, meter, "", is_simulated=True)
 
 
 def _open_meter(make: Callable[[], NvmlMeter]) -> tuple[NvmlMeter | None, str]:
@@ -142,7 +142,7 @@ def _open_meter(make: Callable[[], NvmlMeter]) -> tuple[NvmlMeter | None, str]:
 
 def profile_gpu(
     folder: Path,
-    opened: Opened,
+    opened: OpenedGpu,
     budget_s: float,
     precision: Precision,
     networks: Sequence[Candidate],
@@ -151,9 +151,9 @@ def profile_gpu(
     name: str | None = None,
     seed: int = 0,
     n_operators: int = N_OPERATORS,
-    policy: Policy | None = None,
-    shares: Shares | None = None,
-    also: Callable[[Session], Sequence[Part]] | None = None,
+    policy: RowShares | None = None,
+    shares: PartShares | None = None,
+    also: Callable[[CampaignSession], Sequence[Part]] | None = None,
 ) -> None:
     """Measure a GPU into a folder, or go on with one, for `budget_s` seconds of its clock.
 
@@ -192,15 +192,17 @@ def profile_gpu(
         info = open_folder(
             folder,
             describe,
-            Asked(accelerator.name, precision.name, name, seed, _power_limit_w(opened)),
+            RunSettings(accelerator.name, precision.name, name, seed, _power_limit_w(opened)),
         )
         check_rows(folder)
         graphs.start()
         opened.open_context()
         info = _with_waves(folder, info, opened, precision, _SENSOR_SHARE * budget_s, progress)
-        bench = Bench(accelerator, opened.meter, plan_of(info), opened.no_energy, seed=seed)
+        bench = JobMeasurer(accelerator, opened.meter, plan_of(info), opened.no_energy, seed=seed)
         limits = limits_of(info)
-        session = Session(folder, info, bench, deadline, policy or Policy(), shares or Shares(), limits)
+        session = CampaignSession(
+            folder, info, bench, deadline, policy or RowShares(), shares or PartShares(), limits
+        )
         choice = make_selector(graphs.result(), info, n_operators, limits)
         GpuCampaign(session, choice, networks, progress, also).run()
     except DeviceLost as lost:
@@ -224,7 +226,7 @@ def _check_budget(folder: Path, budget_s: float) -> None:
         )
 
 
-def _power_limit_w(opened: Opened) -> float | None:
+def _power_limit_w(opened: OpenedGpu) -> float | None:
     limit_w = opened.meter.settings().get("power_limit_w") if opened.meter else None
     return None if limit_w is None else float(limit_w)
 
@@ -248,7 +250,7 @@ def limits_of(info: Mapping[str, Any]) -> OperatorLimits:
 
 
 def describe_gpu(
-    opened: Opened, precision: Precision, name: str | None, seed: int, progress: Progress, budget_s: float
+    opened: OpenedGpu, precision: Precision, name: str | None, seed: int, progress: Progress, budget_s: float
 ) -> dict[str, Any]:
     """Characterise the sensor, measure the ceilings, and return what device.json holds."""
     accelerator = opened.accelerator
@@ -274,7 +276,7 @@ def describe_gpu(
 
 
 def _describe_sensor(
-    opened: Opened, precision: Precision, budget_s: float, progress: Progress
+    opened: OpenedGpu, precision: Precision, budget_s: float, progress: Progress
 ) -> dict[str, Any]:
     """Return what is known of the sensor, or the reason for knowing nothing."""
     accelerator, meter = opened.accelerator, opened.meter
@@ -292,7 +294,7 @@ def _describe_sensor(
     )
 
 
-def _check_alone(opened: Opened, folder: Path) -> None:
+def _check_alone(opened: OpenedGpu, folder: Path) -> None:
     """Refuse a GPU on which others compute now: every row would be refused, for the whole budget."""
     n_others = opened.meter.state().n_other_processes if opened.meter else 0
     if n_others:
@@ -304,7 +306,12 @@ def _check_alone(opened: Opened, folder: Path) -> None:
 
 
 def _with_waves(
-    folder: Path, info: dict[str, Any], opened: Opened, precision: Precision, budget_s: float, say: Progress
+    folder: Path,
+    info: dict[str, Any],
+    opened: OpenedGpu,
+    precision: Precision,
+    budget_s: float,
+    say: Progress,
 ) -> dict[str, Any]:
     """Characterise the sensor again where a first, short run had no time for square waves."""
     sensor = info.get("sensor", {})
@@ -333,7 +340,9 @@ def measure_gpu_networks(
     columns = [f"{figure}_reason" for figure in ("time", "energy", "memory")]
     with open_gpu(local.device, pinned) as opened:
         opened.open_context()
-        bench = Bench(opened.accelerator, opened.meter, plan_of({"sensor": local.sensor}), opened.no_energy)
+        bench = JobMeasurer(
+            opened.accelerator, opened.meter, plan_of({"sensor": local.sensor}), opened.no_energy
+        )
         for i, candidate in enumerate(candidates):
             progress("measuring", i, len(candidates), candidate.name)
             graph = trace_candidate(candidate, pinned.dtype)

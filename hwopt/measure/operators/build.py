@@ -17,18 +17,18 @@ from hwopt.errors import InvalidInput
 from hwopt.measure.operators.recipes import RECIPES, WITHOUT_RECIPE
 from hwopt.measure.operators.recipes.recipe import (
     DTYPES,
+    IntegerOperand,
     Recipe,
     Row,
     Shape,
     Unbuildable,
-    Whole,
     fits,
     trace_recipe,
 )
 from hwopt.profile.schema import ITEM_BYTES
 
 __all__ = [
-    "RECIPES", "WITHOUT_RECIPE", "OperandPool", "Recipe", "Unbuildable", "Whole", "fits", "recipe_of",
+    "RECIPES", "WITHOUT_RECIPE", "OperandPool", "Recipe", "Unbuildable", "IntegerOperand", "fits", "recipe_of",
     "trace_recipe",
 ]  # fmt: skip
 
@@ -100,6 +100,6 @@ class OperandPool:
         self._next += -(-n // self._step) * self._step
         return operand
 
-    def _whole(self, whole: Whole) -> Tensor:
+    def _whole(self, whole: IntegerOperand) -> Tensor:
         numbers = torch.randint(whole.high, whole.shape, generator=self._generator, device=self.device)
         return numbers.to(getattr(torch, whole.dtype))

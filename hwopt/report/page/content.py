@@ -55,7 +55,7 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selector:
     """Something that the reader chooses: options by position of the study; "" where they are for all."""
 
     name: str
@@ -83,7 +83,7 @@ class Block:
     about: str
     figures: dict[str, "go.Figure"]
     tables: dict[str, "pd.DataFrame"]
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[Selector, ...] = ()
     is_of_study: bool = True
     notes: dict[str, list[str]] = field(default_factory=dict)
 
@@ -146,7 +146,7 @@ def _front(studies: list[StudyData]) -> Block:
         "training, so they have a cost and no error. Click a point to see its network below.",
         figures={metric: plotly_front(view, studies, title) for metric, view in views.items()},
         tables={metric: view.table for metric, view in views.items()},
-        choices=(Choice("cost", "over", options),),
+        choices=(Selector("cost", "over", options),),
         is_of_study=False,
     )
 
@@ -165,7 +165,7 @@ def _history(studies: list[StudyData]) -> Block:
             for measure, _ in measures
         },
         tables={f"{axis}|{measure}": found.table for axis, _ in axes for measure, _ in measures},
-        choices=(Choice("axis", "over", {"": axes}), Choice("measure", "measure", {"": measures})),
+        choices=(Selector("axis", "over", {"": axes}), Selector("measure", "measure", {"": measures})),
         is_of_study=False,
     )
 
@@ -211,7 +211,7 @@ def _importance(studies: list[StudyData]) -> Block:
         "the trainings, so this is about the part of the space where it looked.",
         figures=figures,
         tables=tables,
-        choices=(Choice("target", "of", options),),
+        choices=(Selector("target", "of", options),),
     )
 
 
@@ -232,7 +232,7 @@ def _layers(studies: list[StudyData], networks: Sequence[Networks]) -> Block:
         "are extrapolations: layers outside the range of the measured ones, or of a kind with too few.",
         figures=figures,
         tables=tables,
-        choices=(Choice("network", "network", options),),
+        choices=(Selector("network", "network", options),),
         notes=notes,
     )
 

@@ -13,8 +13,8 @@ from hwopt.measure.energy.sensors.nvml import NvmlMeter
 from hwopt.measure.energy.sensors.simulated import Fault, Latencies, SimulatedGpu, SimulatedNvml, VirtualClock
 from hwopt.measure.gpu.accelerator import DeviceLost, Job
 from hwopt.measure.gpu.campaign import GpuCampaign
-from hwopt.measure.gpu.campaign_session import Policy, Session, Shares
-from hwopt.measure.gpu.job_measurement import Bench
+from hwopt.measure.gpu.campaign_session import CampaignSession, PartShares, RowShares
+from hwopt.measure.gpu.job_measurement import JobMeasurer
 from hwopt.measure.gpu.jobs import operator_job, sentinels
 from hwopt.measure.gpu.precision import Precision
 from hwopt.measure.gpu.simulated import (
@@ -52,7 +52,7 @@ OPERATORS = sample_operators(
 ).operators
 
 
-SHARES = Shares(sentinels=0.1)
+SHARES = PartShares(sentinels=0.1)
 
 
 class Fixed:
@@ -79,16 +79,16 @@ class Setting:
         self.accelerator = SimulatedAccelerator(gpu, PRECISION, lost_at_s=lost_at_s)
 
     def bench(self):
-        return Bench(self.accelerator, self.meter, self.plan, "" if self.meter else "no driver")
+        return JobMeasurer(self.accelerator, self.meter, self.plan, "" if self.meter else "no driver")
 
     def run(self, operators=OPERATORS, networks=NETWORKS, budget_s=1e6, shares=SHARES, **policy):
         everything = {"energy_share": 1.0, "eager_share": 1.0, "repeat_share": 0.5, "n_held_out_energy": 5}
-        session = Session(
+        session = CampaignSession(
             self.folder,
             {"name": "simulated", "settings": {"dtype": "float32"}},
             self.bench(),
             Deadline(budget_s, self.accelerator.clock.now),
-            Policy(**{**everything, **policy}),
+            RowShares(**{**everything, **policy}),
             shares,
         )
         choice = operators if isinstance(operators, Fixed) else Fixed(operators)

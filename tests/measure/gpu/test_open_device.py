@@ -11,7 +11,7 @@ from hwopt.errors import InvalidInput
 from hwopt.measure.api import measure_networks, profile_device
 from hwopt.measure.energy.sensors.simulated import H200_LATENCIES, Fault
 from hwopt.measure.gpu.campaign import CampaignStopped
-from hwopt.measure.gpu.campaign_session import Policy
+from hwopt.measure.gpu.campaign_session import RowShares
 from hwopt.measure.gpu.open_device import measure_gpu_networks, open_gpu, parse_device, profile_gpu
 from hwopt.measure.gpu.precision import Precision
 from hwopt.measure.gpu.simulated import CAP_W, IDLE_W, LAUNCH_S, eager_time_s, job_law
@@ -43,7 +43,7 @@ def profiled(folder, budget_s=400.0, opened=None, precision=PRECISION):
     with open_gpu("simulated", precision) as fresh:
         profile_gpu(
             folder, opened or fresh, budget_s, precision, NETWORKS, NETWORKS, lambda *m: messages.append(m),
-            n_operators=40, policy=Policy(energy_share=0.3, eager_share=1.0),
+            n_operators=40, policy=RowShares(energy_share=0.3, eager_share=1.0),
         )  # fmt: skip
     return messages
 

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hwopt.measure.operators.recipes.recipe import (
+    IntegerOperand,
     Recipe,
     RecipeOf,
     Row,
     Shape,
     Unbuildable,
-    Whole,
     first_fit,
     image,
     is_known,
@@ -83,7 +83,7 @@ def _embedding(row: Row) -> Recipe:
     table = (int(row["batch"]), int(row["in_channels"]))
     length = int(row["out_h"])
     n = n_of(row, "output_bytes") // (table[1] * length)
-    places = Whole((n, length) if length > 1 else (n,), high=table[0])
+    places = IntegerOperand((n, length) if length > 1 else (n,), high=table[0])
     return Recipe(lambda table, places: F.embedding(places, table), (), (table,), (places,))
 
 

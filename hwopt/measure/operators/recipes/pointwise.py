@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hwopt.measure.operators.recipes.recipe import (
+    IntegerOperand,
     Recipe,
     RecipeOf,
     Row,
     Shape,
-    Whole,
     first_fit,
     is_known,
     n_of,
@@ -73,7 +73,7 @@ def _where(row: Row) -> Iterator[Recipe]:
     """Yield choices by a condition of truths, between two tensors or a tensor and one number in a tensor."""
     x = plain(row)
     for operands in ((x, x), (x, ()), ((), x)):
-        yield Recipe(_choose, operands, wholes=(Whole(x, dtype="bool"),))
+        yield Recipe(_choose, operands, wholes=(IntegerOperand(x, dtype="bool"),))
 
 
 def _choose(x: Tensor, other: Tensor, condition: Tensor) -> Tensor:
@@ -85,7 +85,9 @@ def _masked_fills(row: Row) -> Iterator[Recipe]:
     for x in dict.fromkeys((plain(row), *shapes(row))):
         n_mask = int(row["input_bytes"]) - prod(x) * torch.empty((), dtype=_dtype(row)).element_size()
         for mask in _broadcast(row, x, n_mask):
-            yield Recipe(lambda x, mask: x.masked_fill(mask, 0.5), (x,), wholes=(Whole(mask, dtype="bool"),))
+            yield Recipe(
+                lambda x, mask: x.masked_fill(mask, 0.5), (x,), wholes=(IntegerOperand(mask, dtype="bool"),)
+            )
 
 
 def _dtype(row: Row) -> torch.dtype:

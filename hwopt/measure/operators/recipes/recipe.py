@@ -30,7 +30,7 @@ class Unbuildable(HwoptError):
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class IntegerOperand:
     """An integer operand with values in [0, high), or a boolean one."""
 
     shape: Shape
@@ -45,7 +45,7 @@ class Recipe:
     call: Callable[..., Any]
     inputs: tuple[Shape, ...]
     weights: tuple[Shape, ...] = ()
-    wholes: tuple[Whole, ...] = ()
+    wholes: tuple[IntegerOperand, ...] = ()
 
     @property
     def n_elements(self) -> int:
