@@ -28,8 +28,8 @@ from hwopt.measure.operators.recipes.recipe import (
 from hwopt.profile.schema import ITEM_BYTES
 
 __all__ = [
-    "RECIPES", "WITHOUT_RECIPE", "OperandPool", "Recipe", "Unbuildable", "IntegerOperand", "fits", "recipe_of",
-    "trace_recipe",
+    "RECIPES", "WITHOUT_RECIPE", "IntegerOperand", "OperandPool", "Recipe", "Unbuildable", "fits",
+    "recipe_of", "trace_recipe",
 ]  # fmt: skip
 
 _ALIGNMENT_BYTES = {"cpu": 64, "cuda": 512}  # as PyTorch aligns tensors of its own
