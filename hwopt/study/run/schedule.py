@@ -395,8 +395,7 @@ class FreezeThaw:
         if self._is_over or self._rule.finish != "promising" or not self._paused:
             return False
         if self._left is None:
-            n_epochs = self._options.n_trials * self._rule.setting.n_epochs
-            self._keep_left(self._rule.finish_share * n_epochs)
+            self._keep_left(self._rule.finish_epochs(self._options.n_trials))
         return True
 
     def _keep_left(self, left: float) -> None:

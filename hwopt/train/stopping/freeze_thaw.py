@@ -10,6 +10,7 @@ from hwopt.train.stopping.curve import Curve, Verdict
 from hwopt.train.stopping.front import FrontRule
 
 FINISH = ("promising", "none")
+_LEAST_FINISHED = 4  # whole trainings that a short search may finish
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class FreezeThawRule:
         setting: of the study.
         finish: "promising" finishes, at the end of a search, paused trainings that are likely to be on the
             front; "none" leaves them paused.
-        finish_share: epochs for that, as a share of those of `n_trials` whole trainings; also the share of
-            limits on seconds and joules that the search leaves to it.
+        finish_share: epochs for that, as a share of those of `n_trials` whole trainings, and at least those
+            of four; also the share of limits on seconds and joules that the search leaves to it.
         restart_epochs: epochs that starting or resuming a training costs: loading, data to the device.
     """
 
@@ -41,6 +42,11 @@ class FreezeThawRule:
         number = as_number(self.restart_epochs)
         if number is None or not 0 <= number < float("inf"):
             raise InvalidInput(f"restart_epochs = {self.restart_epochs!r} must be a finite number from 0")
+
+    def finish_epochs(self, n_trials: int) -> float:
+        """Return the epochs for what is promising after a search of so many trials."""
+        n_whole = max(self.finish_share * n_trials, min(n_trials, _LEAST_FINISHED))
+        return n_whole * self.setting.n_epochs
 
     def judge(self, trial: Curve, others: Sequence[Curve]) -> Verdict:
         """Judge a training without checkpoints by the rule `front`."""
