@@ -91,8 +91,8 @@ def _parse_text(name: str, text: str, units: Mapping[str, float], label: str) ->
     return value * units.get(unit, 1.0)
 
 
-def format_quantity(metric: str, value: float | None) -> str:
-    """Return a value with three digits and its unit: ("time_s", 0.00231) -> "2.31 ms"; "-" if missing.
+def format_quantity(metric: str, value: float | None, digits: int = 3) -> str:
+    """Return a value with some digits and its unit: ("time_s", 0.00231) -> "2.31 ms"; "-" if missing.
 
     An error up to 1 is a share, in percent; one above is a loss.
     """
@@ -102,7 +102,7 @@ def format_quantity(metric: str, value: float | None) -> str:
         return f"{value:.2%}" if value <= 1 else f"{value:.4g}"
     factor, unit = unit_for(metric, value)
     scaled = value / factor
-    return f"{scaled:.3g} {unit}".strip() if scaled < 999.5 else f"{scaled:.0f} {unit}"
+    return f"{scaled:.{digits}g} {unit}".strip() if scaled < 999.5 else f"{scaled:.0f} {unit}"
 
 
 def format_duration(seconds: float) -> str:

@@ -271,3 +271,13 @@ def test_a_study_of_another_experiment_is_refused(run, folder):
     assert run("search", folder / "x.toml", "--out", folder / "out", "--trials", "1")[0] == 0
     code, _, err = run("search", folder / "x.toml", "--out", folder / "out", "--seed", "5")
     assert code == 2 and "belongs to another experiment: its seed is 0, not 5" in err
+
+
+def test_names_are_printed_as_they_are(command_line):
+    code, _, err = command_line("report", "[red]d.py:ok:[/red].db")
+    assert code == 2 and "[red]d.py:ok:[/red].db" in err
+
+
+def test_an_unknown_ranking_is_refused_before_anything_is_written(command_line, tmp_path):
+    code, out, err = command_line("report", tmp_path / "study.db", "--rank", "foo")
+    assert code == 2 and out == "" and "no ranking 'foo'; known: epr" in err

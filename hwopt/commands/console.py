@@ -12,7 +12,7 @@ from rich.console import Console
 from hwopt import __version__
 from hwopt.errors import InvalidInput
 
-console = Console(soft_wrap=True, markup=False)  # what is printed may hold brackets: it is no markup
+console = Console(soft_wrap=True, markup=False, emoji=False)  # brackets and colons are printed as they are
 
 
 def print_version(is_wanted: bool) -> None:
@@ -24,8 +24,8 @@ def print_version(is_wanted: bool) -> None:
 
 def fail(message: str) -> None:
     """Print an error without a traceback and exit with code 2."""
-    Console(stderr=True, soft_wrap=True).print(
-        f"error: {message}", style="red", markup=False, highlight=False
+    Console(stderr=True, soft_wrap=True, markup=False, emoji=False).print(
+        f"error: {message}", style="red", highlight=False
     )
     sys.exit(2)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from hwopt.commands.console import console, interruptible
-from hwopt.errors import InvalidInput, StudyError
+from hwopt.errors import InvalidInput, StudyError, UnknownName
 
 N_LAYERS = 100  # networks of a study that are shown by layers, at most
 
@@ -36,6 +36,8 @@ def report(
         raise InvalidInput(
             "--out is for one study; several are written into their own folders, or use --html"
         )
+    if rank is not None:
+        check_ranking(rank)
     if watch:
         _serve(paths, port, layers)
         return
@@ -47,6 +49,14 @@ def report(
         _write_page(paths, html, layers)
     if figures is not None:
         _write_figures(paths, figures)
+
+
+def check_ranking(rank: str) -> None:
+    """Raise UnknownName for a ranking that does not exist."""
+    from hwopt.report.ranking import RANKINGS
+
+    if rank not in RANKINGS:
+        raise UnknownName(f"no ranking {rank!r}; known: {', '.join(RANKINGS)}")
 
 
 def print_report(study: Path, folder: Path) -> None:

@@ -77,7 +77,7 @@ def _data(data: Mapping[str, Any]) -> str:
 
 def _training(training: Mapping[str, Any]) -> str:
     if "step_s" not in training:
-        return f"training: the first epoch took {format_quantity('time_s', training['first_epoch_s'])}"
+        return f"training: the first epoch ended after {format_quantity('time_s', training['first_epoch_s'])}"
     steps, epochs = (
         [format_quantity("time_s", value) for value in training[name]] for name in ("step_s", "epoch_s")
     )

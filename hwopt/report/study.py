@@ -25,7 +25,7 @@ from hwopt.study.store.store import Store
 
 def report_text(store: Store, folder: Path) -> str:
     """Write the report of a study into a folder, and return what `hwopt report` prints."""
-    console = Console(file=StringIO(), width=160, markup=False)
+    console = Console(file=StringIO(), width=160, markup=False, emoji=False)
     for part in write_report(store, folder):
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]

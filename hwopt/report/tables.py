@@ -71,18 +71,16 @@ def front_table(rows: Sequence[Row], metrics: Sequence[str], source: str = "") -
 
 def summary_lines(store: Store, summary: Summary) -> list[str]:
     """Say what was priced, what the budgets excluded, what was trained, and what came of it."""
-    by_budget = ", ".join(f"{metric} by {n:,}" for metric, n in summary.broken.items()) or "no budgets"
     trained = ", ".join(f"{n} {status}" for status, n in summary.n_trained.items()) or "none"
     limits = "a budget or a limit" if store.meta()["identity"].get("outcome_budgets") else "a budget"
     share = "" if summary.share is None else f"; {summary.share:.1%} of the space is feasible"
     lines = [
         f"priced {summary.n_priced:,} configurations{share}",
-        f"excluded before training {summary.n_infeasible:,} (broken: {by_budget}); "
-        f"{summary.n_rejected:,} of them had been selected, {summary.n_unpriced:,} could not be priced",
+        *_exclusion_lines(summary),
         f"trained {sum(summary.n_trained.values())}: {trained}; {summary.n_infeasible_trials} over {limits}; "
         f"{summary.train_s:.0f} s of training, {summary.ask_s:.1f} s of choosing",
     ]
-    lines[2:2] = _unpriced_lines(store)
+    lines[-1:-1] = _unpriced_lines(store)
     if summary.ended is not None:
         lines.insert(0, f"search ended: {summary.ended}")
     if summary.energy_j is not None:
@@ -92,10 +90,24 @@ def summary_lines(store: Store, summary: Summary) -> list[str]:
     if summary.hypervolume is not None and summary.reference is not None:
         worst = [f"{name} {format_quantity(name, value)}" for name, value in summary.reference.items()]
         lines.append(
-            f"front {len(summary.front)} networks, hypervolume {summary.hypervolume:.4f} down from "
-            f"{', '.join(worst)}"
+            f"front {len(summary.front)} networks, hypervolume {summary.hypervolume:.4f} "
+            f"below the reference point {', '.join(worst)}"
         )
     return lines + _violation_lines(store)
+
+
+def _exclusion_lines(summary: Summary) -> list[str]:
+    """Say how many of the priced configs were excluded before training, and by which budget."""
+    lines = []
+    if summary.n_infeasible:
+        by_budget = ", ".join(f"{n:,} break {metric}" for metric, n in summary.broken.items())
+        selected = f"; the strategy had selected {summary.n_rejected:,} of them" if summary.n_rejected else ""
+        lines.append(
+            f"excluded before training: {summary.n_infeasible:,} over a budget ({by_budget}){selected}"
+        )
+    if summary.n_unpriced:
+        lines.append(f"excluded before training: {summary.n_unpriced:,} that could not be priced")
+    return lines
 
 
 def _unpriced_lines(store: Store) -> list[str]:
@@ -148,7 +160,7 @@ def _violation_lines(store: Store) -> list[str]:
                 f"measured {metric} of {len(pairs)} networks within the budgets: "
                 f"{np.sum(actual > budget['limit'])} above the budget of "
                 f"{format_quantity(metric, budget['limit'])}; mean error of the prediction "
-                f"{np.mean(np.abs(predicted / actual - 1)):.1%}; promised are at most "
-                f"{1 - budget['confidence']:.2g} of them above it"
+                f"{np.mean(np.abs(predicted / actual - 1)):.1%}; at confidence "
+                f"{budget['confidence']:g} up to {1 - budget['confidence']:.0%} of networks may be above it"
             )
     return lines

@@ -29,6 +29,7 @@ from hwopt.search.pricing_steps import InSteps, OnPriced
 from hwopt.search.subset_simulation import N_CHAINS, subset_simulation
 from hwopt.search.unpriceable import Unpriced, count_unpriced, describe_unpriced
 from hwopt.space.search_space import Config, SearchSpace
+from hwopt.units import format_quantity
 
 N_WANTED = 512  # feasible configs to collect
 N_SURVEYED = 4096  # configs to price for them at most
@@ -224,8 +225,10 @@ def _explain(budgets: Sequence[Budget], surveyed: Costs, config: Config, costs: 
     binding = max(budgets, key=lambda budget: excess[budget.metric])
     metric, bound = binding.metric, float(binding.bound(priced)[0])
     broken = count_broken(budgets, surveyed)[metric]
+    limit, needed = (format_quantity(metric, value, 4) for value in (binding.limit, bound))
     return (
-        f"no feasible configuration among {surveyed.n:,}: {metric} <= {binding.limit:.4g} binds "
-        f"(broken by {broken / surveyed.n:.1%}); the least violating needs {bound:.4g} "
-        f"({bound / binding.limit:.3g} times the budget, with confidence {binding.confidence:g}): {config}"
+        f"no feasible configuration among {surveyed.n:,}: {metric} <= {limit} binds "
+        f"(broken by {broken / surveyed.n:.1%}); the least violating needs {needed} "
+        f"({bound / binding.limit:.3g} times the budget, with confidence {binding.confidence:g}): {config}; "
+        "raise the budget, or widen the space"
     )

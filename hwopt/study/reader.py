@@ -19,7 +19,7 @@ from hwopt.study.run.export import export_trial
 from hwopt.study.store.results import FrontPoint, front_of, hypervolume_of
 from hwopt.study.store.rows import Row, flat_rows, front_rows
 from hwopt.study.store.store import Store, Trial
-from hwopt.units import parse_quantity
+from hwopt.units import format_quantity, parse_quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,10 +185,10 @@ def outline(n_trials: Mapping[str, int], front: list[FrontPoint]) -> str:
 
 def _no_trial_within(limits: Mapping[str, float], trained: list[Trial]) -> str:
     """Say which limits no trained network keeps."""
-    wanted = " and ".join(f"{metric} <= {limit:g}" for metric, limit in limits.items())
+    wanted = " and ".join(f"{metric} <= {format_quantity(metric, limit)}" for metric, limit in limits.items())
     lowest = {metric: min(trained, key=lambda trial: trial.costs[metric]) for metric in limits}
     nearest = ", ".join(
-        f"the lowest {metric} is {trial.costs[metric]:.4g} (trial {trial.number})"
+        f"the lowest {metric} is {format_quantity(metric, trial.costs[metric])} (trial {trial.number})"
         for metric, trial in lowest.items()
     )
     return f"no trained network has {wanted}; {nearest}"

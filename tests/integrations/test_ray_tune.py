@@ -87,7 +87,7 @@ def test_a_small_space_ends_and_an_impossible_budget_is_an_error():
         algorithm.suggest(f"t{i}")
         algorithm.on_trial_complete(f"t{i}", {"error": 0.1 * i})
     assert algorithm.suggest("t4") == "FINISHED"
-    with pytest.raises(Infeasible, match="time_s <= 1e-09 binds"):
+    with pytest.raises(Infeasible, match="time_s <= 0.001 us binds"):
         search({"time_s": 1e-9}).suggest("t")
 
 

@@ -176,8 +176,8 @@ def test_an_impossible_budget_names_what_binds_and_the_nearest_miss():
     with pytest.raises(Infeasible) as caught:
         optimizer.ask()
     text = str(caught.value)
-    assert "no feasible configuration" in text and "time_s <= 1e-05 binds (broken by 100.0%)" in text
-    assert "needs 4e-05" in text and "4 times the budget" in text and "'width': 4" in text
+    assert "no feasible configuration" in text and "time_s <= 10 us binds (broken by 100.0%)" in text
+    assert "needs 40 us" in text and "4 times the budget" in text and "'width': 4" in text
 
 
 def test_a_confidence_beyond_the_calibration_is_an_error_that_says_so():

@@ -111,5 +111,7 @@ def test_one_feasible_config_is_found_and_an_impossible_budget_explained():
     single = Optimizer(make_space(), work, [Budget("time_s", 4.0)], seed=0)
     assert single.ask().costs["time_s"] == 4.0
     impossible = Optimizer(make_space(), work, [Budget("time_s", 3.9), Budget("memory_bytes", 50.0)], seed=0)
-    with pytest.raises(Infeasible, match=r"time_s <= 3.9 binds .* the least violating needs 4 .*'kind': 'a'"):
+    with pytest.raises(
+        Infeasible, match=r"time_s <= 3.9 s binds .* the least violating needs 4 s .*'kind': 'a'"
+    ):
         impossible.ask()

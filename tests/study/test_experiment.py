@@ -134,7 +134,7 @@ def test_a_limit_on_what_no_training_reveals_is_refused_with_the_place(tmp_path,
         ("epochs = 3", "epoch = 3", "training.epoch: unknown key; did you mean epochs?"),
         ("epochs = 3", "epochs = 0", "epochs"),
         ("epochs = 3", "optimizer = 'sdg'", "did you mean sgd?"),
-        ("[data]", "[data", "no valid TOML"),
+        ("[data]", "[data", "not valid TOML"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_the_place(tmp_path, old, new, text):
@@ -149,8 +149,10 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path):
     with pytest.raises(HwoptError, match="no experiment file"):
         load_experiment(tmp_path / "none.toml")
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(HwoptError, match="cannot be read"):
+    with pytest.raises(HwoptError, match=r"not a text in UTF-8 \(byte 0\); save it as UTF-8"):
         load_experiment(tmp_path / "x.toml")
+    with pytest.raises(HwoptError, match="is a folder; give the path of a TOML file"):
+        load_experiment(tmp_path)
 
 
 def test_files_that_begin_with_a_byte_order_mark_are_read(tmp_path):

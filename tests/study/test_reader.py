@@ -94,7 +94,7 @@ def test_the_best_is_of_the_lowest_error_within_the_limits(loaded):
 
 
 def test_limits_that_nothing_keeps_say_what_is_nearest(loaded):
-    with pytest.raises(Infeasible, match="no trained network has time_s <= 1e-09; the lowest time_s is"):
+    with pytest.raises(Infeasible, match="no trained network has time_s <= 0.001 us; the lowest time_s is"):
         loaded.best(time_s="1 ns")
     with pytest.raises(UnknownName, match="no metric 'time_ms'; did you mean time_s"):
         loaded.best(time_ms=3)

@@ -230,10 +230,16 @@ def load_experiment(path: str | Path) -> Experiment:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InvalidInput(f"no experiment file {path}; give the path of a TOML file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: cannot be read: {error}") from None
+    except IsADirectoryError:
+        raise InvalidInput(f"{path} is a folder; give the path of a TOML file in it") from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: not a text in UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"{path}: no valid TOML: {error}") from None
+        raise InvalidInput(
+            f'{path}: not valid TOML: {error}; texts stand in quotes: name = "digits"'
+        ) from None
     try:
         experiment = Experiment.model_validate(content)
     except ValidationError as error:

@@ -104,5 +104,6 @@ def write_template(name: str, template: str, folder: Path, schema: Path) -> list
     except OSError as error:
         for path in written:
             path.unlink(missing_ok=True)
-        raise InvalidInput(f"{folder}: cannot be written: {error.strerror}; choose another folder") from None
+        message = f"{folder.resolve()}: cannot be written: {error.strerror}; choose another folder"
+        raise InvalidInput(message) from None
     return written

@@ -46,9 +46,11 @@ class FailureWatch:
             return  # a search learns how much memory there is
         self._first.append(failure)
         if len(self._first) == _N_ALIKE and len({one.group for one in self._first}) == 1:
+            reason = " ".join(self._first[0].reason.split())
             raise TrainingFailed(
-                f"the first {_N_ALIKE} trainings failed alike: {self._first[0].reason}; `hwopt report` and "
-                "study.trials()[...].traceback say where; mend the objective and run the study again"
+                f"the first {_N_ALIKE} trainings failed alike: {reason}; `hwopt report` and "
+                "study.trials()[...].traceback say where; mend the objective and run the study again (that "
+                "of an experiment file, which keeps to the code that it began with, with another --out)"
             ) from _cause(self._first[0])
 
 
