@@ -4,6 +4,7 @@ summary.csv       by problem and rule: what the hypervolume of full training too
 calibration.csv   how many that a rule stopped would have been on the final front
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,48 @@ def shares(steps: pd.DataFrame, full_steps: pd.DataFrame, full: pd.Series) -> di
             row[f"{what}_to_{level:g}_own"] = np.nan_to_num(taken / own[what].iloc[0], nan=NEVER)
     by_third = steps[steps.epochs <= full.epochs / 3].hypervolume.max()
     return {**row, "hypervolume_at_a_third": by_third / full.hypervolume}
+
+
+def pair(out: Path) -> None:
+    """Write paired.csv: epochs of each rule to a share of full training's hypervolume, and to TPE's.
+
+    Each run is compared with full training (level 0.99, 0.995, 1) or TPE (level tpe) of the same seed; a run
+    that never gets there counts as infinite. Only seeds with all rules count. Quantiles over the seeds are
+    observed values (nearest).
+    """
+    runs, steps = pd.read_csv(out / "runs.csv"), pd.read_csv(out / "trajectories.csv")
+    rules, rows = list(runs.rule.unique()), []
+    for problem, group in runs.groupby("problem", sort=False):
+        shares: dict[tuple[str, str], list[float]] = {}
+        for seed, one in group.groupby("seed"):
+            ends = one.set_index("rule")
+            if set(ends.index) < set(rules):
+                continue
+            own = steps[(steps.problem == problem) & (steps.seed == seed)]
+            for share in (0.99, 0.995, 1.0):
+                level = share * ends.loc["full"].hypervolume
+                whole = _epochs_to(own[own.rule == "full"], level)
+                for rule in rules:
+                    shares.setdefault((rule, f"{share:g}"), []).append(
+                        _epochs_to(own[own.rule == rule], level) / whole
+                    )
+            for rule in rules:
+                needed = _epochs_to(own[own.rule == rule], ends.loc["tpe"].hypervolume)
+                shares.setdefault((rule, "tpe"), []).append(needed / ends.loc["tpe"].epochs)
+        for (rule, level_name), values in shares.items():
+            median, low, high = np.quantile(values, [0.5, 0.25, 0.75], method="nearest")
+            rows.append(
+                {"problem": problem, "rule": rule, "level": level_name, "n_seeds": len(values),
+                 "epochs": median, "epochs_q25": low, "epochs_q75": high}
+            )  # fmt: skip
+    pd.DataFrame(rows).to_csv(out / "paired.csv", index=False, float_format="%.4g")
+
+
+def _epochs_to(steps: pd.DataFrame, level: float) -> float:
+    """Return the epochs of training after which the hypervolume is at least a level; inf if never."""
+    reached = steps[steps.hypervolume >= level - 1e-12].epochs
+    return float(reached.min()) if len(reached) else float("inf")
+
+
+if __name__ == "__main__":
+    pair(Path(sys.argv[1]))
