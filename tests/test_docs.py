@@ -9,6 +9,9 @@ import pytest
 import typer
 
 from hwopt.cli import app
+from hwopt.network import RULES
+from hwopt.predict.layer_models import registry
+from hwopt.search.registry import STRATEGIES
 from hwopt.study.experiment.file import load_experiment
 from tests.profile.profiles import write_profile
 
@@ -29,10 +32,21 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def registries():
+    """What pages register is known to them alone."""
+    registered = (RULES, STRATEGIES, registry._REGISTRY)
+    before = [dict(one) for one in registered]
+    yield
+    for one, content in zip(registered, before, strict=True):
+        one.clear()
+        one.update(content)
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
 )
-def test_python_blocks_of_a_page_run_from_top_to_bottom(page, folder, monkeypatch, capsys):
+def test_python_blocks_of_a_page_run_from_top_to_bottom(page, folder, registries, monkeypatch, capsys):
     monkeypatch.syspath_prepend(folder)
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks(page, "python"):

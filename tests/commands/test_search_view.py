@@ -48,6 +48,7 @@ class Terminal:
         return self._received.decode()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it may hit an open folder
 def test_ctrl_c_in_the_live_view_leaves_the_terminal_and_the_trials(tmp_path, monkeypatch):
     (tmp_path / "space.py").write_text(SPACE)
     (tmp_path / "x.toml").write_text(EXPERIMENT.replace("n_trials = 5", "n_trials = 500"))

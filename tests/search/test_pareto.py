@@ -84,7 +84,8 @@ def test_nondominated_matches_moocore(seed):
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 8), k=st.integers(0, 2))
 def test_a_point_enters_the_front_exactly_below_the_error_to_beat(seed, n, k):
     rng, reference = np.random.default_rng(seed), np.ones(1 + k)
-    front, costs = 0.1 + np.round(rng.random((n, 1 + k)), 1), np.round(1.2 * rng.random((1, k)), 1)
+    front = np.round(0.1 + rng.random((n, 1 + k)), 1)  # on the same grid as the costs, to the last bit
+    costs = np.round(1.2 * rng.random((1, k)), 1)
     (error,) = errors_to_beat(front, costs, reference)
 
     def gain(own):
