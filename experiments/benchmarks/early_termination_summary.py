@@ -1,10 +1,10 @@
 """Tables of what early termination saved, and of how often it was wrong, from the rows of its runs.
 
-summary.csv       by problem and rule: what the hypervolume of full training took, over the seeds
-calibration.csv   how many that a rule stopped would have been on the final front
+summary.csv       by problem and rule: what the hypervolume of full training, and TPE's, took, over the seeds
+paired.csv        by rule: epochs as a ratio to those of `front` and of full training, same problem and seed
+calibration.csv   how many that a rule stopped, or left paused, would have been on the final front
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,101 +13,113 @@ import pandas as pd
 from scipy.stats import beta
 
 NEVER = 1e6  # a share that is larger than any
+LEVELS = (1.0, 0.995, 0.99)  # of full training's hypervolume
+PARTS = {"a_tenth": 10, "a_fifth": 5, "a_third": 3}  # of full training's epochs
+N_RESAMPLED = 10_000
 
 
 def summarise(out: Path) -> None:
-    """Write summary.csv: medians and quartiles over the seeds, each run against full training of its seed."""
+    """Write summary.csv and paired.csv: each run against full training and TPE of its problem and seed."""
     runs, steps = pd.read_csv(out / "runs.csv"), pd.read_csv(out / "trajectories.csv")
+    own = {key: group for key, group in steps.groupby(["problem", "rule", "seed"])}
+    by_key = runs.set_index(["problem", "rule", "seed"])
+    found = []
+    for problem, rule, seed in by_key.index:
+        known = [(problem, name, seed) for name in ("full", "tpe")]
+        if all(key in by_key.index for key in known):
+            mine = own.get((problem, rule, seed), steps[:0])
+            row = shares(mine, own[known[0]], by_key.loc[known[0]], by_key.loc[known[1]])
+            found.append({"problem": problem, "rule": rule, "seed": seed, **row})
+    table = pd.DataFrame(found)
     rows = []
-    for (problem, rule), group in runs.groupby(["problem", "rule"], sort=False):
-        full = runs.query("problem == @problem and rule == 'full'").set_index("seed")
-        mine, its = (dict(list(steps[(steps.problem == problem) & (steps.rule == r)].groupby("seed")))
-                     for r in (rule, "full"))  # fmt: skip
-        saved = [shares(mine[seed], its[seed], full.loc[seed]) for seed in group.seed]
-        row = {"problem": problem, "rule": rule, "n_seeds": len(group), "n_reached": int(group.reached.sum()),
-               "trainings": group.trainings.median(), "complete": group.complete.median()}  # fmt: skip
-        for name in saved[0]:
-            values = np.array([share[name] for share in saved])
+    for (problem, rule), group in table.groupby(["problem", "rule"], sort=False):
+        own_runs = runs[(runs.problem == problem) & (runs.rule == rule) & runs.seed.isin(group.seed)]
+        row = {"problem": problem, "rule": rule, "n_seeds": len(group)}
+        row |= {"n_reached": int(own_runs.reached.sum())}
+        row |= {name: own_runs[name].median() for name in ("trainings", "complete", "stints")}
+        for name in group.columns[3:]:
             for part, level in (("", 0.5), ("_q25", 0.25), ("_q75", 0.75)):
-                row[name + part] = float(np.quantile(values, level))
+                row[name + part] = float(np.quantile(group[name], level))
         rows.append(row)
     pd.DataFrame(rows).to_csv(out / "summary.csv", index=False, float_format="%.4g")
+    pd.DataFrame(paired(table)).to_csv(out / "paired.csv", index=False, float_format="%.3g")
     print(pd.DataFrame(rows).to_string())
+
+
+def paired(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return geometric means of ratios of epochs, paired by problem and seed, with bootstrap 95% intervals.
+
+    A run that never comes there counts as all of full training's epochs.
+    """
+    rng, rows = np.random.default_rng(0), []
+    columns = [f"epochs_to_{level:g}" for level in LEVELS] + ["epochs_to_tpe"]
+    logs = table.set_index(["problem", "seed", "rule"])[columns].clip(upper=1.0).apply(np.log)
+    rules = list(table.rule.unique())
+    for base in [name for name in ("front", "full") if name in rules]:
+        for rule in rules:
+            for what, chosen in (("as given", False), ("strict", True)):
+                both = [logs.xs(name, level="rule") for name in (rule, base)]
+                differences = (both[0] - both[1]).dropna()
+                is_strict = differences.index.get_level_values("problem").str.endswith("_strict")
+                differences = differences[is_strict == chosen]
+                if rule == base or len(differences) < 2:
+                    continue
+                row = {"rule": rule, "against": base, "references": what, "n": len(differences)}
+                for name in columns:
+                    values = differences[name].to_numpy()
+                    means = rng.choice(values, (N_RESAMPLED, len(values))).mean(axis=1)
+                    low, high = np.exp(np.quantile(means, [0.025, 0.975]))
+                    row |= {name: np.exp(values.mean()), f"{name}_low": low, f"{name}_high": high}
+                rows.append(row)
+    return rows
 
 
 def calibrate(out: Path) -> None:
     """Write calibration.csv: how many that each rule stopped would have been on the final front.
 
-    By problem and over all; `upper` is that of the exact 95% interval (Clopper and Pearson 1934).
+    Of paused trainings also how many after the promising ones were finished. By problem and over all;
+    `upper` is that of the exact 95% interval (Clopper and Pearson 1934).
     """
     stopped, rows = pd.read_csv(out / "stopped.csv"), []
     everywhere = stopped.assign(problem="all")
     for (rule, problem), group in pd.concat([stopped, everywhere]).groupby(["rule", "problem"], sort=False):
         n, bad = len(group), int(group.on_front.sum())
         upper = float(beta.ppf(0.975, bad + 1, n - bad)) if n > bad else 1.0
-        rows.append({"rule": rule, "problem": problem, "stopped": n, "mean_epoch": group.epoch.mean(),
-                     "on_front": bad, "share": bad / n, "upper": upper})  # fmt: skip
+        row = {"rule": rule, "problem": problem, "stopped": n, "mean_epoch": group.epoch.mean(),
+               "on_front": bad, "share": bad / n, "upper": upper}  # fmt: skip
+        if "finished" in group:
+            n_left = n - int(group.finished.sum())
+            row |= {"left": n_left, "on_front_after": int(group.on_front_after.sum()),
+                    "share_after": group.on_front_after.sum() / max(n_left, 1)}  # fmt: skip
+        rows.append(row)
     pd.DataFrame(rows).to_csv(out / "calibration.csv", index=False, float_format="%.4g")
     print(pd.DataFrame(rows).to_string())
 
 
-def shares(steps: pd.DataFrame, full_steps: pd.DataFrame, full: pd.Series) -> dict[str, Any]:
-    """Return what a run took to come to parts of full training's hypervolume; NEVER stands for never.
+def shares(steps: pd.DataFrame, full_steps: pd.DataFrame, full: pd.Series, tpe: pd.Series) -> dict[str, Any]:
+    """Return what a run took to come to parts of full training's hypervolume, and to TPE's; NEVER for never.
 
-    As a share of all of full training, and (`_own`) of what full training itself took to come there.
+    As a share of all of full training (of TPE's own trainings for TPE's hypervolume), and (`_own`) of what
+    full training itself took to come there.
     """
-    row = {}
-    for level in (1.0, 0.999, 0.99):
+    row: dict[str, Any] = {}
+    for level in LEVELS:
         wanted = level * full.hypervolume - 1e-9
-        there, own = steps[steps.hypervolume >= wanted], full_steps[full_steps.hypervolume >= wanted]
+        own = full_steps[full_steps.hypervolume >= wanted]
         for what in ("epochs", "seconds"):
-            taken = there[what].iloc[0] if len(there) else np.nan
+            taken = _first(steps, wanted, what)
             row[f"{what}_to_{level:g}"] = np.nan_to_num(taken / full[what], nan=NEVER)
             row[f"{what}_to_{level:g}_own"] = np.nan_to_num(taken / own[what].iloc[0], nan=NEVER)
-    by_third = steps[steps.epochs <= full.epochs / 3].hypervolume.max()
-    return {**row, "hypervolume_at_a_third": by_third / full.hypervolume}
+    for what in ("epochs", "seconds"):
+        taken = _first(steps, tpe.hypervolume - 1e-9, what)
+        row[f"{what}_to_tpe"] = np.nan_to_num(taken / tpe[what], nan=NEVER)
+    for name, part in PARTS.items():
+        there = steps[steps.epochs <= full.epochs / part].hypervolume.max()
+        row[f"hypervolume_at_{name}"] = np.nan_to_num(there / full.hypervolume)
+    return row
 
 
-def pair(out: Path) -> None:
-    """Write paired.csv: epochs of each rule to a share of full training's hypervolume, and to TPE's.
-
-    Each run is compared with full training (level 0.99, 0.995, 1) or TPE (level tpe) of the same seed; a run
-    that never gets there counts as infinite. Only seeds with all rules count. Quantiles over the seeds are
-    observed values (nearest).
-    """
-    runs, steps = pd.read_csv(out / "runs.csv"), pd.read_csv(out / "trajectories.csv")
-    rules, rows = list(runs.rule.unique()), []
-    for problem, group in runs.groupby("problem", sort=False):
-        shares: dict[tuple[str, str], list[float]] = {}
-        for seed, one in group.groupby("seed"):
-            ends = one.set_index("rule")
-            if set(ends.index) < set(rules):
-                continue
-            own = steps[(steps.problem == problem) & (steps.seed == seed)]
-            for share in (0.99, 0.995, 1.0):
-                level = share * ends.loc["full"].hypervolume
-                whole = _epochs_to(own[own.rule == "full"], level)
-                for rule in rules:
-                    shares.setdefault((rule, f"{share:g}"), []).append(
-                        _epochs_to(own[own.rule == rule], level) / whole
-                    )
-            for rule in rules:
-                needed = _epochs_to(own[own.rule == rule], ends.loc["tpe"].hypervolume)
-                shares.setdefault((rule, "tpe"), []).append(needed / ends.loc["tpe"].epochs)
-        for (rule, level_name), values in shares.items():
-            median, low, high = np.quantile(values, [0.5, 0.25, 0.75], method="nearest")
-            rows.append(
-                {"problem": problem, "rule": rule, "level": level_name, "n_seeds": len(values),
-                 "epochs": median, "epochs_q25": low, "epochs_q75": high}
-            )  # fmt: skip
-    pd.DataFrame(rows).to_csv(out / "paired.csv", index=False, float_format="%.4g")
-
-
-def _epochs_to(steps: pd.DataFrame, level: float) -> float:
-    """Return the epochs of training after which the hypervolume is at least a level; inf if never."""
-    reached = steps[steps.hypervolume >= level - 1e-12].epochs
-    return float(reached.min()) if len(reached) else float("inf")
-
-
-if __name__ == "__main__":
-    pair(Path(sys.argv[1]))
+def _first(steps: pd.DataFrame, wanted: float, what: str) -> float:
+    """Return the epochs or seconds after which a hypervolume is there; NaN for never."""
+    there = steps[steps.hypervolume >= wanted]
+    return float(there[what].iloc[0]) if len(there) else float("nan")

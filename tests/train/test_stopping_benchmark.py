@@ -86,12 +86,25 @@ def test_shares_of_full_training_by_hand():
     full = pd.Series({"epochs": 120, "seconds": 60.0, "hypervolume": 2.0})
     full_steps = pd.DataFrame({"epochs": [30, 90], "seconds": [20.0, 50.0], "hypervolume": [1.99, 2.0]})
     steps = pd.DataFrame({"epochs": [24, 45], "seconds": [15.0, 30.0], "hypervolume": [1.985, 2.1]})
-    row = summary.shares(steps, full_steps, full)
+    tpe = pd.Series({"epochs": 100, "seconds": 50.0, "hypervolume": 1.98})
+    row = summary.shares(steps, full_steps, full, tpe)
     assert (row["epochs_to_1"], row["epochs_to_1_own"]) == (45 / 120, 45 / 90)
     assert (row["seconds_to_1"], row["seconds_to_1_own"]) == (0.5, 0.6)
     assert (row["epochs_to_0.99"], row["epochs_to_0.99_own"]) == (24 / 120, 24 / 30)
-    assert row["hypervolume_at_a_third"] == 1.985 / 2
-    assert summary.shares(steps[:1], full_steps, full)["epochs_to_1"] == summary.NEVER
+    assert row["hypervolume_at_a_third"] == 1.985 / 2 and row["hypervolume_at_a_tenth"] == 0
+    assert (row["epochs_to_tpe"], row["seconds_to_tpe"]) == (24 / 100, 15 / 50)
+    assert summary.shares(steps[:1], full_steps, full, tpe)["epochs_to_1"] == summary.NEVER
+
+
+def test_paired_ratios_are_geometric_means():
+    columns = [f"epochs_to_{level:g}" for level in summary.LEVELS] + ["epochs_to_tpe"]
+    rows = [("a", "front", 0, 0.4), ("a", "front", 1, 0.2), ("a", "mine", 0, 0.1), ("a", "mine", 1, 0.2)]
+    table = pd.DataFrame(
+        [{"problem": p, "rule": r, "seed": s, **dict.fromkeys(columns, x)} for p, r, s, x in rows]
+    )
+    (row,) = summary.paired(table)
+    assert (row["rule"], row["against"], row["n"]) == ("mine", "front", 2)
+    assert row["epochs_to_1"] == pytest.approx(0.5) and row["epochs_to_1_low"] < 0.5 < row["epochs_to_1_high"]
 
 
 def test_a_search_that_is_taken_up_has_the_target_that_it_had(tmp_path, monkeypatch):
