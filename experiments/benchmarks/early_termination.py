@@ -1,4 +1,4 @@
-"""How much of the training early termination saves: epochs and seconds to the hypervolume of full training.
+"""Epochs and seconds that early termination takes to the hypervolume of full training.
 
     python experiments/benchmarks/early_termination.py [--problems fashion_mnist ...] [--seeds 200 201 ...]
 

@@ -60,7 +60,7 @@ def append_trial(path: Path, trial: BenchmarkTrial) -> None:
 
 
 def read_trials(path: Path) -> list[BenchmarkTrial]:
-    """Return the trainings that a run's file holds; none if there is no file."""
+    """Return the trainings in a run's file; an empty list without a file."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")

@@ -323,7 +323,7 @@ def test_a_sampler_that_suggests_the_same_again_is_answered_with_what_is_near():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (((), BUDGET), r"costs = \(\) is no function"),
+        (((), BUDGET), r"costs = \(\) is not a function"),
         ((costs, "1 ms"), "budgets = '1 ms' must be a list"),
         ((costs, [3]), "3 is not a Budget"),
     ],

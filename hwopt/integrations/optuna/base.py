@@ -1,4 +1,4 @@
-"""What samplers with known costs share: the space of a study, its prices, and who may ask at a time."""
+"""Base of the samplers with known costs: the space of a study, its prices, and one ask at a time."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence

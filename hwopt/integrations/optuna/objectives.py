@@ -1,4 +1,4 @@
-"""Which objective of a study a training reveals, and which are costs that are known before it.
+"""Objectives of a study: the one that a training reveals, and the costs that are known before it.
 
     values told  [n, k]   --equal to a predicted cost in every trial, or called as one-->  known
                           --the one that is left----------------------------------------->  the error

@@ -27,7 +27,7 @@ class Pricing:
 
     def __init__(self, costs: CostFunction, budgets: Budgets) -> None:
         if not callable(costs):
-            raise InvalidInput(f"costs = {costs!r} is no function; pass a cost model, or a formula")
+            raise InvalidInput(f"costs = {costs!r} is not a function; pass a cost model, or a formula")
         self.costs, self.budgets = costs, check_budgets("budgets", budgets)
         self._priced: Costs | None = None  # one that was priced: its metrics and distribution
 

@@ -1,7 +1,6 @@
 """Measured beside predicted costs of the networks that were verified, and what the intervals promised."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,11 +69,6 @@ def calibration(study: StudyData) -> Calibration:
     table = pd.DataFrame(rows, columns=["trial", "metric", "predicted", "low", "high", "measured"])
     metrics = [metric for metric in study.costs if metric in set(table["metric"])]
     return Calibration(study.name, table, tuple(_agreement(study, table, metric) for metric in metrics))
-
-
-def calibrations(studies: Sequence[StudyData]) -> list[Calibration]:
-    """Return the calibration of each study that has measured networks."""
-    return [found for found in map(calibration, studies) if found.agreement]
 
 
 def _agreement(study: StudyData, table: "pd.DataFrame", metric: str) -> Agreement:
