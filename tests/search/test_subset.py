@@ -115,3 +115,17 @@ def test_one_feasible_config_is_found_and_an_impossible_budget_explained():
         Infeasible, match=r"time_s <= 3.9 s binds .* the least violating needs 4 s .*'kind': 'a'"
     ):
         impossible.ask()
+
+
+def test_relaxing_a_budget_by_a_tenth_frees_what_it_alone_excludes_up_to_there():
+    space = SearchSpace([Real(0.0, 2.0, name="x"), Real(0.0, 1.0, name="y")])
+    budgets = [Budget("time_s", 1.0), Budget("memory_bytes", 0.5)]
+
+    def both(configs):
+        return {"time_s": [c["x"] for c in configs], "memory_bytes": [c["y"] for c in configs]}
+
+    region = find_feasible_region(space, both, budgets, seed=0)
+    freed = region.freed["time_s"]
+    assert freed.configs and all(1.0 < c["x"] <= 1.1 and c["y"] <= 0.5 for c in freed.configs)
+    assert freed.share == pytest.approx(0.05 * 0.5, rel=0.2)  # of the width of x and the feasible half of y
+    assert region.freed["memory_bytes"].share == pytest.approx(0.5 * 0.05, rel=0.2)

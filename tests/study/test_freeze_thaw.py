@@ -226,13 +226,20 @@ def test_on_a_disk_that_fills_the_least_promising_give_way(tmp_path, monkeypatch
         return write(path, content)
 
     monkeypatch.setattr(files, "_write", limited)
+    asked = []
     with open_study(tmp_path) as study, caplog.at_level(logging.WARNING, logger="hwopt"):
+        chances = study.optimizer.paused_chances
+        monkeypatch.setattr(study.optimizer, "paused_chances", lambda: asked.append(chances()) or asked[-1])
         study.run(10)
         stopped = [t for t in study.trials() if t.status == "stopped"]
         told = {o.error for o in study.optimizer._observations if o.status == "stopped"}
         assert len(list(study.files.checkpoints.iterdir())) <= 4
     given_up = [t for t in stopped if t.reason.endswith("its checkpoint made room on a full disk")]
     assert given_up and "made room on a full disk" in caplog.text
+    for trial in given_up:
+        last = [known for known in asked if trial.number in known][-1]
+        assert last[trial.number] == min(last.values())
+    assert any(len(set(known.values())) > 1 for known in asked)
     assert {t.metrics["expected_error"] for t in stopped} == told
 
 
