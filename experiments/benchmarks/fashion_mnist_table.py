@@ -39,7 +39,7 @@ from joblib import Parallel, delayed
 from hwopt.errors import HwoptError, InvalidInput, TrainingFailed
 from hwopt.measure.api import measure_networks
 from hwopt.measure.cpu.timing import keep_freed_memory
-from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.networks import NetworkSpec
 from hwopt.measure.system_info import cpu_model, describe_software
 from hwopt.profile.row_file import RowFile
 from hwopt.train import Dataset, DatasetSpec, Split, TrainingSettings, error_of, seeded, train
@@ -59,7 +59,7 @@ COSTS_GROUP = 32  # networks measured between two writes
 
 Task = tuple[int, int]  # config, seed
 Row = dict[str, Any]
-Measure = Callable[[Sequence[Candidate]], Sequence[Row]]
+Measure = Callable[[Sequence[NetworkSpec]], Sequence[Row]]
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ def config_rows(plan: Plan) -> list[Row]:
     ]
 
 
-def simulated_costs(candidates: Sequence[Candidate]) -> list[Row]:
+def simulated_costs(candidates: Sequence[NetworkSpec]) -> list[Row]:
     """Make up costs from the number of weights; the largest networks have no figures, as may happen."""
     found: list[Row] = []
     for candidate in candidates:
@@ -311,7 +311,7 @@ def simulated_costs(candidates: Sequence[Candidate]) -> list[Row]:
     return found
 
 
-def cpu_costs(candidates: Sequence[Candidate]) -> list[Row]:
+def cpu_costs(candidates: Sequence[NetworkSpec]) -> list[Row]:
     """Measure networks on this CPU; it has no sensor of one core's energy."""
     reason = "no energy of a single core can be read"
     return [{**row, "energy_reason": reason} for row in measure_networks(candidates)]
@@ -334,7 +334,9 @@ def measure_all(
                 return
             group = waiting[begin : begin + COSTS_GROUP]
             candidates = [
-                Candidate(f"structure-{row['structure']}", "space", "test", shape, partial(SPACE.build, row))
+                NetworkSpec(
+                    f"structure-{row['structure']}", "space", "test", shape, partial(SPACE.build, row)
+                )
                 for row in group
             ]
             for row, found in zip(group, measure(candidates), strict=True):

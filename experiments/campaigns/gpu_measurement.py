@@ -20,7 +20,7 @@ CLOSE = 0.03  # relative difference up to which two figures agree
 
 
 def sensor(profile: DeviceProfile) -> pd.DataFrame:
-    """Return what the characterisation of the energy counter found, one fact a row."""
+    """Return what the characterization of the energy counter found, one fact a row."""
     found = profile.info["sensor"]
     facts = {name: value for name, value in found.items() if isinstance(value, int | float | str)}
     waves = {

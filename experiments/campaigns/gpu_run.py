@@ -36,15 +36,16 @@ import numpy as np
 import pandas as pd
 
 from hwopt.errors import HwoptError, InvalidInput
-from hwopt.measure.campaign import trace_candidate
+from hwopt.measure.campaign import trace_spec
 from hwopt.measure.gpu.campaign import CampaignStopped
 from hwopt.measure.gpu.campaign_parts import NetworkPart
 from hwopt.measure.gpu.campaign_session import CampaignSession
-from hwopt.measure.gpu.networks import choose_gpu_networks, operator_sources
-from hwopt.measure.gpu.open_device import open_gpu, profile_gpu
+from hwopt.measure.gpu.open_gpu import open_gpu
+from hwopt.measure.gpu.part_scheduler import CampaignPart
 from hwopt.measure.gpu.precision import Precision
-from hwopt.measure.gpu.time_shares import Part
-from hwopt.measure.sampling.networks import Candidate, neuralpower_networks
+from hwopt.measure.gpu.profile_gpu import profile_gpu
+from hwopt.measure.sampling.gpu_networks import choose_gpu_networks, operator_sources
+from hwopt.measure.sampling.networks import NetworkSpec, neuralpower_networks
 from hwopt.measure.system_info import describe_software
 from hwopt.network.layer import METRICS
 from hwopt.predict.device import Device, load_device, shipped_devices
@@ -67,7 +68,7 @@ class Group:
     name: str
     share: float
     eager_share: float  # of the networks, measured eager as well
-    candidates: Sequence[Candidate]
+    candidates: Sequence[NetworkSpec]
 
 
 def groups() -> list[Group]:
@@ -79,7 +80,7 @@ def groups() -> list[Group]:
     ]
 
 
-def front_networks(results: Path = ROOT / "results") -> list[Candidate]:
+def front_networks(results: Path = ROOT / "results") -> list[NetworkSpec]:
     """Return the networks of the fronts whose experiment is there, as experiments/NAME.toml."""
     found = []
     for path in sorted(results.glob("*/front.csv")):
@@ -96,7 +97,7 @@ def front_networks(results: Path = ROOT / "results") -> list[Candidate]:
     return found
 
 
-def hyperpower_networks() -> list[Candidate]:
+def hyperpower_networks() -> list[NetworkSpec]:
     """Return networks of HyperPower's spaces at random, in turns."""
     rng, lists = np.random.default_rng(0), []
     for name, path in SPACES.items():
@@ -108,10 +109,10 @@ def hyperpower_networks() -> list[Candidate]:
     return [candidate for pair in zip(*lists, strict=True) for candidate in pair]
 
 
-def _candidate(name: str, space: SearchSpace, config: Any, batch: int, split: str) -> Candidate:
+def _candidate(name: str, space: SearchSpace, config: Any, batch: int, split: str) -> NetworkSpec:
     assert space.input_shape is not None
     build = _Build(space, config)
-    return Candidate(
+    return NetworkSpec(
         f"{name}-b{batch}", "space", split, (batch, *space.input_shape), build, json.dumps(config)
     )
 
@@ -156,11 +157,11 @@ def measure(device: str, seconds: float, out: Path, wanted: Sequence[Group]) -> 
     """Measure everything in turns for so many seconds of the device's clock."""
     pinned, rng = Precision.named("default"), np.random.default_rng([0, 0])
 
-    def also(session: CampaignSession) -> list[Part]:
-        parts: list[Part] = []
+    def also(session: CampaignSession) -> list[CampaignPart]:
+        parts: list[CampaignPart] = []
         for group in wanted:
-            policy = replace(session.policy, eager_share=group.eager_share)
-            part = NetworkPart(session.beside(out / group.name, policy), group.candidates, group.name)
+            row_shares = replace(session.row_shares, eager_share=group.eager_share)
+            part = NetworkPart(session.beside(out / group.name, row_shares), group.candidates, group.name)
             part.share = group.share
             parts.append(part)
         return parts
@@ -168,7 +169,7 @@ def measure(device: str, seconds: float, out: Path, wanted: Sequence[Group]) -> 
     with open_gpu(device, pinned) as opened:
         folder = profile_folder(out, opened.accelerator.name, pinned.name)
         networks, sources = choose_gpu_networks(rng), operator_sources(np.random.default_rng([0, 1]))
-        profile_gpu(folder, opened, seconds, pinned, networks, sources, _show, also=also)
+        profile_gpu(folder, opened, seconds, pinned, networks, sources, _show, further_parts=also)
 
 
 _shown = {"seconds": -30}
@@ -225,10 +226,10 @@ def _fronts(out: Path) -> None:
         print(f"fronts: {row['network']} {row['mode']}, predicted / measured: {', '.join(pairs)}")
 
 
-def _beside(row: dict[str, Any], candidate: Candidate, device: Device) -> dict[str, Any]:
+def _beside(row: dict[str, Any], candidate: NetworkSpec, device: Device) -> dict[str, Any]:
     found = {name: row[name] for name in ("network", "mode", *METRICS)}
     try:
-        costs = device.predict(trace_candidate(candidate, row["dtype"]), "hybrid", row["mode"]).costs
+        costs = device.predict(trace_spec(candidate, row["dtype"]), "hybrid", row["mode"]).costs
     except HwoptError as error:
         none = {f"predicted_{metric}": float("nan") for metric in METRICS}
         return {**found, **none, "reason": str(error)}

@@ -17,7 +17,7 @@ import torch
 
 from hwopt.measure.cpu.campaign import memory_of
 from hwopt.measure.cpu.peak_memory import MemoryMeter
-from hwopt.measure.sampling.networks import Candidate, neuralpower_networks
+from hwopt.measure.sampling.networks import NetworkSpec, neuralpower_networks
 from hwopt.network import trace
 from hwopt.predict import load_device
 from hwopt.predict.device import Device
@@ -25,7 +25,7 @@ from hwopt.predict.device import Device
 METHODS = ("hybrid", "neuralpower", "paleo")
 
 
-def passes(candidate: Candidate, n: int) -> list[float]:
+def passes(candidate: NetworkSpec, n: int) -> list[float]:
     """Return the seconds of n passes, one after another."""
     network, x = candidate.build().eval(), torch.randn(candidate.input_shape)
     seconds = []
@@ -36,7 +36,7 @@ def passes(candidate: Candidate, n: int) -> list[float]:
     return seconds[1:]
 
 
-def row_of(candidate: Candidate, device: Device, n: int, meter: MemoryMeter) -> dict[str, Any]:
+def row_of(candidate: NetworkSpec, device: Device, n: int, meter: MemoryMeter) -> dict[str, Any]:
     """Measure a network and predict it: seconds, bytes, relative errors and 90% intervals."""
     seconds = passes(candidate, n)
     memory_bytes, reason = memory_of(candidate, meter)

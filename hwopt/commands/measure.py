@@ -34,7 +34,7 @@ def measure(
     """
     from hwopt.measure.api import measure_networks
     from hwopt.measure.sampling.architectures.described import Architecture
-    from hwopt.measure.sampling.networks import Candidate
+    from hwopt.measure.sampling.networks import NetworkSpec
     from hwopt.network import load_model, trace
     from hwopt.report.measurement import Measured, measurement_json, measurement_lines, measurement_table
 
@@ -48,7 +48,7 @@ def measure(
         prediction = known.predict(trace(module, shape, batch_size), method, mode)
     full = (batch_size, *shape)
     build = Architecture.of("torchvision", model=name) if model.startswith("torchvision:") else lambda: module
-    candidate = Candidate(name, "user", "test", full, build)
+    candidate = NetworkSpec(name, "user", "test", full, build)
     row = measure_networks([candidate], None, local, busy, mode, with_warm=True)[0]
     measured = Measured(name, str(local), mode, full, row, prediction, known.name if known else "")
     if as_json:

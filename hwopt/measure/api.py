@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.errors import InvalidInput
-from hwopt.measure.campaign import Deadline, Progress, trace_candidate
+from hwopt.measure.campaign import Deadline, Progress, trace_spec
 from hwopt.measure.campaign_folder import (
     AUTO,
     RunSettings,
@@ -31,11 +31,11 @@ from hwopt.measure.cpu.campaign import OPERATOR_SHARE, CpuCampaign, memory_of
 from hwopt.measure.cpu.peak_memory import MemoryMeter
 from hwopt.measure.cpu.reference_workloads import MonitoredTimer
 from hwopt.measure.cpu.timing import TimingProtocol, Workload, keep_freed_memory, one_thread_without_gradients
-from hwopt.measure.gpu.networks import BATCH_SIZES, choose_gpu_networks, operator_sources
 from hwopt.measure.gpu.precision import Precision
 from hwopt.measure.local_device import LocalDevice
 from hwopt.measure.operators.build import OperandPool, Recipe
-from hwopt.measure.sampling.networks import Candidate, choose_networks
+from hwopt.measure.sampling.gpu_networks import BATCH_SIZES, choose_gpu_networks, operator_sources
+from hwopt.measure.sampling.networks import NetworkSpec, choose_networks
 from hwopt.measure.sampling.operators import Operator, sample_operators
 from hwopt.measure.system_info import describe_cpu
 from hwopt.predict.prior import OFF
@@ -101,7 +101,8 @@ def profile_device(
     rng = np.random.default_rng([seed, 0])
     if device != "cpu":
         from hwopt.measure.gpu.campaign_session import AROUND_A_SPACE, PartShares
-        from hwopt.measure.gpu.open_device import open_gpu, profile_gpu
+        from hwopt.measure.gpu.open_gpu import open_gpu
+        from hwopt.measure.gpu.profile_gpu import profile_gpu
 
         networks = (
             choose_networks(80, rng, space, (batch_size or 1,)) if space else _gpu_networks(rng, batch_size)
@@ -110,7 +111,16 @@ def profile_device(
         shares = AROUND_A_SPACE if space else PartShares()
         with open_gpu(device, pinned, seed) as opened:
             profile_gpu(
-                Path(out_dir), opened, budget_s, pinned, networks, sources, report, name, seed, shares=shares
+                Path(out_dir),
+                opened,
+                budget_s,
+                pinned,
+                networks,
+                sources,
+                report,
+                name,
+                seed,
+                part_shares=shares,
             )
         return keep_prior(Path(out_dir), prior)
     if precision != "default":
@@ -153,12 +163,12 @@ def _check_arguments(budget_s: float, batch_size: int | None, seed: int, on_busy
         raise InvalidInput(f"on_busy = {on_busy!r}; wanted refuse or accept")
 
 
-def _gpu_networks(rng: np.random.Generator, batch_size: int | None) -> list[Candidate]:
+def _gpu_networks(rng: np.random.Generator, batch_size: int | None) -> list[NetworkSpec]:
     return choose_gpu_networks(rng, batch_sizes=(batch_size,) if batch_size else BATCH_SIZES)
 
 
 def measure_networks(
-    candidates: Sequence[Candidate],
+    specs: Sequence[NetworkSpec],
     progress: Progress | None = None,
     device: LocalDevice | str = "cpu",
     on_busy: str = "refuse",
@@ -168,7 +178,7 @@ def measure_networks(
     """Measure networks outside any profile: on one thread of this CPU, or on a GPU.
 
     Args:
-        candidates: what to measure, shape [n].
+        specs: what to measure, shape [n].
         progress: called with stage, networks done, networks planned, message.
         device: as of `profile_device`, or a device that `find_local_device` found.
         on_busy: as of `profile_device`.
@@ -187,9 +197,9 @@ def measure_networks(
     progress = progress or _silent
     local = LocalDevice(device) if isinstance(device, str) else device
     if local.device != "cpu":
-        from hwopt.measure.gpu.open_device import measure_gpu_networks
+        from hwopt.measure.gpu.profile_gpu import measure_gpu_networks
 
-        return measure_gpu_networks(local, candidates, progress, mode, with_warm)
+        return measure_gpu_networks(local, specs, progress, mode, with_warm)
     if mode != "eager":
         raise InvalidInput(f"mode {mode!r}: a CPU runs networks eager; CUDA graphs are a GPU's")
     found = []
@@ -197,14 +207,14 @@ def measure_networks(
     pool = OperandPool(protocol.rotation_bytes, protocol.max_sets)
     timer = MonitoredTimer(None, protocol, accepts=on_busy == "accept")
     with one_thread_without_gradients(), MemoryMeter() as meter, timer:
-        for i, candidate in enumerate(candidates):
-            progress("measuring", i, len(candidates), candidate.name)
-            network = candidate.build().eval()
-            inputs = pool.sets(Recipe(network, (candidate.input_shape,)))[:16]
-            workloads = [Workload(candidate.name, network, inputs)]
-            workloads += [Workload(f"{candidate.name}, warm", network, inputs[:1])] if with_warm else []
+        for i, spec in enumerate(specs):
+            progress("measuring", i, len(specs), spec.name)
+            network = spec.build().eval()
+            inputs = pool.sets(Recipe(network, (spec.input_shape,)))[:16]
+            workloads = [Workload(spec.name, network, inputs)]
+            workloads += [Workload(f"{spec.name}, warm", network, inputs[:1])] if with_warm else []
             timing, *warm = timer.time(workloads)
-            memory_bytes, memory_reason = memory_of(candidate, meter)
+            memory_bytes, memory_reason = memory_of(spec, meter)
             found.append(
                 {
                     "time_s": timing.time_s,
@@ -215,7 +225,7 @@ def measure_networks(
                     "warm_time_s": warm[0].time_s if warm else None,
                 }
             )
-    progress("measuring", len(candidates), len(candidates), "")
+    progress("measuring", len(specs), len(specs), "")
     return found
 
 
@@ -233,12 +243,12 @@ def _operators(
     seed: int,
     space: "SearchSpace | None",
     batch_sizes: Sequence[int],
-    networks: Sequence[Candidate],
+    networks: Sequence[NetworkSpec],
 ) -> list[Operator]:
     """Choose operators around random networks not measured whole, and torchvision's of the fit split."""
     rng = np.random.default_rng([seed, 1])
     around = [c for c in choose_networks(60, rng, space, batch_sizes) if c.source != "torchvision"]
     around += [c for c in networks if c.source == "torchvision" and c.split == "fit"]
-    graphs = [trace_candidate(candidate) for candidate in around]
+    graphs = [trace_spec(spec) for spec in around]
     n = max(8, int(OPERATOR_SHARE * budget_s / _SECONDS_AN_OPERATOR))
     return sample_operators(n, rng, graphs).operators

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.networks import NetworkSpec
 from hwopt.network import trace
 from hwopt.network.build import build_on
 from hwopt.network.layer import LayerGraph
@@ -16,30 +16,30 @@ Progress = Callable[[str, int, int, str], None]
 
 
 @lru_cache(maxsize=512)
-def trace_candidate(candidate: Candidate, dtype: str = "float32") -> LayerGraph:
+def trace_spec(spec: NetworkSpec, dtype: str = "float32") -> LayerGraph:
     """Return a network as the tracer writes it."""
-    batch, *shape = candidate.input_shape
-    return trace(build_on(candidate.build), tuple(shape), batch, dtype)
+    batch, *shape = spec.input_shape
+    return trace(build_on(spec.build), tuple(shape), batch, dtype)
 
 
-def identity_columns(candidate: Candidate, graph: LayerGraph) -> dict[str, Any]:
+def identity_columns(spec: NetworkSpec, graph: LayerGraph) -> dict[str, Any]:
     """Return the columns of networks.csv that say which network a row is of."""
     return {
-        "network": candidate.name,
-        "source": candidate.source,
-        "split": candidate.split,
+        "network": spec.name,
+        "source": spec.source,
+        "split": spec.split,
         "batch": graph.batch_size,
         "dtype": graph.dtype,
         "modelled_memory_bytes": graph.memory_bytes,
-        "input_shape": "x".join(str(side) for side in candidate.input_shape),
-        "config": candidate.config,
+        "input_shape": "x".join(str(side) for side in spec.input_shape),
+        "config": spec.config,
     }
 
 
-def tested(candidates: Sequence[Candidate], path: Path) -> list[Candidate]:
-    """Return the candidates of the split `test` that have a time in a networks.csv."""
+def tested(specs: Sequence[NetworkSpec], path: Path) -> list[NetworkSpec]:
+    """Return the specs of the split `test` that have a time in a networks.csv."""
     names = {key[0] for key in measured_keys(path, read_networks, ("network",))}
-    return [candidate for candidate in candidates if candidate.split == "test" and candidate.name in names]
+    return [spec for spec in specs if spec.split == "test" and spec.name in names]
 
 
 class Deadline:

@@ -16,7 +16,7 @@ class LocalDevice:
         device: "cpu", "cuda:0", "cuda:1", ... or "simulated".
         model: what it is, such as "NVIDIA H200".
         precision: of a GPU, see `hwopt.measure.gpu.precision`.
-        sensor: of a GPU, the characterised sensor of a device.json; empty if it is not known.
+        sensor: of a GPU, the characterized sensor of a device.json; empty if it is not known.
     """
 
     device: str

@@ -13,7 +13,7 @@ import pytest
 import torch
 from fashion_mnist_grid import SPACE, config_of, draw
 
-from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.networks import NetworkSpec
 from hwopt.train import Split
 
 N_DRY = 8 + 3 * 3  # configs, and three further seeds of three of them
@@ -203,7 +203,7 @@ def test_measured_networks_have_the_batch_of_the_plan_and_the_hyperparameters_of
 
 def test_costs_on_a_gpu_have_power_and_energy():
     config = draw(1, np.random.default_rng(0))[0]
-    network = Candidate("one", "space", "test", (32, 1, 28, 28), partial(table.SPACE.build, config))
+    network = NetworkSpec("one", "space", "test", (32, 1, 28, 28), partial(table.SPACE.build, config))
     measure = table.choose_measure(table.Plan(), "cuda")
     (row,) = partial(measure.func, device="simulated")([network])
     assert measure.keywords == {"device": "cuda"}

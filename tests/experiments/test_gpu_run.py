@@ -9,10 +9,10 @@ import pytest
 
 from experiments.campaigns import gpu_run
 from hwopt.errors import InvalidInput
-from hwopt.measure.gpu.time_shares import Part
+from hwopt.measure.gpu.part_scheduler import CampaignPart
 from hwopt.measure.sampling.architectures.described import Architecture
 from hwopt.measure.sampling.architectures.small import Block
-from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.networks import NetworkSpec
 from hwopt.measure.system_info import describe_software
 from hwopt.profile.device_profile import DeviceProfile, read_networks
 
@@ -20,7 +20,7 @@ from hwopt.profile.device_profile import DeviceProfile, read_networks
 def small(n, split="fit"):
     blocks = (Block("residual", 8 * n, 3, True, "ReLU", "max"), Block("plain", 16, 3, True, "ReLU", "none"))
     built = Architecture.of("small_cnn", input_shape=(3, 32, 32), blocks=blocks, hidden=(32,))
-    return Candidate(f"small{n}-b8", "random", split, (8, 3, 32, 32), built, built.description)
+    return NetworkSpec(f"small{n}-b8", "random", split, (8, 3, 32, 32), built, built.description)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_dry_run_has_rows_of_every_part_says_what_is_there_and_goes_on(quick, 
 def test_an_interrupted_run_keeps_its_rows_and_prints_them(quick, tmp_path, capsys, monkeypatch):
     known, calls = gpu_run.NetworkPart.take, []
 
-    def interrupted(part: Part):
+    def interrupted(part: CampaignPart):
         calls.append(part)
         if len(calls) > 12:
             raise KeyboardInterrupt

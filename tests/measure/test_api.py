@@ -13,12 +13,12 @@ from torch import nn
 
 from hwopt.errors import InvalidInput
 from hwopt.measure import profile_device
-from hwopt.measure.campaign import Deadline, trace_candidate
+from hwopt.measure.campaign import Deadline, trace_spec
 from hwopt.measure.campaign_folder import drop_orphans
 from hwopt.measure.cpu import reference_workloads
 from hwopt.measure.cpu.campaign import CpuCampaign
 from hwopt.measure.cpu.contention import ContentionLimits
-from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.networks import NetworkSpec
 from hwopt.measure.sampling.operators import key_of, sample_operators
 from hwopt.measure.system_info import cpu_model, last_level_cache_bytes
 from hwopt.network import trace
@@ -119,7 +119,7 @@ def campaign_here(folder, here, deadline, **options):
 
 def few_networks(n):
     builds = [partial(build, {"features": 4 + i, "pool": "max"}) for i in range(n)]
-    return [Candidate(f"net-{i}", "space", "test", (4, 1, 12, 12), one) for i, one in enumerate(builds)]
+    return [NetworkSpec(f"net-{i}", "space", "test", (4, 1, 12, 12), one) for i, one in enumerate(builds)]
 
 
 def test_held_out_operators_hold_each_operator_of_the_test_networks_once(folder, tmp_path):
@@ -129,7 +129,7 @@ def test_held_out_operators_hold_each_operator_of_the_test_networks_once(folder,
         campaign.measure_held_out_operators(networks)
         campaign.measure_held_out_operators(networks)
     found = read_layers(tmp_path / "out" / "oracle.csv")
-    layers = [layer for network in networks for layer in trace_candidate(network).layers]
+    layers = [layer for network in networks for layer in trace_spec(network).layers]
     keys = {tuple(row) for row in found[list(LAYER_KEY)].itertuples(index=False, name=None)}
     assert keys == {key_of(layer) for layer in layers} and len(found) == len(keys)
     assert found["time_s"].notna().all() and set(found["source"]) == {"oracle"}

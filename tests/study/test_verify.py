@@ -7,7 +7,7 @@ import pytest
 from hwopt.measure import api as measuring
 from hwopt.measure.local_device import LocalDevice
 from hwopt.measure.sampling.architectures.described import Architecture
-from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.networks import NetworkSpec
 from hwopt.measure.system_info import cpu_model
 from hwopt.study.store.store import Store
 from tests.profile.profiles import write_profile
@@ -63,7 +63,7 @@ def test_a_front_of_another_device_is_not_measured_and_that_is_said_first(folder
 
 
 def test_a_simulated_gpu_is_measured_in_the_mode_of_the_experiment():
-    one = Candidate(
+    one = NetworkSpec(
         "one", "user", "test", (8, 32, 14, 14), Architecture.of("separable", channels=32, kernel=3)
     )
     local = LocalDevice("simulated")

@@ -15,7 +15,7 @@ from hwopt.measure.campaign import (
     measured_keys,
     rows_of_graph,
     tested,
-    trace_candidate,
+    trace_spec,
 )
 from hwopt.measure.cpu.peak_memory import MemoryMeter, Unmeasurable
 from hwopt.measure.cpu.reference_workloads import MonitoredTimer, choose_repeats
@@ -23,7 +23,7 @@ from hwopt.measure.cpu.timing import Timing, TimingProtocol, Workload
 from hwopt.measure.energy.sensors.probe import energy_reason, probe_sensors
 from hwopt.measure.operators.build import OperandPool, Recipe
 from hwopt.measure.sampling.held_out_operators import operators_of_networks
-from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.networks import NetworkSpec
 from hwopt.measure.sampling.operators import Operator
 from hwopt.network.layer import LayerGraph
 from hwopt.profile.device_profile import (
@@ -94,9 +94,9 @@ class CpuCampaign:
         """Time operators in groups until their share of the budget is spent; write a row for each."""
         self._operators("operators", LAYER_FILE, operators, OPERATOR_SHARE)
 
-    def measure_held_out_operators(self, candidates: Sequence[Candidate]) -> None:
+    def measure_held_out_operators(self, specs: Sequence[NetworkSpec]) -> None:
         """Time the operators of the test networks, one by one."""
-        graphs = map(trace_candidate, tested(candidates, self.folder / NETWORK_FILE))
+        graphs = map(trace_spec, tested(specs, self.folder / NETWORK_FILE))
         self._operators("held-out operators", HELD_OUT_FILE, operators_of_networks(graphs), 1.0)
 
     def _operators(self, stage: str, file_name: str, operators: Sequence[Operator], share: float) -> None:
@@ -116,20 +116,20 @@ class CpuCampaign:
                 lambda operator, timing: file.append(self._layer_row(operator, timing)),
             )
 
-    def measure_networks(self, candidates: Sequence[Candidate]) -> None:
+    def measure_networks(self, specs: Sequence[NetworkSpec]) -> None:
         """Time networks in groups until their share of the budget is spent; write their rows and layers."""
         path, layer_path = self.folder / NETWORK_FILE, self.folder / NETWORK_LAYER_FILE
         done = {key[0] for key in measured_keys(path, read_networks, ("network",))}
         has_layers = {key[0] for key in measured_keys(layer_path, read_network_layers, ("network",), None)}
-        waiting = [candidate for candidate in candidates if candidate.name not in done]
+        waiting = [spec for spec in specs if spec.name not in done]
         with RowFile(path, NETWORK_COLUMNS) as file, RowFile(layer_path, NETWORK_LAYER_COLUMNS) as layers:
             with MemoryMeter() as meter:
 
-                def write(candidate: Candidate, timing: Timing) -> None:
-                    graph = trace_candidate(candidate)
-                    row = self._network_row(candidate, timing, graph, meter)
-                    if candidate.name not in has_layers:
-                        layers.append_all(rows_of_graph(candidate.name, graph))
+                def write(spec: NetworkSpec, timing: Timing) -> None:
+                    graph = trace_spec(spec)
+                    row = self._network_row(spec, timing, graph, meter)
+                    if spec.name not in has_layers:
+                        layers.append_all(rows_of_graph(spec.name, graph))
                     file.append(row)
 
                 self._in_groups(
@@ -199,26 +199,26 @@ class CpuCampaign:
                 [workload_of(item) for item, _ in group], [time_s for _, time_s in group], file_name
             )
 
-    def _network_workload(self, candidate: Candidate) -> Workload:
-        network = candidate.build().eval()
-        recipe = Recipe(network, (candidate.input_shape,))
+    def _network_workload(self, spec: NetworkSpec) -> Workload:
+        network = spec.build().eval()
+        recipe = Recipe(network, (spec.input_shape,))
         inputs = self.pool.sets(recipe)[:16]
         begin = time.perf_counter()
         network(*inputs[0])
         if time.perf_counter() - begin > 1.5 * _MAX_PASS_S:
-            return Workload(candidate.name, _too_slow)
-        return Workload(candidate.name, network, inputs)
+            return Workload(spec.name, _too_slow)
+        return Workload(spec.name, network, inputs)
 
     def _layer_row(self, operator: Operator, timing: Timing) -> dict[str, Any]:
         row = {**operator.layer.row(), "device": self.info["name"], "source": operator.source}
         return {**row, **self._quality(timing), "memory_reason": "not measured for single operators"}
 
     def _network_row(
-        self, candidate: Candidate, timing: Timing, graph: LayerGraph, meter: MemoryMeter
+        self, spec: NetworkSpec, timing: Timing, graph: LayerGraph, meter: MemoryMeter
     ) -> dict[str, Any]:
-        memory_bytes, memory_reason = memory_of(candidate, meter)
+        memory_bytes, memory_reason = memory_of(spec, meter)
         return {
-            **identity_columns(candidate, graph),
+            **identity_columns(spec, graph),
             "mode": "eager",
             "memory_bytes": memory_bytes,
             **self._quality(timing),
@@ -241,9 +241,9 @@ def _too_slow() -> None:
     raise ValueError(f"one pass takes more than {_MAX_PASS_S:g} s: too slow to measure in a short run")
 
 
-def memory_of(candidate: Candidate, meter: MemoryMeter) -> tuple[int | None, str]:
+def memory_of(spec: NetworkSpec, meter: MemoryMeter) -> tuple[int | None, str]:
     """Return the peak memory of a network, in bytes, or None and the reason."""
     try:
-        return meter.measure(candidate.build, candidate.input_shape), ""
+        return meter.measure(spec.build, spec.input_shape), ""
     except Unmeasurable as reason:
         return None, str(reason)

@@ -5,7 +5,7 @@
 
 Between two steps the counter's energy and time belong together exactly, so a window is as good as its steps
 are timed, and those of an exact period are timed by the line that they lie on
-(`hwopt.measure.energy.counter_steps`); read-run-read errs by up to a period at either end. Power is energy
+(`hwopt.measure.energy.counter_timeline`); read-run-read errs by up to a period at either end. Power is energy
 over time, the time of a pass is counted in the same window, and energy is their product: gross, with the idle
 power in it. The device's state is asked before the first window and after the last one, while the device is
 still busy, never in between.
@@ -26,16 +26,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hwopt.measure.energy.aliasing import cautious_alias_error
-from hwopt.measure.energy.counter_steps import Grid
-from hwopt.measure.energy.disturbance import disturbance
+from hwopt.measure.energy.counter_timeline import CounterTimeline
 from hwopt.measure.energy.polling import ask_beside
-from hwopt.measure.energy.sensor_plan import SensorPlan
 from hwopt.measure.energy.sensors.meter import Clock, DeviceState, Meter, SensorError
+from hwopt.measure.energy.state_check import state_fault
 from hwopt.measure.energy.window import MIN_UPDATES, Window, WindowTaker
+from hwopt.measure.energy.window_plan import WindowPlan
 from hwopt.measure.gpu.accelerator import Loop
 from hwopt.profile.reasons import REASONS
 
-__all__ = ["EnergyReading", "SensorPlan", "measure_energy"]
+__all__ = ["EnergyReading", "WindowPlan", "measure_energy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +95,11 @@ def measure_energy(
     loop: Loop,
     meter: Meter,
     clock: Clock,
-    plan: SensorPlan,
+    plan: WindowPlan,
     window_s: float | None = None,
     n_windows: int = 1,
     is_steady: bool = False,
-    grid: Grid | None = None,
+    timeline: CounterTimeline | None = None,
     before: DeviceState | None = None,
 ) -> EnergyReading:
     """Measure the mean power and the energy of a pass while the device runs nothing else.
@@ -112,14 +112,14 @@ def measure_energy(
         window_s: shortest window; None is the plan's for layers.
         n_windows: at least so many windows.
         is_steady: the power does not change within a pass, as in a single operator: no phase matters.
-        grid: the line of the counter's steps, where earlier measurements know it.
+        timeline: the line of the counter's steps, where earlier measurements know it.
         before: the device's state, where it has just been asked.
 
     Returns:
         Figures with their uncertainty, or the reason for having none; no failure of the sensor is raised.
     """
-    grid = grid or Grid(plan.period_s)
-    taker = WindowTaker(loop, meter, clock, plan, window_s or plan.window_s, grid, is_steady)
+    timeline = timeline or CounterTimeline(plan.period_s)
+    taker = WindowTaker(loop, meter, clock, plan, window_s or plan.window_s, timeline, is_steady)
     pass_s = float(np.median(loop.time_replays(3)))
     n_phases = _n_phases(plan, taker.foreseen_alias(pass_s))
     try:
@@ -136,12 +136,12 @@ def measure_energy(
     return _judge(windows, n_phases, plan, meter.resolution_j, is_steady, (before, after))
 
 
-def _n_phases(plan: SensorPlan, alias: float) -> int:
+def _n_phases(plan: WindowPlan, alias: float) -> int:
     """Return at how many phases work must be measured whose alternating power could mislead by `alias`."""
     return max(2, plan.n_phases) if plan.is_part_time and alias > plan.alias_tolerance else 1
 
 
-def _alias(windows: Sequence[Window], plan: SensorPlan, is_steady: bool) -> float:
+def _alias(windows: Sequence[Window], plan: WindowPlan, is_steady: bool) -> float:
     """Return how far alternating power can mislead the mean over windows."""
     return 0.0 if is_steady else cautious_alias_error([window.cycles for window in windows], 1.0, plan.share)
 
@@ -149,7 +149,7 @@ def _alias(windows: Sequence[Window], plan: SensorPlan, is_steady: bool) -> floa
 def _judge(
     windows: Sequence[Window],
     n_phases: int,
-    plan: SensorPlan,
+    plan: WindowPlan,
     resolution_j: float,
     is_steady: bool,
     states: tuple[DeviceState, DeviceState],
@@ -191,14 +191,14 @@ def _judge(
 def _doubt(
     windows: Sequence[Window],
     n_phases: int,
-    plan: SensorPlan,
+    plan: WindowPlan,
     spread: float | None,
     alias: float,
     states: tuple[DeviceState, DeviceState],
 ) -> tuple[str, str]:
     """Return the code and the words of what is wrong with the windows; empty for nothing."""
     seconds = sum(window.seconds for window in windows)
-    reason, detail = disturbance(*states, seconds, seconds + len(windows) * plan.preroll_s)
+    reason, detail = state_fault(*states, seconds, seconds + len(windows) * plan.preroll_s)
     if reason:
         return reason, detail
     if any(len(window.ticks) <= MIN_UPDATES for window in windows):
@@ -214,7 +214,7 @@ def _doubt(
 
 
 def _uncertainty(
-    windows: Sequence[Window], plan: SensorPlan, resolution_j: float, alias: float, n_phases: int
+    windows: Sequence[Window], plan: WindowPlan, resolution_j: float, alias: float, n_phases: int
 ) -> float:
     """Return the relative standard uncertainty of the energy of a pass (GUM: type B, and A by repetition).
 

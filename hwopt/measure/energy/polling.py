@@ -25,7 +25,7 @@ _PAUSE_S = 5e-4  # between two readings, and between two looks at them while the
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CounterStep:
     """A change that polling saw: to which value, and between which moments, seconds."""
 
     earliest_s: float
@@ -47,7 +47,7 @@ class _Watched:
     """Steps of one value."""
 
     def __init__(self) -> None:
-        self.steps: list[Step] = []
+        self.steps: list[CounterStep] = []
         self._read_at_s: float | None = None
         self._value = 0.0
 
@@ -55,7 +55,7 @@ class _Watched:
         begin = clock.now()
         value = read()
         if self._read_at_s is not None and value != self._value:
-            self.steps.append(Step(self._read_at_s, clock.now(), value))
+            self.steps.append(CounterStep(self._read_at_s, clock.now(), value))
         self._read_at_s, self._value = begin, value
 
 
@@ -122,12 +122,12 @@ class Poller:
         self._reader: _Reader | None = None
 
     @property
-    def ticks(self) -> list[Step]:
+    def ticks(self) -> list[CounterStep]:
         """Steps of the energy counter, values in joules."""
         return self._reader.watched.steps if self._reader else []
 
     @property
-    def progress(self) -> list[Step]:
+    def progress(self) -> list[CounterStep]:
         """Steps of the number of replays that the loop has finished."""
         return self._replays.steps
 
@@ -155,7 +155,7 @@ class Poller:
         while self.clock.now() < end:
             self.poll()
 
-    def next_tick(self) -> Step:
+    def next_tick(self) -> CounterStep:
         """Poll until the energy counter steps."""
         n = len(self.ticks)
         while len(self.ticks) == n:

@@ -16,10 +16,10 @@ import numpy as np
 
 from hwopt.arrays import Array
 from hwopt.measure.energy.aliasing import alias_error, cautious_alias_error
-from hwopt.measure.energy.counter_steps import Grid
-from hwopt.measure.energy.polling import Poller, Step
-from hwopt.measure.energy.sensor_plan import SensorPlan
+from hwopt.measure.energy.counter_timeline import CounterTimeline
+from hwopt.measure.energy.polling import CounterStep, Poller
 from hwopt.measure.energy.sensors.meter import Clock, Meter, SensorError
+from hwopt.measure.energy.window_plan import WindowPlan
 from hwopt.measure.gpu.accelerator import Loop
 
 MIN_UPDATES = 5  # of the counter in a window
@@ -42,8 +42,8 @@ class Window:
     """
 
     began_s: float
-    ticks: Sequence[Step]
-    progress: Sequence[Step]
+    ticks: Sequence[CounterStep]
+    progress: Sequence[CounterStep]
     n_passes: int
 
     @property
@@ -105,16 +105,16 @@ class WindowTaker:
         clock: in whose time both are read.
         plan: of the sensor.
         window_s: shortest window.
-        grid: the line of the counter's steps.
+        timeline: the line of the counter's steps.
         is_steady: the power does not change within a pass, so it does not matter where a window ends.
     """
 
     loop: Loop
     meter: Meter
     clock: Clock
-    plan: SensorPlan
+    plan: WindowPlan
     window_s: float
-    grid: Grid
+    timeline: CounterTimeline
     is_steady: bool = False
 
     def window(self, shift_s: float | None = None, n_updates: int | None = None) -> Window:
@@ -130,7 +130,7 @@ class WindowTaker:
         if shift_s is not None:
             self._rest_until(shift_s)
         began_s = self.clock.now()
-        with Poller(self.meter, self.clock, self.loop, self.plan.stall_s, self.grid.quiet_s) as poller:
+        with Poller(self.meter, self.clock, self.loop, self.plan.stall_s, self.timeline.quiet_s) as poller:
             poller.poll_for(self.plan.preroll_s)
             poller.next_tick()
             first = len(poller.ticks) - 1
@@ -139,7 +139,7 @@ class WindowTaker:
             last_s = poller.ticks[-1].latest_s
             while poller.progress and poller.progress[-1].earliest_s < last_s:
                 poller.poll()
-            ticks: Sequence[Step] = self.grid.place(poller.ticks)[first:]
+            ticks: Sequence[CounterStep] = self.timeline.place(poller.ticks)[first:]
             progress = poller.progress
         pace = _pace(progress, ticks[0].time_s)
         if pace is None:
@@ -174,7 +174,7 @@ class WindowTaker:
         end = min(ends, key=lambda k: alias_error([times[: k + 1]], pass_s, self.plan.share))
         return cautious_alias_error([times[: end + 1]], pass_s, self.plan.share)
 
-    def alias_error(self, ticks: Sequence[Step], pass_s: float) -> float:
+    def alias_error(self, ticks: Sequence[CounterStep], pass_s: float) -> float:
         """Return how far alternating power can mislead a window between these ticks."""
         if self.is_steady or len(ticks) < 2:
             return 0.0
@@ -183,13 +183,15 @@ class WindowTaker:
     def _rest_until(self, shift_s: float) -> None:
         """Empty the device and wait for a moment after a step of the counter."""
         self.loop.synchronize()
-        due_s = self.grid.next_after(self.clock.now() - shift_s)
+        due_s = self.timeline.next_after(self.clock.now() - shift_s)
         if due_s is None:
             with Poller(self.meter, self.clock, None, self.plan.stall_s) as poller:
                 due_s = poller.next_tick().time_s
         self.clock.sleep(due_s + shift_s - self.clock.now())
 
-    def _is_enough(self, ticks: Sequence[Step], progress: Sequence[Step], n_updates: int | None) -> bool:
+    def _is_enough(
+        self, ticks: Sequence[CounterStep], progress: Sequence[CounterStep], n_updates: int | None
+    ) -> bool:
         """Whether a window may end here: long enough, with whole passes, or as long as it may become."""
         seconds = ticks[-1].time_s - ticks[0].time_s
         pace = _pace(progress, ticks[0].time_s)
@@ -203,7 +205,9 @@ class WindowTaker:
             return True
         return self.alias_error(ticks, _pass_s(pace, self.loop.n_passes)) <= self.plan.alias_tolerance / 2
 
-    def _up_to_whole_passes(self, ticks: Sequence[Step], pace: tuple[Step, Step]) -> Sequence[Step]:
+    def _up_to_whole_passes(
+        self, ticks: Sequence[CounterStep], pace: tuple[CounterStep, CounterStep]
+    ) -> Sequence[CounterStep]:
         """Return the ticks up to where whole passes fit best, among the ends that are late enough."""
         pass_s = _pass_s(pace, self.loop.n_passes)
         ends = [n for n in range(2, len(ticks) + 1) if ticks[n - 1].time_s >= ticks[0].time_s + self.window_s]
@@ -212,12 +216,12 @@ class WindowTaker:
         return ticks[: min(ends, key=lambda n: self.alias_error(ticks[:n], pass_s))]
 
 
-def _pace(progress: Sequence[Step], begin_s: float) -> tuple[Step, Step] | None:
+def _pace(progress: Sequence[CounterStep], begin_s: float) -> tuple[CounterStep, CounterStep] | None:
     """Return the first and the last step of the progress since a moment, or None with too few of them."""
     first = bisect_left(progress, begin_s, key=lambda step: step.time_s)
     return (progress[first], progress[-1]) if len(progress) - first > _MIN_PASSES else None
 
 
-def _pass_s(pace: tuple[Step, Step], n_passes: int) -> float:
+def _pass_s(pace: tuple[CounterStep, CounterStep], n_passes: int) -> float:
     first, last = pace
     return (last.time_s - first.time_s) / ((last.value - first.value) * n_passes)

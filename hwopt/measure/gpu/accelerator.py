@@ -1,6 +1,6 @@
 """What the measuring protocol asks of a device that runs work: to repeat it, to time it, to say what it is.
 
-    prepare(job) --> Loop --replay()--> keeps the device busy, while a meter is read
+    prepare(workload) --> Loop --replay()--> keeps the device busy, while a meter is read
                            --time_replays(n)--> seconds a pass, by the device's own events
 
 A replay is as many passes as take a few milliseconds, captured as one graph where the device can.
@@ -26,7 +26,7 @@ class DeviceLost(HwoptError):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class GpuWorkload:
     """A piece of work: an operator or a network.
 
     Attributes:
@@ -47,8 +47,8 @@ class Job:
     is_warm: bool = False
     is_built: bool = False
 
-    def built(self) -> "Job":
-        """Return the job with its callable made, so that preparing it for several modes makes it once."""
+    def built(self) -> "GpuWorkload":
+        """Return the workload with its callable made, so that several modes share it."""
         if self.is_built:
             return self
         call = self.build()
@@ -95,7 +95,7 @@ class Loop(Protocol):
 class Accelerator(Protocol):
     """A device that runs work asynchronously.
 
-    A job is built on the host, then prepared on the device, once for each mode.
+    A workload is built on the host, then prepared on the device, once for each mode.
 
     Attributes:
         name: model, for example "NVIDIA H200".
@@ -115,16 +115,16 @@ class Accelerator(Protocol):
     def wake(self) -> None:
         """Have this process appear on the device; nothing happens the second time."""
 
-    def build(self, job: Job) -> Job:
-        """Return a job whose callable is made, on the host, which takes a network a second.
+    def build(self, workload: GpuWorkload) -> GpuWorkload:
+        """Return a workload whose callable is made, on the host, which takes a network a second.
 
-        It may run beside a measurement (`Clock.start`); a job that is built already is returned as it is.
+        It may run beside a measurement (`Clock.start`). A workload already built is returned unchanged.
 
         Raises:
             Unrunnable: with the reason, where it cannot be made.
         """
 
-    def prepare(self, job: Job, mode: str = "graph") -> Loop:
+    def prepare(self, workload: GpuWorkload, mode: str = "graph") -> Loop:
         """Return a loop over a piece of work, warmed up; mode "eager" calls it operator by operator.
 
         Raises:

@@ -1,6 +1,6 @@
 """A campaign on a GPU, in as many runs of one command as it needs: each goes on where the last one ended.
 
-    |- sensor, ceilings -|= operators | networks | held-out | repeats | sentinels, in turns =|
+    |- sensor, ceilings -|= operators | networks | held-out | repeats | reference workloads, in turns =|
     once a folder         each part for its share of the time
 
 Every row is written when it is measured, and the parts take turns, so a run that ends at any second leaves a
@@ -18,12 +18,12 @@ from hwopt.measure.gpu.campaign_parts import (
     NetworkPart,
     OperatorChoice,
     OperatorPart,
+    ReferencePart,
     RepeatPart,
-    SentinelPart,
 )
 from hwopt.measure.gpu.campaign_session import CampaignSession
-from hwopt.measure.gpu.time_shares import Part, run_in_turns
-from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.gpu.part_scheduler import CampaignPart, run_in_turns
+from hwopt.measure.sampling.networks import NetworkSpec
 
 
 class CampaignStopped(HwoptError):
@@ -35,33 +35,33 @@ class GpuCampaign:
     """One run of a campaign into one folder.
 
     Args:
-        session: folder, bench, deadline and policy.
+        session: folder, measurer, deadline and row_shares.
         choice: chooses operators by the rows so far.
-        candidates: networks, those that matter most first.
+        specs: networks, those that matter most first.
         progress: called with stage, seconds done, seconds planned, message.
-        also: returns further parts, which take their turns with the profile's, before them.
+        further_parts: returns further parts, which take their turns with the profile's, before them.
     """
 
     session: CampaignSession
     choice: OperatorChoice
-    candidates: Sequence[Candidate]
+    specs: Sequence[NetworkSpec]
     progress: Progress
-    also: Callable[[CampaignSession], Sequence[Part]] | None = None
+    further_parts: Callable[[CampaignSession], Sequence[CampaignPart]] | None = None
 
     def run(self) -> None:
         """Measure until the time is up or everything is there."""
         with self.session as session:
-            work = [*(self.also(session) if self.also else ()), *self._parts(session)]
-            parts = [one for one in [SentinelPart(session, work), *work] if one.share > 0]
+            work = [*(self.further_parts(session) if self.further_parts else ()), *self._parts(session)]
+            parts = [one for one in [ReferencePart(session, work), *work] if one.share > 0]
             is_done = run_in_turns(parts, session.deadline, lambda: self._report(work))
             self._report(work, "all is measured" if is_done else "time is up; the same command goes on")
 
-    def _parts(self, session: CampaignSession) -> list[Part]:
+    def _parts(self, session: CampaignSession) -> list[CampaignPart]:
         operators = OperatorPart(session, self.choice)  # the first ones are chosen beside all else
-        networks = NetworkPart(session, self.candidates)
+        networks = NetworkPart(session, self.specs)
         return [networks, operators, HeldOutPart(session, networks), RepeatPart(session, operators)]
 
-    def _report(self, parts: Sequence[Part], message: str = "") -> None:
+    def _report(self, parts: Sequence[CampaignPart], message: str = "") -> None:
         deadline = self.session.deadline
         done = ", ".join(f"{part.n_done} {part.name}" for part in parts)
         seconds = min(deadline.elapsed_s, deadline.budget_s)

@@ -12,14 +12,14 @@ from typing import Any, Protocol
 
 from hwopt.errors import HwoptError
 from hwopt.measure.background_work import BackgroundResult
-from hwopt.measure.campaign import identity_columns, measured_keys, rows_of_graph, trace_candidate
-from hwopt.measure.gpu.accelerator import Job, Unrunnable
+from hwopt.measure.campaign import identity_columns, measured_keys, rows_of_graph, trace_spec
+from hwopt.measure.gpu.accelerator import GpuWorkload, Unrunnable
 from hwopt.measure.gpu.campaign_session import CampaignSession
-from hwopt.measure.gpu.job_measurement import Row
-from hwopt.measure.gpu.jobs import network_job, sentinels, text_key
-from hwopt.measure.gpu.time_shares import Item, Part
+from hwopt.measure.gpu.part_scheduler import CampaignPart, Item
+from hwopt.measure.gpu.workload_measurer import Row
+from hwopt.measure.gpu.workloads import network_workload, reference_operators, text_key
 from hwopt.measure.sampling.held_out_operators import operators_of_networks
-from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.networks import NetworkSpec
 from hwopt.measure.sampling.operators import Operator, key_of_row, operator_of
 from hwopt.network.layer import LayerGraph
 from hwopt.profile.device_profile import (
@@ -53,7 +53,7 @@ class OperatorPart:
 
     def __init__(self, session: CampaignSession, choice: OperatorChoice) -> None:
         self._session, self._choice = session, choice
-        self.share, self.n_done = session.shares.operators, 0
+        self.share, self.n_done = session.part_shares.operators, 0
         self.rows = session.rows_of(LAYER_FILE, read_layers, again=_AGAIN)
         self._n_energy = sum(_is_there(row.get("energy_j")) for row in self.rows)
         self._queue: deque[Operator] = deque()
@@ -76,7 +76,7 @@ class OperatorPart:
         return self._session.start(lambda: self._choice.pick(rows, pending, _PICKS))
 
     def _measure(self, operator: Operator) -> None:
-        wants_energy = self._n_energy < self._session.policy.energy_share * (len(self.rows) + 1)
+        wants_energy = self._n_energy < self._session.row_shares.energy_share * (len(self.rows) + 1)
         row = self._session.layer_row(operator, wants_energy)
         self._session.write(LAYER_FILE, row)
         self.rows.append(row)
@@ -88,15 +88,15 @@ class NetworkPart:
 
     Args:
         session: whose folder gets the rows.
-        candidates: networks, those that matter most first.
+        specs: networks, those that matter most first.
         name: for messages, in the plural.
     """
 
     def __init__(
-        self, session: CampaignSession, candidates: Sequence[Candidate], name: str = "networks"
+        self, session: CampaignSession, specs: Sequence[NetworkSpec], name: str = "networks"
     ) -> None:
-        self._session, self._candidates, self.name = session, list(candidates), name
-        self.share, self.n_done = session.shares.networks, 0
+        self._session, self._specs, self.name = session, list(specs), name
+        self.share, self.n_done = session.part_shares.networks, 0
         path, layer_path = session.folder / NETWORK_FILE, session.folder / NETWORK_LAYER_FILE
         done = measured_keys(path, read_networks, NETWORK_KEY, None, again=_AGAIN)
         self._done = {(name, mode) for name, batch, dtype, mode in done if dtype == session.dtype}
@@ -114,57 +114,57 @@ class NetworkPart:
             self._begin_next()
         return None if self._next is None else self._visit
 
-    def measured_tests(self) -> list[Candidate]:
+    def measured_tests(self) -> list[NetworkSpec]:
         """Return the test networks that have a time, of any run, in the order of the list."""
-        return [one for one in self._candidates if one.split == "test" and one.name in self._timed]
+        return [one for one in self._specs if one.split == "test" and one.name in self._timed]
 
     def _visit(self) -> None:
         assert self._next is not None
         built, self._next = self._next.result(), None
         rows = self._rows(built)
-        if built.graph is not None and built.candidate.name not in self._has_layers:
-            layers = rows_of_graph(built.candidate.name, built.graph)
+        if built.graph is not None and built.spec.name not in self._has_layers:
+            layers = rows_of_graph(built.spec.name, built.graph)
             self._session.write(NETWORK_LAYER_FILE, *layers)
-            self._has_layers.add(built.candidate.name)
+            self._has_layers.add(built.spec.name)
         for mode, row in rows.items():
             self._session.write(NETWORK_FILE, row)
-            self._done.add((built.candidate.name, mode))
+            self._done.add((built.spec.name, mode))
             if _is_there(row.get("time_s")):
-                self._timed.add(built.candidate.name)
+                self._timed.add(built.spec.name)
         self._begin_next()  # beside the rows of other parts, not beside eager passes of this visit
 
     def _rows(self, built: "_Built") -> dict[str, Row]:
-        if built.job is None or built.graph is None:
+        if built.workload is None or built.graph is None:
             return {mode: _failed(built, mode, self._session.dtype) for mode in built.modes}
-        identity = identity_columns(built.candidate, built.graph)
-        measured = self._session.visit(built.job, built.modes)
+        identity = identity_columns(built.spec, built.graph)
+        measured = self._session.visit(built.workload, built.modes)
         return {mode: {**identity, **row, "mode": mode} for mode, row in measured.items()}
 
     def _begin_next(self) -> None:
         """Choose the next network by what there is, and begin to build it."""
-        waiting = [one for one in self._candidates if self._is_due(one, "graph")]
+        waiting = [one for one in self._specs if self._is_due(one, "graph")]
         modes = ["graph"] if waiting else ["eager"]
-        waiting = waiting or [one for one in self._candidates if self._is_due(one, "eager")]
+        waiting = waiting or [one for one in self._specs if self._is_due(one, "eager")]
         if not waiting:
             return
         seen = Counter(_architecture(name) for name, mode in self._done | self._tried if mode == modes[0])
-        candidate = min(waiting, key=lambda one: seen[_architecture(one.name)])  # the first of the least
-        if modes == ["graph"] and self._is_due(candidate, "eager") and self._wants_eager(candidate):
+        spec = min(waiting, key=lambda one: seen[_architecture(one.name)])  # the first of the least
+        if modes == ["graph"] and self._is_due(spec, "eager") and self._wants_eager(spec):
             modes.append("eager")
-        self._tried |= {(candidate.name, mode) for mode in modes}
-        dtype, accelerator = self._session.dtype, self._session.bench.accelerator
-        self._next = self._session.start(lambda: _build(candidate, modes, dtype, accelerator))
+        self._tried |= {(spec.name, mode) for mode in modes}
+        dtype, accelerator = self._session.dtype, self._session.measurer.accelerator
+        self._next = self._session.start(lambda: _build(spec, modes, dtype, accelerator))
 
-    def _is_due(self, candidate: Candidate, mode: str) -> bool:
-        key = (candidate.name, mode)
+    def _is_due(self, spec: NetworkSpec, mode: str) -> bool:
+        key = (spec.name, mode)
         return key not in self._done and key not in self._tried
 
-    def _wants_eager(self, candidate: Candidate) -> bool:
+    def _wants_eager(self, spec: NetworkSpec) -> bool:
         """Whether a network is measured eager as well: NeuralPower's are, as its table is of such runs."""
-        if candidate.source == "neuralpower":
+        if spec.source == "neuralpower":
             return True
         modes = Counter(mode for _, mode in self._done | self._tried)
-        return modes["eager"] < self._session.policy.eager_share * modes["graph"]
+        return modes["eager"] < self._session.row_shares.eager_share * modes["graph"]
 
 
 class HeldOutPart:
@@ -174,7 +174,7 @@ class HeldOutPart:
 
     def __init__(self, session: CampaignSession, networks: NetworkPart) -> None:
         self._session, self._networks = session, networks
-        self.share, self.n_done = session.shares.held_out, 0
+        self.share, self.n_done = session.part_shares.held_out, 0
         path = session.folder / HELD_OUT_FILE
         self._done = measured_keys(path, read_layers, LAYER_KEY, None, again=_AGAIN)
         self._queue: deque[Operator] = deque()
@@ -184,7 +184,7 @@ class HeldOutPart:
         """Return the next operator; None where no test network was measured yet, or all are done."""
         while not self._queue:
             operators = {
-                one.name: operators_of_networks([trace_candidate(one, self._session.dtype)])
+                one.name: operators_of_networks([trace_spec(one, self._session.dtype)])
                 for one in self._networks.measured_tests()
                 if one.name not in self._begun
             }
@@ -196,7 +196,7 @@ class HeldOutPart:
         return partial(self._measure, self._queue.popleft())
 
     def _measure(self, operator: Operator) -> None:
-        wants_energy = len(self._begun) <= self._session.policy.n_held_out_energy
+        wants_energy = len(self._begun) <= self._session.row_shares.n_held_out_energy
         self._session.write(HELD_OUT_FILE, self._session.layer_row(operator, wants_energy))
         self._done.add(operator.key)
 
@@ -208,14 +208,14 @@ class RepeatPart:
 
     def __init__(self, session: CampaignSession, operators: OperatorPart) -> None:
         self._session, self._operators = session, operators
-        self.share, self.n_done = session.shares.repeats, 0
+        self.share, self.n_done = session.part_shares.repeats, 0
         self._done = set(read_repeats(session.folder / REPEAT_FILE)["key"])
 
     def take(self) -> Item | None:
         """Return the next row to repeat; None where the share of them is repeated."""
         for row in self._operators.rows:
             key = key_of_row(row)
-            is_chosen = share_of(("repeat", *key)) < self._session.policy.repeat_share
+            is_chosen = share_of(("repeat", *key)) < self._session.row_shares.repeat_share
             if is_chosen and _is_there(row.get("time_s")) and text_key(key) not in self._done:
                 self._done.add(text_key(key))
                 return partial(self._measure, row)
@@ -230,15 +230,15 @@ class RepeatPart:
         self._session.repeat("repeat", operator, LAYER_FILE, has_energy, row["time_s"])
 
 
-class SentinelPart:
+class ReferencePart:
     """The same few operators time and again, the first time before anything else."""
 
-    name = "sentinels"
+    name = "reference workloads"
 
-    def __init__(self, session: CampaignSession, others: Sequence[Part]) -> None:
+    def __init__(self, session: CampaignSession, others: Sequence[CampaignPart]) -> None:
         self._session, self._others, self._n_before = session, others, -1
-        self.share, self.n_done = session.shares.sentinels, 0
-        self._operators = sentinels(session.dtype)
+        self.share, self.n_done = session.part_shares.reference_workloads, 0
+        self._operators = reference_operators(session.dtype)
         table = read_repeats(session.folder / REPEAT_FILE)
         rows = table[(table["role"] == "sentinel") & table["time_s"].notna()]
         firsts = rows.drop_duplicates("key").set_index("key")["time_s"]
@@ -264,19 +264,19 @@ class SentinelPart:
 class _Built:
     """A network that is ready to be measured, or the reason why it is not."""
 
-    def __init__(self, candidate: Candidate, modes: Sequence[str]) -> None:
-        self.candidate, self.modes = candidate, tuple(modes)
+    def __init__(self, spec: NetworkSpec, modes: Sequence[str]) -> None:
+        self.spec, self.modes = spec, tuple(modes)
         self.graph: LayerGraph | None = None
-        self.job: Job | None = None
+        self.workload: GpuWorkload | None = None
         self.reason = ""
 
 
-def _build(candidate: Candidate, modes: Sequence[str], dtype: str, accelerator: Any) -> _Built:
+def _build(spec: NetworkSpec, modes: Sequence[str], dtype: str, accelerator: Any) -> _Built:
     """Trace and build a network; one that cannot be says why, whatever its code raises."""
-    built = _Built(candidate, modes)
+    built = _Built(spec, modes)
     try:
-        built.graph = trace_candidate(candidate, dtype)
-        built.job = accelerator.build(network_job(candidate, built.graph))
+        built.graph = trace_spec(spec, dtype)
+        built.workload = accelerator.build(network_workload(spec, built.graph))
     except Unrunnable as reason:
         built.reason = str(reason)
     except Exception as error:
@@ -286,16 +286,16 @@ def _build(candidate: Candidate, modes: Sequence[str], dtype: str, accelerator: 
 
 def _failed(built: _Built, mode: str, dtype: str) -> Row:
     """Return the row of a network that could not be built or traced."""
-    candidate = built.candidate
+    spec = built.spec
     return {
-        "network": candidate.name,
-        "source": candidate.source,
-        "split": candidate.split,
-        "batch": candidate.input_shape[0],
+        "network": spec.name,
+        "source": spec.source,
+        "split": spec.split,
+        "batch": spec.input_shape[0],
         "dtype": dtype,
         "mode": mode,
-        "input_shape": "x".join(str(side) for side in candidate.input_shape),
-        "config": candidate.config,
+        "input_shape": "x".join(str(side) for side in spec.input_shape),
+        "config": spec.config,
         "status": "failed",
         "time_reason": built.reason,
         "energy_reason": f"not_run: {built.reason}",

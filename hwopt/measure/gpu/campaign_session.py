@@ -1,4 +1,4 @@
-"""State shared by the parts of a GPU campaign: the folder, the bench, and how results become rows."""
+"""State shared by the parts of a GPU campaign: the folder, the measurer, and how results become rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,9 +11,9 @@ from hwopt.measure.background_work import BackgroundResult
 from hwopt.measure.campaign import Deadline
 from hwopt.measure.campaign_folder import drop_orphans
 from hwopt.measure.energy.sensors.meter import Clock
-from hwopt.measure.gpu.accelerator import Job
-from hwopt.measure.gpu.job_measurement import JobMeasurer, Row
-from hwopt.measure.gpu.jobs import operator_job, text_key
+from hwopt.measure.gpu.accelerator import GpuWorkload
+from hwopt.measure.gpu.workload_measurer import Row, WorkloadMeasurer
+from hwopt.measure.gpu.workloads import operator_workload, text_key
 from hwopt.measure.sampling.operators import GPU_PLAN, Operator
 from hwopt.measure.sampling.sobol import OperatorLimits
 from hwopt.profile.device_profile import (
@@ -45,7 +45,7 @@ class PartShares:
     networks: float = 0.44
     held_out: float = 0.06
     repeats: float = 0.03
-    sentinels: float = 0.03
+    reference_workloads: float = 0.03
 
 
 AROUND_A_SPACE = PartShares(
@@ -70,19 +70,19 @@ class CampaignSession:
     Args:
         folder: of the profile; device.json is there.
         info: contents of device.json.
-        bench: what measures.
+        measurer: what measures.
         deadline: when to stop.
-        policy: which rows are measured how.
-        shares: which share of the time each part has.
+        row_shares: which rows are measured how.
+        part_shares: which share of the time each part has.
         limits: on the work of an operator.
     """
 
     folder: Path
     info: Mapping[str, Any]
-    bench: JobMeasurer
+    measurer: WorkloadMeasurer
     deadline: Deadline
-    policy: RowShares = field(default_factory=RowShares)
-    shares: PartShares = field(default_factory=PartShares)
+    row_shares: RowShares = field(default_factory=RowShares)
+    part_shares: PartShares = field(default_factory=PartShares)
     limits: OperatorLimits = GPU_PLAN.limits
 
     def __post_init__(self) -> None:
@@ -100,11 +100,11 @@ class CampaignSession:
     ) -> None:
         self._stack.close()
 
-    def beside(self, folder: Path, policy: RowShares) -> "CampaignSession":
+    def beside(self, folder: Path, row_shares: RowShares) -> "CampaignSession":
         """Return a session of the same run into another folder, which is closed with this one."""
         folder.mkdir(parents=True, exist_ok=True)
         drop_orphans(folder)
-        other = replace(self, folder=folder, policy=policy)
+        other = replace(self, folder=folder, row_shares=row_shares)
         other._begin_s, other._begun = self._begin_s, self._begun
         return self._stack.enter_context(other)
 
@@ -123,7 +123,7 @@ class CampaignSession:
     @property
     def clock(self) -> Clock:
         """The time in which the device runs."""
-        return self.bench.accelerator.clock
+        return self.measurer.accelerator.clock
 
     def rows_of(self, file_name: str, read: Callable[[Path], Any], again: Sequence[str] = ()) -> list[Row]:
         """Return the rows of a file, without those of a status that is measured again."""
@@ -148,13 +148,13 @@ class CampaignSession:
         held = row.get("memory_bytes")
         return row if held is None else {**row, "workspace_bytes": max(0, held - operator.layer.bytes)}
 
-    def visit(self, job: Job, modes: Sequence[str]) -> dict[str, Row]:
+    def visit(self, workload: GpuWorkload, modes: Sequence[str]) -> dict[str, Row]:
         """Measure a network in several modes and return the measured columns of each."""
-        plan = self.bench.plan
+        plan = self.measurer.plan
         windows = {mode: plan.network_window_s if mode == "eager" else plan.window_s for mode in modes}
         if "eager" in modes:
             self.settle()
-        rows = self.bench.visit(job, True, windows)
+        rows = self.measurer.visit(workload, True, windows)
         return {mode: self._stamped(_in_its_mode(row, mode)) for mode, row in rows.items()}
 
     def repeat(
@@ -170,8 +170,10 @@ class CampaignSession:
         return time_s
 
     def _measured(self, operator: Operator, wants_energy: bool) -> Row:
-        window_s = self.bench.plan.window_s
-        return self._stamped(self.bench.measure(operator_job(operator), "graph", wants_energy, window_s))
+        window_s = self.measurer.plan.window_s
+        return self._stamped(
+            self.measurer.measure(operator_workload(operator), "graph", wants_energy, window_s)
+        )
 
     def _stamped(self, row: Row) -> Row:
         return row | {"elapsed_s": self._begin_s + self.deadline.elapsed_s}

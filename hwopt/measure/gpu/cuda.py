@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.energy.sensors.meter import SystemClock
-from hwopt.measure.gpu.accelerator import DeviceLost, Job, Unrunnable
+from hwopt.measure.gpu.accelerator import DeviceLost, GpuWorkload, Unrunnable
 from hwopt.measure.gpu.precision import Precision
 from hwopt.measure.operators.build import OperandPool, Recipe
 
@@ -100,30 +100,30 @@ class CudaAccelerator:
             torch.cuda.set_device(self._device)
             torch.ones(1, device=self._device)
 
-    def build(self, job: Job) -> Job:
-        """Return the job with its callable made, a module with its weights on the host.
+    def build(self, workload: GpuWorkload) -> GpuWorkload:
+        """Return the workload with its callable made, a module with its weights on the host.
 
         Raises:
             Unrunnable: with the reason, where it cannot be made.
         """
         try:
-            return job.built()
+            return workload.built()
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
             raise Unrunnable(f"{type(error).__name__}: {_first_line(error)}") from error
 
-    def prepare(self, job: Job, mode: str = "graph") -> "CudaLoop":
-        """Return a loop over a job, warmed up.
+    def prepare(self, workload: GpuWorkload, mode: str = "graph") -> "CudaLoop":
+        """Return a loop over a workload, warmed up.
 
         Raises:
             Unrunnable: with the reason: out of memory, no such kernel, shapes that do not fit.
             DeviceLost: where the GPU does not answer any more.
         """
         with _reasons():
-            call = job.build()
+            call = workload.build()
             if isinstance(call, nn.Module):
                 call = call.to(self._device, self._precision.torch_dtype).eval()
-            sets = self._operands().sets(Recipe(call, job.inputs, job.weights))
-            return CudaLoop(call, sets[:1] if job.is_warm else sets, mode)
+            sets = self._operands().sets(Recipe(call, workload.inputs, workload.weights))
+            return CudaLoop(call, sets[:1] if workload.is_warm else sets, mode)
 
     def _operands(self) -> OperandPool:
         if self._pool is None:
@@ -175,7 +175,7 @@ class CudaAccelerator:
 
 
 class CudaLoop:
-    """A job that the GPU repeats; see `hwopt.measure.gpu.accelerator.Loop`."""
+    """A workload that the GPU repeats; see `hwopt.measure.gpu.accelerator.Loop`."""
 
     def __init__(self, call: Callable[..., Any], sets: Sequence[tuple[Tensor, ...]], mode: str) -> None:
         self._call, self._sets, self._next = call, sets, 0

@@ -18,7 +18,7 @@ import torch
 
 from hwopt.arrays import Array
 from hwopt.measure.energy.sensors.simulated import Latencies, SimulatedGpu
-from hwopt.measure.gpu.accelerator import DeviceLost, Job, Unrunnable
+from hwopt.measure.gpu.accelerator import DeviceLost, GpuWorkload, Unrunnable
 from hwopt.measure.gpu.precision import Precision
 from hwopt.network.layer import Layer
 
@@ -40,7 +40,7 @@ class SimulatedAccelerator:
     Args:
         gpu: whose power it drives, in virtual time.
         precision: what it computes in.
-        memory_bytes: beyond which a job is out of memory.
+        memory_bytes: beyond which a workload is out of memory.
         noise: relative standard deviation of a timing.
         lost_at_s: moment from which it does not answer any more.
         seed: of the noise.
@@ -80,27 +80,30 @@ class SimulatedAccelerator:
         """Have this process appear on the device."""
         self.gpu.has_context = True
 
-    def build(self, job: Job) -> Job:
-        """Return the job as one that is built, after the time which that takes a network; nothing is made."""
-        if not job.is_built and len(job.graph.layers) > 1:
+    def build(self, workload: GpuWorkload) -> GpuWorkload:
+        """Return the workload marked as built, after the build time of a network; nothing is built."""
+        if not workload.is_built and len(workload.graph.layers) > 1:
             self.clock.sleep(self.gpu.latencies.build_s)
-        return replace(job, is_built=True)
+        return replace(workload, is_built=True)
 
-    def prepare(self, job: Job, mode: str = "graph") -> "SimulatedLoop":
-        """Return a loop over a job; small operators are run once for real.
+    def prepare(self, workload: GpuWorkload, mode: str = "graph") -> "SimulatedLoop":
+        """Return a loop over a workload; small operators are run once for real.
 
         Raises:
-            Unrunnable: where the job needs more memory than there is, or cannot be run.
+            Unrunnable: where the workload needs more memory than there is, or cannot be run.
             DeviceLost: after `lost_at_s`.
         """
         self.check()
-        job = self.build(job)
+        workload = self.build(workload)
         self.clock.sleep(self.gpu.latencies.prepare_s)
-        if job.graph.memory_bytes > self.memory_bytes:
+        if workload.graph.memory_bytes > self.memory_bytes:
             raise Unrunnable("out of memory on the GPU")
-        if sum(layer.bytes for layer in job.graph.layers) < _TRIED_BYTES and job.graph.flops < _TRIED_FLOPS:
-            _try(job, self.precision.torch_dtype)
-        return SimulatedLoop(self, job, mode)
+        if (
+            sum(layer.bytes for layer in workload.graph.layers) < _TRIED_BYTES
+            and workload.graph.flops < _TRIED_FLOPS
+        ):
+            _try(workload, self.precision.torch_dtype)
+        return SimulatedLoop(self, workload, mode)
 
     def check(self) -> None:
         """Raise DeviceLost once the device is gone."""
@@ -121,24 +124,24 @@ class SimulatedAccelerator:
 
 
 class SimulatedLoop:
-    """A job that the simulated GPU repeats; see `hwopt.measure.gpu.accelerator.Loop`."""
+    """A workload that the simulated GPU repeats; see `hwopt.measure.gpu.accelerator.Loop`."""
 
-    def __init__(self, accelerator: SimulatedAccelerator, job: Job, mode: str) -> None:
+    def __init__(self, accelerator: SimulatedAccelerator, workload: GpuWorkload, mode: str) -> None:
         self._accelerator = accelerator
         self.mode, self.mode_reason = mode, ""
-        if mode == "graph" and any(layer.kind == "embedding" for layer in job.graph.layers):
+        if mode == "graph" and any(layer.kind == "embedding" for layer in workload.graph.layers):
             self.mode, self.mode_reason = (
                 "eager",
                 "no graph: operation not permitted when stream is capturing",
             )
-        times, powers = job_law(job.graph.layers, accelerator.precision)
+        times, powers = simulated_time_and_power(workload.graph.layers, accelerator.precision)
         self._host = Host(accelerator.gpu.latencies, accelerator.rng)
         self._graph_s, self._n_operators = float(times.sum()), len(times)
         self._phases = np.concatenate([[0.0], np.cumsum(times)]) / self._graph_s  # of a pass
         self._energy_j = np.concatenate([[0.0], np.cumsum(powers * times)])
         pass_s = self._pass_s(self.mode)
         self.n_passes = max(1, round(_REPLAY_S / pass_s))
-        self.memory_bytes: int | None = job.graph.memory_bytes + workspace_bytes(job.graph.layers)
+        self.memory_bytes: int | None = workload.graph.memory_bytes + workspace_bytes(workload.graph.layers)
         self._n_run = 0.0  # passes
         self._run(3 * pass_s)
 
@@ -195,8 +198,8 @@ class SimulatedLoop:
         """Nothing is held."""
 
 
-def job_law(layers: tuple[Layer, ...], precision: Precision) -> tuple[Array, Array]:
-    """Return the seconds, [n], and the watts, [n], of the layers of a job, run as a graph."""
+def simulated_time_and_power(layers: tuple[Layer, ...], precision: Precision) -> tuple[Array, Array]:
+    """Return the seconds, [n], and the watts, [n], of the layers of a workload, run as a graph."""
     flops = np.array([layer.flops + layer.elementwise_ops for layer in layers], dtype=float)
     moved = np.array([layer.bytes for layer in layers], dtype=float)
     bound_s = np.maximum(flops / FLOPS_PER_S[precision.name], moved / BYTES_PER_S)
@@ -240,13 +243,13 @@ def workspace_bytes(layers: tuple[Layer, ...]) -> int:
     return max((layer.output_bytes // 2 for layer in layers if layer.kind == "conv2d"), default=0)
 
 
-def _try(job: Job, dtype: torch.dtype) -> None:
-    """Run a job once on this machine's CPU, so that one that cannot run is found without a GPU."""
-    call: Callable[..., Any] = job.build()
+def _try(workload: GpuWorkload, dtype: torch.dtype) -> None:
+    """Run a workload once on this machine's CPU, so that one that cannot run is found without a GPU."""
+    call: Callable[..., Any] = workload.build()
     if isinstance(call, torch.nn.Module):
         call = call.to(dtype).eval()
     try:
         with torch.no_grad():
-            call(*(torch.rand(shape).to(dtype) for shape in (*job.inputs, *job.weights)))
+            call(*(torch.rand(shape).to(dtype) for shape in (*workload.inputs, *workload.weights)))
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise Unrunnable(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error

@@ -1,7 +1,7 @@
 """Networks that a profile measures whole: torchvision's, random small ones, or configs of a search space.
 
     campaign   on a CPU         7 of torchvision, random small CNNs
-               on a GPU         see `hwopt.measure.gpu.networks`
+               on a GPU         see `hwopt.measure.sampling.gpu_networks`
                of a space       its configs; if they are few, also random networks of the same input
 
 The split `fit` fits the network-level coefficients, `calibrate` gives the predictive distribution, `test`
@@ -50,7 +50,7 @@ _SIDES = (28, 32, 48, 64)
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class NetworkSpec:
     """Network to measure.
 
     Attributes:
@@ -73,7 +73,7 @@ class Candidate:
 
 def choose_networks(
     n: int, rng: np.random.Generator, space: "SearchSpace | None" = None, batch_sizes: Sequence[int] = (1, 8)
-) -> list[Candidate]:
+) -> list[NetworkSpec]:
     """Return networks in the order in which to measure them, on a CPU or of a search space.
 
     Args:
@@ -91,11 +91,13 @@ def choose_networks(
     return _shuffled(random + known, rng)
 
 
-def _shuffled(candidates: Sequence[Candidate], rng: np.random.Generator) -> list[Candidate]:
-    return [candidates[i] for i in rng.permutation(len(candidates))]
+def _shuffled(specs: Sequence[NetworkSpec], rng: np.random.Generator) -> list[NetworkSpec]:
+    return [specs[i] for i in rng.permutation(len(specs))]
 
 
-def networks_of_space(n: int, rng: np.random.Generator, space: "SearchSpace", batch: int) -> list[Candidate]:
+def networks_of_space(
+    n: int, rng: np.random.Generator, space: "SearchSpace", batch: int
+) -> list[NetworkSpec]:
     """Return n networks of a space; random ones are added if it has few distinct networks."""
     if space.build is None or space.input_shape is None:
         raise InvalidInput(
@@ -106,7 +108,7 @@ def networks_of_space(n: int, rng: np.random.Generator, space: "SearchSpace", ba
     own = []
     for i, config in enumerate(list(configs.values())[:n]):
         name, build = f"config-{i}-b{batch}", partial(space.build, config)
-        own.append(Candidate(name, "space", split_of(i), shape, build, json.dumps(config)))
+        own.append(NetworkSpec(name, "space", split_of(i), shape, build, json.dumps(config)))
     return own + [_random_like(i, rng, shape) for i in range(len(own), min(n, LEAST_NETWORKS))]
 
 
@@ -117,27 +119,27 @@ def split_of(i: int) -> str:
 
 def described(
     name: str, source: str, split: str, input_shape: tuple[int, ...], architecture: Architecture
-) -> Candidate:
-    """Return a candidate whose config is the description of its architecture."""
-    return Candidate(name, source, split, input_shape, architecture, architecture.description)
+) -> NetworkSpec:
+    """Return a spec whose config is the description of its architecture."""
+    return NetworkSpec(name, source, split, input_shape, architecture, architecture.description)
 
 
-def _torchvision(name: str, batch: int) -> Candidate:
+def _torchvision(name: str, batch: int) -> NetworkSpec:
     architecture, split = Architecture.of("torchvision", model=name), _TORCHVISION_CPU[name]
     return described(f"{name}-b{batch}", "torchvision", split, (batch, 3, 224, 224), architecture)
 
 
-def neuralpower_networks() -> list[Candidate]:
+def neuralpower_networks() -> list[NetworkSpec]:
     """Return the five networks of NeuralPower's table at its batch sizes, in the split `test`."""
     return [_neuralpower(name) for name in _NEURALPOWER]
 
 
-def _neuralpower(name: str) -> Candidate:
+def _neuralpower(name: str) -> NetworkSpec:
     batch, side, architecture = _NEURALPOWER[name]
     return described(f"{name}-b{batch}", "neuralpower", "test", (batch, 3, side, side), architecture)
 
 
-def _random(i: int, rng: np.random.Generator, batch: int) -> Candidate:
+def _random(i: int, rng: np.random.Generator, batch: int) -> NetworkSpec:
     side = int(rng.choice(_SIDES))
     stages = tuple(random_block(rng) for _ in range(int(rng.integers(2, 7))))
     hidden = tuple(int(h) for h in rng.integers(32, 512, size=int(rng.integers(0, 3))))
@@ -147,7 +149,7 @@ def _random(i: int, rng: np.random.Generator, batch: int) -> Candidate:
     return described(f"small-{i}-b{batch}", "random", split_of(i), (batch, *shape), architecture)
 
 
-def _random_like(i: int, rng: np.random.Generator, shape: tuple[int, ...]) -> Candidate:
+def _random_like(i: int, rng: np.random.Generator, shape: tuple[int, ...]) -> NetworkSpec:
     """Return a random network for an input shape, batch included: a small CNN for images, else an MLP."""
     hidden = tuple(int(h) for h in rng.integers(32, 512, size=int(rng.integers(0, 3))))
     if len(shape) == 4:

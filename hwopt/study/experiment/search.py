@@ -43,7 +43,7 @@ from hwopt.train.slice import ResumableObjective
 
 if TYPE_CHECKING:
     from hwopt.measure.local_device import LocalDevice
-    from hwopt.measure.sampling.networks import Candidate
+    from hwopt.measure.sampling.networks import NetworkSpec
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
 
@@ -229,14 +229,16 @@ def _measure_one(
         return _measured(search, [trial], None)[0]
 
 
-def _candidate(search: Search, trial: Trial) -> "Candidate":
+def _candidate(search: Search, trial: Trial) -> "NetworkSpec":
     """Return the network of a trial as what is measured."""
-    from hwopt.measure.sampling.networks import Candidate
+    from hwopt.measure.sampling.networks import NetworkSpec
 
     build, shape = search.space.build, search.space.input_shape
     assert build is not None and shape is not None
     batch = search.experiment.device.batch_size
-    return Candidate(f"trial-{trial.number}", "study", "test", (batch, *shape), partial(build, trial.config))
+    return NetworkSpec(
+        f"trial-{trial.number}", "study", "test", (batch, *shape), partial(build, trial.config)
+    )
 
 
 def _price(

@@ -1,4 +1,4 @@
-"""Known sensors need a check of seconds; one that answers otherwise is characterised in full, and says so."""
+"""Known sensors need a check of seconds; one that answers otherwise is characterized in full, and says so."""
 
 import json
 from dataclasses import replace
@@ -8,15 +8,16 @@ import pytest
 
 import hwopt
 from hwopt.errors import InvalidInput
-from hwopt.measure.energy import sensor_record as sensor
-from hwopt.measure.energy.sensor_check import check_known_sensor
-from hwopt.measure.energy.sensor_record import describe_sensor, plan_of
-from hwopt.measure.energy.sensor_report import SensorReport, WaveResponse
+from hwopt.measure.energy.characterization import describe_sensor as sensor
+from hwopt.measure.energy.characterization.describe_sensor import describe_sensor, plan_of
+from hwopt.measure.energy.characterization.known_sensor_check import check_known_sensor
+from hwopt.measure.energy.characterization.sensor_characteristics import SensorCharacteristics, WaveResponse
 from hwopt.measure.energy.sensors.known_sensors import KnownSensor, known_sensor, known_sensors
 from hwopt.measure.energy.sensors.nvml import NvmlMeter
 from hwopt.measure.energy.sensors.simulated import H200_LATENCIES, SimulatedNvml
-from hwopt.measure.gpu.open_device import describe_gpu, open_gpu
+from hwopt.measure.gpu.open_gpu import open_gpu
 from hwopt.measure.gpu.precision import Precision
+from hwopt.measure.gpu.profile_gpu import describe_gpu
 from tests.measure.energy.pattern_loop import new_gpu, steady
 
 PRECISION = Precision.named("default")
@@ -78,7 +79,7 @@ def test_a_sensor_that_answers_otherwise_is_not_the_known_one(truth, words):
     assert report is None and words in fault
 
 
-def test_a_check_that_fails_falls_back_to_the_full_characterisation_and_says_so(monkeypatch):
+def test_a_check_that_fails_falls_back_to_the_full_characterization_and_says_so(monkeypatch):
     monkeypatch.setattr(sensor, "known_sensor", lambda model, driver: replace(KNOWN, period_s=0.02))
     said = []
     with open_gpu("simulated", PRECISION) as opened:
@@ -89,7 +90,7 @@ def test_a_check_that_fails_falls_back_to_the_full_characterisation_and_says_so(
     assert plan_of(info).n_phases == 1
 
 
-def test_a_known_sensor_is_not_characterised():
+def test_a_known_sensor_is_not_characterized():
     said = []
     with open_gpu("simulated", PRECISION) as opened:
         begin_s = opened.accelerator.clock.now()
@@ -117,7 +118,7 @@ def record(**changes):
         "waves": waves, "unsafe_band_s": (0.1, 0.1), "drift_s": 6.0, "power_drift": -0.015,
         "time_drift": 0.002, "warming_c": 5.0,
     }  # fmt: skip
-    return SensorReport(**{**values, **changes})
+    return SensorCharacteristics(**{**values, **changes})
 
 
 def test_waves_are_judged_by_what_steps_can_be_known_to():
@@ -131,10 +132,10 @@ def test_waves_are_judged_by_what_steps_can_be_known_to():
 
 def test_a_report_is_read_back_from_its_file_and_an_incomplete_one_is_refused():
     kept = json.loads(json.dumps(record().as_dict()))
-    assert SensorReport.from_mapping(kept).plan() == record().plan()
+    assert SensorCharacteristics.from_mapping(kept).plan() == record().plan()
     del kept["poll_s"]
     with pytest.raises(InvalidInput, match="poll_s.*measure the device into a new folder"):
-        SensorReport.from_mapping(kept)
+        SensorCharacteristics.from_mapping(kept)
 
 
 def test_a_plan_made_by_this_version_is_kept_as_it_is():

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.energy.aliasing import alias_error, leaks
-from hwopt.measure.energy.measurement import EnergyReading, SensorPlan, measure_energy
+from hwopt.measure.energy.measurement import EnergyReading, WindowPlan, measure_energy
 from hwopt.measure.energy.polling import Poller
 from hwopt.measure.energy.sensors.nvml import NvmlMeter
 from hwopt.measure.energy.sensors.rapl import RaplMeter
-from hwopt.measure.energy.sensors.replay import Recording, ReplayedMeter, record
 from hwopt.measure.energy.sensors.simulated import Fault, Latencies, SimulatedNvml, Thermal
 from tests.measure.energy.pattern_loop import PatternLoop, alternating, new_gpu, steady
+from tests.measure.energy.sensors.replayed_meter import Recording, ReplayedMeter, record
 
 PERIODS_S = (0.01, 0.02, 0.05, 0.1)
 START_S = 0.0371  # not on a step of any of these
@@ -26,7 +26,7 @@ def nvml_meter(gpu, period_s=0.1, share=1.0, faults=(), jitter=0.0):
 
 
 def plan(period_s=0.1, share=1.0, **changes):
-    return SensorPlan(period_s=period_s, sampling_share=share, **changes)
+    return WindowPlan(period_s=period_s, sampling_share=share, **changes)
 
 
 def naive_power_w(gpu, meter, loop, seconds):
@@ -139,7 +139,7 @@ def test_work_that_is_known_to_be_steady_needs_no_phases():
 def test_a_sensor_of_unknown_share_is_taken_for_a_bad_one():
     gpu = new_gpu(start_s=START_S)
     loop, meter = alternating(gpu, 0.1), nvml_meter(gpu, 0.1, 0.25)
-    assert measure_energy(loop, meter, gpu.clock, SensorPlan(period_s=0.1), 1.0).reason == "aliased"
+    assert measure_energy(loop, meter, gpu.clock, WindowPlan(period_s=0.1), 1.0).reason == "aliased"
 
 
 def test_the_window_ends_where_whole_passes_do():
@@ -353,12 +353,12 @@ def test_a_step_lies_between_the_moments_that_polling_gives_it(read_s):
 
 
 def test_a_plan_survives_its_file():
-    plan = SensorPlan(period_s=0.02, sampling_share=0.25, idle_w=75.5)
-    assert SensorPlan.from_mapping(plan.as_dict()) == plan
-    assert SensorPlan.from_mapping({"period_s": 0.02}) == SensorPlan(period_s=0.02)
+    plan = WindowPlan(period_s=0.02, sampling_share=0.25, idle_w=75.5)
+    assert WindowPlan.from_mapping(plan.as_dict()) == plan
+    assert WindowPlan.from_mapping({"period_s": 0.02}) == WindowPlan(period_s=0.02)
     with pytest.raises(InvalidInput, match="window_s"):
-        SensorPlan.from_mapping({"windw_s": 1.0})
+        WindowPlan.from_mapping({"windw_s": 1.0})
     with pytest.raises(InvalidInput, match="sampling_share = 2"):
-        SensorPlan(sampling_share=2)
+        WindowPlan(sampling_share=2)
     with pytest.raises(InvalidInput, match="must be positive"):
-        SensorPlan(window_s=0)
+        WindowPlan(window_s=0)

@@ -9,12 +9,12 @@ import time
 import numpy as np
 import pytest
 
-from hwopt.measure.energy.counter_steps import Grid
-from hwopt.measure.energy.measurement import SensorPlan, measure_energy
+from hwopt.measure.energy.characterization.square_wave import WaveMaker, tail_s
+from hwopt.measure.energy.counter_timeline import CounterTimeline
+from hwopt.measure.energy.measurement import WindowPlan, measure_energy
 from hwopt.measure.energy.polling import Poller, ask_beside
-from hwopt.measure.energy.sensors.counter import Counter
 from hwopt.measure.energy.sensors.meter import DeviceState, SensorError, SystemClock
-from hwopt.measure.energy.square_wave import WaveMaker, tail_s
+from hwopt.measure.energy.sensors.unwrapped_counter import UnwrappedCounter
 
 BUSY_W, IDLE_W, PERIOD_S, READ_S, STATE_S = 400.0, 100.0, 0.1, 5e-3, 0.03
 PASS_S, N_PASSES, IN_FLIGHT = 5e-4, 7, 4  # as a GPU's loop has them
@@ -85,7 +85,7 @@ class FakeMeter:
     name, resolution_j = "fake", 1e-3
 
     def __init__(self, board):
-        self.board, self.counter = board, Counter(1e-3)
+        self.board, self.counter = board, UnwrappedCounter(1e-3)
         self.asked_state_s = []
 
     def energy_j(self):
@@ -117,7 +117,7 @@ def board():
 
 def test_known_power_is_measured_beside_readings_of_five_milliseconds(board):
     loop, meter = FakeLoop(board, in_flight=60), FakeMeter(board)  # so many that a busy machine keeps up
-    plan = SensorPlan(window_s=0.49, preroll_s=0.2, period_s=PERIOD_S, sampling_share=1.0)
+    plan = WindowPlan(window_s=0.49, preroll_s=0.2, period_s=PERIOD_S, sampling_share=1.0)
     reading = measure_energy(loop, meter, SystemClock(), plan, is_steady=True)
     assert (reading.status, reading.reason) == ("ok", "")
     window = board.busy[-1]
@@ -132,10 +132,10 @@ def test_known_power_is_measured_beside_readings_of_five_milliseconds(board):
 def test_a_moment_that_has_passed_is_not_waited_for(board):
     SystemClock().sleep(-1.0)
     loop, meter, clock = FakeLoop(board), FakeMeter(board), SystemClock()
-    maker = WaveMaker(loop, meter, clock, 1.0, tail_s(loop, clock, 0.02), Grid(PERIOD_S))
+    maker = WaveMaker(loop, meter, clock, 1.0, tail_s(loop, clock, 0.02), CounterTimeline(PERIOD_S))
     wave = maker.wave(0.1, 0.2)  # begins at a step, which is over when it is known
     assert 0 < wave.duty < 1
-    plan = SensorPlan(window_s=0.2, preroll_s=0.05, period_s=PERIOD_S, sampling_share=0.25, n_phases=2)
+    plan = WindowPlan(window_s=0.2, preroll_s=0.05, period_s=PERIOD_S, sampling_share=0.25, n_phases=2)
     assert measure_energy(loop, meter, clock, plan, 0.2).status in ("ok", "suspect")
 
 
@@ -147,7 +147,7 @@ def test_two_readers_never_see_the_counter_go_back():
         time.sleep(1e-4 * (value % 3))  # a later reading may be answered earlier
         return value
 
-    counter, seen, errors = Counter(1.0), [], []
+    counter, seen, errors = UnwrappedCounter(1.0), [], []
 
     def read():
         try:

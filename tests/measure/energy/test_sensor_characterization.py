@@ -1,4 +1,4 @@
-"""A sensor is characterised without knowing what it is: found is what the simulated driver was made of."""
+"""A sensor is characterized without knowing what it is: found is what the simulated driver was made of."""
 
 import json
 
@@ -7,14 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwopt.measure.energy.counter_steps import Grid
-from hwopt.measure.energy.measurement import SensorPlan, measure_energy
-from hwopt.measure.energy.sensor_characterization import WaveResponse, characterise
-from hwopt.measure.energy.sensor_report import unsafe_band_s
+from hwopt.measure.energy.characterization.characterize import WaveResponse, characterize
+from hwopt.measure.energy.characterization.sensor_characteristics import unsafe_band_s
+from hwopt.measure.energy.characterization.square_wave import (
+    PulsedLoop,
+    WaveMaker,
+    seen_variance,
+    tail_s,
+    width_of_variance,
+)
+from hwopt.measure.energy.counter_timeline import CounterTimeline
+from hwopt.measure.energy.measurement import WindowPlan, measure_energy
 from hwopt.measure.energy.sensors.meter import SensorError
 from hwopt.measure.energy.sensors.nvml import NvmlMeter
 from hwopt.measure.energy.sensors.simulated import Fault, SimulatedNvml, Thermal
-from hwopt.measure.energy.square_wave import PulsedLoop, WaveMaker, seen_variance, tail_s, width_of_variance
 from tests.measure.energy.pattern_loop import alternating, new_gpu, steady
 
 
@@ -29,7 +35,7 @@ def found(
     read_s=0.0,
     busy_s=2.0,
 ):
-    """Characterise a simulated sensor; without a budget no waves beside the one for the share."""
+    """Characterize a simulated sensor; without a budget no waves beside the one for the share."""
     gpu = new_gpu(start_s=0.0371, thermal=thermal)
     nvml = SimulatedNvml(gpu, period_s, share, faults, jitter)
     read = nvml.nvmlDeviceGetTotalEnergyConsumption
@@ -47,7 +53,7 @@ def found(
 
     meter = NvmlMeter(nvml=nvml)
     try:
-        report = characterise(make_loop, meter, gpu.clock, open_context, budget_s, busy_s, waves_s)
+        report = characterize(make_loop, meter, gpu.clock, open_context, budget_s, busy_s, waves_s)
     finally:
         assert all(loop.is_closed for loop in loops)
     return report, gpu, meter
@@ -90,7 +96,7 @@ def test_three_idle_states_are_told_apart():
 def test_where_the_context_is_there_already_nothing_is_known_about_before():
     gpu = new_gpu(start_s=0.0371)
     meter = NvmlMeter(nvml=SimulatedNvml(gpu, 0.05))
-    report = characterise(lambda: steady(gpu), meter, gpu.clock, budget_s=0, busy_s=1.0)
+    report = characterize(lambda: steady(gpu), meter, gpu.clock, budget_s=0, busy_s=1.0)
     assert report.idle_before_context_w is None
     assert report.idle_context_w == pytest.approx(80.0, rel=0.01)
 
@@ -158,7 +164,7 @@ def test_a_large_share_that_waves_contradict_or_do_not_confirm_counts_as_unknown
 def test_the_report_is_kept_as_json_with_the_plan_in_it():
     report, *_ = found(share=0.25, budget_s=30.0)
     kept = json.loads(json.dumps(report.as_dict(), allow_nan=False))
-    assert SensorPlan.from_mapping(kept["plan"]) == report.plan()
+    assert WindowPlan.from_mapping(kept["plan"]) == report.plan()
     assert kept["waves"][0]["period_s"] == report.waves[0].period_s
 
 
@@ -217,7 +223,7 @@ def test_a_wave_is_read_over_whole_periods():
     gpu = new_gpu(start_s=0.0371)
     loop = steady(gpu, 500.0, replay_s=1e-3)
     meter = NvmlMeter(nvml=SimulatedNvml(gpu, 0.02))
-    maker = WaveMaker(loop, meter, gpu.clock, 1.0, tail_s(loop, gpu.clock), Grid(0.02))
+    maker = WaveMaker(loop, meter, gpu.clock, 1.0, tail_s(loop, gpu.clock), CounterTimeline(0.02))
     wave = maker.wave(0.3, 1.8, shift_s=0.005)
     turns = (wave.ticks[-1].time_s - wave.ticks[0].time_s) / 0.3
     assert turns == pytest.approx(round(turns), abs=0.01) and round(turns) >= 4

@@ -7,31 +7,31 @@ import numpy as np
 import pytest
 from torch import nn
 
-from hwopt.measure.campaign import Deadline, trace_candidate
-from hwopt.measure.energy.sensor_plan import SensorPlan
+from hwopt.measure.campaign import Deadline, trace_spec
 from hwopt.measure.energy.sensors.nvml import NvmlMeter
 from hwopt.measure.energy.sensors.simulated import Fault, Latencies, SimulatedGpu, SimulatedNvml, VirtualClock
-from hwopt.measure.gpu.accelerator import DeviceLost, Job
+from hwopt.measure.energy.window_plan import WindowPlan
+from hwopt.measure.gpu.accelerator import DeviceLost, GpuWorkload
 from hwopt.measure.gpu.campaign import GpuCampaign
 from hwopt.measure.gpu.campaign_session import CampaignSession, PartShares, RowShares
-from hwopt.measure.gpu.job_measurement import JobMeasurer
-from hwopt.measure.gpu.jobs import operator_job, sentinels
 from hwopt.measure.gpu.precision import Precision
 from hwopt.measure.gpu.simulated import (
     IDLE_W,
     SimulatedAccelerator,
     SimulatedLoop,
     eager_time_s,
-    job_law,
+    simulated_time_and_power,
     workspace_bytes,
 )
+from hwopt.measure.gpu.workload_measurer import WorkloadMeasurer
+from hwopt.measure.gpu.workloads import operator_workload, reference_operators
 from hwopt.measure.sampling.architectures.small import Block, SmallCNN
-from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.networks import NetworkSpec
 from hwopt.measure.sampling.operators import GPU_PLAN, key_of, key_of_row, sample_operators
 from hwopt.profile.device_profile import read_layers, read_network_layers, read_networks, read_repeats
 
 PRECISION = Precision.named("default")
-PLAN = SensorPlan(
+PLAN = WindowPlan(
     window_s=0.3, network_window_s=0.4, preroll_s=0.05, period_s=0.02, sampling_share=1.0, idle_w=IDLE_W
 )
 
@@ -39,7 +39,7 @@ PLAN = SensorPlan(
 def candidate(name, split, channels, batch=8):
     block = Block("residual", channels, 3, True, "ReLU", "max")
     build = partial(SmallCNN, (3, 32, 32), (block,), (16,))
-    return Candidate(name, "random", split, (batch, 3, 32, 32), build)
+    return NetworkSpec(name, "random", split, (batch, 3, 32, 32), build)
 
 
 NETWORKS = [
@@ -47,12 +47,10 @@ NETWORKS = [
     candidate("two", "test", 64),
     candidate("huge", "test", 4096, batch=4096),
 ]
-OPERATORS = sample_operators(
-    12, np.random.default_rng(0), [trace_candidate(NETWORKS[0])], plan=GPU_PLAN
-).operators
+OPERATORS = sample_operators(12, np.random.default_rng(0), [trace_spec(NETWORKS[0])], plan=GPU_PLAN).operators
 
 
-SHARES = PartShares(sentinels=0.1)
+SHARES = PartShares(reference_workloads=0.1)
 
 
 class Fixed:
@@ -78,17 +76,17 @@ class Setting:
         self.meter = NvmlMeter(nvml=nvml) if has_meter else None
         self.accelerator = SimulatedAccelerator(gpu, PRECISION, lost_at_s=lost_at_s)
 
-    def bench(self):
-        return JobMeasurer(self.accelerator, self.meter, self.plan, "" if self.meter else "no driver")
+    def measurer(self):
+        return WorkloadMeasurer(self.accelerator, self.meter, self.plan, "" if self.meter else "no driver")
 
-    def run(self, operators=OPERATORS, networks=NETWORKS, budget_s=1e6, shares=SHARES, **policy):
+    def run(self, operators=OPERATORS, networks=NETWORKS, budget_s=1e6, shares=SHARES, **row_shares):
         everything = {"energy_share": 1.0, "eager_share": 1.0, "repeat_share": 0.5, "n_held_out_energy": 5}
         session = CampaignSession(
             self.folder,
             {"name": "simulated", "settings": {"dtype": "float32"}},
-            self.bench(),
+            self.measurer(),
             Deadline(budget_s, self.accelerator.clock.now),
-            RowShares(**{**everything, **policy}),
+            RowShares(**{**everything, **row_shares}),
             shares,
         )
         choice = operators if isinstance(operators, Fixed) else Fixed(operators)
@@ -116,7 +114,7 @@ def measured(tmp_path_factory):
 
 
 def law(layers):
-    times, powers = job_law(tuple(layers), PRECISION)
+    times, powers = simulated_time_and_power(tuple(layers), PRECISION)
     return times.sum(), (times * powers).sum()
 
 
@@ -146,8 +144,8 @@ def key_columns():
 
 def test_networks_are_there_eager_and_as_graphs(measured):
     _, networks, *_ = measured.read()
-    graph = trace_candidate(NETWORKS[1])
-    times, _ = job_law(graph.layers, PRECISION)
+    graph = trace_spec(NETWORKS[1])
+    times, _ = simulated_time_and_power(graph.layers, PRECISION)
     two = networks[networks["network"] == "two"].set_index("mode")
     assert two.loc["graph", "time_s"] == pytest.approx(times.sum(), rel=0.01)
     assert two.loc["eager", "time_s"] == pytest.approx(eager_time_s(times), rel=0.01)
@@ -167,7 +165,7 @@ def test_what_does_not_fit_into_the_memory_has_no_figures_and_the_reason(measure
 def test_the_oracle_holds_the_operators_of_measured_test_networks_only(measured):
     *_, oracle, _ = measured.read()
     keys = {tuple(row[name] for name in key_columns()) for row in oracle.to_dict("records")}
-    assert keys == {key_of(layer) for layer in trace_candidate(NETWORKS[1]).layers}
+    assert keys == {key_of(layer) for layer in trace_spec(NETWORKS[1]).layers}
     assert oracle["energy_j"].notna().all()
     assert set(read_network_layers(measured.folder / "network_layers.csv")["network"]) == {
         "one",
@@ -183,19 +181,19 @@ def test_energy_of_the_oracle_is_of_the_first_networks_only(tmp_path):
     assert oracle["energy_reason"].str.startswith("not_planned: ").all()
 
 
-def test_sentinels_come_throughout_and_a_share_of_rows_again(measured):
+def test_reference_workloads_come_throughout_and_a_share_of_rows_again(measured):
     *_, repeats = measured.read()
-    counts, sentinel = repeats["role"].value_counts(), repeats[repeats["role"] == "sentinel"]
-    assert counts["sentinel"] >= 6 and sentinel["elapsed_s"].min() < 5
-    assert sentinel["power_w"].notna().sum() == counts["sentinel"] / 3
+    counts, references = repeats["role"].value_counts(), repeats[repeats["role"] == "sentinel"]
+    assert counts["sentinel"] >= 6 and references["elapsed_s"].min() < 5
+    assert references["power_w"].notna().sum() == counts["sentinel"] / 3
     assert 2 <= counts["repeat"] <= 10
     assert repeats["ratio"].between(0.98, 1.02).all()
     assert repeats["elapsed_s"].is_monotonic_increasing
-    assert sentinel["key"].nunique() == len(sentinels("float32")) == 3
+    assert references["key"].nunique() == len(reference_operators("float32")) == 3
 
 
 def n_oracle():
-    return len({key_of(layer) for layer in trace_candidate(NETWORKS[1]).layers})
+    return len({key_of(layer) for layer in trace_spec(NETWORKS[1]).layers})
 
 
 @pytest.mark.parametrize("budget_s", [20.0, 45.0])
@@ -279,7 +277,7 @@ def test_a_network_whose_code_fails_is_a_row_with_the_reason_and_the_others_go_o
     def broken():
         raise KeyError("no such width")
 
-    bad = Candidate("bad-b8", "space", "fit", (8, 3, 32, 32), broken, "{}")
+    bad = NetworkSpec("bad-b8", "space", "fit", (8, 3, 32, 32), broken, "{}")
     networks = Setting(tmp_path / "gpu").run([], [bad, NETWORKS[0]]).read_networks().set_index("network")
     assert (networks.loc["bad-b8", "status"] == "failed").all()
     assert networks.loc["bad-b8", "time_reason"].str.contains("KeyError: 'no such width'").all()
@@ -366,14 +364,14 @@ def test_an_operator_that_cannot_be_captured_is_timed_eagerly_and_says_so(tmp_pa
     accelerator = Setting(tmp_path / "gpu").accelerator
     from hwopt.network import trace
 
-    loop = accelerator.prepare(Job("embedding", trace(Embedding(), (5,), 2), Embedding, ((2, 5),)))
+    loop = accelerator.prepare(GpuWorkload("embedding", trace(Embedding(), (5,), 2), Embedding, ((2, 5),)))
     assert (loop.mode, loop.mode_reason[:9]) == ("eager", "no graph:")
 
 
 def test_readings_of_ten_milliseconds_and_slow_states_do_not_keep_the_device_waiting(tmp_path):
     latencies = Latencies(read_s=(4e-3, 10e-3), state_s=0.03)
     setting = Setting(tmp_path / "gpu", latencies=latencies, period_s=0.1)
-    row = setting.bench().measure(operator_job(OPERATORS[0]), "graph", True, 0.49)
+    row = setting.measurer().measure(operator_workload(OPERATORS[0]), "graph", True, 0.49)
     time_s, energy_j = law([OPERATORS[0].layer])
     assert row["energy_status"] == "ok", row["energy_reason"]
     assert row["loop_time_s"] == pytest.approx(time_s, rel=0.003)
@@ -384,7 +382,7 @@ def test_readings_of_ten_milliseconds_and_slow_states_do_not_keep_the_device_wai
 def test_energy_of_other_passes_than_those_that_were_timed_is_refused(tmp_path, monkeypatch):
     setting = Setting(tmp_path / "gpu")
     monkeypatch.setattr(SimulatedLoop, "n_replayed", lambda loop: int(loop._n_run / loop.n_passes / 1.2))
-    row = setting.bench().measure(operator_job(OPERATORS[0]), "graph", True, 0.3)
+    row = setting.measurer().measure(operator_workload(OPERATORS[0]), "graph", True, 0.3)
     assert row["time_s"] is not None and "energy_j" not in row
     assert row["energy_reason"].startswith("unsteady: a pass took 1.2") and row["energy_status"] == "suspect"
 
@@ -398,14 +396,14 @@ def host_bound(tmp_path, **latencies):
         period_s=0.1,
         network_window_s=1.0,
     )
-    return setting, Job("one", trace_candidate(NETWORKS[0]), NETWORKS[0].build, (NETWORKS[0].input_shape,))
+    return setting, GpuWorkload("one", trace_spec(NETWORKS[0]), NETWORKS[0].build, (NETWORKS[0].input_shape,))
 
 
 def test_time_and_power_of_a_host_bound_row_are_of_one_window_with_the_spread_of_the_pace(tmp_path):
-    setting, job = host_bound(tmp_path)
-    times, powers = job_law(job.graph.layers, PRECISION)
+    setting, workload = host_bound(tmp_path)
+    times, powers = simulated_time_and_power(workload.graph.layers, PRECISION)
     for _ in range(3):
-        row = setting.bench().measure(job, "eager", True, 1.0)
+        row = setting.measurer().measure(workload, "eager", True, 1.0)
         assert (row["bound"], row["status"], row["energy_status"]) == ("host", "ok", "ok"), row
         assert row["time_s"] == row["loop_time_s"]
         assert row["energy_j"] == pytest.approx(row["power_w"] * row["time_s"])
@@ -417,15 +415,15 @@ def test_time_and_power_of_a_host_bound_row_are_of_one_window_with_the_spread_of
 
 
 def test_a_host_bound_row_is_kept_without_a_counter_too(tmp_path):
-    setting, job = host_bound(tmp_path)
+    setting, workload = host_bound(tmp_path)
     setting.meter = None
-    row = setting.bench().measure(job, "eager", True, 1.0)
+    row = setting.measurer().measure(workload, "eager", True, 1.0)
     assert row["bound"] == "host" and row["time_s"] > 0 and row["energy_reason"].startswith("no_sensor")
 
 
 def test_where_the_device_sets_the_pace_eager_rows_are_as_good_as_graphs(tmp_path):
-    setting, job = host_bound(tmp_path, operator_s=1e-6)
-    rows = setting.bench().visit(job, True, {"eager": 1.0, "graph": 0.49})
+    setting, workload = host_bound(tmp_path, operator_s=1e-6)
+    rows = setting.measurer().visit(workload, True, {"eager": 1.0, "graph": 0.49})
     assert set(rows) == {"graph", "eager"} and rows["eager"]["bound"] == "device"
     assert "bound" not in rows["graph"]  # it is of the eager row that the host may set the pace
     for row in rows.values():
@@ -438,17 +436,17 @@ def test_where_the_device_sets_the_pace_eager_rows_are_as_good_as_graphs(tmp_pat
 def test_a_visit_builds_a_network_once_for_both_modes(tmp_path):
     seconds = {}
     for build_s in (0.0, 1.0):
-        setting, job = host_bound(tmp_path, build_s=build_s)
+        setting, workload = host_bound(tmp_path, build_s=build_s)
         begin_s = setting.accelerator.clock.now()
-        setting.bench().visit(job, True, {"eager": 1.0, "graph": 0.49})
+        setting.measurer().visit(workload, True, {"eager": 1.0, "graph": 0.49})
         seconds[build_s] = setting.accelerator.clock.now() - begin_s
     assert seconds[1.0] - seconds[0.0] == pytest.approx(1.0, abs=0.4)
 
 
-def test_a_job_that_cannot_be_built_has_its_reason_in_every_mode(tmp_path):
-    setting, job = host_bound(tmp_path)
-    huge = Job("huge", trace_candidate(NETWORKS[2]), NETWORKS[2].build, (NETWORKS[2].input_shape,))
-    rows = setting.bench().visit(huge, True, {"eager": 1.0, "graph": 0.49})
+def test_a_workload_that_cannot_be_built_has_its_reason_in_every_mode(tmp_path):
+    setting, workload = host_bound(tmp_path)
+    huge = GpuWorkload("huge", trace_spec(NETWORKS[2]), NETWORKS[2].build, (NETWORKS[2].input_shape,))
+    rows = setting.measurer().visit(huge, True, {"eager": 1.0, "graph": 0.49})
     assert {mode: row["time_reason"] for mode, row in rows.items()} == {
         "graph": "out of memory on the GPU", "eager": "out of memory on the GPU",
     }  # fmt: skip
@@ -456,7 +454,7 @@ def test_a_job_that_cannot_be_built_has_its_reason_in_every_mode(tmp_path):
 
 def test_rows_that_heat_slowed_have_no_figures(tmp_path):
     setting = Setting(tmp_path / "gpu", faults=[Fault("throttle", cause="hardware_thermal")])
-    row = setting.bench().measure(operator_job(OPERATORS[0]), "graph", True, 0.3)
+    row = setting.measurer().measure(operator_workload(OPERATORS[0]), "graph", True, 0.3)
     assert (row["time_s"], row["energy_j"], row["status"]) == (None, None, "contended")
     assert row["time_reason"].startswith("hardware_thermal held the clocks down for 0.")
     assert "wanted full clocks; cool the device" in row["time_reason"]
@@ -464,12 +462,12 @@ def test_rows_that_heat_slowed_have_no_figures(tmp_path):
 
 def test_a_power_limit_belongs_to_the_device_and_takes_nothing_away(tmp_path):
     setting = Setting(tmp_path / "gpu", faults=[Fault("throttle", cause="power_cap")])
-    row = setting.bench().measure(operator_job(OPERATORS[0]), "graph", True, 0.3)
+    row = setting.measurer().measure(operator_workload(OPERATORS[0]), "graph", True, 0.3)
     assert row["time_s"] and row["energy_j"] and row["throttled"] == "power_cap"
 
 
 def test_rows_without_energy_are_timed_on_a_device_that_is_as_warm(tmp_path):
     setting = Setting(tmp_path / "gpu")
     begin = setting.accelerator.clock.now()
-    setting.bench().measure(operator_job(OPERATORS[0]), "graph", False, 0.3)
+    setting.measurer().measure(operator_workload(OPERATORS[0]), "graph", False, 0.3)
     assert setting.accelerator.clock.now() - begin > PLAN.preroll_s

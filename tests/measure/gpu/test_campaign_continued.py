@@ -10,12 +10,13 @@ import pytest
 
 import hwopt
 from hwopt.errors import InvalidInput
-from hwopt.measure.gpu.open_device import open_gpu, profile_gpu
+from hwopt.measure.gpu.open_gpu import open_gpu
 from hwopt.measure.gpu.precision import Precision
+from hwopt.measure.gpu.profile_gpu import profile_gpu
 from hwopt.measure.system_info import describe_software
 from hwopt.profile.device_profile import DeviceProfile
 
-from .test_open_device import NETWORKS, PRECISION
+from .test_profile_gpu import NETWORKS, PRECISION
 
 H200 = Path(hwopt.__file__).parent / "devices" / "nvidia-h200"
 NAMES = ("layers.csv", "networks.csv", "network_layers.csv", "oracle.csv", "repeats.csv", "device.json")

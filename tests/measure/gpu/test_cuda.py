@@ -10,7 +10,7 @@ from torch import nn
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.gpu import cuda
-from hwopt.measure.gpu.accelerator import DeviceLost, Job, Unrunnable
+from hwopt.measure.gpu.accelerator import DeviceLost, GpuWorkload, Unrunnable
 from hwopt.measure.gpu.cuda import CudaAccelerator, CudaLoop
 from hwopt.measure.gpu.precision import Precision
 from hwopt.network import trace
@@ -172,8 +172,8 @@ def accelerator(stream, monkeypatch):
     return accelerator
 
 
-def job(module, shape=(2, 4)):
-    return Job("linear", trace(nn.Linear(4, 3), (4,), 2), lambda: module, (shape,))
+def workload(module, shape=(2, 4)):
+    return GpuWorkload("linear", trace(nn.Linear(4, 3), (4,), 2), lambda: module, (shape,))
 
 
 def test_an_accelerator_prepares_a_network_and_restores_the_precision(accelerator, stream):
@@ -186,7 +186,7 @@ def test_an_accelerator_prepares_a_network_and_restores_the_precision(accelerato
     with accelerator:
         assert not torch.backends.cudnn.allow_tf32 and not torch.is_grad_enabled()
         assert sys.getswitchinterval() < 1e-3  # so that no other thread keeps the GPU waiting
-        loop = accelerator.prepare(job(Net(4, 3)))
+        loop = accelerator.prepare(workload(Net(4, 3)))
         assert loop.time_replays(3) == pytest.approx([1e-3] * 3)
     assert torch.backends.cudnn.allow_tf32 == before and torch.is_grad_enabled()
     assert sys.getswitchinterval() == pytest.approx(interval_s)
@@ -194,12 +194,12 @@ def test_an_accelerator_prepares_a_network_and_restores_the_precision(accelerato
     assert "Fake GPU" in accelerator.describe().values()
 
 
-def test_what_a_job_raises_is_the_reason_and_a_lost_device_ends_it(accelerator, stream):
+def test_what_a_workload_raises_is_the_reason_and_a_lost_device_ends_it(accelerator, stream):
     with accelerator, pytest.raises(Unrunnable, match="RuntimeError: .*mat1 and mat2"):
-        accelerator.prepare(job(nn.Linear(7, 3)))
+        accelerator.prepare(workload(nn.Linear(7, 3)))
     stream.is_lost = True
     with accelerator, pytest.raises(DeviceLost, match="fallen off the bus"):
-        accelerator.prepare(job(work(stream, 1.0)))
+        accelerator.prepare(workload(work(stream, 1.0)))
 
 
 def test_ceilings_are_rates_by_precision_a_bandwidth_and_two_floors(accelerator, stream, monkeypatch):
@@ -255,7 +255,7 @@ def test_out_of_memory_is_a_reason(accelerator):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
 
     with accelerator, pytest.raises(Unrunnable, match="out of memory on the GPU"):
-        accelerator.prepare(job(hungry))
+        accelerator.prepare(workload(hungry))
 
 
 def test_a_gpu_that_torch_does_not_see_is_refused(monkeypatch):

@@ -8,11 +8,11 @@ import pytest
 
 import hwopt
 from hwopt.errors import InvalidInput
-from hwopt.measure.campaign import rows_of_graph, trace_candidate
-from hwopt.measure.gpu.networks import choose_gpu_networks, operator_sources
+from hwopt.measure.campaign import rows_of_graph, trace_spec
 from hwopt.measure.sampling.architectures.described import Architecture
 from hwopt.measure.sampling.architectures.small import Block
-from hwopt.measure.sampling.networks import Candidate, choose_networks
+from hwopt.measure.sampling.gpu_networks import choose_gpu_networks, operator_sources
+from hwopt.measure.sampling.networks import NetworkSpec, choose_networks
 from hwopt.network.layer import SHAPE_COLUMNS, WORK_COLUMNS
 
 H200 = Path(hwopt.__file__).parent / "devices" / "nvidia-h200"
@@ -25,8 +25,8 @@ def test_every_network_of_a_shipped_gpu_profile_is_built_again_from_its_config()
     assert len(networks) >= 23
     for row in networks.itertuples():
         shape = tuple(int(side) for side in row.input_shape.split("x"))
-        again = Candidate(row.network, row.source, row.split, shape, Architecture(row.config))
-        built = pd.DataFrame(rows_of_graph(row.network, trace_candidate(again)))
+        again = NetworkSpec(row.network, row.source, row.split, shape, Architecture(row.config))
+        built = pd.DataFrame(rows_of_graph(row.network, trace_spec(again)))
         measured = layers[layers["network"] == row.network].sort_values("position")
         assert built[columns].to_numpy().tolist() == measured[columns].to_numpy().tolist(), row.network
 

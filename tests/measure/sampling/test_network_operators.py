@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hwopt.measure.gpu.open_device import limits_of, make_selector
+from hwopt.measure.gpu.profile_gpu import limits_of, make_selector
 from hwopt.measure.sampling.network_operators import NetworkOperators, least_times_s
 from hwopt.measure.sampling.operator_selection import SOBOL_EVERY, OperatorSelector
 from hwopt.measure.sampling.operators import GPU_PLAN, key_of

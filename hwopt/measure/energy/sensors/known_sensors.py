@@ -1,4 +1,4 @@
-"""Energy sensors that were characterised before, by model and driver, so that they need a check only.
+"""Energy sensors that were characterized before, by model and driver, so that they need a check only.
 
 The table is `known_sensors.csv` beside this module: a line for each model and driver, as NVML names them.
 """

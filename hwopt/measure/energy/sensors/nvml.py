@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
 
-from hwopt.measure.energy.sensors.counter import Counter
 from hwopt.measure.energy.sensors.meter import DeviceState, SensorError
 from hwopt.measure.energy.sensors.nvml_library import NvmlLibrary, load_nvml
+from hwopt.measure.energy.sensors.unwrapped_counter import UnwrappedCounter
 
 T = TypeVar("T")
 # driver -> the ids under which it lists this process, once known: a later meter finds them there already
@@ -81,7 +81,7 @@ class NvmlMeter:
         self.name = f"nvml:{device_id or index} {_text(model)}"
         self.resolution_j = 1e-3
         self._refuse_mig()
-        self._counter = Counter(self.resolution_j)
+        self._counter = UnwrappedCounter(self.resolution_j)
         self._earlier = self._process_ids() or frozenset()
         self._own: frozenset[int] | None = _OWN.get(nvml.module)
         if is_in_use and not self._own and len(self._earlier) == 1:

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
-from hwopt.measure.energy.sensors.counter import Counter
 from hwopt.measure.energy.sensors.meter import DeviceState, SensorError
+from hwopt.measure.energy.sensors.unwrapped_counter import UnwrappedCounter
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -46,7 +46,7 @@ class RaplMeter:
         self.name = "rapl:" + "+".join(zone.name for zone in self._zones)
         self.resolution_j = 1e-6
         self._lock = Lock()
-        self._counters = [Counter(self.resolution_j, _range_uj(zone)) for zone in self._zones]
+        self._counters = [UnwrappedCounter(self.resolution_j, _range_uj(zone)) for zone in self._zones]
         self.energy_j()
 
     def energy_j(self) -> float:

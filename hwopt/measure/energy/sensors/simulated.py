@@ -40,7 +40,7 @@ class Latencies:
         spread: largest over smallest pace of that host, which changes every `pace_s` seconds.
         pace_s: for how long the host keeps a pace.
         build_s: to build a network on the host.
-        prepare_s: to prepare a job on the device: operands, warm-up, capture of graphs.
+        prepare_s: to prepare a workload on the device: operands, warm-up, capture of graphs.
     """
 
     read_s: tuple[float, float] = (0.0, 0.0)

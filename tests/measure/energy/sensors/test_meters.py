@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwopt.errors import InvalidInput
-from hwopt.measure.energy.sensors.counter import Counter
 from hwopt.measure.energy.sensors.meter import SensorError
 from hwopt.measure.energy.sensors.nvml import NvmlMeter
 from hwopt.measure.energy.sensors.rapl import RaplMeter
-from hwopt.measure.energy.sensors.replay import Recording, ReplayedMeter, record
 from hwopt.measure.energy.sensors.simulated import Fault, SimulatedGpu, SimulatedNvml, Thermal, VirtualClock
+from hwopt.measure.energy.sensors.unwrapped_counter import UnwrappedCounter
 from hwopt.profile.reasons import REASONS
+from tests.measure.energy.sensors.replayed_meter import Recording, ReplayedMeter, record
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def code_of(read):
     wraps_at=st.sampled_from([1000, 2**32]),
 )
 def test_unwrapping_gives_the_sum_of_the_steps_wherever_the_counter_began(steps, start, wraps_at):
-    counter, total = Counter(0.5, wraps_at), start
+    counter, total = UnwrappedCounter(0.5, wraps_at), start
     counter.advance(start)
     for step in steps:
         total += step
@@ -46,7 +46,7 @@ def test_unwrapping_gives_the_sum_of_the_steps_wherever_the_counter_began(steps,
 
 
 def test_going_back_without_a_known_range_is_a_reset_and_the_counter_goes_on():
-    counter = Counter(1e-3)
+    counter = UnwrappedCounter(1e-3)
     counter.advance(5000)
     before = counter.advance(6000)
     assert code_of(lambda: counter.advance(10)) == "counter_reset"
@@ -54,7 +54,7 @@ def test_going_back_without_a_known_range_is_a_reset_and_the_counter_goes_on():
 
 
 def test_a_count_outside_of_the_known_range_is_a_reset():
-    counter = Counter(1.0, wraps_at=100)
+    counter = UnwrappedCounter(1.0, wraps_at=100)
     counter.advance(5)
     assert code_of(lambda: counter.advance(101)) == "counter_reset"
 
@@ -62,7 +62,7 @@ def test_a_count_outside_of_the_known_range_is_a_reset():
 @pytest.mark.parametrize(("unit_j", "wraps_at", "word"), [(0, None, "unit_j"), (1, 1, "wraps_at")])
 def test_a_counter_without_a_unit_or_a_range_is_refused(unit_j, wraps_at, word):
     with pytest.raises(InvalidInput, match=word):
-        Counter(unit_j, wraps_at)
+        UnwrappedCounter(unit_j, wraps_at)
 
 
 def test_every_reason_has_a_meaning_and_no_other_can_be_raised():

@@ -3,16 +3,21 @@
     idle, context | busy: period, on a line | one wave, a little out of step: sampled share
 
 Each answer is compared with the table of `hwopt.measure.energy.sensors.known_sensors`; a sensor that answers
-otherwise is characterised in full.
+otherwise is characterized in full.
 """
 
 from collections.abc import Callable
 
-from hwopt.measure.energy.characterization_steps import STALL_S, Busy, Steps, resolution_j
-from hwopt.measure.energy.sensor_report import ON_LINE_S, SensorReport
+from hwopt.measure.energy.characterization.measurements import (
+    STALL_S,
+    BusyMeasurement,
+    SensorMeasurements,
+    resolution_j,
+)
+from hwopt.measure.energy.characterization.sensor_characteristics import ON_LINE_S, SensorCharacteristics
+from hwopt.measure.energy.characterization.square_wave import WaveMaker, tail_s
 from hwopt.measure.energy.sensors.known_sensors import KnownSensor
 from hwopt.measure.energy.sensors.meter import Clock, Meter
-from hwopt.measure.energy.square_wave import WaveMaker, tail_s
 from hwopt.measure.gpu.accelerator import Loop
 
 _IDLE_S, _BUSY_S = 1.0, 2.5
@@ -26,7 +31,7 @@ def check_known_sensor(
     meter: Meter,
     clock: Clock,
     open_context: Callable[[], None] | None = None,
-) -> tuple[SensorReport | None, str]:
+) -> tuple[SensorCharacteristics | None, str]:
     """Compare a sensor with what is known of its kind.
 
     Args:
@@ -42,28 +47,28 @@ def check_known_sensor(
     Raises:
         SensorError: where the counter cannot be read at all, or does not move.
     """
-    steps = Steps(meter, clock, budget_s=0.0)
+    sensor = SensorMeasurements(meter, clock, budget_s=0.0)
     if open_context is not None:
         open_context()
-        steps.timed("settle", lambda: clock.sleep(1.0))
-    context_w = steps.timed("idle with context", lambda: steps.idle_w(_IDLE_S))
+        sensor.timed("settle", lambda: clock.sleep(1.0))
+    context_w = sensor.timed("idle with context", lambda: sensor.idle_w(_IDLE_S))
     loop = make_loop()
     try:
-        busy = steps.timed("busy", lambda: steps.busy(loop, _BUSY_S))
+        busy = sensor.timed("busy", lambda: sensor.busy(loop, _BUSY_S))
         fault = _fault_of_period(busy, known)
         if fault:
             return None, fault
-        maker = WaveMaker(loop, meter, clock, STALL_S, tail_s(loop, clock), busy.grid)
-        share = steps.timed("sampled share", lambda: steps.share(maker, busy, _SWEEP_STEPS))
+        maker = WaveMaker(loop, meter, clock, STALL_S, tail_s(loop, clock), busy.timeline)
+        share = sensor.timed("sampled share", lambda: sensor.share(maker, busy, _SWEEP_STEPS))
     finally:
         loop.close()
     if share is None or abs(share - known.sampling_share) > _SHARE_ERROR:
         seen = "no share that a wave tells" if share is None else f"a share of {share:.2f}"
         return None, f"it looks at {seen} of a period, known is {known.sampling_share:g}"
-    return _report(known, meter, steps, busy, context_w), ""
+    return _report(known, meter, sensor, busy, context_w), ""
 
 
-def _fault_of_period(busy: Busy, known: KnownSensor) -> str:
+def _fault_of_period(busy: BusyMeasurement, known: KnownSensor) -> str:
     if not busy.is_on_line:
         return f"its steps lie on no line (jitter {busy.jitter_s:.2g} s), known is an exact period"
     if abs(busy.period_s / known.period_s - 1) > _PERIOD_ERROR:
@@ -71,14 +76,16 @@ def _fault_of_period(busy: Busy, known: KnownSensor) -> str:
     return ""
 
 
-def _report(known: KnownSensor, meter: Meter, steps: Steps, busy: Busy, context_w: float) -> SensorReport:
-    return SensorReport(
+def _report(
+    known: KnownSensor, meter: Meter, sensor: SensorMeasurements, busy: BusyMeasurement, context_w: float
+) -> SensorCharacteristics:
+    return SensorCharacteristics(
         meter=meter.name,
         period_s=known.period_s,
         jitter_s=busy.jitter_s,
         scatter_s=known.scatter_s,
         poll_s=busy.poll_s,
-        read_s=steps.read_s(n=10),
+        read_s=sensor.read_s(n=10),
         resolution_j=resolution_j(busy.ticks, meter.resolution_j),
         busy_w=busy.power_w,
         idle_before_context_w=None,
@@ -92,7 +99,7 @@ def _report(known: KnownSensor, meter: Meter, steps: Steps, busy: Busy, context_
         power_drift=busy.power_drift,
         time_drift=busy.time_drift,
         warming_c=busy.warming_c,
-        seconds=steps.seconds,
+        seconds=sensor.seconds,
         tick_s=ON_LINE_S,
         known=known.label,
     )

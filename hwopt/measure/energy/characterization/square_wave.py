@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from hwopt.measure.energy.counter_steps import Grid
-from hwopt.measure.energy.polling import Poller, Step
+from hwopt.measure.energy.counter_timeline import CounterTimeline
+from hwopt.measure.energy.polling import CounterStep, Poller
 from hwopt.measure.energy.sensors.meter import Clock, Meter
 from hwopt.measure.gpu.accelerator import Loop
 
@@ -89,7 +89,7 @@ class PulsedLoop:
 class Wave:
     """What the sensor said about a wave: its steps from the second period on, and the share of work then."""
 
-    ticks: Sequence[Step]
+    ticks: Sequence[CounterStep]
     duty: float
 
     @property
@@ -108,7 +108,7 @@ class WaveMaker:
         clock: in whose time both are read.
         stall_s: seconds without a step after which the counter counts as stalled.
         tail_s: seconds that the device goes on after its last replay was asked for.
-        grid: the line of the counter's steps.
+        timeline: the line of the counter's steps.
     """
 
     loop: Loop
@@ -116,7 +116,7 @@ class WaveMaker:
     clock: Clock
     stall_s: float
     tail_s: float
-    grid: Grid
+    timeline: CounterTimeline
 
     def wave(self, period_s: float, seconds: float, shift_s: float = 0.0) -> Wave:
         """Make a wave that begins `shift_s` after a step of the counter; read it for so many seconds."""
@@ -124,28 +124,28 @@ class WaveMaker:
         begin_s = self._next_tick_s() + shift_s
         self.clock.sleep(begin_s - self.clock.now())
         pulsed = PulsedLoop(self.loop, self.clock, period_s, self.tail_s, begin_s)
-        with Poller(self.meter, self.clock, pulsed, self.stall_s, self.grid.quiet_s) as poller:
+        with Poller(self.meter, self.clock, pulsed, self.stall_s, self.timeline.quiet_s) as poller:
             poller.poll_for(period_s)
             first = poller.next_tick()
             poller.poll_for(first.time_s + seconds - self.clock.now())
             poller.next_tick()
             n = len(poller.ticks)
             poller.poll_for(period_s)  # so that the last pulse has ended, and counts
-            placed = self.grid.place(poller.ticks)[:n]
+            placed = self.timeline.place(poller.ticks)[:n]
         seen = [one for one in placed if one.latest_s >= first.earliest_s]
         ticks = _whole_periods(seen, period_s)
         return Wave(ticks, pulsed.duty(ticks[0].time_s, ticks[-1].time_s))
 
     def _next_tick_s(self) -> float:
         """Return when the counter steps, or has just stepped."""
-        due_s = self.grid.next_after(self.clock.now())
+        due_s = self.timeline.next_after(self.clock.now())
         if due_s is None:
             with Poller(self.meter, self.clock, None, self.stall_s) as poller:
                 due_s = poller.next_tick().time_s
         return due_s
 
 
-def _whole_periods(ticks: Sequence[Step], period_s: float) -> Sequence[Step]:
+def _whole_periods(ticks: Sequence[CounterStep], period_s: float) -> Sequence[CounterStep]:
     """Return the ticks up to where whole periods fit best, the last third being free."""
     turns = (np.array([tick.time_s for tick in ticks]) - ticks[0].time_s) / period_s
     least = max(1, math.ceil(2 / 3 * (len(ticks) - 1)))

@@ -1,11 +1,11 @@
-"""One measurement on a GPU: time, energy and memory of one job, with all that was around it.
+"""One measurement on a GPU: time, energy and memory of one workload, with all that was around it.
 
     energy window, GPU busy | replays until the median is known, device hot | eager passes | state, GPU busy
                                                                                              |
           clocks, temperature, throttling, other processes: what a reader needs to trust the row
 
 Timing comes right after the window, so that time and power are of the same hot, loaded device. The state
-after a row is the state before the next one. A job is built once, and measured in every mode asked for.
+after a row is the state before the next one. A workload is built once, and measured in every mode asked for.
 
 **Eager is two things.** Where an eager pass takes as long as the graph's, the device sets the pace, and the
 row is as good as a graph's. Where it takes longer the host does, whose pace changes from one moment to the
@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from hwopt.measure.energy.counter_steps import Grid
-from hwopt.measure.energy.disturbance import disturbance
-from hwopt.measure.energy.measurement import EnergyReading, SensorPlan, measure_energy
+from hwopt.measure.energy.counter_timeline import CounterTimeline
+from hwopt.measure.energy.measurement import EnergyReading, WindowPlan, measure_energy
 from hwopt.measure.energy.polling import ask_beside
 from hwopt.measure.energy.sensors.meter import DeviceState, Meter, SensorError
-from hwopt.measure.gpu.accelerator import Accelerator, DeviceLost, Job, Loop, Unrunnable
+from hwopt.measure.energy.state_check import state_fault
+from hwopt.measure.gpu.accelerator import Accelerator, DeviceLost, GpuWorkload, Loop, Unrunnable
 from hwopt.measure.gpu.steady_median import SteadyMedian, steady_median
 
 Row = dict[str, Any]
@@ -37,8 +37,8 @@ _UNBOUND_PASSES = 6  # of a graph, that tell what bounds an eager row
 
 
 @dataclass(frozen=True, slots=True)
-class JobSettings:
-    """How one job is measured, beside what the sensor's plan says."""
+class MeasurementSettings:
+    """How one workload is measured, beside what the sensor's plan says."""
 
     second_window_share: float = 0.05
     half_width: float = 0.01  # of a median's confidence interval, relative: timing goes on until then
@@ -48,34 +48,36 @@ class JobSettings:
 
 
 @dataclass
-class JobMeasurer:
-    """Measures jobs on one GPU.
+class WorkloadMeasurer:
+    """Measures workloads on one GPU.
 
     Args:
         accelerator: what runs the work.
         meter: what reads its energy; None where nothing can, with `no_energy` the reason.
-        plan: of the sensor, from its characterisation.
+        plan: of the sensor, from its characterization.
         no_energy: why there is no meter.
-        seed: of which jobs get a second window.
+        seed: of which workloads get a second window.
     """
 
     accelerator: Accelerator
     meter: Meter | None
-    plan: SensorPlan
+    plan: WindowPlan
     no_energy: str = ""
-    precautions: JobSettings = field(default_factory=JobSettings)
+    precautions: MeasurementSettings = field(default_factory=MeasurementSettings)
     seed: int = 0
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng([self.seed, 3])
-        self._grid = Grid(self.plan.period_s)
+        self._timeline = CounterTimeline(self.plan.period_s)
         self._last: tuple[DeviceState, float] | None = None  # the last state, and when it was asked
 
-    def visit(self, job: Job, wants_energy: bool, window_s: Mapping[str, float]) -> dict[str, Row]:
-        """Measure a job in several modes, built once; as a graph first, by which eager rows are judged.
+    def visit(
+        self, workload: GpuWorkload, wants_energy: bool, window_s: Mapping[str, float]
+    ) -> dict[str, Row]:
+        """Measure a workload in several modes, built once; as a graph first, by which eager rows are judged.
 
         Args:
-            job: the operator or network.
+            workload: the operator or network.
             wants_energy: whether energy is read as well as time.
             window_s: mode -> shortest window, seconds.
 
@@ -83,48 +85,55 @@ class JobMeasurer:
             Mode -> the measured columns, as `measure` gives them.
         """
         try:
-            job = self.accelerator.build(job)
+            workload = self.accelerator.build(workload)
         except Unrunnable as reason:
             return {mode: _without_figures(str(reason), mode) for mode in window_s}
         rows: dict[str, Row] = {}
         for mode in sorted(window_s, reverse=True):  # graph before eager
             graph = rows.get("graph", {})
             graph_s = graph.get("time_s") if graph.get("mode") == "graph" else None
-            rows[mode] = self.measure(job, mode, wants_energy, window_s[mode], graph_s)
+            rows[mode] = self.measure(workload, mode, wants_energy, window_s[mode], graph_s)
         return rows
 
     def measure(
-        self, job: Job, mode: str, wants_energy: bool, window_s: float, graph_s: float | None = None
+        self,
+        workload: GpuWorkload,
+        mode: str,
+        wants_energy: bool,
+        window_s: float,
+        graph_s: float | None = None,
     ) -> Row:
-        """Return the measured columns of one job; what has no figure has its reason.
+        """Return the measured columns of one workload; what has no figure has its reason.
 
         Args:
-            job: the operator or network.
+            workload: the operator or network.
             mode: graph or eager.
             wants_energy: whether energy is read as well as time.
             window_s: shortest window, seconds.
             graph_s: of an eager row, what a pass takes as a graph; None has it timed for that.
         """
         try:
-            job = self.accelerator.build(job)
+            workload = self.accelerator.build(workload)
             if mode == "eager" and graph_s is None:
-                graph_s = self._graph_s(job)
-            loop = self.accelerator.prepare(job, mode)
+                graph_s = self._graph_s(workload)
+            loop = self.accelerator.prepare(workload, mode)
         except Unrunnable as reason:
             return _without_figures(str(reason), mode)
         try:
             before, begin_s = self._before(), self.accelerator.clock.now()
-            row = self._figures(loop, wants_energy, window_s, len(job.graph.layers) == 1, graph_s, before)
+            row = self._figures(
+                loop, wants_energy, window_s, len(workload.graph.layers) == 1, graph_s, before
+            )
             return row | self._surroundings(before, self._after(loop), begin_s)
         except Unrunnable as reason:
             return _without_figures(str(reason), mode)
         finally:
             loop.close()
 
-    def warm_time_s(self, job: Job, mode: str) -> float | None:
+    def warm_time_s(self, workload: GpuWorkload, mode: str) -> float | None:
         """Return the seconds of a pass that takes the same operands every time; None if it cannot run."""
         try:
-            loop = self.accelerator.prepare(replace(job, is_warm=True), mode)
+            loop = self.accelerator.prepare(replace(workload, is_warm=True), mode)
         except Unrunnable:
             return None
         try:
@@ -160,9 +169,9 @@ class JobMeasurer:
         row = self._timed(loop) | {"eager_time_s": eager.median, "bound": bound}
         return row | _energy_columns(self._checked(reading, row["time_s"]))
 
-    def _graph_s(self, job: Job) -> float | None:
+    def _graph_s(self, workload: GpuWorkload) -> float | None:
         """Return what a pass takes as a graph, roughly; None where it cannot be captured."""
-        loop = self.accelerator.prepare(job, "graph")
+        loop = self.accelerator.prepare(workload, "graph")
         try:
             return float(np.median(loop.time_replays(_UNBOUND_PASSES))) if loop.mode == "graph" else None
         finally:
@@ -190,7 +199,7 @@ class JobMeasurer:
             window_s,
             2 if is_repeated else 1,
             is_operator,
-            self._grid,
+            self._timeline,
             before,
         )
 
@@ -253,7 +262,7 @@ class JobMeasurer:
             "throttled": " ".join(throttled),
         }
         seconds = self.accelerator.clock.now() - begin_s
-        code, reason = disturbance(before, after, seconds, seconds + _FRESH_S)
+        code, reason = state_fault(before, after, seconds, seconds + _FRESH_S)
         return row | _taken_away(code, reason) if code else row
 
     def _state(self) -> DeviceState:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hwopt.measure.energy.counter_steps import Grid
-from hwopt.measure.energy.polling import Step
+from hwopt.measure.energy.counter_timeline import CounterTimeline
+from hwopt.measure.energy.polling import CounterStep
 from hwopt.measure.energy.sensors.virtual_clock import VirtualClock
 
 PERIOD_S = 0.099997
@@ -18,7 +18,7 @@ def seen(t0_s, n, rng, read_s=(0.01, 0.01), jitter_s=0.0, period_s=PERIOD_S):
         length = rng.uniform(*read_s)
         value = int(np.searchsorted(moments, now + length / 2))
         if last is not None and value != last[1]:
-            steps.append(Step(last[0], now + length, float(value)))
+            steps.append(CounterStep(last[0], now + length, float(value)))
         last, now = (now, value), now + length + 5e-4
     return steps
 
@@ -33,10 +33,10 @@ def test_a_step_is_known_to_under_a_millisecond_with_readings_of_ten(read_s):
     rng, known, alone, lengths = np.random.default_rng(0), [], [], []
     for _ in range(100):
         t0_s = rng.random()
-        grid = Grid(PERIOD_S * (1 + 1e-4 * rng.standard_normal()))
-        alone.extend(errors_s(Grid(grid.period_s).place(seen(t0_s, 8, rng, read_s)), t0_s))
-        grid.place(seen(t0_s, 60, rng, read_s))  # what a characterisation saw
-        window = grid.place(seen(t0_s + 75 * PERIOD_S, 8, rng, read_s))
+        timeline = CounterTimeline(PERIOD_S * (1 + 1e-4 * rng.standard_normal()))
+        alone.extend(errors_s(CounterTimeline(timeline.period_s).place(seen(t0_s, 8, rng, read_s)), t0_s))
+        timeline.place(seen(t0_s, 60, rng, read_s))  # what a characterization saw
+        window = timeline.place(seen(t0_s + 75 * PERIOD_S, 8, rng, read_s))
         known.extend(errors_s(window, t0_s))
         lengths.append((window[-1].time_s - window[0].time_s) / (7 * PERIOD_S) - 1)
     assert np.sqrt(np.mean(np.square(known))) < 0.6e-3
@@ -48,25 +48,25 @@ def test_a_step_is_known_to_under_a_millisecond_with_readings_of_ten(read_s):
 def test_a_counter_with_jitter_keeps_the_moments_that_polling_gave():
     rng = np.random.default_rng(0)
     steps = seen(1.0, 30, rng, read_s=(1e-4, 1e-4), jitter_s=0.02)
-    grid = Grid(PERIOD_S)
-    assert grid.place(steps) == steps
-    assert grid.next_after(3.0) is None and grid.quiet_s == 0
+    timeline = CounterTimeline(PERIOD_S)
+    assert timeline.place(steps) == steps
+    assert timeline.next_after(3.0) is None and timeline.quiet_s == 0
 
 
 def test_a_reading_that_took_a_period_leaves_its_step_as_it_is():
     steps = seen(1.0, 12, np.random.default_rng(0))
-    late = Step(steps[5].earliest_s - 0.09, steps[5].latest_s, steps[5].value)
-    placed = Grid(PERIOD_S).place([*steps[:5], late, *steps[6:]])
+    late = CounterStep(steps[5].earliest_s - 0.09, steps[5].latest_s, steps[5].value)
+    placed = CounterTimeline(PERIOD_S).place([*steps[:5], late, *steps[6:]])
     assert placed[5] is late
     assert np.abs(errors_s(placed[:5] + placed[6:], 1.0)).max() < 3e-3
 
 
 def test_a_counter_that_began_anew_is_on_a_new_line():
-    rng, grid = np.random.default_rng(0), Grid(PERIOD_S)
-    grid.place(seen(0.0, 20, rng))
-    placed = grid.place(seen(5.0437, 20, rng))
+    rng, timeline = np.random.default_rng(0), CounterTimeline(PERIOD_S)
+    timeline.place(seen(0.0, 20, rng))
+    placed = timeline.place(seen(5.0437, 20, rng))
     assert np.abs(errors_s(placed, 5.0437)).max() < 2e-3
-    assert grid.next_after(9.0) == pytest.approx(5.0437 + 40 * PERIOD_S, abs=2e-3)
+    assert timeline.next_after(9.0) == pytest.approx(5.0437 + 40 * PERIOD_S, abs=2e-3)
 
 
 def test_virtual_threads_take_turns_in_the_order_of_their_moments():

@@ -12,12 +12,13 @@ from hwopt.measure.api import measure_networks, profile_device
 from hwopt.measure.energy.sensors.simulated import H200_LATENCIES, Fault
 from hwopt.measure.gpu.campaign import CampaignStopped
 from hwopt.measure.gpu.campaign_session import RowShares
-from hwopt.measure.gpu.open_device import measure_gpu_networks, open_gpu, parse_device, profile_gpu
+from hwopt.measure.gpu.open_gpu import open_gpu, parse_device
 from hwopt.measure.gpu.precision import Precision
-from hwopt.measure.gpu.simulated import CAP_W, IDLE_W, LAUNCH_S, eager_time_s, job_law
+from hwopt.measure.gpu.profile_gpu import measure_gpu_networks, profile_gpu
+from hwopt.measure.gpu.simulated import CAP_W, IDLE_W, LAUNCH_S, eager_time_s, simulated_time_and_power
 from hwopt.measure.local_device import LocalDevice
 from hwopt.measure.sampling.architectures.small import Block, SmallCNN
-from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.networks import NetworkSpec
 from hwopt.predict.device import load_device
 from hwopt.profile.device_profile import DeviceProfile
 from hwopt.report.device import profile_report
@@ -32,7 +33,7 @@ def network(i):
         Block("separable", 32, 3, True, "ReLU", "none"),
     )
     build = partial(SmallCNN, (3, 32, 32), blocks[: 1 + i % 2], (16 * (i + 1),))
-    return Candidate(f"net-{i}", "random", SPLITS[i % 3], (4 * (i + 1), 3, 32, 32), build)
+    return NetworkSpec(f"net-{i}", "random", SPLITS[i % 3], (4 * (i + 1), 3, 32, 32), build)
 
 
 NETWORKS = [network(i) for i in range(9)]
@@ -43,7 +44,7 @@ def profiled(folder, budget_s=400.0, opened=None, precision=PRECISION):
     with open_gpu("simulated", precision) as fresh:
         profile_gpu(
             folder, opened or fresh, budget_s, precision, NETWORKS, NETWORKS, lambda *m: messages.append(m),
-            n_operators=40, policy=RowShares(energy_share=0.3, eager_share=1.0),
+            n_operators=40, row_shares=RowShares(energy_share=0.3, eager_share=1.0),
         )  # fmt: skip
     return messages
 
@@ -112,9 +113,9 @@ def test_a_lost_device_says_what_is_kept(tmp_path):
 def test_networks_are_measured_outside_any_profile(monkeypatch):
     one = NETWORKS[1]
     (row,) = measure_networks([one], device="simulated")
-    from hwopt.measure.campaign import trace_candidate
+    from hwopt.measure.campaign import trace_spec
 
-    times, _ = job_law(trace_candidate(one).layers, PRECISION)
+    times, _ = simulated_time_and_power(trace_spec(one).layers, PRECISION)
     host_s = eager_time_s(times, H200_LATENCIES.operator_s)  # whose pace comes and goes
     assert 1 / H200_LATENCIES.spread < row["time_s"] / host_s < H200_LATENCIES.spread
     assert row["energy_j"] > 0 and row["memory_bytes"] > 0 and row["time_reason"] == ""
@@ -190,7 +191,9 @@ def test_what_is_simulated_says_so_wherever_it_is_used(folder):
 
 
 def test_a_first_run_too_short_for_an_unknown_sensor_is_made_up_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("hwopt.measure.energy.sensor_record.known_sensor", lambda model, driver: None)
+    monkeypatch.setattr(
+        "hwopt.measure.energy.characterization.describe_sensor.known_sensor", lambda model, driver: None
+    )
     profiled(tmp_path / "gpu", budget_s=40.0)
     assert not json.loads((tmp_path / "gpu" / "device.json").read_text())["sensor"]["waves"]
     profiled(tmp_path / "gpu", budget_s=400.0)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from hwopt.errors import InvalidInput
-from hwopt.measure.energy.sensor_plan import SensorPlan
+from hwopt.measure.energy.window_plan import WindowPlan
 
 ON_LINE_S = 1e-3  # to which the step of a counter of exact period is known at least
 _EDGE_ERROR = 0.003  # relative, that the ends of a window may add
@@ -35,7 +35,7 @@ class WaveResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class SensorReport:
+class SensorCharacteristics:
     """What was found out about a sensor. A figure that could not be had is None.
 
     Attributes:
@@ -61,7 +61,7 @@ class SensorReport:
         seconds: step -> seconds that it took.
         tick_s: to what the moment of a step is known; None in records that do not tell.
         known: model and driver whose known sensor this is, so that only that was checked; empty for none.
-        note: what else a reader should know, such as why a known sensor was characterised anew.
+        note: what else a reader should know, such as why a known sensor was characterized anew.
     """
 
     meter: str
@@ -93,7 +93,7 @@ class SensorReport:
         return {**asdict(self), "plan": self.plan().as_dict()}
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> "SensorReport":
+    def from_mapping(cls, values: Mapping[str, Any]) -> "SensorCharacteristics":
         """Read a report from what `as_dict` gave, of this version or an older one.
 
         Raises:
@@ -106,7 +106,7 @@ class SensorReport:
         except TypeError as error:
             raise InvalidInput(f"a sensor's report: {error}; measure the device into a new folder") from None
 
-    def plan(self) -> SensorPlan:
+    def plan(self) -> WindowPlan:
         """Return how to measure with this sensor.
 
         Windows are so long that their ends add at most 0.3%, and have at least five steps. A sensor that was
@@ -119,7 +119,7 @@ class SensorReport:
         tick_s, scatter_s = self._tick_and_scatter_s
         window_s = max(0.49, 4.9 * self.period_s, (tick_s + 2 * scatter_s) / _EDGE_ERROR)
         network_s = max(0.99, 9.9 * self.period_s) if share == 1.0 else max(3.0, 20 * self.period_s)
-        return SensorPlan(
+        return WindowPlan(
             window_s=window_s,
             network_window_s=max(window_s, network_s),
             preroll_s=0.2,

@@ -11,8 +11,8 @@ _UNKNOWN_SHARE = 0.25  # of the sensors that are known to look only now and then
 
 
 @dataclass(frozen=True, slots=True)
-class SensorPlan:
-    """How to measure with one sensor; what a characterisation of it decides.
+class WindowPlan:
+    """How to measure with one sensor; what a characterization of it decides.
 
     Attributes:
         window_s: shortest window of a layer.
@@ -65,7 +65,7 @@ class SensorPlan:
         return asdict(self)
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> "SensorPlan":
+    def from_mapping(cls, values: Mapping[str, Any]) -> "WindowPlan":
         """Read a plan from what `as_dict` gave; what is not there keeps its default."""
         known = [one.name for one in fields(cls)]
         for name in values:

@@ -10,7 +10,7 @@ from hwopt.errors import InvalidInput
 from hwopt.measure.energy.sensors.meter import SensorError
 
 
-class Counter:
+class UnwrappedCounter:
     """Unwraps a cumulative counter, for as many threads as read it.
 
     Args:

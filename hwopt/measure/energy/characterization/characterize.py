@@ -10,18 +10,18 @@ the report follows the plan of all later windows.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from hwopt.measure.energy.characterization_steps import STALL_S, Steps, resolution_j
-from hwopt.measure.energy.sensor_report import SensorReport, WaveResponse
+from hwopt.measure.energy.characterization.measurements import STALL_S, SensorMeasurements, resolution_j
+from hwopt.measure.energy.characterization.sensor_characteristics import SensorCharacteristics, WaveResponse
+from hwopt.measure.energy.characterization.square_wave import WaveMaker, tail_s
 from hwopt.measure.energy.sensors.meter import Clock, Meter
-from hwopt.measure.energy.square_wave import WaveMaker, tail_s
 from hwopt.measure.gpu.accelerator import Loop
 
-__all__ = ["SensorReport", "WaveResponse", "characterise"]
+__all__ = ["SensorCharacteristics", "WaveResponse", "characterize"]
 WAVE_PERIODS_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _OWN_PERIODS = (1.0, 0.5, 1.5, 2.5)  # of waves, in periods of the sensor: those that it misjudges most
 
 
-def characterise(
+def characterize(
     make_loop: Callable[[], Loop],
     meter: Meter,
     clock: Clock,
@@ -29,7 +29,7 @@ def characterise(
     budget_s: float = 90.0,
     busy_s: float = 6.0,
     wave_periods_s: Sequence[float] = WAVE_PERIODS_S,
-) -> SensorReport:
+) -> SensorCharacteristics:
     """Find out how a sensor behaves.
 
     Args:
@@ -46,33 +46,33 @@ def characterise(
     Raises:
         SensorError: where the counter cannot be read at all, or does not move.
     """
-    steps = Steps(meter, clock, budget_s)
+    sensor = SensorMeasurements(meter, clock, budget_s)
     before_w = context_w = None
     if open_context is not None:
-        before_w = steps.timed("idle before context", steps.idle_w)
+        before_w = sensor.timed("idle before context", sensor.idle_w)
         open_context()
-        steps.timed("settle", lambda: clock.sleep(1.0))
-    context_w = steps.timed("idle with context", steps.idle_w)
+        sensor.timed("settle", lambda: clock.sleep(1.0))
+    context_w = sensor.timed("idle with context", sensor.idle_w)
     loop = make_loop()
     try:
-        busy = steps.timed("busy", lambda: steps.busy(loop, busy_s))
-        ratio = steps.timed("instantaneous power", lambda: steps.instant_ratio(loop, busy.period_s))
-        after_w = steps.timed("idle after load", steps.idle_w)
+        busy = sensor.timed("busy", lambda: sensor.busy(loop, busy_s))
+        ratio = sensor.timed("instantaneous power", lambda: sensor.instant_ratio(loop, busy.period_s))
+        after_w = sensor.timed("idle after load", sensor.idle_w)
         stall_s = max(STALL_S, 8 * busy.period_s)
-        maker = WaveMaker(loop, meter, clock, stall_s, tail_s(loop, clock), busy.grid)
-        share = steps.timed("sampled share", lambda: steps.share(maker, busy))
+        maker = WaveMaker(loop, meter, clock, stall_s, tail_s(loop, clock), busy.timeline)
+        share = sensor.timed("sampled share", lambda: sensor.share(maker, busy))
         periods = _wave_periods(wave_periods_s, busy.period_s, maker.tail_s)
         low_w = after_w if after_w is not None else context_w or 0.0
-        waves = steps.timed("waves", lambda: steps.waves(maker, busy, low_w, periods))
+        waves = sensor.timed("waves", lambda: sensor.waves(maker, busy, low_w, periods))
     finally:
         loop.close()
-    report = SensorReport(
+    report = SensorCharacteristics(
         meter=meter.name,
         period_s=busy.period_s,
         jitter_s=busy.jitter_s,
         scatter_s=busy.scatter_s,
         poll_s=busy.poll_s,
-        read_s=steps.read_s(),
+        read_s=sensor.read_s(),
         resolution_j=resolution_j(busy.ticks, meter.resolution_j),
         busy_w=busy.power_w,
         idle_before_context_w=before_w,
@@ -86,7 +86,7 @@ def characterise(
         power_drift=busy.power_drift,
         time_drift=busy.time_drift,
         warming_c=busy.warming_c,
-        seconds=steps.seconds,
+        seconds=sensor.seconds,
         tick_s=busy.tick_s,
     )
     return replace(report, unsafe_band_s=report.misjudged_band_s())

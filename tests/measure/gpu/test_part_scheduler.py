@@ -7,7 +7,7 @@ import pytest
 from hwopt.measure.background_work import BackgroundResult
 from hwopt.measure.campaign import Deadline
 from hwopt.measure.energy.sensors.simulated import VirtualClock
-from hwopt.measure.gpu.time_shares import run_in_turns
+from hwopt.measure.gpu.part_scheduler import run_in_turns
 
 
 class Fixed:

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwopt.arrays import Array
-from hwopt.measure.energy.polling import Step
+from hwopt.measure.energy.polling import CounterStep
 
-_PERIOD_ERROR = 2e-4  # relative standard error of a period that a characterisation of some seconds gives
+_PERIOD_ERROR = 2e-4  # relative standard error of a period that a characterization of some seconds gives
 _RESOLVED = 0.7  # of a period: bounds further apart may hold two steps
 _TOLERANCE_S = 3e-4  # by which the line may miss a bound
 _MEMORY_S = 60.0
@@ -29,7 +29,7 @@ _LEAST = 3
 _QUIET = 0.6  # of a period
 
 
-class Grid:
+class CounterTimeline:
     """The line that a counter's steps lie on, known better with every window.
 
     Args:
@@ -42,7 +42,7 @@ class Grid:
         self._phase_s: float | None = None  # of the line; None as long as nothing lies on one
         self._bounds = np.empty((0, 2))  # of the steps that are remembered, seconds, [n, 2]
 
-    def place(self, steps: Sequence[Step]) -> list[Step]:
+    def place(self, steps: Sequence[CounterStep]) -> list[CounterStep]:
         """Return steps at their moments on the line, shape [n]; as they came where there is none.
 
         A step that may be two, since a reading took too long, stays as it is.
@@ -93,7 +93,7 @@ class Grid:
         weight = (noise_s / (_PERIOD_ERROR * self._expected_s)) ** 2
         return float((centred @ middles + weight * self._expected_s) / (centred @ centred + weight))
 
-    def _on_line(self, step: Step) -> Step:
+    def _on_line(self, step: CounterStep) -> CounterStep:
         phase_s = self._phase_s or 0.0
         moment_s = phase_s + round((step.time_s - phase_s) / self.period_s) * self.period_s
-        return Step(moment_s, moment_s, step.value)
+        return CounterStep(moment_s, moment_s, step.value)

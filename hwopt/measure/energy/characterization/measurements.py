@@ -1,4 +1,4 @@
-"""The steps of a sensor's characterisation: idle, busy, square waves; each with the seconds that it takes.
+"""The steps of a sensor's characterization: idle, busy, square waves; each with the seconds that it takes.
 
 They know no accelerator: a meter, a clock and a loop of constant power are given to them.
 """
@@ -10,11 +10,11 @@ from typing import TypeVar
 import numpy as np
 
 from hwopt.arrays import Array
-from hwopt.measure.energy.counter_steps import Grid
-from hwopt.measure.energy.polling import Poller, Step, ask_beside
-from hwopt.measure.energy.sensor_report import ON_LINE_S, WaveResponse
+from hwopt.measure.energy.characterization.sensor_characteristics import ON_LINE_S, WaveResponse
+from hwopt.measure.energy.characterization.square_wave import Wave, WaveMaker, sampled_share
+from hwopt.measure.energy.counter_timeline import CounterTimeline
+from hwopt.measure.energy.polling import CounterStep, Poller, ask_beside
 from hwopt.measure.energy.sensors.meter import Clock, DeviceState, Meter, SensorError
-from hwopt.measure.energy.square_wave import Wave, WaveMaker, sampled_share
 from hwopt.measure.gpu.accelerator import Loop
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ _SWEEP_STEPS = 32
 _PAUSE_S = 5e-4
 
 
-class Busy:
+class BusyMeasurement:
     """A device that was busy for some seconds.
 
     Args:
@@ -33,10 +33,12 @@ class Busy:
         warming_c: change of the temperature meanwhile, None where the device does not tell it.
     """
 
-    def __init__(self, ticks: Sequence[Step], progress: Sequence[Step], warming_c: float | None) -> None:
+    def __init__(
+        self, ticks: Sequence[CounterStep], progress: Sequence[CounterStep], warming_c: float | None
+    ) -> None:
         self.ticks, self.progress, self.warming_c = ticks, progress, warming_c
-        self.grid = Grid(self._mean_interval_s())
-        self.placed = self.grid.place(ticks)
+        self.timeline = CounterTimeline(self._mean_interval_s())
+        self.placed = self.timeline.place(ticks)
 
     def _mean_interval_s(self) -> float:
         """Return the slope of the moments over the numbers of the steps, those counted that were missed."""
@@ -47,7 +49,7 @@ class Busy:
     @property
     def period_s(self) -> float:
         """Seconds between two steps."""
-        return self.grid.period_s
+        return self.timeline.period_s
 
     @property
     def poll_s(self) -> float:
@@ -62,7 +64,7 @@ class Busy:
     @property
     def is_on_line(self) -> bool:
         """Whether the steps lie on a line: their period is exact."""
-        return self.grid.next_after(0.0) is not None
+        return self.timeline.next_after(0.0) is not None
 
     @property
     def jitter_s(self) -> float:
@@ -101,8 +103,8 @@ class Busy:
         return np.diff(columns(self.ticks)[0])
 
 
-class Steps:
-    """The steps of a characterisation, each with the seconds that it took."""
+class SensorMeasurements:
+    """The steps of a characterization, each with the seconds that it took."""
 
     def __init__(self, meter: Meter, clock: Clock, budget_s: float) -> None:
         self.meter, self.clock, self.budget_s = meter, clock, budget_s
@@ -125,7 +127,7 @@ class Steps:
         times, values = columns(poller.ticks)
         return float(np.polyfit(times - times[0], values, 1)[0])
 
-    def busy(self, loop: Loop, seconds: float) -> Busy:
+    def busy(self, loop: Loop, seconds: float) -> BusyMeasurement:
         """Keep the device busy; after a pre-roll, watch the counter, longer where it steps seldom."""
         before = self._busy_state(loop, 0.25).temperature_c
         with Poller(self.meter, self.clock, loop, STALL_S) as poller:
@@ -134,7 +136,7 @@ class Steps:
                 poller.next_tick()
         after = self._busy_state(loop, 0.0).temperature_c
         warming_c = None if before is None or after is None else after - before
-        return Busy(poller.ticks, poller.progress, warming_c)
+        return BusyMeasurement(poller.ticks, poller.progress, warming_c)
 
     def _busy_state(self, loop: Loop, preroll_s: float) -> DeviceState:
         """Return the state of the device that has been busy for some time."""
@@ -164,7 +166,7 @@ class Steps:
                 return None
             return rate([first, poller.next_tick()]) / float(np.mean(powers))
 
-    def share(self, maker: WaveMaker, busy: Busy, n_steps: int = _SWEEP_STEPS) -> float | None:
+    def share(self, maker: WaveMaker, busy: BusyMeasurement, n_steps: int = _SWEEP_STEPS) -> float | None:
         """Return which share of its period the sensor looks at, by a wave 1 / n_steps out of step with it."""
         period_s = busy.period_s * math.ceil(max(1.0, 4 * maker.tail_s / busy.period_s))
         period_s *= 1 + 1 / n_steps
@@ -174,7 +176,7 @@ class Steps:
         return sampled_share(wave, period_s, busy.period_s, busy.power_w)
 
     def waves(
-        self, maker: WaveMaker, busy: Busy, low_w: float, periods_s: Sequence[float]
+        self, maker: WaveMaker, busy: BusyMeasurement, low_w: float, periods_s: Sequence[float]
     ) -> tuple[WaveResponse, ...]:
         """Return the answers to waves of these periods, as many as the budget allows, by period."""
         found = []
@@ -203,23 +205,23 @@ def _response(period_s: float, waves: Sequence[Wave], high_w: float, low_w: floa
     return WaveResponse(period_s, error, float(ratios.mean()) - 1, float(duties.mean()), len(waves))
 
 
-def resolution_j(ticks: Sequence[Step], unit_j: float) -> float:
+def resolution_j(ticks: Sequence[CounterStep], unit_j: float) -> float:
     """Return the largest energy that all steps are multiples of."""
     counts = np.diff(np.round(columns(ticks)[1] / unit_j)).astype(np.int64)
     return float(np.gcd.reduce(counts)) * unit_j
 
 
-def columns(steps: Sequence[Step]) -> tuple[Array, Array]:
+def columns(steps: Sequence[CounterStep]) -> tuple[Array, Array]:
     """Return moments and values, both of shape [n]."""
     return np.array([step.time_s for step in steps]), np.array([step.value for step in steps])
 
 
-def rate(steps: Sequence[Step]) -> float:
+def rate(steps: Sequence[CounterStep]) -> float:
     """Return the change a second from the first step to the last."""
     return (steps[-1].value - steps[0].value) / (steps[-1].time_s - steps[0].time_s)
 
 
-def _quarters(steps: Sequence[Step]) -> tuple[Sequence[Step], Sequence[Step]]:
+def _quarters(steps: Sequence[CounterStep]) -> tuple[Sequence[CounterStep], Sequence[CounterStep]]:
     n = max(2, len(steps) // 4 + 1)
     return steps[:n], steps[-n:]
 

@@ -20,7 +20,7 @@ from hwopt.measure.sampling.architectures.blocks import FORMS
 from hwopt.measure.sampling.architectures.described import Architecture
 from hwopt.measure.sampling.architectures.small import random_block
 from hwopt.measure.sampling.networks import (
-    Candidate,
+    NetworkSpec,
     described,
     networks_of_space,
     neuralpower_networks,
@@ -66,7 +66,7 @@ def choose_gpu_networks(
     n_random: int = 120,
     n_blocks: int = 40,
     batch_sizes: Sequence[int] = BATCH_SIZES,
-) -> list[Candidate]:
+) -> list[NetworkSpec]:
     """Return networks in the order in which to measure them on a GPU.
 
     Args:
@@ -88,7 +88,7 @@ def choose_gpu_networks(
 
 def operator_sources(
     rng: np.random.Generator, space: "SearchSpace | None" = None, batch_size: int | None = None
-) -> list[Candidate]:
+) -> list[NetworkSpec]:
     """Return the networks that operators are drawn from: of a space where one is given.
 
     Args:
@@ -107,18 +107,18 @@ def operator_sources(
     return known + [_random(i, rng, int(rng.choice(batches)), "fit") for i in range(N_SOURCES)]
 
 
-def _in_turns(*lists: Iterable[Candidate]) -> list[Candidate]:
+def _in_turns(*lists: Iterable[NetworkSpec]) -> list[NetworkSpec]:
     """Return the first of each list, the second of each, and so on."""
     return [one for turn in zip_longest(*lists) for one in turn if one is not None]
 
 
-def _torchvision(name: str, batch: int, split: str | None = None) -> Candidate:
+def _torchvision(name: str, batch: int, split: str | None = None) -> NetworkSpec:
     architecture = Architecture.of("torchvision", model=name)
     split = split or _MEASURED[name]
     return described(f"{name}-b{batch}", "torchvision", split, (batch, 3, 224, 224), architecture)
 
 
-def _random(i: int, rng: np.random.Generator, batch: int, split: str | None = None) -> Candidate:
+def _random(i: int, rng: np.random.Generator, batch: int, split: str | None = None) -> NetworkSpec:
     side = int(rng.choice(_SIDES[:4] if batch > 32 else _SIDES))
     multiple = 1 if rng.random() < _ANY_WIDTH else int(rng.choice([4, 8, 8, 16, 16]))
     stages = tuple(random_block(rng, _WIDEST, multiple) for _ in range(int(rng.integers(2, 9))))
@@ -129,7 +129,7 @@ def _random(i: int, rng: np.random.Generator, batch: int, split: str | None = No
     return _named("cnn", "random", split or split_of(i), (batch, *shape), architecture)
 
 
-def _block(i: int, rng: np.random.Generator, batch: int) -> Candidate:
+def _block(i: int, rng: np.random.Generator, batch: int) -> NetworkSpec:
     """Return one of the fused blocks in turn; channels are log-uniform, sides as the memory allows."""
     form = list(FORMS)[i % len(FORMS)]
     channels = max(1, round(np.exp(rng.uniform(np.log(16), np.log(_WIDEST))) / 8)) * 8
@@ -141,8 +141,8 @@ def _block(i: int, rng: np.random.Generator, batch: int) -> Candidate:
 
 def _named(
     what: str, source: str, split: str, input_shape: tuple[int, ...], architecture: Architecture
-) -> Candidate:
-    """Return a candidate that is called by what it is, its input's shape included."""
+) -> NetworkSpec:
+    """Return a spec that is called by what it is, its input's shape included."""
     identity = json.dumps([architecture.description, input_shape[1:]]).encode()
     digest = blake2b(identity, digest_size=4).hexdigest()
     name = f"{what}-{digest}-b{input_shape[0]}"

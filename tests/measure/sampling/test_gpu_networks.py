@@ -8,13 +8,13 @@ import torch
 from skopt.space import Integer
 from torch import nn
 
-from hwopt.measure.campaign import trace_candidate
-from hwopt.measure.gpu.networks import choose_gpu_networks, operator_sources
+from hwopt.measure.campaign import trace_spec
+from hwopt.measure.sampling.gpu_networks import choose_gpu_networks, operator_sources
 from hwopt.network import trace
 from hwopt.network.build import EmptyOnMeta
 from hwopt.space.search_space import SearchSpace
 
-from ..sampling.test_networks import described
+from .test_networks import described
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def architecture(candidate):
 
 
 def dense_convolutions(candidates):
-    layers = {layer for one in candidates for layer in trace_candidate(one).layers}
+    layers = {layer for one in candidates for layer in trace_spec(one).layers}
     return [layer for layer in layers if layer.kind == "conv2d" and layer.groups == 1]
 
 

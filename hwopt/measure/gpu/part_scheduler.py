@@ -16,7 +16,7 @@ _FORGET = 0.8  # of the longest item so far, with each further one
 Item = Callable[[], None]
 
 
-class Part(Protocol):
+class CampaignPart(Protocol):
     """A part of a campaign.
 
     Attributes:
@@ -33,7 +33,7 @@ class Part(Protocol):
         """Return the next item, which measures and writes when called; None where there is none now."""
 
 
-def run_in_turns(parts: Sequence[Part], deadline: Deadline, after_each: Callable[[], None]) -> bool:
+def run_in_turns(parts: Sequence[CampaignPart], deadline: Deadline, after_each: Callable[[], None]) -> bool:
     """Run the items of all parts, each part for its share of the time, until nothing is left or fits.
 
     An item is begun where one as long as the longer ones of its part ends before the deadline.
@@ -60,7 +60,7 @@ def run_in_turns(parts: Sequence[Part], deadline: Deadline, after_each: Callable
 class _Turn:
     """A part with the seconds that it had."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: CampaignPart) -> None:
         self.part = part
         self.spent_s = self.longest_s = 0.0
         self._item: Item | None = None

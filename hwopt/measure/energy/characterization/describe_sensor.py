@@ -2,23 +2,23 @@
 
 known model and driver --> check, 8 s --passed--> plan
 |
-unknown ----------------------failed--> characterisation, up to 50 s --> plan
+unknown ----------------------failed--> characterization, up to 50 s --> plan
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hwopt.measure.energy.sensor_characterization import characterise
-from hwopt.measure.energy.sensor_check import check_known_sensor
-from hwopt.measure.energy.sensor_plan import SensorPlan
-from hwopt.measure.energy.sensor_report import SensorReport
+from hwopt.measure.energy.characterization.characterize import characterize
+from hwopt.measure.energy.characterization.known_sensor_check import check_known_sensor
+from hwopt.measure.energy.characterization.sensor_characteristics import SensorCharacteristics
 from hwopt.measure.energy.sensors.known_sensors import known_sensor
 from hwopt.measure.energy.sensors.meter import SensorError
 from hwopt.measure.energy.sensors.nvml import NvmlMeter
+from hwopt.measure.energy.window_plan import WindowPlan
 from hwopt.measure.gpu.accelerator import Accelerator, DeviceLost, Loop
 
-CHARACTERISE_S = 50.0  # that a full characterisation may take
+CHARACTERIZE_S = 50.0  # that a full characterization may take
 _ENDS = ("device_lost", "other_process")  # no sensor of a device that is gone, or not ours
 
 
@@ -37,7 +37,7 @@ def describe_sensor(
         meter: reads its energy.
         make_loop: gives a loop of constant, high power.
         open_context: has this process use the device.
-        budget_s: seconds that a full characterisation may take.
+        budget_s: seconds that a full characterization may take.
         say: told what is done.
 
     Raises:
@@ -62,7 +62,7 @@ def _report(
     open_context: Callable[[], None],
     budget_s: float,
     say: Callable[[str], None],
-) -> SensorReport:
+) -> SensorCharacteristics:
     clock, note = accelerator.clock, ""
     known = known_sensor(accelerator.name, meter.settings()["driver"])
     if known is not None:
@@ -71,20 +71,20 @@ def _report(
         if report is not None:
             return report
         note = f"the known sensor of {known.label} was not confirmed: {fault}"
-        say(f"{note}; characterising it")
+        say(f"{note}; characterizing it")
     else:
-        say("characterising the energy counter")
-    full = characterise(make_loop, meter, clock, open_context, min(CHARACTERISE_S, budget_s))
+        say("characterizing the energy counter")
+    full = characterize(make_loop, meter, clock, open_context, min(CHARACTERIZE_S, budget_s))
     return replace(full, note=note)
 
 
-def plan_of(info: Mapping[str, Any]) -> SensorPlan:
+def plan_of(info: Mapping[str, Any]) -> WindowPlan:
     """Return the plan of a device.json; the default one, which expects the worst, where it has none.
 
     What an older version found out is planned anew: it knew the moments of steps by polling only.
     """
     sensor = info.get("sensor", {})
     if "period_s" in sensor and "tick_s" not in sensor:
-        return SensorReport.from_mapping(sensor).plan()
+        return SensorCharacteristics.from_mapping(sensor).plan()
     plan = sensor.get("plan")
-    return SensorPlan.from_mapping(plan) if plan else SensorPlan()
+    return WindowPlan.from_mapping(plan) if plan else WindowPlan()

@@ -6,7 +6,7 @@ _HARMFUL = ("thermal", "hardware_thermal", "power_brake")  # a power limit is pa
 _THROTTLED_SHARE = 0.01  # of the time
 
 
-def disturbance(before: DeviceState, after: DeviceState, work_s: float, span_s: float) -> tuple[str, str]:
+def state_fault(before: DeviceState, after: DeviceState, work_s: float, span_s: float) -> tuple[str, str]:
     """Return the code of `REASONS` and the words of what disturbed a measurement; empty for nothing.
 
     Args:

@@ -1,19 +1,19 @@
-"""Jobs for a GPU's bench: an operator alone, a whole network, the fixed operators measured throughout."""
+"""GPU workloads: a single operator, a whole network, the reference operators of a campaign."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from hwopt.measure.gpu.accelerator import Job
+from hwopt.measure.gpu.accelerator import GpuWorkload
 from hwopt.measure.operators.build import recipe_of, trace_recipe
-from hwopt.measure.sampling.networks import Candidate
+from hwopt.measure.sampling.networks import NetworkSpec
 from hwopt.measure.sampling.operators import Operator
 from hwopt.network.layer import Layer, LayerGraph
 
 
-def operator_job(operator: Operator) -> Job:
-    """Return the job of an operator alone."""
+def operator_workload(operator: Operator) -> GpuWorkload:
+    """Return the workload of an operator alone."""
     recipe = operator.recipe
-    return Job(
+    return GpuWorkload(
         text_key(operator.key),
         graph_of_layer(operator.layer),
         lambda: recipe.call,
@@ -22,12 +22,12 @@ def operator_job(operator: Operator) -> Job:
     )
 
 
-def network_job(candidate: Candidate, graph: LayerGraph) -> Job:
-    """Return the job of a traced network."""
-    return Job(candidate.name, graph, candidate.build, (candidate.input_shape,))
+def network_workload(spec: NetworkSpec, graph: LayerGraph) -> GpuWorkload:
+    """Return the workload of a traced network."""
+    return GpuWorkload(spec.name, graph, spec.build, (spec.input_shape,))
 
 
-def sentinels(dtype: str) -> list[Operator]:
+def reference_operators(dtype: str) -> list[Operator]:
     """Return the fixed operators measured throughout: bound by arithmetic, by memory, by the launch."""
     conv = {"batch": 32, "in_channels": 128, "out_channels": 128, **_square("in", 56), **_square("out", 56)}
     sides = {**_square("in", 112), **_square("out", 112)}

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hwopt.errors import InvalidInput
-from hwopt.measure.energy.sensors.counter import Counter
 from hwopt.measure.energy.sensors.meter import Clock, DeviceState, Meter, SensorError
+from hwopt.measure.energy.sensors.unwrapped_counter import UnwrappedCounter
 from hwopt.profile.reasons import REASONS
 
 _STATE_COLUMNS = tuple(field.name for field in fields(DeviceState) if field.name != "throttled_s")
@@ -138,7 +138,7 @@ class ReplayedMeter:
         self.name, self.resolution_j = recording.name, recording.unit_j
         self._recording, self._clock = recording, clock
         self._begin_s = clock.now()
-        self._counter = Counter(recording.unit_j, recording.wraps_at)
+        self._counter = UnwrappedCounter(recording.unit_j, recording.wraps_at)
 
     def energy_j(self) -> float:
         """Return the joules since the first reading."""

@@ -1,0 +1,111 @@
+"""Open a GPU, or the simulated one, with its energy meter.
+
+"cuda:0"     CudaAccelerator + NvmlMeter, in real time
+"simulated"  SimulatedAccelerator + NvmlMeter over SimulatedNvml, in virtual time: a dry run of the same code
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hwopt.errors import InvalidInput
+from hwopt.measure.energy.sensors.meter import SensorError
+from hwopt.measure.energy.sensors.nvml import NvmlMeter
+from hwopt.measure.gpu.accelerator import Accelerator
+from hwopt.measure.gpu.precision import Precision
+
+if TYPE_CHECKING:
+    from hwopt.measure.energy.sensors.simulated import Latencies
+
+_SIMULATED = "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedGpu:
+    """A GPU to be measured; `meter` is None where nothing reads its energy, and `no_energy` says why."""
+
+    accelerator: Accelerator
+    meter: NvmlMeter | None
+    no_energy: str
+    is_simulated: bool
+
+    def open_context(self) -> None:
+        """Have this process appear on the device, and the meter know that it is this one."""
+        self.accelerator.wake()
+        if self.meter is not None:
+            self.meter.mark_own_process()
+
+
+def parse_device(device: str) -> int | None:
+    """Return the GPU's number of "cuda" or "cuda:1", or None for "simulated".
+
+    Raises:
+        InvalidInput: for any other text.
+    """
+    if device == _SIMULATED:
+        return None
+    name, _, index = device.partition(":")
+    if name != "cuda" or (index and not index.isdecimal()):
+        raise InvalidInput(f"device {device!r}; wanted cpu, cuda, cuda:1 or simulated (a dry run)")
+    return int(index or 0)
+
+
+@contextmanager
+def open_gpu(
+    device: str, precision: Precision, seed: int = 0, latencies: "Latencies | None" = None
+) -> Iterator[OpenedGpu]:
+    """Open a GPU for measuring, with its meter.
+
+    Args:
+        device: "cuda", "cuda:1", or "simulated".
+        precision: what it computes in.
+        seed: of the simulated device's noise.
+        latencies: how long the simulated device's driver and host take to answer; None is as an H200's do.
+    """
+    index = parse_device(device)
+    if index is None:
+        with _open_simulated(precision, seed, latencies) as opened:
+            yield opened
+        return
+    from hwopt.measure.gpu.cuda import CudaAccelerator
+
+    cuda = CudaAccelerator(index, precision)
+    meter, no_energy = _open_meter(lambda: NvmlMeter(device_id=cuda.uuid, is_in_use=cuda.is_in_use))
+    try:
+        with cuda:
+            yield OpenedGpu(cuda, meter, no_energy, is_simulated=False)
+    finally:
+        if meter is not None:
+            meter.close()
+
+
+@contextmanager
+def _open_simulated(precision: Precision, seed: int, latencies: "Latencies | None") -> Iterator[OpenedGpu]:
+    from hwopt.measure.energy.sensors.simulated import (
+        H200_LATENCIES,
+        SimulatedGpu,
+        SimulatedNvml,
+        VirtualClock,
+    )
+    from hwopt.measure.gpu.simulated import IDLE_W, SimulatedAccelerator
+
+    gpu = SimulatedGpu(VirtualClock(), idle_w=IDLE_W, latencies=latencies or H200_LATENCIES)
+    meter = NvmlMeter(nvml=SimulatedNvml(gpu, seed=seed))
+    with SimulatedAccelerator(gpu, precision, seed=seed) as accelerator:
+        yield OpenedGpu(accelerator, meter, "", is_simulated=True)
+
+
+def _open_meter(make: Callable[[], NvmlMeter]) -> tuple[NvmlMeter | None, str]:
+    """Return the meter once its energy could be read, or None and the reason."""
+    try:
+        meter = make()
+    except SensorError as error:
+        return None, str(error)
+    try:
+        meter.energy_j()
+    except SensorError as error:
+        meter.close()
+        hint = "; GPUs have an energy counter from Volta on" if error.code == "not_supported" else ""
+        return None, f"{error}{hint}"
+    return meter, ""
