@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "hwopt"
 ORDER = [
     "errors", "signatures", "lazy_names", "arrays", "scalars", "units", "space", "conformal", "costs", "gp",
     "network", "profile", "predict", "measure", "search", "train", "integrations", "study.store", "report",
-    "plot", "study", "integrations.optuna", "compare", "commands", "cli",
+    "plot", "study", "integrations.optuna", "compare", "commands", "cli", "__main__",
 ]  # fmt: skip
 SEARCH_MAY_IMPORT = {
     "errors", "signatures", "arrays", "scalars", "units", "space", "conformal", "costs", "gp", "search",

@@ -79,6 +79,15 @@ def test_help_lists_the_commands(run):
     assert all(command in out for command in ("env", "profile", "predict", "search", "report"))
 
 
+def test_the_package_runs_as_a_module_with_its_exit_codes():
+    def run(*arguments):
+        return subprocess.run([sys.executable, "-m", "hwopt", *arguments], capture_output=True, text=True)
+
+    assert run("--version").stdout.startswith("hwopt ")
+    wrong = run("validate")
+    assert (wrong.returncode, wrong.stdout) == (2, "") and "give either a file of layer rows" in wrong.stderr
+
+
 def test_env_says_which_sensors_can_be_read_and_why_not(run):
     code, out, _ = run("env")
     assert code == 0

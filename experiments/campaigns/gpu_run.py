@@ -237,8 +237,9 @@ def _beside(row: dict[str, Any], candidate: NetworkSpec, device: Device) -> dict
 
 
 def _hyperpower(out: Path) -> None:
-    """Print the error of linear models of each space's costs, root mean squared, in ten folds."""
+    """Print the error of linear models of each space's costs as graphs, root mean squared, in ten folds."""
     rows = _measured(out, "hyperpower")
+    rows = rows[rows["mode"] == "graph"]
     for name, path in SPACES.items():
         own = rows[rows["network"].str.startswith(name)].dropna(subset=["power_w", "memory_bytes"])
         if len(own) < MIN_NETWORKS:

@@ -44,6 +44,7 @@ def validate(
         layer_tables,
         network_tables,
         networks_json,
+        notes_by_method,
         paper_tables,
         write_errors,
     )
@@ -54,6 +55,7 @@ def validate(
         raise InvalidInput("--json and --mode are of a device's networks; give --device")
     methods = tuple(dict.fromkeys(method or METHODS))
     notes: list[str] = []
+    known: tuple[str, ...]
     if device is not None:
         loaded = load_device(device)
         modes = (mode,) if mode is not None else measured_modes(loaded)
@@ -68,17 +70,17 @@ def validate(
             name = "predictions.csv" if one == "eager" else f"predictions_{one}.csv"
             files[name] = network_predictions(loaded, methods, one)
         tables = network_tables(loaded.name, networks) + paper_tables(loaded.name, papers, methods)
-        notes += dict.fromkeys(
-            note for name in methods for own in modes for note in loaded.model(name, own).notes
-        )
+        plain = {name: [note for own in modes for note in loaded.model(name, own).notes] for name in methods}
+        notes += notes_by_method(plain)
+        known = tuple(note for own in plain.values() for note in own)
         notes += dict.fromkeys(
             note for name in methods for own in modes for note in notes_on_measured(loaded.model(name, own))
         )
     else:
         assert rows is not None
         layers = validate_rows(read_rows(rows, notes), methods, folds, seed, drift=drift)
-        files, tables = {"layers.csv": layers}, []
-    notes += [note for note in layers.attrs["notes"] if not note.endswith(tuple(notes))]
+        files, tables, known = {"layers.csv": layers}, [], ()
+    notes += [note for note in layers.attrs["notes"] if not note.endswith(known)]
     for table in [*layer_tables(layers), *tables]:
         console.print(table)
     for note in notes:

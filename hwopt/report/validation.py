@@ -39,8 +39,8 @@ def network_tables(name: str, errors: "pd.DataFrame") -> list[Table]:
     """Return a table for each metric of the networks of `hwopt.predict.validation.report.validate_device`."""
     return [
         _table(
-            f"networks of {name}, {mode}: {quantity_name(str(metric))}",
-            ("networks", "method", "families", "<=90% bound"),
+            f"networks of {name}, {mode}: {quantity_name(str(metric))}{_families(own)}",
+            ("networks", "method", "in bound"),
             [(_network_cells(row), row) for row in rows],
         )
         for (mode, metric), own in errors.groupby(["mode", "metric"], sort=False)
@@ -102,9 +102,30 @@ def networks_json(errors: "pd.DataFrame") -> str:
     return json.dumps({"networks": rows}, indent=2)
 
 
+def _families(errors: "pd.DataFrame") -> str:
+    """Return how many families the networks are of, and of which bound a share is shown; "" of neither."""
+    most = errors["n_groups"].max()
+    return "" if math.isnan(most) else f", {most:.0f} families; share within the 90% bound"
+
+
 def _network_cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
-    families = "-" if math.isnan(row["n_groups"]) else f"{row['n_groups']:.0f}"
-    return _NETWORK_FOLDS[row["fold_kind"]], row["method"], families, _share(row["coverage_90"])
+    return _NETWORK_FOLDS[row["fold_kind"]], row["method"], _share(row["coverage_90"])
+
+
+def notes_by_method(notes: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the notes of each method once; one that is not of all methods begins with theirs.
+
+    Args:
+        notes: method -> what a reader of its predictions must know.
+    """
+    found: dict[str, list[str]] = {}
+    for method, own in notes.items():
+        for note in dict.fromkeys(own):
+            found.setdefault(note, []).append(method)
+    return [
+        note if len(methods) == len(notes) else f"{', '.join(methods)}: {note}"
+        for note, methods in found.items()
+    ]
 
 
 def _in_order(folds: "pd.Series[str]") -> "pd.Series[int]":

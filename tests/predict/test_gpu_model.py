@@ -21,6 +21,7 @@ from hwopt.predict.gpu.memory import peak_bytes
 from hwopt.predict.gpu.parameters import MEAN, PARAMETERS, PLACE
 from hwopt.predict.gpu.powers import KernelPower, NetworkPower, Range
 from hwopt.predict.network_table import NetworkTable
+from hwopt.predict.uncertainty.families import family
 from hwopt.profile.derived_columns import complete
 
 
@@ -151,13 +152,19 @@ def test_parameters_of_a_law_are_found_and_networks_left_out_are_exact(device):
 
 
 def test_errors_out_of_group_on_the_shipped_profile(device):
-    """The figures of an H200's 22 networks as graphs, each by a fit that saw no one of its family."""
-    figures = (
-        device.model("hybrid", "graph").validation().query("fold_kind == 'out_of_group'").set_index("metric")
-    )
-    assert set(figures["n"]) == {22} and set(figures["n_groups"]) == {18}
-    for metric, most in (("time_s", 0.09), ("power_w", 0.04), ("energy_j", 0.10), ("memory_bytes", 0.02)):
-        assert figures.loc[metric, "mape"] < most
+    """The figures of an H200's networks as graphs, each by a fit that saw no one of its family."""
+    found = {
+        name: device.model(name, "graph").validation().query("fold_kind == 'out_of_group'")
+        for name in ("hybrid", "neuralpower", "paleo")
+    }
+    own, *others = (errors.set_index("metric") for errors in found.values())
+    graphs = device.profile.networks.query("mode == 'graph'")
+    for metric, most in (("time_s", 0.15), ("power_w", 0.08), ("energy_j", 0.15), ("memory_bytes", 0.05)):
+        assert own.loc[metric, "n"] == graphs[metric].notna().sum() >= 100
+        assert own.loc[metric, "n_groups"] == graphs.dropna(subset=metric)["network"].map(family).nunique()
+        assert own.loc[metric, "mape"] < most
+        assert own.loc[metric, "mape"] < 0.8 * min(errors.loc[metric, "mape"] for errors in others)
+        assert 0.85 < own.loc[metric, "coverage_90"] < 0.96
 
 
 def test_peak_memory_is_weights_and_the_most_of_live_bytes_and_copies():
@@ -178,7 +185,8 @@ def test_power_lies_between_idle_and_the_limit_and_shrinks_to_the_mean_of_few_ro
         for n in (*range(3, 12), len(rows))
     ]
     for own in fitted:
-        assert (own >= min(facts.idle_w, power_w.min())).all() and (own <= facts.cap_w).all()
+        assert (own >= min(facts.idle_w, power_w.min())).all()
+        assert (own <= max(facts.cap_w, power_w.max())).all()  # a short window may be above the limit
     jumps = [np.abs(np.log(b / a)).mean() for a, b in zip(fitted[:-2], fitted[1:-1], strict=True)]
     assert max(jumps) < 0.5
     assert np.abs(fitted[-1] / power_w - 1).mean() < 0.15
@@ -209,7 +217,7 @@ def test_an_eager_network_of_small_layers_waits_for_its_host_and_says_so(device)
     assert eager.layers["energy_j"].sum() == pytest.approx(eager.total["energy_j"])
     assert any("the host is the bottleneck" in note for note in eager.notes)
     assert not any("the host is the bottleneck" in note for note in as_graph.notes)
-    assert eager.total["power_w"] < as_graph.total["power_w"]
+    assert eager.total["power_w"] < 1.1 * device.profile.info["sensor"]["idle_after_load_w"]
     assert (eager.layers["power_w"] > 0.9 * device.profile.info["sensor"]["idle_after_load_w"]).all()
 
 
@@ -223,14 +231,16 @@ def run(command_line):
     return partial(command_line, "validate")
 
 
-def test_validate_prints_the_errors_out_of_group_as_json(run):
+def test_validate_prints_the_errors_out_of_group_as_json(run, device):
     code, out, _ = run("--device", "nvidia-h200", "--mode", "graph", "--method", "hybrid", "--json")
     rows = json.loads(out)["networks"]
     assert code == 0 and [row["metric"] for row in rows] == ["time_s", "power_w", "energy_j", "memory_bytes"]
-    for row in rows:
+    expected = device.model("hybrid", "graph").validation().query("fold_kind == 'out_of_group'")
+    for row, figures in zip(rows, expected.to_dict("records"), strict=True):
         assert set(row) == {"method", "mode", "metric", "n", "n_groups", "mape", "median_ape"}
-        assert (row["method"], row["mode"], row["n"], row["n_groups"]) == ("hybrid", "graph", 22, 18)
-        assert 0 <= row["median_ape"] <= row["mape"] < 0.10
+        assert (row["method"], row["mode"]) == ("hybrid", "graph")
+        for name in ("n", "n_groups", "mape", "median_ape"):
+            assert row[name] == pytest.approx(figures[name])
 
 
 def test_without_multiprocessors_a_gpu_is_predicted_by_the_roofline(device):
@@ -254,8 +264,8 @@ def test_no_power_bound_is_above_the_limit_of_the_board(device):
         table["power_w"].max() for table in (device.profile.measured_layers, device.profile.networks)
     )
     assert (
-        costs.caps == {"power_w": pytest.approx(most_w)} and 700.0 < most_w < 703.0
-    )  # a sensor reads a little more
+        costs.caps == {"power_w": pytest.approx(most_w)} and 700.0 < most_w < 770.0
+    )  # the board keeps its limit of 700 W on average; a window of a second may be above it
     assert costs.upper("power_w", 0.9).max() == most_w
     assert costs.probability("power_w", most_w).tolist() == [1.0] * costs.n
     assert model.left_out_costs(0).upper("power_w", 0.99)[0] == most_w

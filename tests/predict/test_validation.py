@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from hwopt import load_device
 from hwopt.errors import InvalidInput, UnknownName
@@ -18,6 +19,7 @@ from hwopt.predict.validation.report import (
 )
 from hwopt.profile.row_file import RowFile
 from hwopt.profile.schema import LAYER_COLUMNS
+from hwopt.report.validation import network_tables, notes_by_method
 from tests.profile.profiles import layer_rows, write_profile
 
 LEADING = ["device", "kind", "batch", "in_channels", "in_h", "in_w", "out_channels", "kernel_h", "kernel_w"]
@@ -181,3 +183,17 @@ def test_what_cannot_be_validated_ends_with_code_2_and_one_message(run, file, tm
         assert code == 2 and text in err and "Traceback" not in err
     with pytest.raises(UnknownName, match="no layer form"):
         validate_rows(ROWS, ("hyperpower",))
+
+
+def test_a_note_says_of_which_methods_it_is_where_it_is_not_of_all():
+    notes = {"neuralpower": ["few rows", "old"], "paleo": ["old", "old"], "hybrid": ["factor", "old"]}
+    assert notes_by_method(notes) == ["neuralpower: few rows", "old", "hybrid: factor"]
+
+
+def test_tables_of_networks_say_their_families_and_fit_a_terminal():
+    figures = {name: 0.123 for name in ("rmspe", "mape", "median_ape", "within_5pct", "within_10pct")}
+    row = {"method": "neuralpower", "mode": "graph", "metric": "memory_bytes", "n": 160, "bias": -0.123}
+    row |= {"fold_kind": "out_of_group", "n_groups": 156, "coverage_90": 0.9, "kendall_tau": 0.123, **figures}
+    (table,) = network_tables("nvidia-h200", pd.DataFrame([row]))
+    assert "memory, 156 families" in str(table.title)
+    assert Console(width=80).measure(table).maximum <= 80
