@@ -36,6 +36,7 @@ OURS = "ehvi"
 # peer -> share of its trainings that ours may need at most, after 20, 40 and 60
 GOALS = {
     "optuna:tpe": {20: 1 / 3, 40: 1 / 3, 60: 1 / 3},
+    "optuna:tpe_multivariate": {20: 1 / 3, 40: 1 / 3, 60: 1 / 3},
     "random:unaware": {20: 1 / 6, 40: 1 / 6, 60: 1 / 6},
     "botorch:qlognehvi": {20: 1.0, 40: 1.0, 60: 0.8},
 }
@@ -54,7 +55,8 @@ class Group:
 GROUPS = (
     Group((OURS,), 20, 60),
     Group(("random", "random:unaware"), 10, 60),
-    Group(("optuna:tpe", "optuna:tpe:unaware", "optuna:nsga2", "optuna:nsga2:unaware"), 10, 60),
+    Group(("optuna:tpe", "optuna:tpe_multivariate", "optuna:tpe:unaware", "optuna:nsga2"), 10, 60),
+    Group(("optuna:nsga2:unaware",), 10, 60),
     Group(("ei", "cwei", "ieci", "random_walk", "scalarized", "epr"), 10, 60),
     Group((f"{OURS}:unaware", "ei:unaware", "cwei:unaware"), 10, 60),
     Group(("random_walk:unaware", "scalarized:unaware", "epr:unaware"), 10, 60),
@@ -70,10 +72,13 @@ def run_problem(arguments: argparse.Namespace, name: str, console: Console) -> C
     with ProgressDisplay(console) as progress:
         problem, _ = open_problem(name, arguments.runs / label, progress)
         for group in GROUPS:
+            labels = [one for one in group.labels if one in (arguments.contender or group.labels)]
+            if not labels:
+                continue
             n_seeds = min(group.n_seeds, arguments.seeds or group.n_seeds)
             comparison = compare(
                 problem,
-                group.labels,
+                labels,
                 range(arguments.first_seed, arguments.first_seed + n_seeds),
                 min(group.n_trials, arguments.trials or group.n_trials),
                 arguments.jobs,
@@ -113,6 +118,7 @@ def main() -> None:
     parser.add_argument(
         "--problem", action="append", help="a name, TOML file or file.py:function; all if absent"
     )
+    parser.add_argument("--contender", action="append", help="a label such as ehvi; all if absent")
     parser.add_argument("--seeds", type=int, help="at most so many, for a first look")
     parser.add_argument("--trials", type=int, help="at most so many trainings, for a first look")
     parser.add_argument("--first-seed", type=int, default=0)

@@ -1,7 +1,8 @@
-"""What early termination is measured on: two tables of real trainings, and curves of a published family.
+"""Problems for early termination: three tables of real trainings, and curves of a published family.
 
     fashion_mnist   results/fashion_mnist_table: 8 epochs; known cost: predicted time of a pass
     digits          results/digits_table: 16 epochs; the same
+    residual        results/residual_table: 12 epochs of residual networks; known cost: energy on an H200
     mnist_like      a formula: HyperPower's MNIST space, 20 epochs, curves of the prior of LC-PFN
     mnist_noisy     the same with 40 epochs, a tenth of the validation images, and three times the scatter
     NAME_strict     with an error reference near the errors, so that the front has to be filled
@@ -40,7 +41,8 @@ def fashion_mnist() -> Problem:
 
     folder = ROOT / "results" / "fashion_mnist_table"
     rows = pd.read_csv(folder / "table.csv").dropna(subset=["status"]).to_dict("records")
-    return _table("fashion_mnist", folder, SPACE, config_of, rows, "predicted_time_s", 3.83e-3)
+    renamed = [{**row, "time_s": row["predicted_time_s"]} for row in rows]
+    return _table("fashion_mnist", folder, SPACE, config_of, renamed, {"time_s": 3.83e-3})
 
 
 def digits() -> Problem:
@@ -49,7 +51,18 @@ def digits() -> Problem:
 
     folder = ROOT / "results" / "digits_table"
     rows = pd.read_csv(folder / "configs.csv").to_dict("records")
-    return _table("digits", folder, SPACE, config_of, rows, "time_s", 2.6e-3)
+    return _table("digits", folder, SPACE, config_of, rows, {"time_s": 2.6e-3})
+
+
+def residual() -> Problem:
+    """Replay the residual networks within their budgets on power and memory: error against energy."""
+    from fashion_mnist_energy import SPACE
+    from residual_table import Plan, config_of
+
+    folder = ROOT / "results" / "residual_table"
+    rows = pd.read_csv(folder / "configs.csv").to_dict("records")
+    limits = {budget.metric: budget.limit for budget in Plan().budgets}
+    return _table("residual", folder, SPACE, config_of, rows, limits, ("energy_j", 0.06))
 
 
 def _table(
@@ -58,29 +71,44 @@ def _table(
     space: SearchSpace,
     config_of: Callable[[Mapping[str, Any]], Config],
     rows: Sequence[Mapping[Any, Any]],
-    cost: str,
-    limit: float,
+    limits: Mapping[str, float],
+    objective: tuple[str, float] | None = None,
 ) -> Problem:
-    """Return the problem of a table: its configs that were trained with seed 0, failed ones too."""
+    """Return the problem of a table: its configs that were trained with seed 0, failed ones too.
+
+    Args:
+        name: of the problem.
+        folder: the table's.
+        space: of the configs.
+        config_of: config of a row.
+        rows: configs and their known costs.
+        limits: budget of each known cost.
+        objective: known cost beside the error and its reference; the first budget's cost and limit if None.
+    """
+    cost, worst = objective or next(iter(limits.items()))
+    known = tuple(dict.fromkeys((*limits, cost)))
     trainings = pd.read_csv(folder / "trainings.csv").query("seed == 0").set_index("config")
     curves = pd.read_csv(folder / "curves.csv").query("seed == 0").sort_values("epoch")
     epochs = {config: group for config, group in curves.groupby("config")}
-    configs, costs, replays = [], {}, {}
+    configs, replays = list[Config](), {}
+    costs: dict[Any, dict[str, float]] = {}
     for row in rows:
         if row["config"] not in trainings.index:
             continue
         config = space.validate(config_of(row))
         key, training = space.key(config), trainings.loc[row["config"]]
         configs.append(config)
-        costs[key], replays[key] = float(row[cost]), _replay(training, epochs.get(row["config"]))
-    budget = Budget("time_s", limit)
+        costs[key] = {metric: float(row[metric]) for metric in known}
+        replays[key] = _replay(training, epochs.get(row["config"]))
+    budgets = tuple(Budget(metric, limit) for metric, limit in limits.items())
 
     def cost_of(asked: Sequence[Config]) -> dict[str, Any]:
-        return {"time_s": [costs.get(space.key(config), np.nan) for config in asked]}
+        found = [costs.get(space.key(config), {}) for config in asked]
+        return {metric: [one.get(metric, np.nan) for one in found] for metric in known}
 
-    keeps = feasible((budget,), price(cost_of, configs))
+    keeps = feasible(budgets, price(cost_of, configs))
     return Problem(
-        name, space, cost_of, (budget,), ("error", "time_s"), {"error": _CHANCE, "time_s": limit},
+        name, space, cost_of, budgets, ("error", cost), {"error": _CHANCE, cost: worst},
         lambda config, seed: replays[space.key(config)], int(trainings.n_epochs.max()),
         tuple(c for c, keep in zip(configs, keeps, strict=True) if keep),
     )  # fmt: skip
@@ -187,8 +215,9 @@ STRICT = {
     "fashion_mnist_strict": partial(strict, fashion_mnist, 0.3),
     "digits_strict": partial(strict, digits, 0.5),
     "mnist_like_strict": partial(strict, mnist_like, 0.1),
+    "residual_strict": partial(strict, residual, 0.3),
 }
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "fashion_mnist": fashion_mnist, "digits": digits, "mnist_like": mnist_like, "mnist_noisy": mnist_noisy,
-    **STRICT,
+    "residual": residual, **STRICT,
 }  # fmt: skip

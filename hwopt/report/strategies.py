@@ -20,6 +20,7 @@ DESCRIPTIONS = {
     "epr": "expected improvement of error * cost (NeuralPower, Cai et al. 2017)",
     "botorch:qlognehvi": "noisy expected hypervolume improvement (Daulton et al. 2021)",
     "optuna:tpe": "tree-structured Parzen estimators (Bergstra et al. 2011)",
+    "optuna:tpe_multivariate": "the same over groups of hyperparameters jointly (Falkner et al. 2018)",
     "optuna:nsga2": "evolution by nondominated sorting (Deb et al. 2002)",
     "optuna:gp": "Optuna's Gaussian processes of objectives and budgets",
     "skopt:gp": "scikit-optimize's Gaussian process of one scalarised objective",

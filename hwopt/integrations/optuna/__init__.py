@@ -6,7 +6,7 @@
     to_optuna        a study of hwopt as a study of Optuna, for its dashboard and its plots
     from_optuna      a study of Optuna as a study of hwopt
 
-The strategies "optuna:tpe", "optuna:nsga2" and "optuna:gp" are in `hwopt.integrations.optuna.strategies`.
+Strategies ("optuna:tpe", "optuna:tpe_multivariate", ...) are in `hwopt.integrations.optuna.strategies`.
 """
 
 from typing import TYPE_CHECKING

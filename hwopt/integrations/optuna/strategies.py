@@ -1,4 +1,4 @@
-"""Optuna's samplers as strategies: "optuna:tpe", "optuna:nsga2", "optuna:gp".
+"""Optuna's samplers as strategies: "optuna:tpe", "optuna:tpe_multivariate", "optuna:nsga2", "optuna:gp".
 
 At every ask a study is made anew from what was told, what is pending and what budgets have refused, so that a
 proposal depends on nothing else. Costs are told by their logarithms, and every budget, also of outcomes, as a
@@ -6,6 +6,8 @@ constraint (`Trial.set_constraint`, Optuna 5), known for a trial once it was tra
 
 tpe     a proposal that breaks a budget is pruned before training, with its constraints: TPE learns from
         pruned trials. Conditional hyperparameters are suggested where they are active (define by run).
+        tpe_multivariate fits hyperparameters jointly, in groups that are active together: the settings that
+        Optuna's documentation recommends for dependent and conditional hyperparameters.
 nsga2   a child that breaks a budget is pruned and another one bred: pruned trials enter no population. The
         default population of 50 would be random search for most of a search, so it is 12.
 gp      GPSampler forgets pruned trials and would propose the same point again, so its acquisition function is
@@ -47,14 +49,24 @@ N_ASKED_GP = 3  # proposals of GPSampler in one ask: it tends to repeat what was
 def register() -> None:
     """Make the samplers available by name."""
     register_strategy("optuna:tpe", tpe)
+    register_strategy("optuna:tpe_multivariate", tpe_multivariate)
     register_strategy("optuna:nsga2", nsga2)
     register_strategy("optuna:gp", gp)
 
 
 def tpe(state: SearchState, rng: np.random.Generator) -> Selection:
     """Tree-structured Parzen estimator (Watanabe 2023), pruned where a budget is broken."""
+    return _tpe(state, rng)
+
+
+def tpe_multivariate(state: SearchState, rng: np.random.Generator) -> Selection:
+    """Multivariate TPE (Falkner et al. 2018) by groups of hyperparameters that are active together."""
+    return _tpe(state, rng, multivariate=True, group=True, warn_independent_sampling=False)
+
+
+def _tpe(state: SearchState, rng: np.random.Generator, **options: bool) -> Selection:
     with _quiet():
-        study = _study(state, TPESampler(seed=_seed(rng)))
+        study = _study(state, TPESampler(seed=_seed(rng), **options))
         study.add_trials(_history(state, is_flat=False))
         return _ask(state, study, lambda trial: _suggest(state.space, trial), False, rng)
 

@@ -23,7 +23,7 @@ from hwopt.train.stopping import RULES
 
 _STRATEGIES = (  # others may be registered, or installed
     *("ehvi", "ei", "cwei", "ieci", "scalarized", "epr", "random", "random_walk"),
-    *("optuna:tpe", "optuna:nsga2", "optuna:gp", "botorch:qlognehvi", "skopt:gp"),
+    *("optuna:tpe", "optuna:tpe_multivariate", "optuna:nsga2", "optuna:gp", "botorch:qlognehvi", "skopt:gp"),
 )
 _METHODS = ("hybrid", "neuralpower", "paleo", "hyperpower")
 _COSTS = ("time_s", "power_w", "energy_j", "memory_bytes")
