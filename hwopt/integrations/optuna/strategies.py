@@ -64,7 +64,7 @@ def tpe_multivariate(state: SearchState, rng: np.random.Generator) -> Selection:
     return _tpe(state, rng, multivariate=True, group=True, warn_independent_sampling=False)
 
 
-def _tpe(state: SearchState, rng: np.random.Generator, **options: bool) -> Selection:
+def _tpe(state: SearchState, rng: np.random.Generator, **options: Any) -> Selection:
     with _quiet():
         study = _study(state, TPESampler(seed=_seed(rng), **options))
         study.add_trials(_history(state, is_flat=False))
