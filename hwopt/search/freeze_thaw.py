@@ -74,6 +74,7 @@ class PartialTraining:
         errors: after each epoch so far.
         state: "running", "ready" to go on, or "paused".
         stint: the current one; None while it is paused.
+        restart_epochs: epochs that resuming it costs; None for those of the rule.
     """
 
     number: int
@@ -82,6 +83,7 @@ class PartialTraining:
     errors: tuple[float, ...] = ()
     state: str = "running"
     stint: Stint | None = None
+    restart_epochs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ class FreezeThaw:
                 raise
             priced = None
         surrogate = fit_surrogate(state)
-        resumed = self._values(state, surrogate, paused, self.restart_epochs, rng)
+        restarts = [self.restart_epochs if r is None else r for r in (one.restart_epochs for one in paused)]
+        resumed = self._values(state, surrogate, paused, np.array(restarts, dtype=float), rng)
         begun, values = None, np.zeros(0)
         if priced is not None:
             begun = self.strategy.rank(state, surrogate, priced, rng)
@@ -240,7 +243,7 @@ class FreezeThaw:
         state: SearchState,
         surrogate: Surrogate,
         trainings: Sequence[PartialTraining],
-        restart_epochs: float,
+        restart_epochs: float | Array,
         rng: np.random.Generator,
     ) -> Array:
         """Return ln V of unfinished trainings, [n]; -inf for one that breaks a budget or has no cost."""

@@ -7,7 +7,7 @@ Everything depends on what was told and on the number of stints that have begun,
 from those goes on as if nothing had happened.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -118,6 +118,12 @@ class Slices:
         one = replace(self.trainings[number], state="running", stint=stint)
         self.trainings[number] = one
         return self._slice(one, begins_stint=True)
+
+    def expect_restarts(self, start: float, resume: Mapping[int, float]) -> None:
+        """Set the epochs that starting a training costs, and those that resuming some paused ones costs."""
+        self.rule = replace(self.rule, restart_epochs=start)
+        for number, restart_epochs in resume.items():
+            self.trainings[number] = replace(self.trainings[number], restart_epochs=restart_epochs)
 
     def take(self, number: int, errors: Sequence[float]) -> None:
         """Take further errors of a running training that has epochs left."""

@@ -24,6 +24,8 @@ class SliceResult:
         energies_j: joules of each of these epochs; empty if none was measured.
         left_out: final values that are not numbers; filled in by the study.
         reads: hyperparameters that were read, if recorded; filled in by the study.
+        beside_s: seconds of the slice beside its epochs; filled in by the study, None of the first slice in a
+            process.
     """
 
     errors: tuple[float, ...]
@@ -33,6 +35,7 @@ class SliceResult:
     energies_j: tuple[float, ...] = ()
     left_out: str | None = None
     reads: Any = None
+    beside_s: float | None = None
 
 
 @runtime_checkable

@@ -97,7 +97,7 @@ def _add_rules(section: dict[str, Any]) -> None:
     for rule in RULES.values():
         for field in fields(rule):
             if field.name != "setting":
-                kind = "integer" if field.type in (int, "int") else "number"
+                kind = {"int": "integer", "str": "string"}.get(getattr(field.type, "__name__", ""), "number")
                 section["properties"][field.name] = {"type": kind, "description": "Option of a rule."}
     section["additionalProperties"] = False
 

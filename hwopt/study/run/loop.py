@@ -184,6 +184,7 @@ class Driver:
     def _take_slice(self, active: Active, result: SliceResult) -> None:
         self._save(active, result)
         self._write(active, _rows(active.elapsed_s, result))
+        self._schedule.note_seconds(active, result)
         is_over = result.final is not None
         if not is_over:  # the last one is kept until the store knows how the trial ended
             self._state.files.drop_checkpoints(active.number, keep=len(active.errors))

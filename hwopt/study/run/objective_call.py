@@ -23,6 +23,7 @@ from hwopt.train.stopping import Curve, StoppingRule, Verdict
 
 T = TypeVar("T")
 Objective = Callable[..., Any]  # (config, report) or (config, report, seed) -> error or {"error": ..., ...}
+_is_warm = False  # whether a slice was trained in this process: the first one imports libraries
 EpochListener = Callable[[int, float, float], Verdict | None]  # epoch from 1, error, seconds of training
 
 
@@ -156,13 +157,22 @@ def run_slice(
     records: bool = False,
 ) -> SliceResult | Failure:
     """Train some epochs; where that fails, return why."""
-    reads = Reads()
+    global _is_warm
+    reads, was_warm, begun = Reads(), _is_warm, time.perf_counter()
+    _is_warm = True
 
     def trained(given: Config) -> SliceResult:
         return objective.run_slice(given, seed, checkpoint, n_epochs)
 
     def checked() -> SliceResult:
         result = replace(reads.call(trained, config, records), reads=reads)
+        if len(result.seconds) != len(result.errors):
+            raise TrainingFailed(
+                f"run_slice: {len(result.errors)} errors and {len(result.seconds)} seconds; give one of each "
+                "for every epoch"
+            )
+        beside_s = max(0.0, time.perf_counter() - begun - sum(result.seconds))
+        result = replace(result, beside_s=beside_s if was_warm else None)
         errors = tuple(_error(error, "run_slice: errors") for error in result.errors)
         if result.final is None and not errors:
             raise TrainingFailed("a slice without an epoch has not ended either; it would go on for ever")

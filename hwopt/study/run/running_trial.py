@@ -45,6 +45,7 @@ class Active:
         self.trial, self.checkpoint = trial, checkpoint
         self.n_judged = n_judged  # epochs that a stopping rule has judged
         self.n_epochs: int | None = None  # that it is to be trained now, if a schedule says so
+        self.is_restart = True  # whether its next slice starts or resumes it, and does not just go on
         self.errors: list[float] = []  # after each epoch
         self.elapsed_s = 0.0  # seconds of training so far
         self.energy_j: float | None = None  # of the epochs, where it was measured

@@ -19,10 +19,12 @@ from hwopt.search.freeze_thaw import PartialTraining, Stint
 from hwopt.search.optimizer import LARGEST_ERROR
 from hwopt.search.slices import Slice, Slices
 from hwopt.search.state import Selection
+from hwopt.study.run.restart_costs import RestartCosts, SliceSeconds
 from hwopt.study.run.running_trial import Active, RunOptions
 from hwopt.study.run.seeds import trial_seed
 from hwopt.study.run.state import StudyState
 from hwopt.study.store.store import Rejected, StintRow, Trial
+from hwopt.train.slice import SliceResult
 from hwopt.train.stopping import Verdict
 from hwopt.train.stopping.freeze_thaw import FreezeThawRule
 
@@ -52,6 +54,10 @@ class Schedule(Protocol):
 
     def put_back(self, active: Active) -> None:
         """Take a trial whose slice was lost, to be tried again before any other."""
+        ...
+
+    def note_seconds(self, active: Active, result: SliceResult) -> None:
+        """Note how long a slice took, of which the trial has the epochs already."""
         ...
 
     def after_slice(self, active: Active, is_over: bool) -> Verdict | None:
@@ -142,6 +148,9 @@ class InOrder:
         """Try a trial again before any other."""
         self._ready.insert(0, active)
 
+    def note_seconds(self, active: Active, result: SliceResult) -> None:
+        """Do nothing: every training goes on."""
+
     def after_slice(self, active: Active, is_over: bool) -> Verdict | None:
         """Return the verdict of the stopping rule on the epochs that have come since it was last asked."""
         verdict = judged(self._state, active, is_over)
@@ -196,6 +205,7 @@ class FreezeThaw:
         self._again: list[Active] = []  # whose slices were lost
         self._live: dict[int, Active] = {}  # ready to go on
         self._paused: dict[int, Trial] = {}
+        self._restarts = RestartCosts()
         self._exhausted: str | None = None
         self._left: float | None = None  # epochs for what is promising, once the search has ended
         self._is_over = False  # with as many trials as wanted, in an earlier run
@@ -220,7 +230,8 @@ class FreezeThaw:
         n_then, left = meta.get("finishing") or (0, 0.0)
         if is_enough and not self._is_over and n_then == state.n_begun:
             self._left = left
-        slices = state.optimizer.use_slices(self._rule.setting.n_epochs, self._rule.restart_epochs)
+        slices = state.optimizer.use_slices(self._rule.setting.n_epochs, self._rule.restart_epochs or 0.0)
+        self._restarts = RestartCosts.stored(state.store)
         slices.trainings.clear()
         stints = state.store.stints()
         slices.n_stints, slices.n_begun = len(stints), state.n_begun
@@ -286,6 +297,8 @@ class FreezeThaw:
         return active
 
     def _ask(self, may_begin: bool) -> Slice | None:
+        if self._rule.restart_epochs is None:
+            self.slices.expect_restarts(*self._restarts.estimate(list(self._paused)))
         try:
             return self._state.optimizer.next_slice(may_begin=may_begin)
         except Infeasible as error:
@@ -312,6 +325,14 @@ class FreezeThaw:
         """Try a trial again before any other; one that starts again loses the epochs that it had."""
         self.slices.rewind(active.number, len(active.errors))
         self._again.append(active)
+
+    def note_seconds(self, active: Active, result: SliceResult) -> None:
+        """Keep the seconds of a slice, for what a restart costs."""
+        is_restart, active.is_restart = active.is_restart, False
+        if result.final is None and result.beside_s is not None and self._rule.restart_epochs is None:
+            first_epoch = len(active.errors) - len(result.errors) + 1
+            one = SliceSeconds(active.number, first_epoch, is_restart, result.beside_s, result.seconds)
+            self._restarts.keep(one, self._state.store)
 
     def after_slice(self, active: Active, is_over: bool) -> Verdict | None:
         """Let a trial go on or pause it; none is stopped for good here."""

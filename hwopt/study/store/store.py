@@ -6,7 +6,8 @@
     stints        with freeze-thaw: runs of epochs of one training, in the order in which they began
     rejections    configs that a strategy selected and a budget refused
     queue         configs to train before any proposal
-    checks        further facts about a trial: predicted intervals; afterwards, trained again, measured
+    checks        further facts about a trial: predicted intervals, seconds of its slices; afterwards, trained
+                  again, measured
 
 Every method that writes is one transaction.
 """
@@ -338,9 +339,11 @@ class Store:
         row = next(iter(self._database.rows("SELECT id, config FROM queue ORDER BY id LIMIT 1")), None)
         return None if row is None else (row[0], json.loads(row[1]))
 
-    def add_check(self, number: int, kind: str, seed: int, found: Mapping[str, Any]) -> None:
+    def add_check(
+        self, number: int, kind: str, seed: int, found: Mapping[str, Any], durable: bool = True
+    ) -> None:
         """Write a further fact about a trial, such as its error on a fresh seed."""
-        with self._database.write() as connection:
+        with self._database.write(durable) as connection:
             connection.execute(_INSERT_CHECK, (number, kind, seed, _dump(dict(found))))
 
     def checks(self, kind: str) -> dict[int, list[dict[str, Any]]]:

@@ -26,20 +26,21 @@ class FreezeThawRule:
             front; "none" leaves them paused.
         finish_share: epochs for that, as a share of those of `n_trials` whole trainings, and at least those
             of four; also the share of limits on seconds and joules that the search leaves to it.
-        restart_epochs: epochs that starting or resuming a training costs: loading, data to the device.
+        restart_epochs: epochs that starting or resuming a training costs: loading, data to the device; None
+            for what is measured in the study.
     """
 
     setting: Setting
     finish: str = "promising"
     finish_share: float = 0.1
-    restart_epochs: float = 0.0
+    restart_epochs: float | None = None
 
     def __post_init__(self) -> None:
         """Check the options."""
         if self.finish not in FINISH:
             raise InvalidInput(f"finish = {self.finish!r}; wanted one of {', '.join(FINISH)}")
         check_between("finish_share", self.finish_share, 0, 1)
-        number = as_number(self.restart_epochs)
+        number = as_number(0.0 if self.restart_epochs is None else self.restart_epochs)
         if number is None or not 0 <= number < float("inf"):
             raise InvalidInput(f"restart_epochs = {self.restart_epochs!r} must be a finite number from 0")
 

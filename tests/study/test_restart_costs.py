@@ -1,0 +1,108 @@
+"""What starting and resuming a training costs, measured in a study, and that it is counted."""
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+import pytest
+
+from hwopt.study.run import restart_costs
+from hwopt.study.run.limits import Stop
+from hwopt.study.run.restart_costs import RestartCosts, SliceSeconds
+from tests.study.test_freeze_thaw import UNFINISHED, Sliced, open_study
+
+
+def slices_of(restart_s=6.0, epoch_s=1.0, beside_s=0.0, n=5, first=1, factor=1.0):
+    """Trainings that begin at an epoch and go on for two more; `factor` is that of the first epoch."""
+    found = []
+    for trial in range(n):
+        found.append(SliceSeconds(trial, first, True, restart_s + beside_s, (factor * epoch_s,)))
+        found += [SliceSeconds(trial, first + k, False, beside_s, (epoch_s,)) for k in (1, 2)]
+    return found
+
+
+def starts(slices):
+    return RestartCosts(slices).estimate([])[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "epochs"),
+    [
+        ({"restart_s": 0.3}, 0.0),  # below half an epoch
+        ({"restart_s": 0.9}, 1.0),
+        ({"restart_s": 1.1}, 1.0),
+        ({"restart_s": 5.0}, 4.0),
+        ({"restart_s": 6.0}, 8.0),
+        ({"restart_s": 6.0, "epoch_s": 3.0}, 2.0),
+        ({"restart_s": 6.0, "beside_s": 1.0}, 4.0),  # what every slice costs is part of its epochs
+        ({"restart_s": 0.0, "factor": 30.0}, 32.0),  # compiled or cached anew in the first epoch
+        ({"restart_s": 0.05, "epoch_s": 0.001}, 0.0),  # too short to matter beside a decision
+        ({"restart_s": 6.0, "n": 4}, 0.0),  # too few
+    ],
+)
+def test_a_start_costs_what_a_slice_that_goes_on_does_not(given, epochs):
+    assert starts(slices_of(**given)) == epochs
+
+
+def test_noise_and_outliers_change_no_step():
+    noisy = [
+        SliceSeconds(s.trial, s.first_epoch, s.is_restart, s.beside_s * f, tuple(f * e for e in s.epochs_s))
+        for s, f in zip(slices_of(8.0, n=9), [0.85, 1.2, 1.0] * 9, strict=True)
+    ]
+    outlier = SliceSeconds(20, 1, True, 900.0, (1.0,)), SliceSeconds(20, 2, False, 90.0, (1.0,))
+    assert starts(slices_of(8.0, n=9)) == starts(noisy) == starts([*noisy, *outlier]) == 8.0
+
+
+def test_resumes_are_measured_by_themselves_and_counted_in_epochs_of_the_training():
+    resumed = [SliceSeconds(s.trial, s.first_epoch + 3, s.is_restart, s.beside_s, s.epochs_s)
+               for s in slices_of(restart_s=2.0)]  # fmt: skip
+    slow = SliceSeconds(7, 2, False, 0.0, (8.0,))
+    start, resume = RestartCosts([*slices_of(), *resumed, slow]).estimate([0, 7, 9])
+    assert start == 8.0 and resume == {0: 2.0, 7: 0.0, 9: 2.0}  # 9 has not gone on: the median of the others
+
+
+@dataclass
+class Loading(Sliced):
+    """Loads where its last slice was of another training; only that takes time."""
+
+    last: tuple = ()
+
+    def run_slice(self, config, seed, checkpoint, n_epochs):
+        result = super().run_slice(config, seed, checkpoint, n_epochs)
+        if self.last != (seed, checkpoint):
+            time.sleep(0.05)
+        self.last = (seed, result.checkpoint)
+        return replace(result, seconds=(0.0,) * len(result.errors))
+
+
+def stints_of(study):
+    study.run(40, stop=Stop(training_energy_j=2.0 * 60))  # 60 epochs
+    return len(study.store.stints())
+
+
+def test_a_study_measures_restarts_keeps_them_and_switches_less_often(tmp_path, monkeypatch):
+    monkeypatch.setattr(restart_costs, "_SHORTEST_S", 0.002)
+    monkeypatch.setattr(restart_costs, "_N_LEAST", 2)
+    given = {"stopping": UNFINISHED}
+    with (
+        open_study(tmp_path, Loading(), "dear.db", **given) as dear,
+        open_study(tmp_path, name="cheap.db", **given) as cheap,
+    ):
+        assert stints_of(dear) < stints_of(cheap)
+        assert cheap.optimizer.slices.rule.restart_epochs == 0
+        start, partial = dear.optimizer.slices.rule.restart_epochs, dear.optimizer.slices.partial
+        assert start >= 16 and math.log2(start) % 1 == 0
+        kept = RestartCosts.stored(dear.store)
+        assert {one.is_restart for one in kept._slices.values()} == {True, False}
+    with open_study(tmp_path, Loading(), "dear.db", **given) as again:
+        again.run(41, stop=Stop(training_energy_j=2.0 * 61))
+        assert again.optimizer.slices.rule.restart_epochs == start
+        resumed = {one.number: one.restart_epochs for one in again.optimizer.slices.partial}
+        assert all(resumed.get(p.number) == p.restart_epochs for p in partial if p.restart_epochs)
+
+
+def test_a_number_that_is_given_is_not_measured(tmp_path):
+    rule = {"rule": "freeze_thaw", "restart_epochs": 3}
+    with open_study(tmp_path, stopping=rule) as study:
+        study.run(6)
+        assert study.optimizer.slices.rule.restart_epochs == 3 and not study.store.checks("slice")
