@@ -1,14 +1,13 @@
-"""Measure a device into a profile folder, within a time budget: ceilings, operators, whole networks.
+"""Measure a device profile within a time budget: ceilings, operators, whole networks.
 
     |- ceilings -|------ operators ------|------ networks ------|- held-out -|    a CPU
     0            about 1 s               50%                    85%          the budget
 
-Held-out operators are those of the test networks, measured one by one. Around a search space there are none,
-and networks have their time. A GPU's parts are in
-`hwopt.measure.gpu.campaign`.
+Held-out operators are those of the test networks, measured one by one. A profile of a search space has none;
+networks get their share of the time. For the parts of a GPU campaign see `hwopt.measure.gpu.campaign`.
 
-Each row is written when it is measured, so a run that was cut short goes on where it was: what has a figure
-is skipped, what was contended is tried again. Rows come in random order.
+Each row is written as soon as it is measured, so an interrupted run can be continued: measured rows are
+skipped and contended ones are measured again. Rows are measured in random order.
 """
 
 from collections.abc import Sequence
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from hwopt.space.search_space import SearchSpace
 
 _MAX_BUDGET_S = 7 * 24 * 3600.0
-_SECONDS_AN_OPERATOR = 0.04  # a guess, from which the size of the sample follows
+_SECONDS_AN_OPERATOR = 0.04  # an estimate, used to choose the number of operators
 
 
 def profile_device(
@@ -64,34 +63,33 @@ def profile_device(
     on_busy: str = "refuse",
     prior: str = "auto",
 ) -> DeviceProfile:
-    """Measure a device into a folder, or go on with one, and return the profile.
+    """Measure a device into a new folder, or continue an existing profile, and return the profile.
 
     Args:
-        out_dir: the folder of the profile; it is created where it is not there.
+        out_dir: the folder of the profile; created if it does not exist.
         device: "cpu" (one thread), "cuda", "cuda:1", or "simulated": a GPU in virtual time, for dry runs.
-        budget_s: seconds to spend; each call measures what is due next.
-        space: measure operators around the layers of this space's networks, and random networks of it;
-            without one, random small CNNs and torchvision's, and the test networks' operators one by one.
-        batch_size: items a pass; where it is None, 1 with a space, and without one 1 and 8 on a CPU and 1 to
-            128 on a GPU.
-        seed: of the random choice of operators and networks.
+        budget_s: time budget of this call, in seconds.
+        space: measure random networks of this space, and operators similar to their layers. None measures
+            random small CNNs and torchvision's networks, and the operators of the test networks one by one.
+        batch_size: items in a pass. None means 1 with a space; otherwise 1 and 8 on a CPU, 1 to 128 on a GPU.
+        seed: seed of the selection of operators and networks.
         progress: called with stage, rows done, rows planned, message.
-        name: name of the device in device.json; its model where it is None.
-        precision: of a GPU: "default" (float32 as PyTorch sets it first: convolutions in TF32), "ieee"
+        name: name of the device in device.json; None takes its model.
+        precision: precision of a GPU: "default" (PyTorch's default: float32, convolutions in TF32), "ieee"
             (float32 without TF32) or "bfloat16".
-        on_busy: what a CPU that others use as well gives: "refuse" leaves rows without a time, "accept" keeps
-            the times with the status `shared`. A GPU that others use is always refused.
-        prior: name or folder of a profile of the same kind that predictions start from; "auto" takes the
-            shipped one of that kind as long as little is measured (`hwopt.predict.prior`), "none" none.
-            device.json keeps it.
+        on_busy: if other processes use the CPU: "refuse" leaves rows without a time, "accept" keeps times
+            with the status `shared`. A GPU used by other processes is always refused.
+        prior: name or folder of a profile of the same kind of device, as the prior of predictions; "auto"
+            takes the shipped one of that kind while few rows are measured (`hwopt.predict.prior`); "none"
+            takes no prior. Recorded in device.json.
 
     Raises:
-        InvalidInput: for another device, or a folder that holds another device's measurements.
-        CampaignStopped: a GPU was lost; what was measured is kept.
+        InvalidInput: for an unknown device, or a folder with measurements of another device.
+        CampaignStopped: if a GPU was lost; measured rows are kept.
     """
     _check_arguments(budget_s, batch_size, seed, on_busy)
     if prior not in (AUTO, OFF):
-        load_profile(prior)  # an unknown name is an error before anything is measured
+        load_profile(prior)  # reports an unknown name before any measurement
     if name is not None:
         check_device_name(name)
     if not str(out_dir):
@@ -138,7 +136,7 @@ def profile_device(
         )
         info = improve_ceilings(Path(out_dir), info) if is_resumed else info
         accepts = on_busy == "accept"
-        has_held_out = space is None  # around one space every second goes into its own networks
+        has_held_out = space is None  # a profile of a space spends all its time on the space's networks
         with CpuCampaign(Path(out_dir), info, deadline, report, accepts, has_held_out) as session:
             session.measure_operators(_operators(budget_s, seed, space, batch_sizes, networks))
             session.measure_networks(networks)
@@ -175,22 +173,23 @@ def measure_networks(
     mode: str = "eager",
     with_warm: bool = False,
 ) -> list[dict[str, Any]]:
-    """Measure networks outside any profile: on one thread of this CPU, or on a GPU.
+    """Measure networks without a profile: on one thread of this CPU, or on a GPU.
 
     Args:
-        specs: what to measure, shape [n].
+        specs: networks to measure, shape [n].
         progress: called with stage, networks done, networks planned, message.
-        device: as of `profile_device`, or a device that `find_local_device` found.
-        on_busy: as of `profile_device`.
+        device: as in `profile_device`, or the result of `find_local_device`.
+        on_busy: as in `profile_device`.
         mode: "eager", or on a GPU "graph": replayed as a CUDA graph.
-        with_warm: also time a loop over one input, whose operands stay in the caches.
+        with_warm: also time passes on a single input, whose operands stay in the caches.
 
     Returns:
-        For each its `time_s`, `memory_bytes`, and on a GPU `power_w` and `energy_j`, None where there is no
-        figure; with `time_reason`, `memory_reason` and `energy_reason`; and `warm_time_s`, shape [n].
+        Dict for each network, shape [n]: `time_s`, `memory_bytes`, `warm_time_s`, and on a GPU `power_w` and
+        `energy_j`; None for a missing value, with its cause in `time_reason`, `memory_reason` or
+        `energy_reason`.
 
     Raises:
-        InvalidInput: for a mode that the device does not have.
+        InvalidInput: for a mode that the device does not support.
     """
     if mode not in MODES:
         raise InvalidInput(f"mode {mode!r}; wanted {' or '.join(MODES)}")
@@ -201,7 +200,7 @@ def measure_networks(
 
         return measure_gpu_networks(local, specs, progress, mode, with_warm)
     if mode != "eager":
-        raise InvalidInput(f"mode {mode!r}: a CPU runs networks eager; CUDA graphs are a GPU's")
+        raise InvalidInput(f"mode {mode!r}: a CPU runs networks in eager mode only; CUDA graphs need a GPU")
     found = []
     protocol = TimingProtocol(n_retries=5)
     pool = OperandPool(protocol.rotation_bytes, protocol.max_sets)
@@ -230,11 +229,11 @@ def measure_networks(
 
 
 def _silent(stage: str, done: int, total: int, message: str) -> None:
-    """Report nothing."""
+    """Ignore progress."""
 
 
 def _n_networks(budget_s: float, space: object) -> int:
-    """Return how many networks to plan: all 80 that a distribution needs, fewer in a short run."""
+    """Return the number of networks to plan: 80 for a predictive distribution, fewer in a short run."""
     return int(np.clip(budget_s, 10, 80 if space is not None else 70))
 
 
@@ -245,7 +244,7 @@ def _operators(
     batch_sizes: Sequence[int],
     networks: Sequence[NetworkSpec],
 ) -> list[Operator]:
-    """Choose operators around random networks not measured whole, and torchvision's of the fit split."""
+    """Sample operators from random networks that are not measured, and torchvision's of the split `fit`."""
     rng = np.random.default_rng([seed, 1])
     around = [c for c in choose_networks(60, rng, space, batch_sizes) if c.source != "torchvision"]
     around += [c for c in networks if c.source == "torchvision" and c.split == "fit"]

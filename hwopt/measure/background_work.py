@@ -1,10 +1,11 @@
-"""Host work beside a measurement: what comes next is built, traced and chosen while the device is busy.
+"""Host work during a measurement: the next workload is selected, traced and built while the device is busy.
 
     device   |== measures row k ==|== measures row k + 1 ==|
     host     |-- builds k + 1 --| |-- builds k + 2 --|
 
-A thread in a clock's time: on a simulated device that is virtual, and every run is the same. Threads of one
-interpreter slow each other down, so nothing may run beside a measurement of the host's own pace.
+Threads are started by the device's clock; on a simulated device its time is virtual, so every run is the
+same. Threads of one interpreter slow each other down, so no background work may run while host-bound passes
+are timed.
 """
 
 from collections.abc import Callable
@@ -19,8 +20,8 @@ class BackgroundResult(Generic[T]):
     """A result computed on a background thread, in real or virtual time.
 
     Args:
-        clock: in whose time the thread lives; a virtual one runs it while the caller sleeps.
-        make: gives the result.
+        clock: starts the thread; a virtual clock runs it while the caller sleeps.
+        make: computes the result.
     """
 
     def __init__(self, clock: Clock, make: Callable[[], T]) -> None:
@@ -31,21 +32,21 @@ class BackgroundResult(Generic[T]):
 
     @property
     def is_running(self) -> bool:
-        """Whether it was begun and has not ended."""
+        """Whether the computation has started and not ended."""
         return self._join is not None and not self._found and self._error is None
 
     def start(self) -> None:
-        """Begin; nothing happens the second time."""
+        """Start the computation; further calls do nothing."""
         if self._join is None:
             self._join = self._clock.start(self._run)
 
     def wait(self) -> None:
-        """Wait until it has ended, if it was begun."""
+        """Wait for the end of the computation, if it has started."""
         if self._join is not None:
             self._join()
 
     def result(self) -> T:
-        """Wait for the result and return it, or raise what `make` raised."""
+        """Return the result, waiting for it if necessary; raises the exception that `make` raised."""
         self.start()
         self.wait()
         if self._error is not None:

@@ -1,4 +1,4 @@
-"""What every campaign shares: how long it may go on, what is there already, how a network becomes rows."""
+"""Helpers of CPU and GPU campaigns: deadline, rows already measured, rows of a traced network."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ Progress = Callable[[str, int, int, str], None]
 
 @lru_cache(maxsize=512)
 def trace_spec(spec: NetworkSpec, dtype: str = "float32") -> LayerGraph:
-    """Return a network as the tracer writes it."""
+    """Return the trace of a network."""
     batch, *shape = spec.input_shape
     return trace(build_on(spec.build), tuple(shape), batch, dtype)
 
 
 def identity_columns(spec: NetworkSpec, graph: LayerGraph) -> dict[str, Any]:
-    """Return the columns of networks.csv that say which network a row is of."""
+    """Return the columns of networks.csv that identify a network."""
     return {
         "network": spec.name,
         "source": spec.source,
@@ -37,13 +37,18 @@ def identity_columns(spec: NetworkSpec, graph: LayerGraph) -> dict[str, Any]:
 
 
 def tested(specs: Sequence[NetworkSpec], path: Path) -> list[NetworkSpec]:
-    """Return the specs of the split `test` that have a time in a networks.csv."""
+    """Return the networks of the split `test` that have a time in a networks.csv."""
     names = {key[0] for key in measured_keys(path, read_networks, ("network",))}
     return [spec for spec in specs if spec.split == "test" and spec.name in names]
 
 
 class Deadline:
-    """How much of a budget is left, and whether a further group fits into a share of it."""
+    """Time budget of a run.
+
+    Args:
+        budget_s: seconds.
+        now: clock, in seconds.
+    """
 
     def __init__(self, budget_s: float, now: Callable[[], float] = time.monotonic) -> None:
         self.budget_s = budget_s
@@ -51,16 +56,16 @@ class Deadline:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the campaign went on."""
+        """Seconds since the run began."""
         return self._now() - self._begin
 
     def allows(self, seconds: float, share: float) -> bool:
-        """Whether `seconds` more end within a share of the budget."""
+        """Return whether work of this many seconds ends within a share of the budget."""
         return self.elapsed_s + seconds <= share * self.budget_s
 
 
 def rows_of_graph(network: str, graph: LayerGraph) -> list[dict[str, Any]]:
-    """Return the rows of network_layers.csv of one network."""
+    """Return the rows of a network in network_layers.csv."""
     return [
         {**layer.row(), "network": network, "position": position}
         for position, layer in enumerate(graph.layers)
@@ -77,11 +82,11 @@ def measured_keys(
     """Return the keys of the rows of a file as plain Python values.
 
     Args:
-        path: the file; none is as an empty one.
-        read: how it is read.
-        columns: the key.
-        with_value: only rows with a value in this column.
-        again: only rows of another status than these.
+        path: the file; it may be absent.
+        read: reads the file as a table.
+        columns: columns of the key.
+        with_value: rows without a value in this column are left out; None keeps them.
+        again: statuses of rows to measure again; these are left out.
     """
     if not path.exists():
         return set()

@@ -1,4 +1,4 @@
-"""The folder of a profile before measuring: its device.json, and what an interrupted run left in it."""
+"""Folder of a profile before a run: create or check device.json, clean up after an interrupted run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +33,7 @@ from hwopt.profile.text_file import Cells, read_cells, shown
 
 Info = dict[str, Any]
 
-AUTO = "auto"  # prior: the one that suits what is measured
+AUTO = "auto"  # the prior is chosen by the number of measured rows
 
 _ROW_FILES = (LAYER_FILE, NETWORK_FILE, NETWORK_LAYER_FILE, HELD_OUT_FILE, REPEAT_FILE)
 _MAX_ROTATION_BYTES = 512 * 2**20
@@ -52,18 +52,18 @@ class RunSettings:
 
 
 def open_folder(folder: Path, describe: Callable[[], dict[str, Any]], asked: RunSettings) -> Info:
-    """Create the folder with its device.json, or check that this device goes on with the one that is there.
+    """Create the folder with its device.json, or check that an existing one can be continued.
 
     Args:
-        folder: of the profile.
-        describe: measures what device.json holds; called for a new folder only.
-        asked: what the run wants; a folder of anything else is not continued.
+        folder: folder of the profile.
+        describe: measures the contents of device.json; called for a new folder only.
+        asked: settings of the run; an existing folder must have the same.
 
     Returns:
         The contents of device.json.
 
     Raises:
-        InvalidInput: for a folder of something else than this profile.
+        InvalidInput: if the folder has other settings, or other contents than a profile.
     """
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(f"{folder} is a file; a profile is a folder")
@@ -76,23 +76,23 @@ def open_folder(folder: Path, describe: Callable[[], dict[str, Any]], asked: Run
         drop_orphans(folder)
         return info
     if any(path.name != f"{DEVICE_FILE}.part" for path in folder.iterdir()):
-        raise InvalidInput(f"{folder} holds other files and no {DEVICE_FILE}; measure into its own folder")
+        raise InvalidInput(f"{folder} has other files and no {DEVICE_FILE}; give a new or empty folder")
     info = describe()
     write_info(folder, info)
     return info
 
 
 def keep_prior(folder: Path, prior: str) -> DeviceProfile:
-    """Write into device.json which profile predictions start from, and return the profile.
+    """Record the prior of predictions in device.json, and return the profile.
 
     Args:
-        folder: of the profile.
-        prior: a name or a folder, or "none"; "auto" chooses by what is measured by now, unless an earlier run
-            was told.
+        folder: folder of the profile.
+        prior: a name, a folder, or "none"; "auto" chooses by the number of measured rows, unless an earlier
+            run was given a prior.
 
     Raises:
-        InvalidInput: for a prior that does not suit.
-        UnknownName: for one that is no profile.
+        InvalidInput: if the prior is of another kind of device or precision.
+        UnknownName: if there is no such profile.
     """
     profile = DeviceProfile.load(folder)
     info = dict(profile.info)
@@ -108,10 +108,10 @@ def keep_prior(folder: Path, prior: str) -> DeviceProfile:
 
 
 def check_rows(folder: Path) -> None:
-    """Refuse to go on with rows that cannot be read, before a second is spent; they stay as they are.
+    """Check that the rows of an existing profile can be read, before anything is measured.
 
     Raises:
-        InvalidInput: with file, line, what came and what was wanted.
+        InvalidInput: with file, line, the value and the accepted values; the file is left unchanged.
     """
     readers = {
         LAYER_FILE: read_layers,
@@ -128,7 +128,7 @@ def check_rows(folder: Path) -> None:
 
 
 def _drop_empty_files(folder: Path) -> None:
-    """Remove the files of rows that a run left without even their first line."""
+    """Remove CSV files without a header, left by an interrupted run."""
     for name in _ROW_FILES:
         path = folder / name
         if path.is_file() and path.stat().st_size == 0:
@@ -136,7 +136,7 @@ def _drop_empty_files(folder: Path) -> None:
 
 
 def describe_cpu_device(name: str | None, seed: int, protocol: TimingProtocol, allocator: str) -> Info:
-    """Measure the ceilings and return what device.json holds."""
+    """Measure the ceilings and return the contents of device.json."""
     hardware = describe_cpu()
     cache_bytes = last_level_cache_bytes() or 0
     rotation_bytes = min(max(protocol.rotation_bytes, 2 * cache_bytes), _MAX_ROTATION_BYTES)
@@ -164,7 +164,7 @@ def describe_cpu_device(name: str | None, seed: int, protocol: TimingProtocol, a
 
 
 def improve_ceilings(folder: Path, info: Info) -> Info:
-    """Measure a CPU's ceilings once more and keep the best of all runs: a busy machine shows lower ones."""
+    """Measure a CPU's ceilings again and keep the best of all runs, since a busy machine has lower ones."""
     protocol = TimingProtocol(rotation_bytes=info["settings"]["protocol"]["rotation_bytes"])
     before, now = info["ceilings"], asdict(measure_ceilings(protocol))
     best = {name: (min if name == "launch_s" else max)(before[name], value) for name, value in now.items()}
@@ -219,23 +219,23 @@ def _check_same_device(folder: Path, info: Mapping[str, Any], asked: RunSettings
     for what, value in here.items():
         if there[what] != value:
             raise InvalidInput(
-                f"{folder} holds measurements with {what} {there[what]!r}, and this is {value!r}; "
+                f"{folder} has measurements with {what} {there[what]!r}, but this run has {value!r}; "
                 "measure into another folder"
             )
 
 
 def _check_rotation(path: Path, info: Mapping[str, Any]) -> None:
-    """Refuse to go on where device.json does not tell how far a CPU's operands rotate, or too far."""
+    """Raise InvalidInput if the rotation size of a CPU's operands is missing in device.json, or too large."""
     protocol = info.get("settings", {}).get("protocol")
     value = protocol.get("rotation_bytes") if isinstance(protocol, dict) else None
     is_size = isinstance(value, int) and 1 <= value <= _MAX_ROTATION_BYTES and value is not True
     if info.get("kind") == "cpu" and not is_size:
-        wanted = f"wanted a whole number from 1 to {_MAX_ROTATION_BYTES:,}; measure into another folder"
+        wanted = f"it must be a whole number from 1 to {_MAX_ROTATION_BYTES:,}; measure into another folder"
         raise InvalidInput(f"{path}: settings.protocol.rotation_bytes = {shown(value)}; {wanted}")
 
 
 def drop_orphans(folder: Path) -> None:
-    """Drop layers of networks whose own row was not written: a run ended between the two."""
+    """Drop layers of networks without a row of their own, left by an interrupted run."""
     path, layer_path = folder / NETWORK_FILE, folder / NETWORK_LAYER_FILE
     if not layer_path.exists():
         return

@@ -1,4 +1,4 @@
-"""Find the device of a profile on this machine, so that costs are measured only on the device they are of."""
+"""Find the device of a profile on this machine, so that predicted costs are verified on the same model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from hwopt.measure.system_info import cpu_model
 
 @dataclass(frozen=True, slots=True)
 class LocalDevice:
-    """A device of this machine, and how it is measured.
+    """A device of this machine, with the settings of its measurements.
 
     Attributes:
         device: "cpu", "cuda:0", "cuda:1", ... or "simulated".
-        model: what it is, such as "NVIDIA H200".
-        precision: of a GPU, see `hwopt.measure.gpu.precision`.
-        sensor: of a GPU, the characterized sensor of a device.json; empty if it is not known.
+        model: for example "NVIDIA H200".
+        precision: precision of a GPU, see `hwopt.measure.gpu.precision`.
+        sensor: characteristics of a GPU's energy sensor, from device.json; empty if unknown.
     """
 
     device: str
@@ -29,15 +29,15 @@ class LocalDevice:
 
 
 def find_local_device(info: Mapping[str, Any], wanted: str | None = None) -> LocalDevice:
-    """Return the device of a profile on this machine: a device of the same model.
+    """Return the device of this machine that has the model of a profile.
 
     Args:
         info: contents of the profile's device.json.
-        wanted: "cpu", "cuda", "cuda:1", ... or "simulated"; None takes the first of that model.
+        wanted: "cpu", "cuda", "cuda:1", ... or "simulated"; None takes the first device of that model.
 
     Raises:
-        InvalidInput: if this machine has no device of that model, or the wanted one is of another; the
-            message names what it has.
+        InvalidInput: if this machine has no device of that model, or the wanted one has another model; the
+            message lists the devices of this machine.
     """
     wanted = "cuda:0" if wanted == "cuda" else wanted
     model = str(info.get("hardware", {}).get("model", "an unknown model"))
@@ -49,14 +49,14 @@ def find_local_device(info: Mapping[str, Any], wanted: str | None = None) -> Loc
         if wanted in (None, device):
             return LocalDevice(device, model, precision, info.get("sensor", {}))
     if same:
-        where = f"it can be compared on {' or '.join(same)} only; leave --device or --profile out"
+        where = f"it can be compared on {' or '.join(same)} only; omit --device or --profile"
         raise InvalidInput(f"profile {info['name']!r} is of {model}, not of {wanted}: {where}")
     has = ", ".join(f"{device}: {found}" for device, found in here.items()) or "torch sees no GPU here"
     raise InvalidInput(f"profile {info['name']!r} is of {model}, and this machine has another ({has})")
 
 
 def _devices_here(info: Mapping[str, Any], model: str) -> dict[str, str]:
-    """Return the devices of a profile's kind: device -> model."""
+    """Return the devices of the profile's kind on this machine: device -> model."""
     if info.get("is_simulated"):
         return {"simulated": model}
     return _gpus() if info.get("kind") == "gpu" else {"cpu": cpu_model()}

@@ -1,4 +1,4 @@
-"""Who was measured: processor, system and software, without names of hosts, people or folders."""
+"""Description of processor, system and software, without names of hosts, users or folders."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ def describe_cpu(cpu_info: Path = CPU_INFO) -> dict[str, Any]:
 
 
 def cpu_model(cpu_info: Path = CPU_INFO) -> str:
-    """Return the processor's name as Linux tells it, or what Python knows elsewhere."""
+    """Return the processor's name from /proc/cpuinfo, or from `platform` on other systems than Linux."""
     if cpu_info.is_file():
         for line in cpu_info.read_text(encoding="utf-8", errors="replace").splitlines():
             key, _, value = line.partition(":")
@@ -30,7 +30,7 @@ def cpu_model(cpu_info: Path = CPU_INFO) -> str:
 
 
 def last_level_cache_bytes(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int | None:
-    """Return the size of the largest cache that core 0 uses, or None where the system does not tell."""
+    """Return the size of the largest cache of core 0, or None if the system does not report it."""
     sizes = []
     for path in sorted(folder.glob("index*/size")):
         text = path.read_text().strip()
@@ -41,7 +41,7 @@ def last_level_cache_bytes(folder: Path = Path("/sys/devices/system/cpu/cpu0/cac
 
 
 def describe_software() -> dict[str, str]:
-    """Return the versions that a measured time depends on."""
+    """Return the versions of the system and the packages that measured times depend on."""
     software = {"system": f"{platform.system()} {platform.release()}", "python": platform.python_version()}
     for package in ("torch", "torchvision", "numpy", "hwopt"):
         try:

@@ -180,7 +180,7 @@ def test_a_folder_of_another_machine_is_not_continued(folder, tmp_path):
     info = json.loads((folder / "device.json").read_text())
     info["hardware"]["model"] = "Z80"
     (tmp_path / "device.json").write_text(json.dumps(info))
-    with pytest.raises(InvalidInput, match="processor 'Z80', and this is .*another folder"):
+    with pytest.raises(InvalidInput, match="processor 'Z80', but this run has .*another folder"):
         profile_device(tmp_path, budget_s=1, space=SPACE)
 
 

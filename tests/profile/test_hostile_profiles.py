@@ -324,7 +324,7 @@ def test_a_folder_is_not_continued_with_operands_of_any_size(copy, settings):
     software = {"torch": version("torch")}
     with_info(copy, kind="cpu", hardware={"model": "here"}, software=software, settings=settings)
     with pytest.raises(
-        InvalidInput, match="rotation_bytes = .*; wanted a whole number from 1 to 536,870,912"
+        InvalidInput, match="rotation_bytes = .*; it must be a whole number from 1 to 536,870,912"
     ):
         open_folder(copy, dict, RunSettings("here", "default", None, 0))
 

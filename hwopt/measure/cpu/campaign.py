@@ -46,8 +46,8 @@ _NETWORK_GROUP = 4
 _N_ATTEMPTS = 2  # groups for a contended row, each with the protocol's own retries
 _PATIENCE = 0.2  # share of the budget for waits and further attempts
 _REPEAT_RESERVE = 0.94  # of a stage's share; the rest is for repeats
-_LEAST_NETWORKS = 44  # of a space: enough of them calibrate a bound at 95%; a slow machine may overrun
-_OVERRUN = 1.6  # of the budget, for that
+_LEAST_NETWORKS = 44  # of a space: enough calibration networks for a bound at 95%
+_OVERRUN = 1.6  # times the budget: allowed on a slow machine to reach that number
 _MAX_PASS_S = 0.1  # networks that take longer are left out
 
 
@@ -56,13 +56,13 @@ class CpuCampaign:
     """One run of `profile_device` on a CPU.
 
     Args:
-        folder: of the profile; device.json is there.
+        folder: folder of the profile, with its device.json.
         info: contents of device.json.
-        deadline: end of the run.
+        deadline: time budget of the run.
         progress: called with stage, rows done, rows planned, message.
         accepts_busy: whether times of a shared machine are kept, with the status `shared`.
-        has_held_out: whether time is kept for held-out operators. Otherwise networks have it, and a slow
-            machine may overrun the budget until enough of them calibrate a bound.
+        has_held_out: whether held-out operators get a share of the time. Otherwise networks get it, and a
+            slow machine may overrun the budget until enough networks are measured to calibrate a bound.
     """
 
     folder: Path
@@ -91,11 +91,11 @@ class CpuCampaign:
         self.timer.__exit__()
 
     def measure_operators(self, operators: Sequence[Operator]) -> None:
-        """Time operators in groups until their share of the budget is spent; write a row for each."""
+        """Time operators in groups until their share of the budget is spent, and write their rows."""
         self._operators("operators", LAYER_FILE, operators, OPERATOR_SHARE)
 
     def measure_held_out_operators(self, specs: Sequence[NetworkSpec]) -> None:
-        """Time the operators of the test networks, one by one."""
+        """Time the operators of the test networks one by one."""
         graphs = map(trace_spec, tested(specs, self.folder / NETWORK_FILE))
         self._operators("held-out operators", HELD_OUT_FILE, operators_of_networks(graphs), 1.0)
 
@@ -152,7 +152,7 @@ class CpuCampaign:
         workload_of: Callable[[Any], Workload],
         write: Callable[[Any, Timing], None],
     ) -> None:
-        """Time items in groups, contended ones again at the end, and some of the others once more."""
+        """Time items in groups, then contended ones again, then a share of the measured ones as repeats."""
         queue = [(item, 1) for item in items]
         left_over: list[tuple[Any, Timing]] = []
         measured: list[tuple[Any, float]] = []
@@ -190,7 +190,7 @@ class CpuCampaign:
         workload_of: Callable[[Any], Workload],
         file_name: str,
     ) -> None:
-        """Measure a twentieth of the rows again, which shows the repeatability of the run."""
+        """Measure a share of the rows again, to estimate repeatability."""
         rng = np.random.default_rng([int(self.info["settings"]["seed"]), len(measured)])
         again = [measured[i] for i in choose_repeats(len(measured), rng)]
         for begin in range(0, len(again), size):
@@ -242,7 +242,7 @@ def _too_slow() -> None:
 
 
 def memory_of(spec: NetworkSpec, meter: MemoryMeter) -> tuple[int | None, str]:
-    """Return the peak memory of a network, in bytes, or None and the reason."""
+    """Return the peak memory of a network in bytes and an empty reason, or None and the reason."""
     try:
         return meter.measure(spec.build, spec.input_shape), ""
     except Unmeasurable as reason:

@@ -48,9 +48,9 @@ Reader = Callable[[], CounterReading]
 class ContentionLimits:
     """Limits beyond which a machine counts as shared.
 
-    On two idle cores, over 0.1 s, the others' time was between -0.01 and 0.02 s (counters step by 0.01 s for
-    each core); with one busy process it was 0.08 s or more. An occasional daemon is harmless: it misses most
-    blocks, and the second-smallest block counts.
+    On two idle cores, over 0.1 s, other processes used between -0.01 and 0.02 s (the counters have a
+    resolution of 0.01 s for each core); with one busy process it was 0.08 s or more. An occasional daemon is
+    harmless: it affects few blocks, and the second-smallest block counts.
     """
 
     others_cores: float = 0.1
@@ -59,7 +59,7 @@ class ContentionLimits:
 
 
 def read_counters(stat: Path = STAT) -> CounterReading:
-    """Read the counters now. About 0.05 ms."""
+    """Read the counters; takes about 0.05 ms."""
     return CounterReading(time.monotonic(), time.process_time(), _busy_s(stat), _n_preemptions())
 
 
@@ -129,7 +129,7 @@ def describe_counters(read: Reader = read_counters, platform: str = sys.platform
     if after.busy_s - before.busy_s < 0.5 * (after.own_s - before.own_s):
         reason = f"{STAT} does not count this process: only reference workloads and rounds show contention"
         return {"others_cpu": False, "reason": reason}
-    return {"others_cpu": True, "reason": f"{STAT}, without what a hypervisor hides"}
+    return {"others_cpu": True, "reason": f"{STAT}; time that a hypervisor hides is not counted"}
 
 
 def clock_hz(cpu_info: Path = _CPU_INFO, cpus: Path = _CPU_FREQUENCIES) -> float | None:

@@ -41,7 +41,7 @@ class MemoryMeter:
     """Fresh process that measures networks one after another. A context manager.
 
     Args:
-        platform: as `sys.platform`; the mark of the peak resident set is Linux's.
+        platform: as `sys.platform`; the peak resident set can be reset on Linux only.
     """
 
     def __init__(self, platform: str = sys.platform) -> None:
@@ -89,7 +89,7 @@ class MemoryMeter:
         return answer
 
     def close(self) -> None:
-        """Close the process's input, at whose end it stops."""
+        """Stop the process by closing its input."""
         process, self._process = self._process, None
         if process is None:
             return

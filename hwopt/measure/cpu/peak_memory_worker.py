@@ -1,6 +1,6 @@
 """Worker process of `hwopt.measure.cpu.peak_memory`.
 
-It unpickles what its parent process sends, and is started by nothing else.
+It unpickles requests of its parent process, the only process that starts it.
 """
 
 import ctypes

@@ -3,7 +3,7 @@
     group 1                 group 2                 ...     at the end
     [a b c | P S O]         [d e f | P S O]                 5% of the rows again
              |                       |                         |
-             +----- P product, S stream, O overhead -----------+--> repeats.csv, role sentinel or repeat
+             +----- P product, S stream, O overhead -----------+--> repeats.csv
 
 The time of a reference workload changes only with the machine. It is compared with the best time in the
 folder's repeats.csv, so a run that is resumed on a throttled or shared machine refuses its timings. A load
@@ -33,9 +33,9 @@ from hwopt.profile.row_file import RowFile
 from hwopt.profile.schema import REPEAT_COLUMNS
 
 REPEATED_SHARE = 0.05
-# Largest relative excess over the best time. On two cores of a virtual machine, 95% quantile and maximum
-# were: product 1.01 and 1.02, overhead 1.03 and 1.09 (80 quiet groups), stream 1.06 and 1.07 (76 beside a
-# load).
+# Largest relative excess over the best time. On two cores of a virtual machine, 95% quantile and maximum of
+# the ratio were: product 1.01 and 1.02, overhead 1.03 and 1.09 (80 groups, idle machine), stream 1.06 and
+# 1.07 (76 groups, with a load).
 TOLERANCES = {"product": 0.03, "overhead": 0.06, "stream": 0.1}
 _ANY = float("inf")  # a reference workload has a time even if its rounds disagree
 _ANY_AGREEMENT = 1e9  # of the rounds, if a shared machine is accepted
@@ -63,7 +63,7 @@ class MonitoredTimer:
         protocol: how workloads are timed.
         patience_s: seconds that waits and further attempts may take in all.
         accepts: whether times of a shared or slowed machine are kept, with the status `shared`.
-        reference_workloads: as of `make_reference_workloads`, each with one of `TOLERANCES`.
+        reference_workloads: None takes `make_reference_workloads()`; each key needs one of `TOLERANCES`.
         limits: when the machine counts as shared.
         read: reads the machine's counters.
         sleep: waits for a number of seconds.
@@ -171,7 +171,7 @@ def best_times_s(path: Path) -> dict[str, float]:
     """Return the best time of each reference workload in a repeats.csv, in seconds; empty without the file.
 
     Raises:
-        InvalidInput: for a file of other contents, with its line.
+        InvalidInput: if the file is not a repeats.csv; the message has the line.
     """
     table = read_repeats(path)
     times = table[(table["role"] == "sentinel") & table["time_s"].notna()]

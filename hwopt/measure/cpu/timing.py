@@ -1,4 +1,4 @@
-"""Time workloads on one CPU thread so that a busy machine gives the same times, or none.
+"""Time workloads on one CPU thread, robustly: a busy machine gives the same times, or none.
 
     round 1                      round 2                      round 3
     [A A A A][B B B B][C C C C]  [A A A A][B B B B][C C C C]  [A A A A][B B B B][C C C C]
@@ -7,8 +7,8 @@
 The time of a workload is its second-smallest block, since interruptions only add time. If the times of the
 rounds disagree, the workload is `contended` and has no time. A lasting load slows all rounds alike, so a
 guard (`hwopt.measure.cpu.contention`) reads the machine's counters around each group and times reference
-workloads in it; what it refuses is contended as well. Contended workloads are tried again after a wait. A
-workload is any callable; clock and guard are passed in.
+workloads in it; workloads of a refused group are contended as well. Contended workloads are timed again
+after a wait. A workload is any callable; clock and guard are passed in.
 """
 
 import gc
@@ -32,9 +32,9 @@ class TimingProtocol:
     block_s: float = 0.7e-3
     n_rounds: int = 3
     n_blocks: int = 8  # in a round
-    agreement: float = 0.03  # largest relative difference between the rounds' times; inf refuses nothing
+    agreement: float = 0.03  # largest relative difference between the rounds' times; inf accepts any
     n_retries: int = 2  # further groups of contended workloads
-    rotation_bytes: int = 64 * 2**20  # that operands of a workload span at least, or `max_sets` copies
+    rotation_bytes: int = 64 * 2**20  # least size of all operand sets of a workload, if `max_sets` allow it
     max_sets: int = 256
     n_warmup: int = 2
 
@@ -213,7 +213,7 @@ def _no_collector() -> Iterator[None]:
 def keep_freed_memory() -> str:
     """Have glibc keep freed memory for the rest of this process; return the allocator's setting in words.
 
-    By default it returns large results to the system and fetches fresh pages for the next ones, depending on
+    By default glibc returns large results to the system and maps fresh pages for the next ones, depending on
     the history of the process: the same network may take twice as long in one process as in another.
     """
     import ctypes

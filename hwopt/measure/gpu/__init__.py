@@ -1,1 +1,1 @@
-"""Measurements on a GPU: accelerators, workloads, the parts of a campaign."""
+"""Measurements on a GPU: accelerators, workloads, campaigns."""

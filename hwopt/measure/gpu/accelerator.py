@@ -1,9 +1,9 @@
-"""What the measuring protocol asks of a device that runs work: to repeat it, to time it, to say what it is.
+"""Interface of a device that runs workloads asynchronously: it repeats and times them.
 
     prepare(workload) --> Loop --replay()--> keeps the device busy, while a meter is read
-                           --time_replays(n)--> seconds a pass, by the device's own events
+                           --time_replays(n)--> seconds of a pass, by the device's own events
 
-A replay is as many passes as take a few milliseconds, captured as one graph where the device can.
+A replay is a number of passes that take a few milliseconds, captured as one graph if the device supports it.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 
 class Unrunnable(HwoptError):
-    """A piece of work that the device cannot run, and why; the others go on."""
+    """A workload that the device cannot run; the message has the reason. Other workloads are not affected."""
 
 
 class DeviceLost(HwoptError):
-    """The device does not answer any more; nothing further can be measured in this process."""
+    """The device does not respond any more; nothing can be measured in this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuWorkload:
-    """A piece of work: an operator or a network.
+    """An operator or a network to measure.
 
     Attributes:
-        key: what names it in messages.
-        graph: its layers as the tracer writes them.
-        build: makes the callable; a module is moved to the device and set to evaluation.
-        inputs: shapes of the tensors that a pass takes anew, the batch included.
-        weights: shapes of further operands, where the callable is no module with weights of its own.
-        is_warm: whether every pass takes the same operands, which the caches then hold; else they rotate.
-        is_built: `build` returns at once what has been built already.
+        key: name in messages.
+        graph: traced layers.
+        build: returns the callable; a module is moved to the device and set to eval mode.
+        inputs: shapes of the inputs of a pass, batch included.
+        weights: shapes of further operands, for a callable that is not a module with weights of its own.
+        is_warm: whether every pass takes the same operands, so that caches hold them; otherwise they rotate.
+        is_built: whether `build` returns a callable that is already built.
     """
 
     key: str
@@ -56,13 +56,13 @@ class GpuWorkload:
 
 
 class Loop(Protocol):
-    """One piece of work, ready to be repeated.
+    """A prepared workload that can be repeated.
 
     Attributes:
-        n_passes: passes of the work in one replay.
-        mode: "graph" where replays are captured graphs, else "eager".
-        mode_reason: why there is no graph; empty where there is one.
-        memory_bytes: peak bytes that one pass held, operands included; None where the device does not tell.
+        n_passes: passes in one replay.
+        mode: "graph" if replays are captured graphs, else "eager".
+        mode_reason: reason for not having a graph; empty if there is one.
+        memory_bytes: peak memory of one pass in bytes, operands included; None if it is not known.
     """
 
     n_passes: int
@@ -71,13 +71,13 @@ class Loop(Protocol):
     memory_bytes: int | None
 
     def replay(self) -> None:
-        """Keep the device busy: have it run one more replay, unless it has work for some milliseconds.
+        """Keep the device busy: queue one more replay, unless work for some milliseconds is queued.
 
-        It returns within a fraction of a millisecond of the device's clock, so a meter can be read in turn.
+        Returns within a fraction of a millisecond, so that a meter can be read between calls.
         """
 
     def n_replayed(self) -> int:
-        """Return how many replays the device has finished since the loop was made."""
+        """Return the number of replays that the device has finished."""
 
     def synchronize(self) -> None:
         """Wait until the device has finished all replays."""
@@ -86,16 +86,16 @@ class Loop(Protocol):
         """Return the seconds of one pass in each of n replays, run back to back, shape [n]."""
 
     def time_eager(self, n: int) -> Sequence[float]:
-        """Return the seconds of each of n passes called operator by operator, shape [n]."""
+        """Return the seconds of each of n passes in eager mode, shape [n]."""
 
     def close(self) -> None:
-        """Free what the loop holds."""
+        """Free operands and graphs."""
 
 
 class Accelerator(Protocol):
-    """A device that runs work asynchronously.
+    """A device that runs workloads asynchronously.
 
-    A workload is built on the host, then prepared on the device, once for each mode.
+    A workload is built on the host once, then prepared on the device for each mode.
 
     Attributes:
         name: model, for example "NVIDIA H200".
@@ -107,34 +107,34 @@ class Accelerator(Protocol):
 
     @property
     def clock(self) -> Clock:
-        """The time in which the device runs."""
+        """Clock of the device; virtual for a simulated one."""
 
     def describe(self) -> dict[str, Any]:
-        """Return the hardware as device.json keeps it."""
+        """Return the key `hardware` of device.json."""
 
-    def wake(self) -> None:
-        """Have this process appear on the device; nothing happens the second time."""
+    def create_context(self) -> None:
+        """Create this process's context on the device; further calls do nothing."""
 
     def build(self, workload: GpuWorkload) -> GpuWorkload:
-        """Return a workload whose callable is made, on the host, which takes a network a second.
+        """Return the workload with its callable built on the host, which takes about a second for a network.
 
-        It may run beside a measurement (`Clock.start`). A workload already built is returned unchanged.
+        It may run during a measurement (`Clock.start`). A workload already built is returned unchanged.
 
         Raises:
-            Unrunnable: with the reason, where it cannot be made.
+            Unrunnable: if it cannot be built.
         """
 
     def prepare(self, workload: GpuWorkload, mode: str = "graph") -> Loop:
-        """Return a loop over a piece of work, warmed up; mode "eager" calls it operator by operator.
+        """Return a warmed-up loop over a workload; in mode "eager" the host calls it operator by operator.
 
         Raises:
-            Unrunnable: with the reason, where the device cannot run it.
-            DeviceLost: where the device is gone.
+            Unrunnable: if the device cannot run the workload.
+            DeviceLost: if the device does not respond any more.
         """
 
     def ceilings(self) -> dict[str, float]:
         """Return the measured ceilings: those of `Ceilings`, and matrix rates by precision.
 
-        Keys: flops_per_s (of the precision that is measured), bytes_per_s, launch_s (in a graph),
-        eager_launch_s, and flops_per_s of each further precision as `flops_per_s_bfloat16` and the like.
+        Keys: flops_per_s (in the precision of the campaign), bytes_per_s, launch_s (in a graph),
+        eager_launch_s, and for each precision a key such as `flops_per_s_bfloat16`.
         """

@@ -1,11 +1,11 @@
-"""A campaign on a GPU, in as many runs of one command as it needs: each goes on where the last one ended.
+"""Campaign on a GPU, in one or more runs of the same command: each continues where the last one ended.
 
     |- sensor, ceilings -|= operators | networks | held-out | repeats | reference workloads, in turns =|
     once a folder         each part for its share of the time
 
-Every row is written when it is measured, and the parts take turns, so a run that ends at any second leaves a
-folder that has its share of everything. Operators run as graphs, with their eager time beside; networks run
-as graphs, and some of them eager in the same visit.
+Rows are written as soon as they are measured, and the parts take turns, so a run that ends at any time leaves
+a folder with a share of every part. Operators are measured as graphs, with their eager time; networks as
+graphs, and some of them in eager mode as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ from hwopt.measure.sampling.networks import NetworkSpec
 
 
 class CampaignStopped(HwoptError):
-    """The device was lost: what was measured is kept, and the same command goes on elsewhere or later."""
+    """The campaign cannot continue now. Measured rows are kept; the same command continues later."""
 
 
 @dataclass
@@ -35,11 +35,11 @@ class GpuCampaign:
     """One run of a campaign into one folder.
 
     Args:
-        session: folder, measurer, deadline and row_shares.
-        choice: chooses operators by the rows so far.
-        specs: networks, those that matter most first.
+        session: folder, measurer, deadline and shares.
+        choice: selects operators given the measured rows.
+        specs: networks, the most important first.
         progress: called with stage, seconds done, seconds planned, message.
-        further_parts: returns further parts, which take their turns with the profile's, before them.
+        further_parts: returns further parts, scheduled before those of the profile.
     """
 
     session: CampaignSession
@@ -49,15 +49,15 @@ class GpuCampaign:
     further_parts: Callable[[CampaignSession], Sequence[CampaignPart]] | None = None
 
     def run(self) -> None:
-        """Measure until the time is up or everything is there."""
+        """Measure until the time is up or nothing is left to measure."""
         with self.session as session:
             work = [*(self.further_parts(session) if self.further_parts else ()), *self._parts(session)]
             parts = [one for one in [ReferencePart(session, work), *work] if one.share > 0]
             is_done = run_in_turns(parts, session.deadline, lambda: self._report(work))
-            self._report(work, "all is measured" if is_done else "time is up; the same command goes on")
+            self._report(work, "all is measured" if is_done else "time is up; the same command continues")
 
     def _parts(self, session: CampaignSession) -> list[CampaignPart]:
-        operators = OperatorPart(session, self.choice)  # the first ones are chosen beside all else
+        operators = OperatorPart(session, self.choice)  # selects the first ones in the background
         networks = NetworkPart(session, self.specs)
         return [networks, operators, HeldOutPart(session, networks), RepeatPart(session, operators)]
 

@@ -1,7 +1,7 @@
-"""The parts of a GPU's campaign: operators, networks, held-out operators, repeats, reference workloads.
+"""Parts of a GPU campaign: operators, networks, held-out operators, repeats, reference workloads.
 
-Each gives one item at a time, which measures one piece of work and writes its rows; what an earlier run
-measured is not measured again, except where others used the device.
+Each part returns one item at a time, which measures one workload and writes its rows. Workloads that an
+earlier run measured are skipped, except contended ones.
 """
 
 from collections import Counter, deque
@@ -36,18 +36,18 @@ from hwopt.profile.device_profile import (
 from hwopt.profile.schema import LAYER_KEY, NETWORK_KEY
 
 _AGAIN = ("contended",)
-_PICKS = 24  # operators that are chosen at once; the next ones while the second half is measured
+_PICKS = 24  # operators selected at once; the next ones while the second half is measured
 
 
 class OperatorChoice(Protocol):
-    """Chooses operators by the rows so far; see `hwopt.measure.sampling.operator_selection`."""
+    """Selects operators given the measured rows; see `hwopt.measure.sampling.operator_selection`."""
 
     def pick(self, rows: Sequence[Row], pending: Sequence[Operator], n: int) -> list[Operator]:
         """Return up to n operators to measure next."""
 
 
 class OperatorPart:
-    """Operators of networks, those first of which the rows so far know least."""
+    """Operators of networks, the most informative first given the measured rows."""
 
     name = "operators"
 
@@ -60,7 +60,7 @@ class OperatorPart:
         self._next: BackgroundResult[list[Operator]] | None = self._choose(())
 
     def take(self) -> Item | None:
-        """Return the next operator; more are chosen while the second half of the last ones is measured."""
+        """Return the next item; more operators are selected while the second half of the last is measured."""
         if not self._queue and self._next is not None:
             self._queue.extend(self._next.result())
             self._next = None
@@ -84,12 +84,12 @@ class OperatorPart:
 
 
 class NetworkPart:
-    """Networks, as graphs and some eager too, in one visit; each is built while operators are measured.
+    """Networks, as graphs and some also in eager mode; each is built while operators are measured.
 
     Args:
-        session: whose folder gets the rows.
-        specs: networks, those that matter most first.
-        name: for messages, in the plural.
+        session: session of the folder that the rows are written to.
+        specs: networks, the most important first.
+        name: name in messages, in the plural.
     """
 
     def __init__(
@@ -109,13 +109,13 @@ class NetworkPart:
         self._begin_next()
 
     def take(self) -> Item | None:
-        """Return the visit of the next network; None where all are measured in both modes."""
+        """Return the measurement of the next network; None if all are measured in both modes."""
         if self._next is None:
             self._begin_next()
         return None if self._next is None else self._visit
 
     def measured_tests(self) -> list[NetworkSpec]:
-        """Return the test networks that have a time, of any run, in the order of the list."""
+        """Return the test networks with a time, from any run, in the order of the list."""
         return [one for one in self._specs if one.split == "test" and one.name in self._timed]
 
     def _visit(self) -> None:
@@ -131,7 +131,7 @@ class NetworkPart:
             self._done.add((built.spec.name, mode))
             if _is_there(row.get("time_s")):
                 self._timed.add(built.spec.name)
-        self._begin_next()  # beside the rows of other parts, not beside eager passes of this visit
+        self._begin_next()  # after the eager passes of this network, whose pace the host sets
 
     def _rows(self, built: "_Built") -> dict[str, Row]:
         if built.workload is None or built.graph is None:
@@ -141,7 +141,7 @@ class NetworkPart:
         return {mode: {**identity, **row, "mode": mode} for mode, row in measured.items()}
 
     def _begin_next(self) -> None:
-        """Choose the next network by what there is, and begin to build it."""
+        """Select the next network, of the architecture with the fewest rows, and begin to build it."""
         waiting = [one for one in self._specs if self._is_due(one, "graph")]
         modes = ["graph"] if waiting else ["eager"]
         waiting = waiting or [one for one in self._specs if self._is_due(one, "eager")]
@@ -160,7 +160,7 @@ class NetworkPart:
         return key not in self._done and key not in self._tried
 
     def _wants_eager(self, spec: NetworkSpec) -> bool:
-        """Whether a network is measured eager as well: NeuralPower's are, as its table is of such runs."""
+        """Whether to measure a network in eager mode too: NeuralPower's always, since its table is eager."""
         if spec.source == "neuralpower":
             return True
         modes = Counter(mode for _, mode in self._done | self._tried)
@@ -168,7 +168,7 @@ class NetworkPart:
 
 
 class HeldOutPart:
-    """The operators of the measured test networks one by one, those networks first that have few."""
+    """Operators of the measured test networks one by one, networks with few operators first."""
 
     name = "held-out operators"
 
@@ -181,7 +181,7 @@ class HeldOutPart:
         self._begun: set[str] = set()
 
     def take(self) -> Item | None:
-        """Return the next operator; None where no test network was measured yet, or all are done."""
+        """Return the next item; None if no test network is measured yet, or all operators are."""
         while not self._queue:
             operators = {
                 one.name: operators_of_networks([trace_spec(one, self._session.dtype)])
@@ -202,7 +202,7 @@ class HeldOutPart:
 
 
 class RepeatPart:
-    """A share of the operators that have a time, once more."""
+    """Repeated measurements of a share of the operators."""
 
     name = "repeats"
 
@@ -212,7 +212,7 @@ class RepeatPart:
         self._done = set(read_repeats(session.folder / REPEAT_FILE)["key"])
 
     def take(self) -> Item | None:
-        """Return the next row to repeat; None where the share of them is repeated."""
+        """Return the next item; None if the whole share is repeated."""
         for row in self._operators.rows:
             key = key_of_row(row)
             is_chosen = share_of(("repeat", *key)) < self._session.row_shares.repeat_share
@@ -225,13 +225,13 @@ class RepeatPart:
         try:
             operator = operator_of(row, "repeat", self._session.limits)
         except HwoptError:
-            return  # a row of another version, or by hand: it cannot be run again
+            return  # a row of another version, or written by hand: it cannot be run again
         has_energy = _is_there(row.get("energy_j"))
         self._session.repeat("repeat", operator, LAYER_FILE, has_energy, row["time_s"])
 
 
 class ReferencePart:
-    """The same few operators time and again, the first time before anything else."""
+    """Reference workloads, measured throughout the campaign and before everything else."""
 
     name = "reference workloads"
 
@@ -245,14 +245,14 @@ class ReferencePart:
         self._first_s: dict[str, float] = {str(key): float(time_s) for key, time_s in firsts.items()}
 
     def take(self) -> Item | None:
-        """Return the measurement of all of them, where other rows came since the last."""
+        """Return the measurement of all reference workloads; None if no other item followed the last one."""
         return None if self._n_others() == self._n_before else self._measure
 
     def _n_others(self) -> int:
         return sum(part.n_done for part in self._others)
 
     def _measure(self) -> None:
-        """Measure them; power is read of the first, which draws the most."""
+        """Measure all reference workloads; power of the first only, which draws the most."""
         self._n_before = self._n_others()
         for i, operator in enumerate(self._operators):
             key = text_key(operator.key)
@@ -262,7 +262,7 @@ class ReferencePart:
 
 
 class _Built:
-    """A network that is ready to be measured, or the reason why it is not."""
+    """A network ready to be measured, or the reason why it cannot be."""
 
     def __init__(self, spec: NetworkSpec, modes: Sequence[str]) -> None:
         self.spec, self.modes = spec, tuple(modes)
@@ -272,7 +272,7 @@ class _Built:
 
 
 def _build(spec: NetworkSpec, modes: Sequence[str], dtype: str, accelerator: Any) -> _Built:
-    """Trace and build a network; one that cannot be says why, whatever its code raises."""
+    """Trace and build a network; any exception of its code becomes the reason."""
     built = _Built(spec, modes)
     try:
         built.graph = trace_spec(spec, dtype)
@@ -313,5 +313,5 @@ def _is_there(value: Any) -> bool:
 
 
 def share_of(key: Sequence[Any]) -> float:
-    """Return a number in [0, 1) that is the same for a key in every run, and uniform over keys."""
+    """Return a hash of a key, uniform in [0, 1) and the same in every run."""
     return int.from_bytes(blake2b(text_key(key).encode(), digest_size=8).digest(), "big") / 2**64

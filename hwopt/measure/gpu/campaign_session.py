@@ -1,4 +1,4 @@
-"""State shared by the parts of a GPU campaign: the folder, the measurer, and how results become rows."""
+"""State shared by the parts of a GPU campaign: folder, measurer, deadline, files of rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -39,7 +39,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class PartShares:
-    """Portion of a run's time that each part has."""
+    """Share of a run's time for each part."""
 
     operators: float = 0.44
     networks: float = 0.44
@@ -55,26 +55,26 @@ AROUND_A_SPACE = PartShares(
 
 @dataclass(frozen=True, slots=True)
 class RowShares:
-    """Portions of rows that are measured for energy, repeated or run eager."""
+    """Shares of rows measured for energy, in eager mode, or twice."""
 
-    energy_share: float = 0.22  # of operators that are measured for energy as well as for time
-    eager_share: float = 0.05  # of networks that are measured eager as well, beside NeuralPower's
-    repeat_share: float = 0.05  # of operators that are measured twice
-    n_held_out_energy: int = 1  # networks whose operators are measured for energy one by one
+    energy_share: float = 0.22  # of operators, measured for energy as well as for time
+    eager_share: float = 0.05  # of networks, measured in eager mode too, in addition to NeuralPower's
+    repeat_share: float = 0.05  # of operators, measured twice
+    n_held_out_energy: int = 1  # test networks whose operators are measured for energy one by one
 
 
 @dataclass
 class CampaignSession:
-    """One run of a campaign; use it as a context manager, which closes the files of rows.
+    """One run of a campaign. A context manager that closes the files of rows.
 
     Args:
-        folder: of the profile; device.json is there.
+        folder: folder of the profile, with its device.json.
         info: contents of device.json.
-        measurer: what measures.
-        deadline: when to stop.
-        row_shares: which rows are measured how.
-        part_shares: which share of the time each part has.
-        limits: on the work of an operator.
+        measurer: measures workloads.
+        deadline: time budget of the run.
+        row_shares: shares of rows measured for energy, in eager mode, or twice.
+        part_shares: share of the time for each part.
+        limits: largest operators.
     """
 
     folder: Path
@@ -101,7 +101,7 @@ class CampaignSession:
         self._stack.close()
 
     def beside(self, folder: Path, row_shares: RowShares) -> "CampaignSession":
-        """Return a session of the same run into another folder, which is closed with this one."""
+        """Return a session of the same run for another folder; it is closed with this one."""
         folder.mkdir(parents=True, exist_ok=True)
         drop_orphans(folder)
         other = replace(self, folder=folder, row_shares=row_shares)
@@ -109,24 +109,24 @@ class CampaignSession:
         return self._stack.enter_context(other)
 
     def start(self, make: Callable[[], T]) -> BackgroundResult[T]:
-        """Begin to make something beside the measurements that follow."""
+        """Start a computation in the background of the following measurements."""
         begun = BackgroundResult(self.clock, make)
         self._begun[:] = [*(one for one in self._begun if one.is_running), begun]
         begun.start()
         return begun
 
     def settle(self) -> None:
-        """Wait until nothing runs beside: a host that does other work calls operators more slowly."""
+        """Wait for background work, which would slow the host down in eager mode."""
         for begun in self._begun:
             begun.wait()
 
     @property
     def clock(self) -> Clock:
-        """The time in which the device runs."""
+        """Clock of the device."""
         return self.measurer.accelerator.clock
 
     def rows_of(self, file_name: str, read: Callable[[Path], Any], again: Sequence[str] = ()) -> list[Row]:
-        """Return the rows of a file, without those of a status that is measured again."""
+        """Return the rows of a file, except those with a status in `again`, which are measured again."""
         path = self.folder / file_name
         if not path.exists():
             return []
@@ -135,7 +135,7 @@ class CampaignSession:
         return [{str(name): cell for name, cell in row.items()} for row in kept.to_dict("records")]
 
     def write(self, file_name: str, *rows: Row) -> None:
-        """Append rows that belong together to a file of the folder; they are on the disk then."""
+        """Append rows that belong together to a file of the folder, and flush it."""
         if file_name not in self._files:
             file = RowFile(self.folder / file_name, _COLUMNS[file_name])
             self._files[file_name] = self._stack.enter_context(file)
@@ -149,7 +149,7 @@ class CampaignSession:
         return row if held is None else {**row, "workspace_bytes": max(0, held - operator.layer.bytes)}
 
     def visit(self, workload: GpuWorkload, modes: Sequence[str]) -> dict[str, Row]:
-        """Measure a network in several modes and return the measured columns of each."""
+        """Measure a network in several modes; return mode -> measured columns."""
         plan = self.measurer.plan
         windows = {mode: plan.network_window_s if mode == "eager" else plan.window_s for mode in modes}
         if "eager" in modes:
@@ -160,7 +160,7 @@ class CampaignSession:
     def repeat(
         self, role: str, operator: Operator, file: str, wants_energy: bool, first_s: float | None
     ) -> float | None:
-        """Measure an operator once more, write that beside the first time, and return the time."""
+        """Measure an operator again, write a row of repeats.csv, and return the time."""
         row = self._measured(operator, wants_energy)
         time_s = row.get("time_s")
         ratio = None if time_s is None else time_s / (first_s or time_s)
@@ -180,7 +180,7 @@ class CampaignSession:
 
 
 def _in_its_mode(row: Row, mode: str) -> Row:
-    """Return the row, without figures where the device ran it in another mode."""
+    """Return the row, without values if the device ran it in another mode."""
     if row["mode"] == mode:
         return row
     reason = row["time_reason"]
@@ -189,6 +189,6 @@ def _in_its_mode(row: Row, mode: str) -> Row:
 
 
 def _elapsed_before(path: Path) -> float:
-    """Return the seconds that earlier runs of a campaign took, as far as its rows say."""
+    """Return the seconds of earlier runs of a campaign, the largest in its repeats.csv."""
     elapsed_s = read_repeats(path)["elapsed_s"].max() if path.exists() else 0.0
     return float(elapsed_s) if elapsed_s == elapsed_s else 0.0

@@ -1,10 +1,10 @@
-"""An NVIDIA GPU as the measuring protocol sees it: graphs of passes over rotating operands, timed by events.
+"""Accelerator for NVIDIA GPUs: CUDA graphs of passes over rotating operands, timed by CUDA events.
 
     operand sets 0 1 2 ... up to three times the cache            |0 1 2 3|4 5 6 7|...   one graph a bar
     replay --event--> replay --event--> replay --event-->         seconds of a pass = between events / passes
 
-Nothing here changes clocks, power limits or modes; of torch's own switches only the precision is set, and
-restored. Called only where torch sees a GPU; the simulated accelerator answers the same protocol elsewhere.
+Clocks, power limits and modes of the GPU are never changed. Of torch's settings only the precision is set,
+and restored. It needs a GPU; `hwopt.measure.gpu.simulated` implements the same interface without one.
 """
 
 import sys
@@ -24,32 +24,30 @@ from hwopt.measure.gpu.accelerator import DeviceLost, GpuWorkload, Unrunnable
 from hwopt.measure.gpu.precision import Precision
 from hwopt.measure.operators.build import OperandPool, Recipe
 
-_REPLAY_S = 3.5e-3  # of one replay, where a pass is shorter
-_MAX_PASSES = 2000  # of a graph
+_REPLAY_S = 3.5e-3  # duration of a replay, unless a single pass is longer
+_MAX_PASSES = 2000  # in a graph
 _MAX_GRAPHS = 4
 _MAX_SETS = 2048
-_CAPTURES_UNDERWAY = "captures_underway"  # what older torch says ever after a capture that failed
+_CAPTURES_UNDERWAY = "captures_underway"  # error of older torch versions after any failed capture
 _IN_FLIGHT = 4  # replays that the device has queued, so that it never waits for the host
 _PAUSE_S = 2e-4
-_SWITCH_S = (
-    2e-4  # after which the thread that launches goes on, while others read the meter or build networks
-)
+_SWITCH_S = 2e-4  # Python's thread switch interval, so that other threads do not delay launches
 _N_WARMUP = 3
-_CACHES = 3  # operands span so many times the last-level cache, as far as the sets reach
+_CACHES = 3  # least size of all operand sets over that of the last-level cache, if `_MAX_SETS` allows it
 _MATRIX_SIDE, _COPY_BYTES = 8192, 2**31
 _BEST_OF = 20
 _Event: Any = torch.cuda.Event  # untyped in torch
 
 
 class CudaAccelerator:
-    """One GPU, at one precision; use it as a context manager.
+    """One GPU at one precision. A context manager.
 
     Args:
-        index: as torch numbers the GPUs.
-        precision: what convolutions and matrix products compute in.
+        index: torch's index of the GPU.
+        precision: precision of convolutions and matrix products.
 
     Attributes:
-        is_in_use: this process worked on the GPU before.
+        is_in_use: whether this process already has a context on the GPU.
     """
 
     def __init__(self, index: int, precision: Precision) -> None:
@@ -67,11 +65,11 @@ class CudaAccelerator:
 
     @property
     def uuid(self) -> str:
-        """What the driver calls this GPU, whatever the order in which torch sees them."""
+        """UUID of the GPU in the driver, independent of torch's order of GPUs."""
         return f"GPU-{self._properties.uuid}"
 
     def describe(self) -> dict[str, Any]:
-        """Return the hardware as device.json keeps it, without serial numbers."""
+        """Return the key `hardware` of device.json, without serial numbers."""
         properties = self._properties
         return {
             "model": self.name,
@@ -94,17 +92,17 @@ class CudaAccelerator:
         self._no_grad.__exit__(None, None, None)
         self._precision.restore(self._switches)
 
-    def wake(self) -> None:
-        """Make the GPU's context, the first thing that shows on the device; later calls change nothing."""
+    def create_context(self) -> None:
+        """Create a CUDA context, so that the driver lists this process; further calls do nothing."""
         with _reasons():
             torch.cuda.set_device(self._device)
             torch.ones(1, device=self._device)
 
     def build(self, workload: GpuWorkload) -> GpuWorkload:
-        """Return the workload with its callable made, a module with its weights on the host.
+        """Return the workload with its callable built, the weights of a module on the host.
 
         Raises:
-            Unrunnable: with the reason, where it cannot be made.
+            Unrunnable: if it cannot be built.
         """
         try:
             return workload.built()
@@ -112,11 +110,11 @@ class CudaAccelerator:
             raise Unrunnable(f"{type(error).__name__}: {_first_line(error)}") from error
 
     def prepare(self, workload: GpuWorkload, mode: str = "graph") -> "CudaLoop":
-        """Return a loop over a workload, warmed up.
+        """Return a warmed-up loop over a workload.
 
         Raises:
-            Unrunnable: with the reason: out of memory, no such kernel, shapes that do not fit.
-            DeviceLost: where the GPU does not answer any more.
+            Unrunnable: for example if the GPU is out of memory, has no such kernel, or shapes do not match.
+            DeviceLost: if the GPU does not respond any more.
         """
         with _reasons():
             call = workload.build()
@@ -132,7 +130,7 @@ class CudaAccelerator:
         return self._pool
 
     def ceilings(self) -> dict[str, float]:
-        """Return the best of some repetitions: a copy, matrix products, the smallest operator."""
+        """Return the best of several repetitions of a copy, matrix products and the smallest operator."""
         with _reasons():
             ones = torch.ones(1, device=self._device)
             smallest = CudaLoop(torch.relu, [(ones,)], "graph")
@@ -147,7 +145,7 @@ class CudaAccelerator:
         return found | {f"flops_per_s_{name}": rate for name, rate in rates.items() if rate is not None}
 
     def _rate_if_any(self, precision: Precision) -> float | None:
-        """Return the rate of matrix products; None where this GPU has none in the precision."""
+        """Return the rate of matrix products; None if this GPU does not support the precision."""
         try:
             with _reasons():
                 return self._matrix_rate(precision)
@@ -155,7 +153,7 @@ class CudaAccelerator:
             return None
 
     def _matrix_rate(self, precision: Precision) -> float:
-        """Return the FLOPs a second of a large matrix product, in TF32 where convolutions may use it."""
+        """Return the FLOP/s of a large matrix product, in TF32 if convolutions may use it."""
         switches = replace(precision, tf32_matmul=precision.tf32_matmul or precision.tf32_cudnn).set()
         try:
             shape, dtype = (_MATRIX_SIDE, _MATRIX_SIDE), precision.torch_dtype
@@ -166,7 +164,7 @@ class CudaAccelerator:
             precision.restore(switches)
 
     def _bandwidth(self) -> float:
-        """Return the bytes read plus written a second by a large copy."""
+        """Return the bytes per second of a large copy, read plus written."""
         n_bytes = min(_COPY_BYTES, int(self._properties.total_memory) // 8)
         source = torch.empty(n_bytes, dtype=torch.uint8, device=self._device)
         target = torch.empty_like(source)
@@ -189,7 +187,7 @@ class CudaLoop:
         self.n_passes = _n_passes(pass_s)
         if mode == "graph":
             self._graphs = self._capture(1)
-            if self._graphs:  # a graph's passes follow each other faster than those that the host calls
+            if self._graphs:  # passes of a graph are faster than those that the host calls
                 self.n_passes = _n_passes(min(self.time_replays(_N_WARMUP)))
                 self._graphs = self._capture(_MAX_GRAPHS)
             else:
@@ -205,7 +203,7 @@ class CudaLoop:
             self._pass()
 
     def _peak_bytes(self) -> int:
-        """Return what one pass held: operands, weights of a module, and what was allocated meanwhile."""
+        """Return the peak memory of one pass: operands, weights of a module, and further allocations."""
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -217,10 +215,10 @@ class CudaLoop:
         return torch.cuda.max_memory_allocated() - before + sum(tensor.nbytes for tensor in own)
 
     def _capture(self, most: int) -> list[torch.cuda.CUDAGraph]:
-        """Return graphs that together take all operand sets in turn; none where capture fails.
+        """Return graphs that together run through all operand sets; an empty list if capture fails.
 
         Raises:
-            DeviceLost: where torch cannot capture anything in this process any more.
+            DeviceLost: if torch cannot capture graphs in this process any more.
         """
         n_graphs = min(most, -(-len(self._sets) // self.n_passes))
         graphs: list[torch.cuda.CUDAGraph] = []
@@ -235,7 +233,7 @@ class CudaLoop:
         except RuntimeError as error:
             torch.cuda.synchronize()
             if _CAPTURES_UNDERWAY in str(error):
-                raise DeviceLost("an earlier capture that failed left torch unusable") from error
+                raise DeviceLost("torch cannot capture CUDA graphs after an earlier failure") from error
             self.mode, self.mode_reason = "eager", f"no graph: {_first_line(error)}"
             return []
         return graphs
@@ -248,7 +246,7 @@ class CudaLoop:
         self._n_launched += 1
 
     def replay(self) -> None:
-        """Have the GPU run one more replay, unless some are queued."""
+        """Queue one more replay, unless several are queued."""
         with _reasons():
             self._collect()
             if len(self._in_flight) >= _IN_FLIGHT:
@@ -260,7 +258,7 @@ class CudaLoop:
             self._in_flight.append(event)
 
     def n_replayed(self) -> int:
-        """Return how many replays the GPU has finished through `replay`."""
+        """Return the number of finished calls of `replay`."""
         with _reasons():
             self._collect()
         return self._n_done
@@ -271,7 +269,7 @@ class CudaLoop:
             self._n_done += 1
 
     def synchronize(self) -> None:
-        """Wait until the GPU has nothing left to do."""
+        """Wait until the GPU has finished all queued work."""
         with _reasons():
             torch.cuda.synchronize()
             self._collect()
@@ -281,11 +279,11 @@ class CudaLoop:
         return [seconds / self.n_passes for seconds in self._time(self._launch, n)]
 
     def time_eager(self, n: int) -> list[float]:
-        """Return the seconds of each of n passes, operator by operator, back to back, shape [n]."""
+        """Return the seconds of each of n passes in eager mode, back to back, shape [n]."""
         return self._time(self._pass, n)
 
     def _time(self, step: Callable[[], None], n: int) -> list[float]:
-        """Return the seconds between the ends of steps, after one that is not counted, shape [n]."""
+        """Return the seconds of each of n calls of `step`, after one more that is not counted, shape [n]."""
         with _reasons():
             events = [_Event(enable_timing=True) for _ in range(n + 1)]
             torch.cuda.synchronize()
@@ -296,7 +294,7 @@ class CudaLoop:
             return [begin.elapsed_time(end) * 1e-3 for begin, end in zip(events, events[1:], strict=False)]
 
     def close(self) -> None:
-        """Free graphs, operands and the callable, whatever state the GPU is in."""
+        """Free graphs, operands and the callable, even if the GPU is lost."""
         with suppress(RuntimeError):
             torch.cuda.synchronize()
         self._graphs, self._sets, self._call = [], [], _nothing
@@ -306,37 +304,37 @@ class CudaLoop:
 def _what_torch_sees(n_gpus: int) -> str:
     if n_gpus:
         noun = "GPU" if n_gpus == 1 else "GPUs"
-        return f"torch sees {n_gpus} {noun} here; wanted 'cuda:0' to 'cuda:{n_gpus - 1}', or less hidden"
+        return f"torch sees {n_gpus} {noun} here, 'cuda:0' to 'cuda:{n_gpus - 1}'; check CUDA_VISIBLE_DEVICES"
     version = getattr(torch.version, "cuda", None)
     cause = (
-        f"this torch {torch.__version__} is built without CUDA; install a build with it"
+        f"this torch {torch.__version__} is built without CUDA; install a build with CUDA"
         if version is None
         else f"torch was built for CUDA {version}; is a driver installed, and CUDA_VISIBLE_DEVICES not empty?"
     )
-    hint = "`hwopt env` shows what there is, and --device simulated is a dry run"
+    hint = "`hwopt env` lists devices and sensors, and --device simulated is a dry run"
     return f"torch sees no GPU here; {hint}. {cause[0].upper()}{cause[1:]}"
 
 
 def _has_context(index: int) -> bool:
-    """Whether this process has worked on the GPU already, so that the driver may list it there."""
-    has_context: Any = getattr(torch._C, "_cuda_hasPrimaryContext", None)  # a torch without CUDA lacks it
+    """Return whether this process already has a context on the GPU."""
+    has_context: Any = getattr(torch._C, "_cuda_hasPrimaryContext", None)  # absent without CUDA
     with suppress(RuntimeError):
         return has_context is not None and bool(has_context(index))
     return False
 
 
 def _n_passes(pass_s: float) -> int:
-    """Return how many passes make a replay; events may see no time at all in work without a kernel."""
+    """Return the number of passes in a replay; `pass_s` may be 0 for a workload without a kernel."""
     return min(max(1, round(_REPLAY_S / max(pass_s, _REPLAY_S / _MAX_PASSES))), _MAX_PASSES)
 
 
 def _nothing(*operands: Any) -> None:
-    """Stand in for a callable that was let go."""
+    """Do nothing, in place of a callable that was freed."""
 
 
 @contextmanager
 def _reasons() -> Iterator[None]:
-    """Turn what torch raises into Unrunnable, or DeviceLost where the GPU then does not answer at all."""
+    """Convert exceptions of torch to Unrunnable, or DeviceLost if the GPU does not respond afterwards."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -346,7 +344,7 @@ def _reasons() -> Iterator[None]:
         try:
             torch.cuda.synchronize()
         except RuntimeError as lost:
-            raise DeviceLost(f"the GPU does not answer any more: {_first_line(lost)}") from error
+            raise DeviceLost(f"the GPU does not respond any more: {_first_line(lost)}") from error
         raise Unrunnable(f"{type(error).__name__}: {_first_line(error)}") from error
 
 

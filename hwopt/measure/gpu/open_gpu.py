@@ -23,7 +23,7 @@ _SIMULATED = "simulated"
 
 @dataclass(frozen=True, slots=True)
 class OpenedGpu:
-    """A GPU to be measured; `meter` is None where nothing reads its energy, and `no_energy` says why."""
+    """An opened GPU; `meter` is None if it has no readable energy sensor, with the reason in `no_energy`."""
 
     accelerator: Accelerator
     meter: NvmlMeter | None
@@ -31,14 +31,17 @@ class OpenedGpu:
     is_simulated: bool
 
     def open_context(self) -> None:
-        """Have this process appear on the device, and the meter know that it is this one."""
-        self.accelerator.wake()
+        """Create a context on the device and register this process with the meter.
+
+        Otherwise the meter would count this process as a foreign one.
+        """
+        self.accelerator.create_context()
         if self.meter is not None:
             self.meter.mark_own_process()
 
 
 def parse_device(device: str) -> int | None:
-    """Return the GPU's number of "cuda" or "cuda:1", or None for "simulated".
+    """Return the index of "cuda" or "cuda:1"; None for "simulated".
 
     Raises:
         InvalidInput: for any other text.
@@ -55,13 +58,13 @@ def parse_device(device: str) -> int | None:
 def open_gpu(
     device: str, precision: Precision, seed: int = 0, latencies: "Latencies | None" = None
 ) -> Iterator[OpenedGpu]:
-    """Open a GPU for measuring, with its meter.
+    """Open a GPU with its energy meter.
 
     Args:
         device: "cuda", "cuda:1", or "simulated".
-        precision: what it computes in.
-        seed: of the simulated device's noise.
-        latencies: how long the simulated device's driver and host take to answer; None is as an H200's do.
+        precision: precision of convolutions and matrix products.
+        seed: seed of the simulated device's noise.
+        latencies: latencies of the simulated device's driver and host; None takes those of an H200.
     """
     index = parse_device(device)
     if index is None:

@@ -1,10 +1,10 @@
-"""Parts of a campaign in turns, by their shares of the time: whenever it ends, each part had its share.
+"""Schedule the parts of a campaign by shares of the time, so that an interrupted run is balanced.
 
     networks   |====|        |====|    |====|
     operators        |=|=|=|       |=|       |=|=|
     repeats               |=|                  |=|
 
-The part that is furthest behind its share of the time goes on with its next item.
+The next item is of the part that is furthest behind its share of the time.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from hwopt.measure.campaign import Deadline
 
-_FORGET = 0.8  # of the longest item so far, with each further one
+_FORGET = 0.8  # decay of a part's longest item with each further item
 Item = Callable[[], None]
 
 
@@ -20,9 +20,9 @@ class CampaignPart(Protocol):
     """A part of a campaign.
 
     Attributes:
-        name: for messages, in the plural.
-        share: of the time, above 0; shares need not add up to 1.
-        n_done: items that were measured in this run.
+        name: name in messages, in the plural.
+        share: share of the time, above 0; shares need not add up to 1.
+        n_done: items measured in this run.
     """
 
     name: str
@@ -30,21 +30,21 @@ class CampaignPart(Protocol):
     n_done: int
 
     def take(self) -> Item | None:
-        """Return the next item, which measures and writes when called; None where there is none now."""
+        """Return the next item, a function that measures and writes rows; None if there is none now."""
 
 
 def run_in_turns(parts: Sequence[CampaignPart], deadline: Deadline, after_each: Callable[[], None]) -> bool:
-    """Run the items of all parts, each part for its share of the time, until nothing is left or fits.
+    """Run the items of all parts, each part for its share of the time, until none is left or fits.
 
-    An item is begun where one as long as the longer ones of its part ends before the deadline.
+    An item is started only if the longest recent item of its part would end before the deadline.
 
     Args:
-        parts: in the order in which they begin.
-        deadline: when to stop.
+        parts: parts in the order in which they start.
+        deadline: time budget of the run.
         after_each: called after each item.
 
     Returns:
-        Whether everything was done; otherwise the time is up.
+        True if all items are done, False if the time is up.
     """
     turns = [_Turn(part) for part in parts]
     while True:
@@ -58,7 +58,7 @@ def run_in_turns(parts: Sequence[CampaignPart], deadline: Deadline, after_each: 
 
 
 class _Turn:
-    """A part with the seconds that it had."""
+    """A part with the seconds spent on it."""
 
     def __init__(self, part: CampaignPart) -> None:
         self.part = part

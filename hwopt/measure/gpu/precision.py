@@ -1,4 +1,4 @@
-"""What convolutions and matrix products compute in: one precision a campaign, pinned and recorded."""
+"""Precision of convolutions and matrix products: one for a campaign, recorded in device.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Precision:
 
     Attributes:
         name: default, ieee or bfloat16.
-        dtype: of weights and activations.
+        dtype: data type of weights and activations.
         tf32_matmul: whether matrix products round float32 operands to TF32.
         tf32_cudnn: whether convolutions do.
     """
@@ -40,13 +40,13 @@ class Precision:
 
     @property
     def torch_dtype(self) -> "torch.dtype":
-        """The dtype as torch's own."""
+        """The data type as a `torch.dtype`."""
         import torch
 
         return getattr(torch, self.dtype)  # type: ignore[no-any-return]
 
     def settings(self) -> dict[str, object]:
-        """Return what device.json records; cudnn's autotuner stays off, as torch has it first."""
+        """Return the settings for device.json; cuDNN's autotuner stays off, as is torch's default."""
         return {
             "precision": self.name,
             "dtype": self.dtype,
@@ -57,7 +57,7 @@ class Precision:
         }
 
     def set(self) -> Mapping[str, bool]:
-        """Set torch's switches and return what they were."""
+        """Set torch's switches and return their previous values."""
         import torch
 
         matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
@@ -66,7 +66,7 @@ class Precision:
         return before
 
     def restore(self, switches: Mapping[str, bool]) -> None:
-        """Set torch's switches to what `set` returned."""
+        """Restore the switches that `set` returned."""
         import torch
 
         torch.backends.cuda.matmul.allow_tf32 = switches["matmul"]

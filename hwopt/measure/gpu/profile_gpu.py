@@ -35,9 +35,9 @@ from hwopt.profile.device_json import DEVICE_FILE, PROTOCOL_VERSION, write_info
 from hwopt.profile.roofline import Ceilings
 
 N_OPERATORS = 850
-_BYTES_AN_ELEMENT = 16  # of memory that an operand may be of: in several sets, and copied by kernels
-LEAST_NEW_S, LEAST_MORE_S = 30.0, 5.0  # budgets for a new folder, and to go on with one
-_SENSOR_SHARE = 0.2  # of a run's budget that characterizing may take
+_BYTES_AN_ELEMENT = 16  # memory of an operand's element: in several sets, and in copies made by kernels
+LEAST_NEW_S, LEAST_MORE_S = 30.0, 5.0  # least budgets of a new folder, and of a continued one
+_SENSOR_SHARE = 0.2  # largest share of a run's budget for characterizing the sensor
 
 
 def profile_gpu(
@@ -55,26 +55,26 @@ def profile_gpu(
     part_shares: PartShares | None = None,
     further_parts: Callable[[CampaignSession], Sequence[CampaignPart]] | None = None,
 ) -> None:
-    """Measure a GPU into a folder, or go on with one, for `budget_s` seconds of its clock.
+    """Measure a GPU into a new folder, or continue an existing profile.
 
     Args:
-        folder: of the profile.
+        folder: folder of the profile.
         opened: the GPU.
-        budget_s: seconds.
-        precision: what it computes in.
-        networks: to measure whole, those that matter most first.
-        sources: networks that operators are drawn from.
+        budget_s: time budget in seconds of the device's clock.
+        precision: precision of convolutions and matrix products.
+        networks: networks to measure, the most important first.
+        sources: networks whose operators are measured.
         progress: called with stage, done, planned, message.
-        name: of the device.
-        seed: of the choice of operators.
-        n_operators: rows beyond which none is chosen.
-        row_shares: which rows are measured how.
-        part_shares: which share of the time each part has.
-        further_parts: returns further parts, which take their turns with the profile's.
+        name: name of the device.
+        seed: seed of the selection of operators.
+        n_operators: largest number of operators in layers.csv.
+        row_shares: shares of rows measured for energy, in eager mode, or twice.
+        part_shares: share of the time for each part.
+        further_parts: returns further parts of the campaign.
 
     Raises:
-        CampaignStopped: the device was lost; what was measured is kept.
-        InvalidInput: the folder holds another device's measurements, or rows that are none.
+        CampaignStopped: if the device was lost, or other processes use it; measured rows are kept.
+        InvalidInput: if the folder has measurements of another device, or rows that cannot be read.
     """
     accelerator = opened.accelerator
     _check_budget(folder, budget_s)
@@ -85,7 +85,7 @@ def profile_gpu(
     )
 
     def describe() -> dict[str, Any]:
-        graphs.start()  # beside the sensor's characterization
+        graphs.start()  # in the background of the sensor's characterization
         return describe_gpu(opened, precision, name, seed, progress, _SENSOR_SHARE * budget_s)
 
     try:
@@ -107,22 +107,23 @@ def profile_gpu(
         GpuCampaign(session, choice, networks, progress, further_parts).run()
     except DeviceLost as lost:
         raise CampaignStopped(
-            f"{accelerator.name} was lost: {lost}. The rows so far are in {folder}; the same command goes on"
+            f"{accelerator.name} was lost: {lost}. Measured rows are kept in {folder}; the same command "
+            "continues"
         ) from lost
 
 
 def _check_budget(folder: Path, budget_s: float) -> None:
     """Refuse a budget that is too short for a single row."""
-    too_short = f"budget of {budget_s:g} s is too short for anything"
+    too_short = f"budget of {budget_s:g} s is too short"
     if (folder / DEVICE_FILE).exists():
         if budget_s < LEAST_MORE_S:
-            wanted = f"at least {LEAST_MORE_S:g} s go on with a folder: a network takes up to 4 s"
+            wanted = f"continuing a profile takes at least {LEAST_MORE_S:g} s: a network takes up to 4 s"
             raise InvalidInput(f"{too_short}; {wanted}")
     elif budget_s < LEAST_NEW_S:
         raise InvalidInput(
-            f"{too_short}; a new profile takes at least {LEAST_NEW_S:g} s: its energy counter 8 s if it is "
+            f"{too_short}; a new profile takes at least {LEAST_NEW_S:g} s: the energy sensor 8 s if it is "
             f"known and up to {CHARACTERIZE_S:g} s if not, ceilings 3 s, then the first rows; 2m give a "
-            "balanced folder, 9m a whole one"
+            "balanced profile, 9m a complete one"
         )
 
 
@@ -134,16 +135,16 @@ def _power_limit_w(opened: OpenedGpu) -> float | None:
 def make_selector(
     graphs: Sequence[LayerGraph], info: Mapping[str, Any], n: int, limits: OperatorLimits
 ) -> OperatorSelector:
-    """Return what chooses the operators of a profile: from traced networks, and some odd ones beside."""
+    """Return the selector of a profile's operators: those of traced networks, and some Sobol points."""
     settings, ceilings = info["settings"], Ceilings.from_mapping(info["ceilings"])
     seed, plan = int(settings.get("seed", 0)), replace(GPU_PLAN, limits=limits)
     rng = np.random.default_rng([seed, 1])
-    odd = sample_operators(min(N_SOBOL, n), rng, dtype=settings["dtype"], plan=plan).operators
-    return OperatorSelector(NetworkOperators.of(graphs, ceilings, limits), odd, ceilings, limits, seed, n)
+    sobol = sample_operators(min(N_SOBOL, n), rng, dtype=settings["dtype"], plan=plan).operators
+    return OperatorSelector(NetworkOperators.of(graphs, ceilings, limits), sobol, ceilings, limits, seed, n)
 
 
 def limits_of(info: Mapping[str, Any]) -> OperatorLimits:
-    """Return the limits on an operator's work: two sets of its operands take a part of the memory."""
+    """Return the largest operators of a device: two sets of operands must fit into its memory."""
     memory_bytes = info.get("hardware", {}).get("memory_bytes", math.inf)
     n_elements = min(GPU_PLAN.limits.n_elements, memory_bytes / _BYTES_AN_ELEMENT)
     return replace(GPU_PLAN.limits, n_elements=n_elements)
@@ -152,7 +153,7 @@ def limits_of(info: Mapping[str, Any]) -> OperatorLimits:
 def describe_gpu(
     opened: OpenedGpu, precision: Precision, name: str | None, seed: int, progress: Progress, budget_s: float
 ) -> dict[str, Any]:
-    """Characterize the sensor, measure the ceilings, and return what device.json holds."""
+    """Characterize the sensor, measure the ceilings, and return the contents of device.json."""
     accelerator = opened.accelerator
     sensor = _describe_sensor(opened, precision, budget_s, progress)
     progress("sensor", 1, 2, "ceilings")
@@ -178,7 +179,7 @@ def describe_gpu(
 def _describe_sensor(
     opened: OpenedGpu, precision: Precision, budget_s: float, progress: Progress
 ) -> dict[str, Any]:
-    """Return what is known of the sensor, or the reason for knowing nothing."""
+    """Return the key `sensor` of device.json: characteristics of the sensor, or the reason for none."""
     accelerator, meter = opened.accelerator, opened.meter
     if meter is None:
         progress("sensor", 0, 2, f"times and memory only, no energy: {opened.no_energy}")
@@ -195,13 +196,13 @@ def _describe_sensor(
 
 
 def _check_alone(opened: OpenedGpu, folder: Path) -> None:
-    """Refuse a GPU on which others compute now: every row would be refused, for the whole budget."""
+    """Raise CampaignStopped if other processes compute on the GPU, since every row would be refused."""
     n_others = opened.meter.state().n_other_processes if opened.meter else 0
     if n_others:
         noun = "process computes" if n_others == 1 else "processes compute"
         raise CampaignStopped(
             f"{opened.accelerator.name}: {n_others} other {noun} on it, wanted none; end them (nvidia-smi "
-            f"shows them) or wait. What was measured is kept in {folder}; the same command goes on"
+            f"lists them) or wait. Measured rows are kept in {folder}; the same command continues"
         )
 
 
@@ -213,7 +214,7 @@ def _with_waves(
     budget_s: float,
     say: Progress,
 ) -> dict[str, Any]:
-    """Characterize the sensor again where a first, short run had no time for square waves."""
+    """Characterize the sensor again if the first run was too short for square waves."""
     sensor = info.get("sensor", {})
     is_done = sensor.get("known") or sensor.get("waves")
     if opened.meter is None or is_done or budget_s < CHARACTERIZE_S / 2:
@@ -232,9 +233,9 @@ def measure_gpu_networks(
     mode: str = "eager",
     with_warm: bool = False,
 ) -> list[dict[str, Any]]:
-    """Measure networks on a GPU outside any profile; see `hwopt.measure.api.measure_networks`.
+    """Measure networks on a GPU without a profile; see `hwopt.measure.api.measure_networks`.
 
-    A sensor that is not characterized is taken for one that looks at a part of every period.
+    A sensor that is not characterized is assumed to sample a part of every period only.
     """
     pinned, found = Precision.named(local.precision), []
     columns = [f"{figure}_reason" for figure in ("time", "energy", "memory")]

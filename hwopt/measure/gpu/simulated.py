@@ -1,12 +1,12 @@
-"""A simulated GPU whose time, power and memory follow formulas, in virtual time: for dry runs and tests.
+"""Simulated GPU in virtual time, whose time, power and memory follow formulas: for dry runs and tests.
 
     layer    time = launch + max(FLOPs / rate, bytes / bandwidth) / utilisation(work)
     power    idle + (cap - idle) * share of the time in which the bound resource works
-    eager    a pass takes at least a host's call for each operator; the host's pace comes and goes
-    memory   as traced, plus a workspace of convolutions; beyond the device's own it is "out of memory"
+    eager    a pass takes at least one host call for each operator; the host's pace varies
+    memory   as traced, plus a workspace of convolutions; "out of memory" beyond the device's memory
 
-Since the law is known, a test can hold every row against it. Sensors, and how long the machine around the GPU
-takes to answer, are in `hwopt.measure.energy.sensors.simulated`.
+Since the formulas are known, tests compare every row with them. The simulated sensor and the latencies of the
+driver and the host are in `hwopt.measure.energy.sensors.simulated`.
 """
 
 from collections.abc import Callable
@@ -26,24 +26,24 @@ FLOPS_PER_S = {"default": 60e12, "ieee": 30e12, "bfloat16": 400e12}
 BYTES_PER_S = 3e12
 LAUNCH_S = 2e-6
 IDLE_W, CAP_W = 75.0, 700.0
-_HALF_WORK_S = 2e-6  # a bound of this length uses half of what the device could
-_REUSE = 0.03  # of the time that a network saves because operands are near
-_SLICE_S = 1e-3  # of virtual time that one call of `replay` lets pass
+_HALF_WORK_S = 2e-6  # roofline bound at which the utilisation is one half
+_REUSE = 0.03  # relative time that a network saves, since caches hold operands
+_SLICE_S = 1e-3  # virtual time of a call of `replay`
 _REPLAY_S = 3.5e-3
-_PACE_NOISE = 0.03  # of a host from one pass to the next
-_TRIED_BYTES, _TRIED_FLOPS = 2**20, 10**6  # what is small enough to be run once on this machine as well
+_PACE_NOISE = 0.03  # relative, of the host's pace from one pass to the next
+_TRIED_BYTES, _TRIED_FLOPS = 2**20, 10**6  # largest workloads that are also run once on this machine
 
 
 class SimulatedAccelerator:
-    """The simulated GPU; the same protocol as `hwopt.measure.gpu.cuda.CudaAccelerator`.
+    """Simulated GPU; the same interface as `hwopt.measure.gpu.cuda.CudaAccelerator`.
 
     Args:
-        gpu: whose power it drives, in virtual time.
-        precision: what it computes in.
-        memory_bytes: beyond which a workload is out of memory.
+        gpu: simulated power and clock.
+        precision: precision of convolutions and matrix products.
+        memory_bytes: memory of the device.
         noise: relative standard deviation of a timing.
-        lost_at_s: moment from which it does not answer any more.
-        seed: of the noise.
+        lost_at_s: virtual time at which the device is lost.
+        seed: seed of the noise.
     """
 
     name = "Simulated GPU"
@@ -66,18 +66,18 @@ class SimulatedAccelerator:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
     def describe(self) -> dict[str, Any]:
-        """Return the hardware as device.json keeps it."""
+        """Return the key `hardware` of device.json."""
         return {
             "model": self.name,
             "memory_bytes": int(self.memory_bytes),
             "last_level_cache_bytes": self.cache_bytes,
         }
 
-    def wake(self) -> None:
-        """Have this process appear on the device."""
+    def create_context(self) -> None:
+        """Create this process's context, so that the simulated driver lists the process."""
         self.gpu.has_context = True
 
     def build(self, workload: GpuWorkload) -> GpuWorkload:
@@ -87,10 +87,10 @@ class SimulatedAccelerator:
         return replace(workload, is_built=True)
 
     def prepare(self, workload: GpuWorkload, mode: str = "graph") -> "SimulatedLoop":
-        """Return a loop over a workload; small operators are run once for real.
+        """Return a loop over a workload; small operators are also run once on the CPU.
 
         Raises:
-            Unrunnable: where the workload needs more memory than there is, or cannot be run.
+            Unrunnable: if the workload needs more memory than the device has, or cannot be run.
             DeviceLost: after `lost_at_s`.
         """
         self.check()
@@ -106,12 +106,12 @@ class SimulatedAccelerator:
         return SimulatedLoop(self, workload, mode)
 
     def check(self) -> None:
-        """Raise DeviceLost once the device is gone."""
+        """Raise DeviceLost after `lost_at_s`."""
         if self.clock.now() >= self.lost_at_s:
-            raise DeviceLost("the GPU does not answer any more: simulated")
+            raise DeviceLost("the GPU does not respond any more: simulated")
 
     def ceilings(self) -> dict[str, float]:
-        """Return the law's own rates."""
+        """Return the rates of the formulas."""
         self.gpu.run(2.0, CAP_W)
         rates = {f"flops_per_s_{name}": rate for name, rate in FLOPS_PER_S.items()}
         return {
@@ -146,19 +146,19 @@ class SimulatedLoop:
         self._run(3 * pass_s)
 
     def _pass_s(self, mode: str) -> float:
-        """Return what a pass takes at this moment."""
+        """Return the seconds of a pass at this moment."""
         if mode == "graph":
             return self._graph_s
         host_s = self._n_operators * self._host.operator_s(self._accelerator.clock.now())
         return max(self._graph_s, host_s)
 
     def replay(self) -> None:
-        """Let a moment of virtual time pass, with the GPU at work."""
+        """Keep the GPU busy for a moment of virtual time."""
         self._accelerator.check()
         self._run(_SLICE_S)
 
     def _run(self, seconds: float, pass_s: float | None = None) -> None:
-        """Run on from where the work is: power changes from layer to layer; between them the GPU waits."""
+        """Continue the passes for some seconds: power changes from layer to layer, idle between them."""
         pass_s = pass_s or self._pass_s(self.mode)
         begin, end = self._n_run, self._n_run + seconds / pass_s
         waited_s = seconds * (1 - self._graph_s / pass_s)
@@ -171,18 +171,18 @@ class SimulatedLoop:
         return float(whole * self._energy_j[-1] + np.interp(phase, self._phases, self._energy_j))
 
     def n_replayed(self) -> int:
-        """Return how many replays have ended."""
+        """Return the number of finished replays."""
         return int(self._n_run / self.n_passes)
 
     def synchronize(self) -> None:
-        """Nothing is queued."""
+        """Do nothing: no work is queued."""
 
     def time_replays(self, n: int) -> list[float]:
         """Return the seconds of one pass in each of n replays, shape [n]."""
         return self._times(self.mode, n, self.n_passes)
 
     def time_eager(self, n: int) -> list[float]:
-        """Return the seconds of each of n passes, operator by operator, shape [n]."""
+        """Return the seconds of each of n passes in eager mode, shape [n]."""
         return self._times("eager", n, 1)
 
     def _times(self, mode: str, n: int, n_passes: int) -> list[float]:
@@ -195,11 +195,11 @@ class SimulatedLoop:
         return times
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
 
 def simulated_time_and_power(layers: tuple[Layer, ...], precision: Precision) -> tuple[Array, Array]:
-    """Return the seconds, [n], and the watts, [n], of the layers of a workload, run as a graph."""
+    """Return the seconds, [n], and the watts, [n], of the layers of a workload in graph mode."""
     flops = np.array([layer.flops + layer.elementwise_ops for layer in layers], dtype=float)
     moved = np.array([layer.bytes for layer in layers], dtype=float)
     bound_s = np.maximum(flops / FLOPS_PER_S[precision.name], moved / BYTES_PER_S)
@@ -210,7 +210,7 @@ def simulated_time_and_power(layers: tuple[Layer, ...], precision: Precision) ->
 
 
 def eager_time_s(times: Array, operator_s: float = Latencies().operator_s) -> float:
-    """Return the seconds of a pass whose operators the host calls one by one."""
+    """Return the seconds of a pass in eager mode."""
     return max(float(times.sum()), operator_s * len(times))
 
 
@@ -218,8 +218,8 @@ class Host:
     """Host that calls operators one by one, at a varying pace.
 
     Args:
-        latencies: mean time of a call, and how far the pace goes.
-        rng: of the pace.
+        latencies: mean time of a call, and the range of the pace.
+        rng: random generator of the pace.
     """
 
     def __init__(self, latencies: Latencies, rng: np.random.Generator) -> None:
@@ -227,7 +227,7 @@ class Host:
         self._factor, self._until_s = 1.0, -1.0
 
     def operator_s(self, now_s: float) -> float:
-        """Return what the host takes to call an operator in a pass at this moment."""
+        """Return the seconds of a call of one operator at this moment."""
         spread = self._latencies.spread
         if spread == 1:
             return self._latencies.operator_s
@@ -239,12 +239,12 @@ class Host:
 
 
 def workspace_bytes(layers: tuple[Layer, ...]) -> int:
-    """Return what convolutions hold beside operands and result."""
+    """Return the workspace of convolutions, in addition to operands and results."""
     return max((layer.output_bytes // 2 for layer in layers if layer.kind == "conv2d"), default=0)
 
 
 def _try(workload: GpuWorkload, dtype: torch.dtype) -> None:
-    """Run a workload once on this machine's CPU, so that one that cannot run is found without a GPU."""
+    """Run a workload once on this machine's CPU, to find errors without a GPU."""
     call: Callable[..., Any] = workload.build()
     if isinstance(call, torch.nn.Module):
         call = call.to(dtype).eval()

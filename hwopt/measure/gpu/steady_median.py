@@ -1,4 +1,4 @@
-"""The median of repeated timings and how well it is known, without assuming how they are distributed."""
+"""Median of repeated timings with a distribution-free confidence interval."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import numpy as np
 from hwopt.measure.energy.sensors.meter import Clock
 
 _NORMAL_QUANTILE = 1.96  # of a 95% interval
-_LEAST, _MOST = 6, 400  # timings; fewer than six have no 95% interval for their median
+_LEAST, _MOST = 6, 400  # timings; the median of fewer than six has no 95% interval
 _BATCH_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class SteadyMedian:
-    """A median with the relative half-width of its 95% confidence interval, from n timings."""
+    """Median of n timings, with the relative half-width of its 95% confidence interval."""
 
     median: float
     half_width: float
@@ -28,13 +28,13 @@ def steady_median(
     clock: Clock,
     max_s: float = 1.0,
 ) -> SteadyMedian:
-    """Take timings until their median is known to a relative half-width, or for `max_s` of the clock.
+    """Sample timings until the median's confidence interval is narrow enough, or for `max_s` seconds.
 
     Args:
         sample: returns n timings in seconds, shape [n].
-        half_width: of the median's 95% interval at which to stop, relative to the median.
-        clock: that `max_s` is measured by.
-        max_s: no further batch is begun after so many seconds.
+        half_width: half-width of the median's 95% interval at which to stop, relative to the median.
+        clock: clock for `max_s`.
+        max_s: seconds after which no further batch is sampled.
     """
     begin = clock.now()
     times = list(sample(_LEAST))
@@ -48,7 +48,7 @@ def steady_median(
 
 
 def median_with_interval(times: Sequence[float]) -> SteadyMedian:
-    """Return the median and half the width of its 95% interval from order statistics, relative to it.
+    """Return the median and the relative half-width of its 95% interval, from order statistics.
 
     The number of values below the median is binomial(n, 1/2), which bounds the ranks between which the median
     lies (Conover, Practical Nonparametric Statistics, section 3.2).

@@ -1,16 +1,17 @@
-"""One measurement on a GPU: time, energy and memory of one workload, with all that was around it.
+"""Measurement of a workload on a GPU: time, energy and memory, with the device's state.
 
     energy window, GPU busy | replays until the median is known, device hot | eager passes | state, GPU busy
                                                                                              |
-          clocks, temperature, throttling, other processes: what a reader needs to trust the row
+                            clocks, temperature, throttling, other processes: quality of the row
 
-Timing comes right after the window, so that time and power are of the same hot, loaded device. The state
-after a row is the state before the next one. A workload is built once, and measured in every mode asked for.
+Passes are timed right after the energy window, so that time and power are of the same hot, loaded device. The
+state after a row is the state before the next one. A workload is built once and measured in several modes.
 
-**Eager is two things.** Where an eager pass takes as long as the graph's, the device sets the pace, and the
-row is as good as a graph's. Where it takes longer the host does, whose pace changes from one moment to the
-next: the passes that were timed are not those of the window. Time and power of such a row are of one and the
-same window, joules over the passes counted there, and the spread of the pace is their uncertainty.
+**Eager rows are of two kinds.** If an eager pass takes as long as a pass of the graph, the row is bound by
+the device and as accurate as a graph's. If it takes longer, the row is bound by the host, whose pace varies
+from one moment to the next, so separately timed passes do not match the energy window. Time and power of such
+a row come from the same window (joules over the passes counted there), with the spread of the pace as their
+uncertainty.
 """
 
 import math
@@ -29,22 +30,22 @@ from hwopt.measure.gpu.accelerator import Accelerator, DeviceLost, GpuWorkload, 
 from hwopt.measure.gpu.steady_median import SteadyMedian, steady_median
 
 Row = dict[str, Any]
-_EAGER_S = 0.12  # for which eager passes are timed at most
-_FRESH_S = 2.0  # for which a state counts as that before the next row
-_HOST_BOUND = 1.1  # times the graph's time, from which on the host sets the pace of eager passes
-_ONLY_UNCERTAIN = ("aliased", "too_short", "windows_disagree")  # doubts that the uncertainty tells of
-_UNBOUND_PASSES = 6  # of a graph, that tell what bounds an eager row
+_EAGER_S = 0.12  # longest time for timing eager passes
+_FRESH_S = 2.0  # largest age of a state that serves as the state before the next row
+_HOST_BOUND = 1.1  # eager time over graph time above which a row is bound by the host
+_ONLY_UNCERTAIN = ("aliased", "too_short", "windows_disagree")  # faults that the uncertainty accounts for
+_UNBOUND_PASSES = 6  # replays of a graph, timed to find the bound of an eager row
 
 
 @dataclass(frozen=True, slots=True)
 class MeasurementSettings:
-    """How one workload is measured, beside what the sensor's plan says."""
+    """Settings of a measurement, in addition to the window plan of the sensor."""
 
-    second_window_share: float = 0.05
-    half_width: float = 0.01  # of a median's confidence interval, relative: timing goes on until then
-    agreement: float = 0.03  # beyond which there is no number
-    window_agreement: float = 0.05  # that a pass in the window must have with one timed after it
-    timing_preroll_s: float = 0.1  # at most, where no energy is read
+    second_window_share: float = 0.05  # of workloads, measured in two windows
+    half_width: float = 0.01  # relative, of the median's confidence interval: timing stops there
+    agreement: float = 0.03  # half-width above which a row has no time
+    window_agreement: float = 0.05  # largest relative difference between pass times in and after the window
+    timing_preroll_s: float = 0.1  # longest pre-roll of a measurement without energy
 
 
 @dataclass
@@ -52,11 +53,12 @@ class WorkloadMeasurer:
     """Measures workloads on one GPU.
 
     Args:
-        accelerator: what runs the work.
-        meter: what reads its energy; None where nothing can, with `no_energy` the reason.
-        plan: of the sensor, from its characterization.
-        no_energy: why there is no meter.
-        seed: of which workloads get a second window.
+        accelerator: runs the workloads.
+        meter: energy meter of the device; None if there is none.
+        plan: window plan of the sensor, from its characterization.
+        no_energy: reason for not having a meter.
+        precautions: settings of the measurements.
+        seed: seed of the choice of workloads with a second window.
     """
 
     accelerator: Accelerator
@@ -69,20 +71,20 @@ class WorkloadMeasurer:
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng([self.seed, 3])
         self._timeline = CounterTimeline(self.plan.period_s)
-        self._last: tuple[DeviceState, float] | None = None  # the last state, and when it was asked
+        self._last: tuple[DeviceState, float] | None = None  # the last state and its time
 
     def visit(
         self, workload: GpuWorkload, wants_energy: bool, window_s: Mapping[str, float]
     ) -> dict[str, Row]:
-        """Measure a workload in several modes, built once; as a graph first, by which eager rows are judged.
+        """Measure a workload in several modes, built once; graph first, to find the bound of eager rows.
 
         Args:
             workload: the operator or network.
-            wants_energy: whether energy is read as well as time.
+            wants_energy: whether to measure energy as well as time.
             window_s: mode -> shortest window, seconds.
 
         Returns:
-            Mode -> the measured columns, as `measure` gives them.
+            Mode -> measured columns, see `measure`.
         """
         try:
             workload = self.accelerator.build(workload)
@@ -103,14 +105,14 @@ class WorkloadMeasurer:
         window_s: float,
         graph_s: float | None = None,
     ) -> Row:
-        """Return the measured columns of one workload; what has no figure has its reason.
+        """Return the measured columns of one workload; missing values have a reason column.
 
         Args:
             workload: the operator or network.
             mode: graph or eager.
-            wants_energy: whether energy is read as well as time.
+            wants_energy: whether to measure energy as well as time.
             window_s: shortest window, seconds.
-            graph_s: of an eager row, what a pass takes as a graph; None has it timed for that.
+            graph_s: time of a pass in graph mode, for an eager row; None measures it.
         """
         try:
             workload = self.accelerator.build(workload)
@@ -131,7 +133,7 @@ class WorkloadMeasurer:
             loop.close()
 
     def warm_time_s(self, workload: GpuWorkload, mode: str) -> float | None:
-        """Return the seconds of a pass that takes the same operands every time; None if it cannot run."""
+        """Return the seconds of a pass with the same operands every time; None if it cannot run."""
         try:
             loop = self.accelerator.prepare(replace(workload, is_warm=True), mode)
         except Unrunnable:
@@ -143,7 +145,7 @@ class WorkloadMeasurer:
         finally:
             loop.close()
 
-    # -- figures ---------------------------------------------------------------------------------------------
+    # -- values ----------------------------------------------------------------------------------------------
 
     def _figures(
         self,
@@ -170,7 +172,7 @@ class WorkloadMeasurer:
         return row | _energy_columns(self._checked(reading, row["time_s"]))
 
     def _graph_s(self, workload: GpuWorkload) -> float | None:
-        """Return what a pass takes as a graph, roughly; None where it cannot be captured."""
+        """Return the approximate time of a pass in graph mode; None if it cannot be captured."""
         loop = self.accelerator.prepare(workload, "graph")
         try:
             return float(np.median(loop.time_replays(_UNBOUND_PASSES))) if loop.mode == "graph" else None
@@ -204,7 +206,7 @@ class WorkloadMeasurer:
         )
 
     def _preroll(self, loop: Loop) -> None:
-        """Load the device, so that all rows are timed in the same state."""
+        """Keep the device busy for a moment, so that all rows are timed in the same state."""
         clock = self.accelerator.clock
         end_s = clock.now() + min(self.plan.preroll_s, self.precautions.timing_preroll_s)
         while clock.now() < end_s:
@@ -212,7 +214,7 @@ class WorkloadMeasurer:
         loop.synchronize()
 
     def _checked(self, reading: EnergyReading, time_s: float | None) -> EnergyReading:
-        """Refuse energy whose pass time disagrees with the measured time, as of a device kept waiting."""
+        """Mark energy as suspect if the pass time in its window differs from the time measured afterwards."""
         if reading.loop_time_s is None or time_s is None:
             return reading
         ratio = reading.loop_time_s / time_s
@@ -235,10 +237,10 @@ class WorkloadMeasurer:
             return row | {"time_s": None, "status": "contended", "time_reason": reason}
         return row
 
-    # -- surroundings ----------------------------------------------------------------------------------------
+    # -- device state ----------------------------------------------------------------------------------------
 
     def _before(self) -> DeviceState:
-        """Return the state after the last row, or a new one where that is old."""
+        """Return the state after the last row, or read it again if that is too old."""
         clock = self.accelerator.clock
         if self._last is None or clock.now() - self._last[1] > _FRESH_S:
             self._last = (self._state(), clock.now())
@@ -254,7 +256,7 @@ class WorkloadMeasurer:
         return DeviceState()
 
     def _surroundings(self, before: DeviceState, after: DeviceState, begin_s: float) -> Row:
-        """Return clocks, heat and throttling; heat and other processes take the figures away."""
+        """Return clocks, temperature and throttling; other processes or overheating remove the values."""
         throttled = [cause for cause, held_s in after.throttled_since(before).items() if held_s > 0]
         row: Row = {
             "core_clock_hz": after.core_clock_hz,
@@ -275,7 +277,7 @@ class WorkloadMeasurer:
 
 
 def _bound(eager_s: float, graph_s: float | None) -> str:
-    """Return what sets the pace of eager passes: host, device, or nothing where that is not known."""
+    """Return the bound of eager passes: "host", "device", or an empty text if it is not known."""
     if graph_s is None:
         return ""
     return "host" if eager_s > _HOST_BOUND * graph_s else "device"
@@ -291,14 +293,14 @@ def _time_columns(loop: Loop, timing: SteadyMedian) -> Row:
         "n_passes": loop.n_passes,
         "mode": loop.mode,
         "memory_bytes": loop.memory_bytes,
-        "memory_reason": "" if loop.memory_bytes else "the device does not tell",
+        "memory_reason": "" if loop.memory_bytes else "the device does not report it",
     }
 
 
 def _host_bound_row(loop: Loop, eager: SteadyMedian, reading: EnergyReading) -> Row:
-    """Return the columns of a row whose pace the host sets: time and power of one and the same window.
+    """Return the columns of a host-bound row, with time and power of the same window.
 
-    Its spread is that of the pace within the window, or of the two figures of time where they differ by more.
+    Its spread is that of the pace within the window, or the difference of the two times if that is larger.
     """
     row = _time_columns(loop, eager) | {"eager_time_s": eager.median, "bound": "host"}
     if reading.loop_time_s is None or reading.power_w is None:
@@ -318,7 +320,7 @@ def _taken_away(code: str, reason: str) -> Row:
 
 
 def _energy_columns(reading: EnergyReading) -> Row:
-    """Return the columns of energy; a figure in doubt is left out, and its reason says what it was."""
+    """Return the energy columns; a suspect value is left out and stated in the reason."""
     row: Row = {"loop_time_s": reading.loop_time_s, "energy_status": reading.status}
     if reading.status == "ok":
         return row | {

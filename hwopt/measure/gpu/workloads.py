@@ -11,7 +11,7 @@ from hwopt.network.layer import Layer, LayerGraph
 
 
 def operator_workload(operator: Operator) -> GpuWorkload:
-    """Return the workload of an operator alone."""
+    """Return the workload of a single operator."""
     recipe = operator.recipe
     return GpuWorkload(
         text_key(operator.key),
@@ -28,7 +28,7 @@ def network_workload(spec: NetworkSpec, graph: LayerGraph) -> GpuWorkload:
 
 
 def reference_operators(dtype: str) -> list[Operator]:
-    """Return the fixed operators measured throughout: bound by arithmetic, by memory, by the launch."""
+    """Return the operators of the reference workloads: bound by arithmetic, memory and launch latency."""
     conv = {"batch": 32, "in_channels": 128, "out_channels": 128, **_square("in", 56), **_square("out", 56)}
     sides = {**_square("in", 112), **_square("out", 112)}
     shapes = {
@@ -49,7 +49,7 @@ def _square(name: str, side: int) -> dict[str, Any]:
 
 
 def graph_of_layer(layer: Layer) -> LayerGraph:
-    """Return an operator alone as a network of one layer."""
+    """Return the graph of a network that consists of one layer."""
     return LayerGraph(
         layers=(layer,),
         n_parameters=0,
@@ -64,5 +64,5 @@ def graph_of_layer(layer: Layer) -> LayerGraph:
 
 
 def text_key(key: Sequence[Any]) -> str:
-    """Return a key as one cell of text."""
+    """Return a key as text for a CSV cell."""
     return " ".join(str(value) for value in key)

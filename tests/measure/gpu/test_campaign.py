@@ -306,7 +306,7 @@ def test_a_campaign_in_many_short_runs_has_every_row_once(tmp_path, measured):
     for found, whole in zip(setting.read()[:3], measured.read()[:3], strict=True):
         assert len(found) == len(whole) and found["time_s"].notna().sum() == whole["time_s"].notna().sum()
     assert setting.read()[3]["elapsed_s"].is_monotonic_increasing
-    assert any(message[3] == "time is up; the same command goes on" for message in setting.messages)
+    assert any(message[3] == "time is up; the same command continues" for message in setting.messages)
 
 
 def test_rows_beside_another_process_are_refused_and_measured_again_later(tmp_path):

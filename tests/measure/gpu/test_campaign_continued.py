@@ -67,10 +67,10 @@ def test_an_older_folder_goes_on_with_all_its_rows_and_the_new_columns(older):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        (("hardware", "model"), "NVIDIA A100", "processor 'NVIDIA A100', and this is 'Simulated GPU'"),
-        (("settings", "precision"), "ieee", "precision 'ieee', and this is 'default'"),
-        (("software", "torch"), "1.0", "torch '1.0', and this is"),
-        (("limits", "power_limit_w"), 350.0, "power limit in watts 350.0, and this is 700.0"),
+        (("hardware", "model"), "NVIDIA A100", "processor 'NVIDIA A100', but this run has 'Simulated GPU'"),
+        (("settings", "precision"), "ieee", "precision 'ieee', but this run has 'default'"),
+        (("software", "torch"), "1.0", "torch '1.0', but this run has"),
+        (("limits", "power_limit_w"), 350.0, "power limit in watts 350.0, but this run has 700.0"),
     ],
 )
 def test_a_profile_of_another_gpu_or_of_another_setting_is_refused_and_kept(older, key, value, message):
@@ -100,12 +100,14 @@ def test_a_broken_row_is_named_before_a_second_is_spent_and_all_rows_are_kept(ol
 
 def test_a_budget_too_short_for_anything_says_what_it_takes(older, tmp_path):
     with pytest.raises(
-        InvalidInput, match="budget of 10 s is too short .* at least 30 s: .* 2m give a balanced"
+        InvalidInput, match="budget of 10 s is too short; .* at least 30 s: .* 2m give a balanced"
     ):
         profiled(tmp_path / "new", 10.0)
     assert not (tmp_path / "new").exists()
     before = contents(older)
-    with pytest.raises(InvalidInput, match="budget of 2 s is too short for anything; at least 5 s go on"):
+    with pytest.raises(
+        InvalidInput, match="budget of 2 s is too short; continuing a profile takes at least 5 s"
+    ):
         profiled(older, 2.0)
     assert contents(older) == before
 
@@ -117,5 +119,5 @@ def test_the_shortest_budget_gives_rows(tmp_path):
 
 
 def test_bfloat16_is_refused_in_a_folder_of_float32(older):
-    with pytest.raises(InvalidInput, match="precision 'default', and this is 'bfloat16'"):
+    with pytest.raises(InvalidInput, match="precision 'default', but this run has 'bfloat16'"):
         profiled(older, 60.0, Precision.named("bfloat16"))

@@ -91,7 +91,7 @@ def test_a_profile_goes_on_where_it_was_and_never_twice(folder, tmp_path):
 
 def test_another_precision_or_model_does_not_go_on_in_the_same_folder(folder):
     with pytest.raises(
-        InvalidInput, match="precision 'default', and this is 'bfloat16'; measure into another"
+        InvalidInput, match="precision 'default', but this run has 'bfloat16'; measure into another"
     ):
         profiled(folder, precision=Precision.named("bfloat16"))
 
@@ -105,7 +105,7 @@ def test_bfloat16_is_a_campaign_of_its_own(tmp_path):
 def test_a_lost_device_says_what_is_kept(tmp_path):
     with open_gpu("simulated", PRECISION) as opened:
         opened.accelerator.lost_at_s = 40.0
-        with pytest.raises(CampaignStopped, match=r"Simulated GPU was lost: .* the same command goes on"):
+        with pytest.raises(CampaignStopped, match=r"Simulated GPU was lost: .* the same command continues"):
             profiled(tmp_path / "gpu", opened=opened)
     assert len(DeviceProfile.load(tmp_path / "gpu").layers) > 0
 
@@ -142,13 +142,13 @@ def test_arguments_are_checked_before_anything_is_opened(tmp_path):
 
 def test_a_folder_is_continued_only_as_it_was_begun(folder, tmp_path):
     for change, message in (
-        ({"seed": 3}, "with seed 0, and this is 3; measure into another folder"),
-        ({"name": "other"}, "with name 'simulated-gpu', and this is 'other'"),
+        ({"seed": 3}, "with seed 0, but this run has 3; measure into another folder"),
+        ({"name": "other"}, "with name 'simulated-gpu', but this run has 'other'"),
     ):
         with pytest.raises(InvalidInput, match=message):
             profile_device(folder, device="simulated", **change)
     (tmp_path / "README.md").write_text("# mine")
-    with pytest.raises(InvalidInput, match="holds other files and no device.json"):
+    with pytest.raises(InvalidInput, match="has other files and no device.json"):
         profile_device(tmp_path, device="simulated")
     assert (tmp_path / "README.md").read_text() == "# mine"
 
