@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent / "hwopt"
 # A package may import only those above it; `errors` is above all.
 ORDER = [
-    "errors", "signatures", "lazy_names", "arrays", "scalars", "units", "space", "conformal", "costs", "gp",
-    "network", "profile", "predict", "measure", "search", "train", "integrations", "study.store", "report",
-    "plot", "study", "integrations.optuna", "compare", "commands", "cli", "__main__",
+    "errors", "signatures", "lazy_names", "arrays", "progress", "scalars", "units", "space", "conformal",
+    "costs", "gp", "network", "profile", "predict", "measure", "search", "train", "integrations",
+    "study.store", "report", "plot", "study", "integrations.optuna", "compare", "commands", "cli", "__main__",
 ]  # fmt: skip
 SEARCH_MAY_IMPORT = {
     "errors", "signatures", "arrays", "scalars", "units", "space", "conformal", "costs", "gp", "search",

@@ -142,7 +142,11 @@ def train_one(task: Task, config: Mapping[str, Any], images: Dataset, plan: Plan
     curve = Curve(task, module, images.test, "cpu")
     try:
         result = train(module, images, settings, task[1], curve)
-        outcome: Row = {"status": "complete", "error": result.error, "test_error": result.test_error}
+        outcome: Row = {
+            "status": "complete",
+            "error": result.error,
+            "test_error": result.metrics["test_error"],
+        }
         outcome["worst_class_error"] = worst_class_error(module, images.validation)
     except TrainingFailed as failure:
         outcome = {"status": "failed", "reason": str(failure)}

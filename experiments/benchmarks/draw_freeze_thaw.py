@@ -20,7 +20,8 @@ import numpy as np
 from early_termination_problems import PROBLEMS
 
 from hwopt import Optimizer
-from hwopt.compare.problem import Problem, Training
+from hwopt.compare.problem import Problem
+from hwopt.train.result import TrainingResult
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -37,7 +38,7 @@ def replay(problem: Problem, seed: int, n_epochs: int) -> tuple[list[dict[str, A
         reference=problem.reference,
         seed=seed,
     )
-    trainings: dict[int, Training] = {}
+    trainings: dict[int, TrainingResult] = {}
     slices, spent = [], 0
     while spent < n_epochs:
         part = optimizer.ask_slice(problem.n_epochs, problem.candidates)

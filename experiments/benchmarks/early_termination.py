@@ -34,12 +34,13 @@ from early_termination_problems import PROBLEMS, STRICT, lcpfn_curve
 from early_termination_summary import calibrate, summarise
 
 from hwopt import Optimizer
-from hwopt.compare.problem import Problem, Training
+from hwopt.compare.problem import Problem
 from hwopt.errors import Infeasible
 from hwopt.profile.row_file import RowFile
 from hwopt.search.freeze_thaw import PartialTraining, decision_epochs
 from hwopt.search.pareto import nondominated
 from hwopt.search.slices import Slice
+from hwopt.train.result import TrainingResult
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, make_stopping_rule
 from hwopt.train.stopping.base import Setting, stop
 from hwopt.train.stopping.front import error_to_beat
@@ -77,7 +78,7 @@ class Oracle:
     """
 
     setting: Setting
-    training: Training = Training((), ())
+    training: TrainingResult = TrainingResult((), ())
 
     def judge(self, trial: Curve, others: Sequence[Curve]) -> Verdict:
         """Stop at once what ends no lower than the front asks of its costs; what fails, fails."""
@@ -130,7 +131,7 @@ class Run:
 
     curves: list[Curve] = field(default_factory=list)
     steps: list[Row] = field(default_factory=list)
-    stopped: list[tuple[int, Curve, Training, Verdict]] = field(default_factory=list)
+    stopped: list[tuple[int, Curve, TrainingResult, Verdict]] = field(default_factory=list)
     chances: dict[int, float] = field(default_factory=dict)  # of paused trainings, to be on the front
     finished: list[int] = field(default_factory=list)  # promising trainings, after the search
     stints: int = 0
@@ -138,7 +139,7 @@ class Run:
     seconds: float = 0.0
     hypervolume: float = 0.0
 
-    def take(self, training: Training, first: int, last: int) -> None:
+    def take(self, training: TrainingResult, first: int, last: int) -> None:
         """Count epochs of a training, at least one."""
         self.epochs += max(len(training.errors[first:last]), 1)
         self.seconds += sum(training.seconds[first:last])
@@ -195,7 +196,7 @@ def search_by_slices(problem: Problem, seed: int, limits: Limits, finish: float)
     """Train slice by slice until a limit is reached, then finish what is promising in so many epochs."""
     optimizer, run = make_optimizer(problem, "ehvi", seed), Run()
     slices = optimizer.use_slices(problem.n_epochs)
-    trainings: dict[int, Training] = {}
+    trainings: dict[int, TrainingResult] = {}
     curves: dict[int, Curve] = {}
 
     def train(part: Slice) -> None:
@@ -233,7 +234,7 @@ def search_by_slices(problem: Problem, seed: int, limits: Limits, finish: float)
 
 
 def trained(
-    training: Training, costs: dict[str, float], rule: StoppingRule, others: Sequence[Curve]
+    training: TrainingResult, costs: dict[str, float], rule: StoppingRule, others: Sequence[Curve]
 ) -> tuple[Curve, Verdict]:
     """Replay a training epoch by epoch until the rule stops it."""
     if isinstance(rule, Oracle):

@@ -26,9 +26,10 @@ import pandas as pd
 from skopt.space import Integer, Real
 
 from hwopt import Budget, SearchSpace
-from hwopt.compare.problem import Problem, Training
+from hwopt.compare.problem import Problem
 from hwopt.costs import feasible, price
 from hwopt.space.search_space import Config
+from hwopt.train.result import TrainingResult
 
 N_VALIDATION = 10_000  # images of the formula
 _CHANCE = 0.9
@@ -114,11 +115,11 @@ def _table(
     )  # fmt: skip
 
 
-def _replay(training: pd.Series, epochs: pd.DataFrame | None) -> Training:
+def _replay(training: pd.Series, epochs: pd.DataFrame | None) -> TrainingResult:
     failure = None if training.status == "complete" else str(training.reason)
     if epochs is None:
-        return Training((), (), failure)
-    return Training(tuple(epochs.validation_error), tuple(epochs.cpu_seconds), failure)
+        return TrainingResult.whole((), (), failure)
+    return TrainingResult.whole(tuple(epochs.validation_error), tuple(epochs.cpu_seconds), failure)
 
 
 def mnist_like(
@@ -177,7 +178,7 @@ def lcpfn_curve(
     n_epochs: int = 20,
     n_validation: int = N_VALIDATION,
     scatter: float = 0.05,
-) -> Training:
+) -> TrainingResult:
     """Draw a curve: e(t) = e_inf + (e_1 - e_inf) s(t), s a mixture of three families, and binomial noise.
 
     s is a random mixture of a power law, Janoschek's curve and the inverse logarithm: the three families of
@@ -193,7 +194,7 @@ def lcpfn_curve(
         errors = np.full(n_epochs, _CHANCE)
     seen = rng.binomial(n_validation, np.clip(errors, 0, _CHANCE)) / n_validation
     seconds = 4e3 * _time_of([config])["time_s"][0]
-    return Training(tuple(seen.tolist()), (seconds,) * n_epochs)
+    return TrainingResult.whole(tuple(seen.tolist()), (seconds,) * n_epochs)
 
 
 def _asymptote(config: Mapping[str, Any], rate: float) -> float:

@@ -167,7 +167,7 @@ def train_one(
     curve = Curve(task, module, every_class_first(images.test, plan.n_test_each_epoch), device)
     try:
         result = train(module, images, settings.with_config(config), task[1], curve)
-        outcome = {"status": "complete", "error": result.error, "test_error": result.test_error}
+        outcome = {"status": "complete", "error": result.error, "test_error": result.metrics["test_error"]}
     except TrainingFailed as failure:
         outcome = {"status": "failed", "reason": str(failure)}
     row = {

@@ -125,7 +125,7 @@ def run(problem: Problem, seed: int, rule: str) -> dict[str, Any]:
                 raise optuna.TrialPruned
         trial.set_user_attr("epochs", len(trainings[i].errors))
         if trainings[i].failure is not None:
-            raise FloatingPointError(trainings[i].failure)
+            raise FloatingPointError(trainings[i].reason)
         return trainings[i].errors[-1], float(costs[i])
 
     study = optuna.create_study(directions=["minimize", "minimize"])

@@ -24,11 +24,11 @@ from hwopt.compare.run import run
 from hwopt.compare.versions import mixture_notes, read_versions
 from hwopt.costs import price
 from hwopt.errors import HwoptError, InvalidInput, StudyError
+from hwopt.progress import Progress
 from hwopt.scalars import whole_number
 from hwopt.study.store.identity import known_now
 
 ProblemSource = Problem | Callable[[], Problem]
-Progress = Callable[[str, int, int, str], None]  # stage, done, planned, description
 
 N_START = 5  # start points
 _SECONDS_BETWEEN_LOOKS = 1.0

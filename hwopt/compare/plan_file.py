@@ -17,11 +17,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwopt.compare.comparison import N_START, Progress
+from hwopt.compare.comparison import N_START
 from hwopt.compare.problem import Problem
 from hwopt.compare.problems.registry import NamedProblem
 from hwopt.compare.trained import prepare
 from hwopt.errors import InvalidInput, did_you_mean
+from hwopt.progress import Progress
 from hwopt.study.experiment.file import load_experiment
 
 

@@ -1,26 +1,15 @@
 """Benchmark problem: a space with known costs, and trainings that are real, replayed or computed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hwopt.arrays import Array
 from hwopt.costs import Budget, CostFunction
 from hwopt.errors import InvalidInput
 from hwopt.space.search_space import Config, SearchSpace
+from hwopt.train.result import TrainingResult
 
-
-@dataclass(frozen=True)
-class Training:
-    """One training: the validation error after each epoch, [n_epochs], and the seconds that each took.
-
-    A failed training has the epochs before the failure, possibly none, and a reason. `metrics` are further
-    results of a training that did not fail.
-    """
-
-    errors: tuple[float, ...]
-    seconds: tuple[float, ...]
-    failure: str | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
+Training = TrainingResult.whole  # errors, seconds, reason of a failure, further metrics
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,7 @@ class Problem:
     budgets: tuple[Budget, ...]
     objectives: tuple[str, ...]
     reference: Mapping[str, float]
-    train: Callable[[Config, int], Training]
+    train: Callable[[Config, int], TrainingResult]
     n_epochs: int
     candidates: tuple[Config, ...] | None = None
     true_error: Callable[[Config], float] | None = None

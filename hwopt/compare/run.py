@@ -116,19 +116,18 @@ def _train_next(problem: Problem, optimizer: Optimizer, number: int, start: Conf
         ask_s, ask_cpu_s = time.perf_counter() - begun, time.process_time() - begun_cpu
         rejected = tuple(rejection.config for rejection in proposal.rejections)
     training = problem.train(config, trial_seed(optimizer.seed, number))
-    metrics = {} if training.failure else dict(training.metrics)
     return BenchmarkTrial(
         number=number,
         config=config,
         costs=optimizer.price(config),
         error=None if training.failure else training.errors[-1],
-        is_feasible=optimizer.is_feasible(config, metrics),
+        is_feasible=optimizer.is_feasible(config, training.metrics),
         is_start=start is not None,
         train_s=float(sum(training.seconds)),
         ask_s=ask_s,
         ask_cpu_s=ask_cpu_s,
-        failure=training.failure,
-        metrics=metrics,
+        failure=training.reason,
+        metrics=training.metrics,
         rejected=rejected,
     )
 

@@ -4,17 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from hwopt.compare.problem import Problem, Training
+from hwopt.compare.problem import Problem
 from hwopt.errors import InvalidInput
 from hwopt.predict.device import load_device
+from hwopt.progress import Progress
 from hwopt.search.optimizer import Optimizer
 from hwopt.space.search_space import Config
 from hwopt.study.experiment.file import Experiment, load_experiment
-from hwopt.study.experiment.search import Progress, open_search, training_objective
+from hwopt.study.experiment.search import open_search, training_objective
 from hwopt.study.run.objective_call import Objective, run_objective
 from hwopt.train.outcomes import OUTCOMES
+from hwopt.train.result import TrainingResult
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,12 @@ class _Trainer:
     def __init__(self, objective: Objective, metrics: Iterable[str]) -> None:
         self._objective, self._metrics = objective, frozenset(metrics)
 
-    def __call__(self, config: Config, seed: int) -> Training:
-        errors: list[float] = []
-        ends = [0.0]
-
-        def on_epoch(epoch: int, error: float, elapsed_s: float) -> None:
-            errors.append(error)
-            ends.append(elapsed_s)
-
-        outcome = run_objective(self._objective, config, seed, on_epoch)
-        seconds = np.diff(ends).tolist()
-        if outcome.status == "failed":
-            return Training(tuple(errors), tuple(seconds), outcome.reason or "failed")
-        return Training(
-            (*errors[:-1], outcome.values["error"]),
-            tuple(seconds) or (outcome.train_s,),
-            metrics={name: value for name, value in outcome.values.items() if name in self._metrics},
+    def __call__(self, config: Config, seed: int) -> TrainingResult:
+        result = run_objective(self._objective, config, seed)
+        if result.failure is not None:
+            return result
+        return TrainingResult.whole(
+            (*result.errors[:-1], result.error),
+            result.seconds or (result.elapsed_s or 0.0,),
+            metrics={name: value for name, value in result.metrics.items() if name in self._metrics},
         )

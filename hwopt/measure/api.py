@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.errors import InvalidInput
-from hwopt.measure.campaign import Deadline, Progress, trace_spec
+from hwopt.measure.campaign import Deadline, trace_spec
 from hwopt.measure.campaign_folder import (
     AUTO,
     RunSettings,
@@ -42,6 +42,7 @@ from hwopt.predict.shipped import load_profile
 from hwopt.profile.device_json import DEVICE_FILE, check_device_name
 from hwopt.profile.device_profile import DeviceProfile
 from hwopt.profile.schema import MODES
+from hwopt.progress import Progress
 
 if TYPE_CHECKING:
     from hwopt.space.search_space import SearchSpace

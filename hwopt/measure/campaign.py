@@ -12,8 +12,6 @@ from hwopt.network.build import build_on
 from hwopt.network.layer import LayerGraph
 from hwopt.profile.device_profile import read_networks
 
-Progress = Callable[[str, int, int, str], None]
-
 
 @lru_cache(maxsize=512)
 def trace_spec(spec: NetworkSpec, dtype: str = "float32") -> LayerGraph:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from hwopt.train.data import Dataset, DatasetSpec, Split, load_dataset
     from hwopt.train.objective import TrainingObjective
     from hwopt.train.placement import seeded
+    from hwopt.train.result import ResumableObjective, SliceResult, TrainingResult
     from hwopt.train.settings import TrainingSettings
-    from hwopt.train.slice import ResumableObjective, SliceResult
-    from hwopt.train.trainer import Training, TrainingResult, error_of, train
+    from hwopt.train.trainer import Training, error_of, train
 
 __all__ = [
     "Dataset", "DatasetSpec", "ResumableObjective", "SliceResult", "Split", "Training", "TrainingObjective",
@@ -26,7 +26,7 @@ __getattr__, __dir__ = lazy_names(
         "hwopt.train.objective": "TrainingObjective",
         "hwopt.train.placement": "seeded",
         "hwopt.train.settings": "TrainingSettings",
-        "hwopt.train.slice": "ResumableObjective SliceResult",
-        "hwopt.train.trainer": "Training TrainingResult error_of train",
+        "hwopt.train.result": "ResumableObjective SliceResult TrainingResult",
+        "hwopt.train.trainer": "Training error_of train",
     },
 )

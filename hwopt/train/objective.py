@@ -9,9 +9,9 @@ from hwopt.errors import InvalidInput, TrainingFailed
 from hwopt.space.search_space import Config, SearchSpace
 from hwopt.train.data import Dataset, DatasetSpec
 from hwopt.train.placement import seeded
+from hwopt.train.result import Epoch, Report, TrainingResult
 from hwopt.train.settings import HYPERPARAMETERS, TrainingSettings
-from hwopt.train.slice import Report, SliceResult
-from hwopt.train.trainer import Epoch, Training, train
+from hwopt.train.trainer import Training, train
 
 
 @dataclass(frozen=True)
@@ -106,17 +106,12 @@ class TrainingObjective:
         """
         settings = self.settings.with_config(config)
         result = train(self._build(dict(config), seed), self.dataset, settings, seed, report)
-        return {
-            "error": result.error,
-            "test_error": result.test_error,
-            **result.outcomes,
-            "train_seconds": result.train_seconds,
-            "n_epochs": result.n_epochs,
-        }
+        final = dict(result.final or {})
+        return {**final, "train_seconds": result.train_seconds, "n_epochs": result.n_epochs}
 
     def run_slice(
         self, config: Mapping[str, Any], seed: int, checkpoint: bytes | None, n_epochs: int
-    ) -> SliceResult:
+    ) -> TrainingResult:
         """Train some epochs, from a checkpoint or from the start; see `ResumableObjective`.
 
         Slices give the errors of one uninterrupted training, on a CPU bit by bit. `final` has `error`,
@@ -131,14 +126,12 @@ class TrainingObjective:
         epochs: list[Epoch] = []
         while len(epochs) < n_epochs and not training.has_ended:
             epochs.append(training.run_epoch())
-        energies = tuple(epoch.energy_j for epoch in epochs if epoch.energy_j is not None)
-        errors, seconds = tuple(epoch.error for epoch in epochs), tuple(epoch.seconds for epoch in epochs)
         if training.has_ended:
-            final = {"error": errors[-1], "test_error": training.test_error(), **training.outcomes()}
-            return SliceResult(errors, seconds, training.weights(), final, energies)
+            final = training.final_values(epochs[-1].error)
+            return TrainingResult.of_epochs(epochs, checkpoint=training.weights(), final=final)
         saved = training.checkpoint()
         _live = _Live(training.settings, dict(config), seed, training.dataset, saved, training)
-        return SliceResult(errors, seconds, saved, None, energies)
+        return TrainingResult.of_epochs(epochs, checkpoint=saved)
 
     def _resumed(self, config: Config, seed: int, checkpoint: bytes | None) -> Training:
         """Return the training of a checkpoint, or a new one; that of the last slice here if it is that."""

@@ -12,7 +12,6 @@ nothing had happened: on a CPU bit by bit.
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 from time import perf_counter
@@ -28,44 +27,14 @@ from hwopt.train.energy import energy_spent_j, energy_used_j
 from hwopt.train.network_outputs import main_and_auxiliary, main_logits
 from hwopt.train.outcomes import outcomes_of
 from hwopt.train.placement import RandomState, check_device, deterministic, failures_named, threads
+from hwopt.train.result import Epoch, Report, TrainingResult
 from hwopt.train.schedule import rate_factor
 from hwopt.train.settings import TrainingSettings
-from hwopt.train.slice import Report
+from hwopt.train.stopping.curve import Verdict
 
 _CHECK_EVERY = 20  # steps; each check waits for the device
 _EXPLODED = 1e4  # nats; a network that knows nothing has ln(classes), about 2.3 for ten
 _EVALUATION_BATCH = 1000
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """Result of a training. Errors are shares of wrong answers, 0 to 1."""
-
-    error: float  # on the validation split, after the last epoch that ran
-    curve: tuple[float, ...]  # validation error after each epoch
-    test_error: float  # on the test split, after the last epoch that ran
-    epoch_seconds: tuple[float, ...]  # training and validation of each epoch
-    stopped: bool  # whether `report` ended it early
-    outcomes: Mapping[str, float]  # further metrics of the validation split; see `hwopt.train.outcomes`
-
-    @property
-    def n_epochs(self) -> int:
-        """Number of epochs that ran."""
-        return len(self.curve)
-
-    @property
-    def train_seconds(self) -> float:
-        """Seconds that all epochs took, validation included."""
-        return sum(self.epoch_seconds)
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Validation error, 0 to 1, after an epoch; seconds and joules of it (None: no counter)."""
-
-    error: float
-    seconds: float
-    energy_j: float | None
 
 
 def train(
@@ -93,8 +62,8 @@ def train(
     while not run.has_ended and not stopped:
         epochs.append(run.run_epoch())
         stopped = report is not None and report(len(epochs), epochs[-1].error) is False
-    curve, seconds = tuple(epoch.error for epoch in epochs), tuple(epoch.seconds for epoch in epochs)
-    return TrainingResult(curve[-1], curve, run.test_error(), seconds, stopped, run.outcomes())
+    verdict = Verdict("report answered False") if stopped else None
+    return TrainingResult.of_epochs(epochs, final=run.final_values(epochs[-1].error), verdict=verdict)
 
 
 class Training:
@@ -147,8 +116,11 @@ class Training:
         with self._set_up():
             return self._error(self._test)
 
-    def outcomes(self) -> Mapping[str, float]:
-        """Return the metrics of the validation split besides its error, by another pass over it."""
+    def final_values(self, error: float) -> dict[str, float]:
+        """Return the last validation error, the test error, and the other metrics of the validation split."""
+        return {"error": error, "test_error": self.test_error(), **self._outcomes()}
+
+    def _outcomes(self) -> Mapping[str, float]:
         with self._set_up(), self._precision():
             logits = torch.cat(_logits(self.module, self._validation))
         return outcomes_of(logits.double().cpu().numpy(), self._validation.labels.cpu().numpy())

@@ -19,8 +19,8 @@ from hwopt import Budget, InvalidInput, SearchSpace, Study, StudyError, Training
 from hwopt.errors import OutOfMemory
 from hwopt.study.run.executors import LocalWorkers
 from hwopt.study.run.limits import Stop
-from hwopt.study.store.failure import grouped
 from hwopt.study.store.store import Store
+from hwopt.train.failure import grouped
 
 # most objectives here read nothing of their config
 pytestmark = pytest.mark.filterwarnings("ignore::hwopt.errors.UnreadHyperparameter")

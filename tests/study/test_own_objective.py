@@ -9,7 +9,7 @@ from hwopt.errors import HwoptError
 from hwopt.study.experiment.own_objective import FileObjective, file_objective
 from hwopt.study.store.code_identity import program_fingerprint
 from hwopt.study.store.store import Store
-from hwopt.train.slice import ResumableObjective
+from hwopt.train.result import ResumableObjective
 from tests.profile.profiles import write_profile
 
 SPACE = """

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from hwopt import StudyError
-from hwopt.study.store.store import FORMAT, EpochRow, Rejected, Store, Trial
+from hwopt.study.store.store import FORMAT, Rejected, Store, Trial
+from hwopt.train.result import Epoch
 
 
 def make_trial(number: int, **changes) -> Trial:
@@ -26,10 +27,11 @@ def test_what_is_written_is_read_back(tmp_path):
     with Store(tmp_path / "study.db") as store:
         store.set_meta(identity={"seed": 3})
         store.start_trial(make_trial(0), [Rejected(0, {"width": 64}, {"time_s": 9.0}, ("time_s",))])
-        first, second = EpochRow(0.5, 1.0, 30.0), EpochRow(0.2, 2.0, 12.0)
+        first, second, third = Epoch(0.5, 1.0, 30.0), Epoch(0.3, 0.75, 12.0), Epoch(0.2, 0.25)
         store.add_epochs(0, 1, [first])
-        store.end_trial(0, "complete", 0.2, {"test_error": 0.25}, None, 2.5, [first, second], 9.0)
-        assert store.epochs(0) == [first, second]
+        store.add_epochs(0, 2, [second, third])
+        store.end_trial(0, "complete", 0.2, {"test_error": 0.25}, None, 2.5, 9.0)
+        assert store.epochs(0) == [first, second, third]
     with Store(tmp_path / "study.db") as store:
         assert store.meta() == {"identity": {"seed": 3}}
         assert store.trials() == [
@@ -40,7 +42,7 @@ def test_what_is_written_is_read_back(tmp_path):
                 metrics={"test_error": 0.25},
                 train_s=2.5,
                 told=1,
-                curve=(0.5, 0.2),
+                curve=(0.5, 0.3, 0.2),
                 elapsed_s=9.0,
                 energy_j=42.0,
             )  # fmt: skip
@@ -60,7 +62,7 @@ def test_trials_are_told_in_the_order_in_which_they_end(tmp_path):
 def test_a_restarted_trial_forgets_its_epochs(tmp_path):
     with Store(tmp_path / "study.db") as store:
         store.start_trial(make_trial(0))
-        store.add_epochs(0, 1, [EpochRow(0.5, 1.0), EpochRow(0.4, 2.0), EpochRow(0.3, 3.0)])
+        store.add_epochs(0, 1, [Epoch(0.5, 1.0), Epoch(0.4, 1.0), Epoch(0.3, 1.0)])
         assert store.trials()[0].train_s == 3.0
         store.restart_trial(0, 2)
         assert store.trials()[0].curve == (0.5, 0.4)
@@ -256,7 +258,8 @@ def make_old(path):
     """Write a study as the first format had it."""
     with Store(path) as store:
         store.start_trial(make_trial(0))
-        store.end_trial(0, "complete", 0.2, epochs=[EpochRow(0.3, 1.0), EpochRow(0.2, 2.0)])
+        store.add_epochs(0, 1, [Epoch(0.3, 1.0), Epoch(0.2, 1.0)])
+        store.end_trial(0, "complete", 0.2)
     connection = sqlite3.connect(path)
     columns = [("trials", name) for name in ("attempts", "elapsed_s", "failure", "traceback")]
     for table, column in (*columns, ("epochs", "energy_j")):
@@ -275,7 +278,7 @@ def test_a_study_of_the_first_format_is_read_and_is_continued_in_the_new_one(tmp
         assert store.trials() == before
         store.start_trial(make_trial(1))
         store.add_attempt(1)
-        store.add_epochs(1, 1, [EpochRow(0.5, 1.0, 3.0)])
+        store.add_epochs(1, 1, [Epoch(0.5, 1.0, 3.0)])
         assert store.trials()[1].attempts == 1 and store.trials()[1].energy_j == 3.0
     with Store(path) as store:
         assert len(store.trials()) == 2 and store.trials()[1].attempts == 1
@@ -284,8 +287,8 @@ def test_a_study_of_the_first_format_is_read_and_is_continued_in_the_new_one(tmp
 def test_trials_of_another_study_are_copied_whole(tmp_path):
     with Store(tmp_path / "old.db") as old, Store(tmp_path / "new.db") as new:
         old.start_trial(make_trial(0))
-        rows = [EpochRow(0.3, 1.0, 5.0), EpochRow(0.2, 2.0, 5.0)]
-        old.end_trial(0, "complete", 0.2, {"test_error": 0.3}, None, 2.0, rows, 7.0)
+        old.add_epochs(0, 1, [Epoch(0.3, 1.0, 5.0), Epoch(0.2, 1.0, 5.0)])
+        old.end_trial(0, "complete", 0.2, {"test_error": 0.3}, None, 2.0, 7.0)
         new.copy_trials(old.trials(), {"from": "old"})
         assert new.meta() == {"from": "old"}
         copied, original = new.trials()[0], old.trials()[0]

@@ -196,7 +196,7 @@ def run_with(objective):
 
 def test_an_objective_may_leave_out_the_seed_and_return_a_number():
     outcome = run_with(lambda config, report: 0.25)
-    assert (outcome.status, outcome.values) == ("complete", {"error": 0.25})
+    assert (outcome.status, outcome.final) == ("complete", {"error": 0.25})
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_an_objective_may_leave_out_the_seed_and_return_a_number():
 )
 def test_a_training_that_gives_no_error_fails_with_a_reason(objective, reason):
     outcome = run_with(objective)
-    assert outcome.status == "failed" and outcome.values == {} and reason in outcome.reason
+    assert outcome.status == "failed" and outcome.final is None and reason in outcome.reason
 
 
 def test_an_interrupt_is_no_failed_training():

@@ -113,7 +113,7 @@ def test_torchvisions_inception_trains_as_it_comes():
     images, labels = torch.randn(12, 5, generator=torch.Generator().manual_seed(1)), torch.arange(12) % 3
     split = Split(images, labels)
     result = train(Small(), Dataset("d", 3, (5,), 0.6, split, split, split), SETTINGS, seed=0)
-    assert 0 <= result.error <= 1 and result.outcomes["worst_class_error"] >= result.error
+    assert 0 <= result.error <= 1 and result.metrics["worst_class_error"] >= result.error
 
 
 def test_an_auxiliary_output_of_another_shape_fails_the_training_with_the_reason(dataset):

@@ -13,7 +13,7 @@ import early_termination as benchmark
 import early_termination_summary as summary
 from early_termination_problems import mnist_like
 
-from hwopt.compare.problem import Training
+from hwopt.train.result import TrainingResult
 from hwopt.train.stopping import Curve, Verdict
 
 COSTS = {"time_s": 1e-3}
@@ -48,26 +48,28 @@ def test_curves_of_the_formula_fall_to_errors_like_those_of_mnist():
 
 
 def test_a_replayed_training_ends_where_the_rule_stops_it():
-    training = Training((0.5, 0.4, 0.3), (1.0, 1.0, 1.0))
+    training = TrainingResult.whole((0.5, 0.4, 0.3), (1.0, 1.0, 1.0))
     curve, verdict = benchmark.trained(training, COSTS, StopAt(2), [])
     assert (curve.errors, curve.status, verdict.reason) == ((0.5, 0.4), "stopped", "enough")
     curve, verdict = benchmark.trained(
         training, COSTS, StopAt(3), []
     )  # nothing is saved after the last epoch
     assert (curve.errors, curve.status, verdict.reason) == ((0.5, 0.4, 0.3), "complete", None)
-    curve, _ = benchmark.trained(Training((0.5,), (1.0,), "diverged"), COSTS, StopAt(3), [])
+    curve, _ = benchmark.trained(TrainingResult.whole((0.5,), (1.0,), "diverged"), COSTS, StopAt(3), [])
     assert curve.status == "failed"
 
 
 def test_the_oracle_stops_at_once_what_ends_above_the_front_and_nothing_else():
     rule, others = benchmark.make("oracle", mnist_like(), {}), [Curve((0.5, 0.3), "complete", COSTS)]
     seconds = (1.0, 1.0, 1.0)
-    curve, verdict = benchmark.trained(Training((0.1, 0.1, 0.31), seconds), COSTS, rule, others)
+    curve, verdict = benchmark.trained(TrainingResult.whole((0.1, 0.1, 0.31), seconds), COSTS, rule, others)
     assert (curve.errors, curve.status) == ((0.1,), "stopped")
     assert (verdict.final_error, verdict.final_error_std) == (0.31, 0.0)
-    curve, _ = benchmark.trained(Training((0.8, 0.8, 0.29), seconds), COSTS, rule, others)
+    curve, _ = benchmark.trained(TrainingResult.whole((0.8, 0.8, 0.29), seconds), COSTS, rule, others)
     assert (len(curve.errors), curve.status) == (3, "complete")
-    curve, _ = benchmark.trained(Training((0.8, 0.8), seconds[:2], "diverged"), COSTS, rule, others)
+    curve, _ = benchmark.trained(
+        TrainingResult.whole((0.8, 0.8), seconds[:2], "diverged"), COSTS, rule, others
+    )
     assert curve.status == "failed"
 
 
@@ -120,7 +122,7 @@ def test_a_search_that_is_taken_up_has_the_target_that_it_had(tmp_path, monkeypa
 def test_a_stopped_training_is_on_the_front_where_no_complete_one_dominates_its_end(error, time_s, on_front):
     run = benchmark.Run(curves=[Curve((0.5, 0.3), "complete", COSTS)])
     stopped = Curve((0.5,), "stopped", {"time_s": time_s})
-    run.stopped = [(2, stopped, Training((0.5, error), (1.0, 1.0)), Verdict("enough", 0.4, 0.1))]
+    run.stopped = [(2, stopped, TrainingResult.whole((0.5, error), (1.0, 1.0)), Verdict("enough", 0.4, 0.1))]
     (row,) = benchmark.stopped_rows(run, mnist_like())
     assert (row["on_front"], row["error"], row["expected"]) == (on_front, error, 0.4)
     assert (row["finished"], row["on_front_after"]) == (0, on_front)

@@ -47,9 +47,9 @@ def test_a_small_network_learns_the_digits(digits, optimizer, schedule):
         epochs=8, optimizer=optimizer, schedule=schedule, learning_rate=rate, label_smoothing=0.05
     )
     result = train(small_network(), digits, chosen, seed=0)
-    assert result.error < 0.15 and result.test_error < 0.15
-    assert len(result.curve) == len(result.epoch_seconds) == result.n_epochs == 8
-    assert result.error == result.curve[-1] and not result.stopped
+    assert result.error < 0.15 and result.metrics["test_error"] < 0.15
+    assert len(result.errors) == len(result.seconds) == result.n_epochs == 8
+    assert result.error == result.errors[-1] and result.status == "complete"
 
 
 def test_the_error_is_the_share_of_wrong_answers_on_the_validation_split(digits):
@@ -80,8 +80,8 @@ def test_one_epoch_is_the_loop_that_one_writes_by_hand(digits):
 
 def test_the_same_seed_gives_the_same_result_and_another_seed_another(digits):
     first, same, other = (train(small_network(), digits, settings(), seed) for seed in (1, 1, 2))
-    assert (first.curve, first.test_error) == (same.curve, same.test_error)
-    assert first.curve != other.curve
+    assert (first.errors, first.metrics["test_error"]) == (same.errors, same.metrics["test_error"])
+    assert first.errors != other.errors
 
 
 def test_first_weights_and_dropout_come_from_the_seed_and_not_from_the_state_before(digits):
@@ -89,7 +89,7 @@ def test_first_weights_and_dropout_come_from_the_seed_and_not_from_the_state_bef
     for _ in range(2):
         torch.rand(3)  # moves the global state on
         network = small_network(seed=4)
-        results.append((network[0].weight.sum().item(), train(network, digits, settings(), seed=4).curve))
+        results.append((network[0].weight.sum().item(), train(network, digits, settings(), seed=4).errors))
     assert results[0] == results[1]
     assert small_network(seed=4)[0].weight.sum() != small_network(seed=5)[0].weight.sum()
 
@@ -109,8 +109,8 @@ def test_report_hears_every_epoch_from_one_and_false_ends_the_training(digits):
         return epoch < 2
 
     result = train(small_network(), digits, settings(epochs=5), seed=0, report=report)
-    assert result.stopped and result.n_epochs == 2
-    assert heard == list(enumerate(result.curve, start=1))
+    assert result.status == "stopped" and result.n_epochs == 2
+    assert heard == list(enumerate(result.errors, start=1))
 
 
 def test_a_report_may_evaluate_another_split_without_changing_the_training(digits):
@@ -119,7 +119,10 @@ def test_a_report_may_evaluate_another_split_without_changing_the_training(digit
         network, digits, settings(), 0, lambda *_: test_errors.append(error_of(network, digits.test))
     )
     alone = train(small_network(), digits, settings(), 0)
-    assert result.curve == alone.curve and result.test_error == alone.test_error == test_errors[-1]
+    assert (
+        result.errors == alone.errors
+        and result.metrics["test_error"] == alone.metrics["test_error"] == test_errors[-1]
+    )
     assert len(set(test_errors)) > 1
 
 
@@ -187,7 +190,7 @@ def test_a_network_that_flattens_with_view_is_trained_in_the_usual_layout(digits
 
 def test_channels_last_changes_the_layout_and_not_the_result(digits):
     curves = [
-        train(small_network(), digits, settings(channels_last=wanted), seed=0).curve
+        train(small_network(), digits, settings(channels_last=wanted), seed=0).errors
         for wanted in (True, False)
     ]
     assert curves[0] == pytest.approx(curves[1], abs=0.02)
@@ -203,7 +206,7 @@ def test_a_data_set_made_by_hand_is_trained_on():
     split = Split(torch.randn(40, 1, 8, 8, generator=generator), torch.arange(40) % 2)
     data = Dataset("mine", 2, (1, 8, 8), 0.5, split, split, split)
     result = train(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), data, settings(epochs=30), seed=0)
-    assert result.error == result.test_error == 0
+    assert result.error == result.metrics["test_error"] == 0
 
 
 def test_hyperparameters_of_the_configuration_override_the_settings_by_their_names():

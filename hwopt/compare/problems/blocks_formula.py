@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.arrays import Array
-from hwopt.compare.problem import Problem, Training
+from hwopt.compare.problem import Problem
 from hwopt.compare.problems.noise import bounded_normal, generator_of
 from hwopt.costs import Budget
 from hwopt.errors import InvalidInput
 from hwopt.search.pareto import nondominated_rows
 from hwopt.space.search_space import Categorical, Config, Integer, Real, SearchSpace
+from hwopt.train.result import TrainingResult
 
 CHANCE = 0.9
 N_EPOCHS = 10
@@ -174,7 +175,7 @@ def _parts(config: Mapping[str, Any]) -> tuple[Networks, Array, Array]:
     return networks_of([config]), np.array([config["learning_rate"]]), np.array([config["augmentation"]])
 
 
-def train(config: Config, seed: int) -> Training:
+def train(config: Config, seed: int) -> TrainingResult:
     """Return a training: exponentials down to the error of this seed, slower in wider networks.
 
     The deviation between seeds is 4% of the error and a twentieth of the limit on calibration.
@@ -191,8 +192,8 @@ def train(config: Config, seed: int) -> Training:
     second = 2e3 * float(costs_of(networks)["time_s"][0])
     seconds = tuple(map(float, second * (1 + 0.05 * bounded_normal(rng, N_EPOCHS))))
     if float(np.log10(rate[0]) - right_rate(networks)[0]) > 1.8:
-        return Training(errors[:1], seconds[:1], "diverged in epoch 2")
-    return Training(errors, seconds, None, {"calibration_error": calibration})
+        return TrainingResult.whole(errors[:1], seconds[:1], "diverged in epoch 2")
+    return TrainingResult.whole(errors, seconds, None, {"calibration_error": calibration})
 
 
 @cache

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from hwopt.arrays import Array
-from hwopt.compare.problem import Problem, Training
+from hwopt.compare.problem import Problem
 from hwopt.compare.problems.noise import bounded_normal, generator_of
 from hwopt.costs import Budget
 from hwopt.search.pareto import nondominated_rows
 from hwopt.space.search_space import Categorical, Config, Integer, Real, SearchSpace, Value
+from hwopt.train.result import TrainingResult
 
 CHANCE = 0.9
 N_EPOCHS = 20
@@ -160,7 +161,7 @@ def error_of(t: Columns) -> Array:
     return np.asarray(CHANCE / (1 + np.exp(-network_logit(t) - training_penalty(t))))
 
 
-def train(config: Config, seed: int) -> Training:
+def train(config: Config, seed: int) -> TrainingResult:
     """Return a training: a power law down to the error of this seed, slower if the rate is too low.
 
     The deviation between seeds is 2% to 8% of the error, more at rates that are too high; those far too high
@@ -179,7 +180,7 @@ def train(config: Config, seed: int) -> Training:
     diverges = rng.random() < 1 / (1 + math.exp(-8 * (x - 1.3)))
     last = int(rng.integers(0, 4)) if diverges else N_EPOCHS
     reason = f"diverged in epoch {last + 1}" if diverges else None
-    return Training(tuple(map(float, errors[:last])), tuple(map(float, seconds[:last])), reason)
+    return TrainingResult.whole(tuple(map(float, errors[:last])), tuple(map(float, seconds[:last])), reason)
 
 
 def _epoch_seconds(config: Mapping[str, Any]) -> float:

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from hwopt.arrays import Array
-from hwopt.compare.problem import Training
 from hwopt.compare.problems.cnn_counts import cnn_counts
 from hwopt.compare.problems.noise import generator_of
 from hwopt.compare.problems.training_table import TrainingTable
 from hwopt.space.dimensions import Integer
 from hwopt.space.search_space import SearchSpace
+from hwopt.train.result import TrainingResult
 
 _N_TREES = 150
 _N_PERCEPTRONS = 3
@@ -53,16 +53,16 @@ class Emulator:
         last = self.predict(configs)[:, self.n_epochs - 1]
         return np.array([_share(logit + self.deviations[self._near(logit), -1]).mean() for logit in last])
 
-    def train(self, config: Mapping[str, Any], seed: int) -> Training:
+    def train(self, config: Mapping[str, Any], seed: int) -> TrainingResult:
         """Return a training: the same for the same config and seed. A failed one has no epochs."""
         rng = generator_of(config, seed)
         if rng.random() < self.failures.predict(features_of(self.space, [config], self.side))[0]:
-            return Training((), (), "diverged, as emulated")
+            return TrainingResult.whole((), (), "diverged, as emulated")
         prediction = self.predict([config])[0]
         logits, log_second = prediction[: self.n_epochs], prediction[-1]
         deviation = self.deviations[rng.choice(self._near(logits[-1]))]
         second = float(np.exp(log_second))
-        return Training(tuple(map(float, _share(logits + deviation))), (second,) * self.n_epochs)
+        return TrainingResult.whole(tuple(map(float, _share(logits + deviation))), (second,) * self.n_epochs)
 
     def predict(self, configs: Sequence[Mapping[str, Any]]) -> Array:
         """Return the logits after every epoch and the logarithm of an epoch's seconds, [n, n_epochs + 1]."""

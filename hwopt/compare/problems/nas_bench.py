@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.arrays import Array
-from hwopt.compare.problem import Problem, Training
+from hwopt.compare.problem import Problem
 from hwopt.costs import Budget
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
 from hwopt.search.pareto import nondominated_rows
 from hwopt.space.search_space import Categorical, Config, SearchSpace
+from hwopt.train.result import TrainingResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,9 +83,9 @@ def nas_bench_201(
         found = [rows[_cell(config)] for config in configs]
         return {"time_s": first[found], "second_time_s": second[found]}
 
-    def train(config: Config, seed: int) -> Training:
+    def train(config: Config, seed: int) -> TrainingResult:
         row = rows[_cell(config)]
-        return Training((float(told[row]),), (float(seconds[row]),))
+        return TrainingResult.whole((float(told[row]),), (float(seconds[row]),))
 
     return Problem(
         name="nas_bench_201",

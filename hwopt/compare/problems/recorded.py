@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hwopt.arrays import Array
-from hwopt.compare.problem import Problem, Training
+from hwopt.compare.problem import Problem
 from hwopt.compare.problems.emulator import Emulator, fit_costs, fit_emulator
 from hwopt.compare.problems.training_table import RecordedTrainings, TrainingTable, read_table
 from hwopt.costs import Budget, Costs, feasible
@@ -24,6 +24,7 @@ from hwopt.errors import InvalidInput
 from hwopt.network.loading import load_attribute
 from hwopt.search.pareto import nondominated_rows
 from hwopt.space.search_space import Config
+from hwopt.train.result import TrainingResult
 
 ROOT = Path(__file__).resolve().parents[3]
 OBJECTIVES = ("error", "time_s")
@@ -115,7 +116,7 @@ def _table_problem(name: str, source: TableSource, path: str | Path | None) -> P
         found = np.array([rows.get(space.key(config), -1) for config in configs], dtype=int)
         return {m: np.where(found >= 0, values[found], np.nan) for m, values in table.costs.items()}
 
-    def train(config: Config, seed: int) -> Training:
+    def train(config: Config, seed: int) -> TrainingResult:
         return table.recorded[row_of(config)].of_seed(seed)
 
     def true_error(config: Config) -> float:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.arrays import Array
-from hwopt.compare.problem import Training
 from hwopt.errors import InvalidInput
 from hwopt.space.search_space import Config, Integer, SearchSpace
+from hwopt.train.result import TrainingResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,16 +34,16 @@ _CURVES = ("config", "seed", "epoch", "validation_error", "test_error", "cpu_sec
 class RecordedTrainings:
     """The trainings of one config, by seed, and the test error after each epoch of those that ended."""
 
-    trainings: Mapping[int, Training]
+    trainings: Mapping[int, TrainingResult]
     test_errors: Mapping[int, tuple[float, ...]]
 
-    def of_seed(self, seed: int) -> Training:
+    def of_seed(self, seed: int) -> TrainingResult:
         """Return one of the trainings; further seeds go through them again."""
         seeds = sorted(self.trainings)
         return self.trainings[seeds[seed % len(seeds)]]
 
     @property
-    def complete(self) -> list[Training]:
+    def complete(self) -> list[TrainingResult]:
         """Complete trainings, by seed."""
         return [one for _, one in sorted(self.trainings.items()) if one.failure is None]
 
@@ -145,7 +145,7 @@ def _recorded(folder: Path, n_epochs: int) -> dict[int, RecordedTrainings]:
                     f"{path}: {column} = {row[column]} of config {row['config']}; wanted a share"
                 )
         curves.setdefault((row["config"], row["seed"]), []).append({str(k): v for k, v in row.items()})
-    found: dict[int, tuple[dict[int, Training], dict[int, tuple[float, ...]]]] = {}
+    found: dict[int, tuple[dict[int, TrainingResult], dict[int, tuple[float, ...]]]] = {}
     for row in _read(folder / "trainings.csv", _TRAININGS).to_dict("records"):
         config, seed = row["config"], row["seed"]
         epochs = sorted(curves.get((config, seed), []), key=lambda one: int(one["epoch"]))
@@ -157,7 +157,7 @@ def _recorded(folder: Path, n_epochs: int) -> dict[int, RecordedTrainings]:
 
 def _training(
     path: Path, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]], n_epochs: int
-) -> Training:
+) -> TrainingResult:
     """Return one training, checked: a complete one has every epoch, each once."""
     what = f"config {row['config']} seed {row['seed']}"
     if row["status"] not in ("complete", "failed"):
@@ -167,7 +167,7 @@ def _training(
     wanted = n_epochs if row["status"] == "complete" else len(epochs)
     if [epoch["epoch"] for epoch in epochs] != list(range(1, wanted + 1)):
         raise InvalidInput(f"{path}: {what} has {len(epochs)} epochs, not 1 to {wanted}, each once")
-    return Training(
+    return TrainingResult.whole(
         tuple(epoch["validation_error"] for epoch in epochs),
         tuple(epoch["cpu_seconds"] for epoch in epochs),
         None if row["status"] == "complete" else str(row["reason"]),

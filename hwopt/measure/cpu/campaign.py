@@ -10,7 +10,6 @@ import numpy as np
 
 from hwopt.measure.campaign import (
     Deadline,
-    Progress,
     identity_columns,
     measured_keys,
     rows_of_graph,
@@ -38,6 +37,7 @@ from hwopt.profile.device_profile import (
 )
 from hwopt.profile.row_file import RowFile
 from hwopt.profile.schema import LAYER_COLUMNS, LAYER_KEY, NETWORK_COLUMNS, NETWORK_LAYER_COLUMNS
+from hwopt.progress import Progress
 
 OPERATOR_SHARE = 0.5  # of the budget, ceilings included
 _NETWORK_SHARE = 0.85  # of the budget, operators included; the rest is for the held-out operators

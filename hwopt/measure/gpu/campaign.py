@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hwopt.errors import HwoptError
-from hwopt.measure.campaign import Progress
 from hwopt.measure.gpu.campaign_parts import (
     HeldOutPart,
     NetworkPart,
@@ -24,6 +23,7 @@ from hwopt.measure.gpu.campaign_parts import (
 from hwopt.measure.gpu.campaign_session import CampaignSession
 from hwopt.measure.gpu.part_scheduler import CampaignPart, run_in_turns
 from hwopt.measure.sampling.networks import NetworkSpec
+from hwopt.progress import Progress
 
 
 class CampaignStopped(HwoptError):

@@ -11,7 +11,7 @@ import numpy as np
 
 from hwopt.errors import InvalidInput
 from hwopt.measure.background_work import BackgroundResult
-from hwopt.measure.campaign import Deadline, Progress, trace_spec
+from hwopt.measure.campaign import Deadline, trace_spec
 from hwopt.measure.campaign_folder import RunSettings, check_rows, open_folder
 from hwopt.measure.energy.characterization.describe_sensor import CHARACTERIZE_S, describe_sensor, plan_of
 from hwopt.measure.energy.sensors.probe import probe_sensors
@@ -33,6 +33,7 @@ from hwopt.measure.system_info import describe_software
 from hwopt.network.layer import METRICS, LayerGraph
 from hwopt.profile.device_json import DEVICE_FILE, PROTOCOL_VERSION, write_info
 from hwopt.profile.roofline import Ceilings
+from hwopt.progress import Progress
 
 N_OPERATORS = 850
 _BYTES_AN_ELEMENT = 16  # memory of an operand's element: in several sets, and in copies made by kernels

@@ -38,13 +38,12 @@ from hwopt.study.experiment.own_objective import FileObjective
 from hwopt.study.experiment.search import training_objective
 from hwopt.study.run.objective_call import run_objective, run_slice
 from hwopt.study.run.unread_hyperparameters import check_unread
-from hwopt.study.store.failure import Failure
 from hwopt.train.data import Dataset, Split
 from hwopt.train.network_outputs import main_logits
 from hwopt.train.objective import TrainingObjective
 from hwopt.train.placement import seeded
+from hwopt.train.result import ResumableObjective
 from hwopt.train.settings import HYPERPARAMETERS, TrainingSettings
-from hwopt.train.slice import ResumableObjective
 from hwopt.train.stopping import Verdict
 from hwopt.train.trainer import Training
 
@@ -373,24 +372,24 @@ def _first_epoch(found: Diagnosis, experiment: Experiment, objective: FileObject
     begun = time.perf_counter()
     if isinstance(objective, ResumableObjective):
         result = run_slice(objective, config, 0, None, 1)
-        if isinstance(result, Failure):
+        if result.failure is not None:
             found.problems.append(f"objective: {result.reason} (config {config})")
         found.facts["training"] = {"first_epoch_s": time.perf_counter() - begun}
         return
-    outcome = run_objective(
-        objective, config, 0, on_epoch=lambda epoch, error, elapsed_s: Verdict("checked", epoch=epoch)
+    result = run_objective(
+        objective, config, 0, on_epoch=lambda epoch, error, seconds: Verdict("checked", epoch=epoch)
     )
     seconds = time.perf_counter() - begun
-    found.facts["training"] = {"first_epoch_s": seconds, "n_reported": len(outcome.epochs)}
-    if outcome.status == "failed":
-        found.problems.append(f"objective: {outcome.reason} (config {config})")
+    found.facts["training"] = {"first_epoch_s": seconds, "n_reported": result.n_epochs}
+    if result.final is None:
+        found.problems.append(f"objective: {result.reason} (config {config})")
         return
-    if len(outcome.epochs) > 1:
+    if result.n_epochs > 1:
         found.warnings.append("the objective went on after report answered False: nothing can be stopped")
-    if not outcome.epochs and experiment.stopping.rule != "none":
+    if not result.n_epochs and experiment.stopping.rule != "none":
         found.warnings.append("the objective did not call report(epoch, error): nothing can be stopped")
-    missing = [metric for metric in experiment.outcome_budgets if metric not in outcome.values]
+    missing = [metric for metric in experiment.outcome_budgets if metric not in result.final]
     if missing:
         found.problems.append(
-            f"objective: it returned {', '.join(sorted(outcome.values))}; the experiment limits {missing[0]}"
+            f"objective: it returned {', '.join(sorted(result.final))}; the experiment limits {missing[0]}"
         )

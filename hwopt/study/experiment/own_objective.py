@@ -17,7 +17,7 @@ from typing import Any
 from hwopt.errors import InvalidInput, TrainingFailed
 from hwopt.network.loading import importing_from, load_attribute
 from hwopt.study.run.objective_check import check_objective, takes_seed
-from hwopt.train.slice import Report, ResumableObjective, SliceResult
+from hwopt.train.result import Report, ResumableObjective, TrainingResult
 
 
 class FileObjective:
@@ -83,7 +83,7 @@ class ResumableFileObjective(FileObjective):
 
     def run_slice(
         self, config: Mapping[str, Any], seed: int, checkpoint: bytes | None, n_epochs: int
-    ) -> SliceResult:
+    ) -> TrainingResult:
         """Train some epochs; see `ResumableObjective`.
 
         Raises:
@@ -91,7 +91,7 @@ class ResumableFileObjective(FileObjective):
         """
         with importing_from(Path(self.path).parent):
             result = self.loaded.run_slice(config, seed, checkpoint, n_epochs)
-        if not isinstance(result, SliceResult):
+        if not isinstance(result, TrainingResult):
             raise TrainingFailed(f"run_slice returned {result!r:.100}; wanted a hwopt.train.SliceResult")
         return result
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hwopt.costs import Budget, CostFunction
 from hwopt.errors import InvalidInput
 from hwopt.predict.device import Device, load_device
+from hwopt.progress import Progress
 from hwopt.search.pricing_steps import OnPriced
 from hwopt.space.search_space import SearchSpace
 from hwopt.study.experiment.checks import (
@@ -39,13 +40,11 @@ from hwopt.study.store.price_cache import restore_prices
 from hwopt.study.store.store import Store, Trial
 from hwopt.study.study import Study
 from hwopt.train.objective import TrainingObjective
-from hwopt.train.slice import ResumableObjective
+from hwopt.train.result import ResumableObjective
 
 if TYPE_CHECKING:
     from hwopt.measure.local_device import LocalDevice
     from hwopt.measure.sampling.networks import NetworkSpec
-
-Progress = Callable[[str, int, int, str], None]  # stage, done, planned, what is being done
 
 
 @dataclass(frozen=True)
@@ -185,8 +184,8 @@ def retrain_front(search: Search, progress: Progress) -> None:
         for k in range(len(done.get(trial.number, [])), n_seeds):
             progress("retraining", i, len(trials), f"trial {trial.number}")
             seed = fresh_seed(search.experiment.seed, trial.number, k)
-            outcome = run_objective(search.study.objective, trial.config, seed)
-            found: dict[str, object] = {**outcome.values, "reason": outcome.reason}
+            result = run_objective(search.study.objective, trial.config, seed)
+            found: dict[str, object] = {**(result.final or {}), "reason": result.reason}
             search.study.store.add_check(trial.number, "retrained", seed, found)
     progress("retraining", len(trials), len(trials), "")
 

@@ -14,11 +14,10 @@ from hwopt.network.onnx import write_onnx
 from hwopt.space.search_space import SearchSpace
 from hwopt.study.run.objective_call import run_objective, run_slice
 from hwopt.study.store.code_identity import file_fingerprint
-from hwopt.study.store.failure import Failure
 from hwopt.study.store.files import StudyFiles
 from hwopt.study.store.results import FrontPoint, front_of
 from hwopt.study.store.store import Store, Trial
-from hwopt.train.slice import ResumableObjective
+from hwopt.train.result import ResumableObjective
 
 _NAMES = (
     "weights.pt", "weights.safetensors", "checkpoint.bin", "network.onnx", "space.py", "config.json",
@@ -134,7 +133,7 @@ def repeat_trial(
     checkpoint: bytes | None = None
     while len(errors) < len(trial.curve):
         result = run_slice(objective, trial.config, trial.seed, checkpoint, 1)
-        if isinstance(result, Failure):
+        if result.failure is not None:
             return Rerun(trial.curve, tuple(errors), result.reason)
         errors, checkpoint = [*errors, *result.errors], result.checkpoint
         if on_epoch is not None:
@@ -147,10 +146,10 @@ def repeat_trial(
 
 def _repeat_whole(objective: Any, trial: Trial) -> Rerun:
     """Train a trial again whose objective cannot be resumed; its final error stands for an epoch."""
-    outcome = run_objective(objective, trial.config, trial.seed)
+    result = run_objective(objective, trial.config, trial.seed)
     then = (*trial.curve, *([] if trial.error is None else [trial.error]))
-    now = (*outcome.curve, *([outcome.values["error"]] if "error" in outcome.values else []))
-    return Rerun(then, now, outcome.reason if outcome.status == "failed" else None)
+    now = (*result.errors, *([] if result.final is None else [result.error]))
+    return Rerun(then, now, result.failure.reason if result.failure is not None else None)
 
 
 def _no_weights(study: Path, number: int, meta: dict[str, Any]) -> str:

@@ -3,8 +3,8 @@
 import logging
 
 from hwopt.errors import OutOfMemory, StudyError, TrainingFailed
-from hwopt.study.store.failure import Failure, WorkerTraceback
 from hwopt.study.store.store import Trial
+from hwopt.train.failure import Failure, WorkerTraceback
 
 _LOG = logging.getLogger("hwopt")
 _N_ALIKE = 3  # first failures alike that end a run

@@ -10,7 +10,7 @@ LARGEST_JOBS = 10_000  # trainings at a time
 
 
 @dataclass(frozen=True)
-class Progress:
+class SearchProgress:
     """How far a search is.
 
     `elapsed_s` counts the seconds in which it ran, in all its processes; `energy_j` those joules of training
@@ -58,7 +58,7 @@ class Stop:
         energy_j = None if self.training_energy_j is None else share * self.training_energy_j
         return replace(self, wall_s=wall_s, training_energy_j=energy_j)
 
-    def reason(self, progress: Progress) -> str | None:
+    def reason(self, progress: SearchProgress) -> str | None:
         """Return which limit is reached, or None."""
         if self.wall_s is not None and progress.elapsed_s >= self.wall_s:
             return f"it has run for {progress.elapsed_s:.0f} s, of {self.wall_s:g} s"

@@ -16,18 +16,18 @@ from typing import Any
 from hwopt.errors import CheckpointUnusable
 from hwopt.study.run.executors import InProcess
 from hwopt.study.run.failure_watch import FailureWatch, log_end
-from hwopt.study.run.limits import Progress, Stop
-from hwopt.study.run.objective_call import Outcome, ShippedRule, run_objective, run_slice
+from hwopt.study.run.limits import SearchProgress, Stop
+from hwopt.study.run.objective_call import ShippedRule, run_objective, run_slice
 from hwopt.study.run.objective_check import check_in_worker
 from hwopt.study.run.running_trial import Active, RunOptions
 from hwopt.study.run.schedule import FreezeThaw, InOrder, Listener, Schedule, judged, restarted
 from hwopt.study.run.state import StudyState
 from hwopt.study.store.clock import Clock
-from hwopt.study.store.failure import Failure, failure_of_transfer, first_line
 from hwopt.study.store.files import DiskFull
 from hwopt.study.store.results import energy_of
-from hwopt.study.store.store import STOPPED_AT, EpochRow, Trial
-from hwopt.train.slice import SliceResult
+from hwopt.study.store.store import STOPPED_AT, Trial
+from hwopt.train.failure import Failure, failure_of_transfer, first_line
+from hwopt.train.result import Epoch, TrainingResult
 from hwopt.train.stopping import Verdict
 
 _LOG = logging.getLogger("hwopt")
@@ -113,7 +113,7 @@ class Driver:
                 self._take(self._running.pop(future), future)
                 del future
 
-    def _progress(self, stop: Stop) -> Progress:
+    def _progress(self, stop: Stop) -> SearchProgress:
         """Return how far the search is; what no limit asks for is not computed."""
         state = self._state
         energy_j, volume = None, None
@@ -122,7 +122,7 @@ class Driver:
             energy_j = energy_of([*state.ended.values(), *self._schedule.unfinished(), *running])
         if stop.hypervolume is not None:
             volume = state.front.hypervolume(state.optimizer.reference)
-        return Progress(self._clock.elapsed_s, energy_j, volume, state.front.n_since_progress)
+        return SearchProgress(self._clock.elapsed_s, energy_j, volume, state.front.n_since_progress)
 
     # -- to the executor and back
 
@@ -157,9 +157,9 @@ class Driver:
             state.records_reads,
         )
 
-    def _heard(self, active: Active, epoch: int, error: float, elapsed_s: float) -> Verdict | None:
+    def _heard(self, active: Active, epoch: int, error: float, seconds: float) -> Verdict | None:
         """Write down an epoch of a training in this process, and answer whether it goes on."""
-        self._write(active, [EpochRow(error, elapsed_s)])
+        self._write(active, [Epoch(error, seconds)])
         return judged(self._state, active)
 
     def _take(self, active: Active, future: Future[Any]) -> None:
@@ -168,22 +168,23 @@ class Driver:
         if error is not None:
             self._retry(active, error)
             return
-        result = future.result()
-        if isinstance(result, SliceResult):
-            self._take_slice(active, result)
-        elif isinstance(result, Outcome):
+        result: TrainingResult = future.result()
+        failure = result.failure
+        if not self._state.is_resumable:
             self._write(active, result.epochs[len(active.errors) :])
             self._end(active, result)
-        elif result.kind == CheckpointUnusable.__name__ and active.checkpoint is not None:
-            _LOG.warning("trial %d: %s; it is trained again from its start", active.number, result.reason)
+        elif failure is None:
+            self._take_slice(active, result)
+        elif failure.kind == CheckpointUnusable.__name__ and active.checkpoint is not None:
+            _LOG.warning("trial %d: %s; it is trained again from its start", active.number, failure.reason)
             self._schedule.put_back(restarted(self._state, active.trial))
         else:
-            self._end(active, self._failed(active, result))
-        self._state.note_reads(active.trial, getattr(result, "reads", None))
+            self._end(active, result)
+        self._state.note_reads(active.trial, result.reads)
 
-    def _take_slice(self, active: Active, result: SliceResult) -> None:
+    def _take_slice(self, active: Active, result: TrainingResult) -> None:
         self._save(active, result)
-        self._write(active, _rows(active.elapsed_s, result))
+        self._write(active, result.epochs)
         self._schedule.note_seconds(active, result)
         is_over = result.final is not None
         if not is_over:  # the last one is kept until the store knows how the trial ended
@@ -192,17 +193,17 @@ class Driver:
         if verdict is not None and verdict.reason is not None:
             self._end(active, self._stopped(active, verdict))
         elif result.final is not None:
-            self._end(active, self._outcome(active, "complete", dict(result.final), result.left_out))
+            self._end(active, result)
 
-    def _stopped(self, active: Active, verdict: Verdict) -> Outcome:
+    def _stopped(self, active: Active, verdict: Verdict) -> TrainingResult:
         """Return how a stopped training ended: at the epoch of the verdict, where its slice has more."""
         n_epochs = verdict.epoch or len(active.errors)
         values = {"error": active.errors[n_epochs - 1]}
         if n_epochs < len(active.errors):
             values[STOPPED_AT] = float(n_epochs)
-        return self._outcome(active, "stopped", values, verdict.reason, verdict)
+        return TrainingResult((), (), final=values, verdict=verdict)  # its epochs are written
 
-    def _save(self, active: Active, result: SliceResult) -> None:
+    def _save(self, active: Active, result: TrainingResult) -> None:
         """Write the checkpoint of a training that goes on; keep in mind the weights of one that has ended."""
         active.checkpoint = result.checkpoint
         if result.checkpoint is None or result.final is not None:
@@ -220,7 +221,7 @@ class Driver:
         """Count an attempt that ended with the death of a worker; fail the trial where it was the last."""
         failure = failure_of_transfer(error)
         if failure is not None:
-            self._end(active, self._failed(active, failure))
+            self._end(active, TrainingResult((), (), failure=failure))
             return
         attempts = active.trial.attempts + 1
         self._state.store.add_attempt(active.number)
@@ -230,42 +231,30 @@ class Driver:
             return
         times = _TIMES.get(attempts, f"{attempts} times")
         reason = f"its worker process died {times}: {type(error).__name__}: {first_line(error)}"
-        self._end(active, self._failed(active, Failure(reason, "WorkerDied")))
+        self._end(active, TrainingResult((), (), failure=Failure(reason, "WorkerDied")))
 
-    def _failed(self, active: Active, failure: Failure) -> Outcome:
-        return replace(self._outcome(active, "failed", {}, failure.reason), failure=failure)
-
-    def _outcome(
-        self,
-        active: Active,
-        status: str,
-        values: dict[str, float],
-        reason: str | None = None,
-        verdict: Verdict | None = None,
-    ) -> Outcome:
-        return Outcome(status, values, (), active.elapsed_s, reason, verdict)  # its epochs are written
-
-    def _checked(self, outcome: Outcome) -> Outcome:
+    def _checked(self, result: TrainingResult) -> TrainingResult:
         """Return a complete training as a failed one where it lacks a metric that has a limit."""
         wanted = [budget.metric for budget in self._state.optimizer.outcome_budgets]
-        missing = [metric for metric in wanted if metric not in outcome.values]
-        if outcome.status != "complete" or not missing:
-            return outcome
+        final = result.final or {}
+        missing = [metric for metric in wanted if metric not in final]
+        if result.status != "complete" or not missing:
+            return result
         reason = (
-            f"the objective returned {', '.join(sorted(outcome.values))}; the study limits {missing[0]}: "
-            f'return {{"error": ..., "{missing[0]}": ...}}{"; " + outcome.reason if outcome.reason else ""}'
+            f"the objective returned {', '.join(sorted(final))}; the study limits {missing[0]}: "
+            f'return {{"error": ..., "{missing[0]}": ...}}{"; " + result.reason if result.reason else ""}'
         )
-        return replace(outcome, status="failed", values={}, reason=reason, failure=Failure(reason))
+        return replace(result, final=None, failure=Failure(reason))
 
     # -- into the store
 
-    def _write(self, active: Active, rows: "list[EpochRow] | tuple[EpochRow, ...]") -> None:
+    def _write(self, active: Active, epochs: list[Epoch]) -> None:
         """Write epochs that have come, and let the listener know of each."""
-        if not rows:
+        if not epochs:
             return
-        self._state.store.add_epochs(active.number, len(active.errors) + 1, rows)
-        for row in rows:
-            active.add(row)
+        self._state.store.add_epochs(active.number, len(active.errors) + 1, epochs)
+        for epoch in epochs:
+            active.add(epoch)
             if self._state.rule is not None:
                 self._state.note(active.now())
             if self._listener is not None:
@@ -275,24 +264,23 @@ class Driver:
         if self._listener is not None:
             self._listener(event, trial)
 
-    def _end(self, active: Active, outcome: Outcome) -> None:
+    def _end(self, active: Active, result: TrainingResult) -> None:
         """Write how a trial ended, tell the optimizer, keep its weights or not, let the listener know."""
-        state, outcome = self._state, self._checked(outcome)
-        failure = outcome.failure
+        state, result = self._state, self._checked(result)
+        failure, verdict, metrics = result.failure, result.verdict, result.metrics
         self._watch.check_set_up(active.number, failure)
-        error = outcome.values.get("error")
-        metrics = {name: value for name, value in outcome.values.items() if name != "error"}
-        if outcome.verdict is not None and outcome.verdict.final_error is not None:
-            metrics["expected_error"] = outcome.verdict.final_error
-            metrics["expected_error_std"] = outcome.verdict.final_error_std or 0.0
+        error = None if result.final is None else result.final["error"]
+        if verdict is not None and verdict.final_error is not None:
+            metrics["expected_error"] = verdict.final_error
+            metrics["expected_error_std"] = verdict.final_error_std or 0.0
         ended = replace(
             active.now(),
-            status=outcome.status,
+            status=result.status,
             error=error,
             metrics=metrics,
             is_feasible=active.trial.is_feasible and state.optimizer.keeps_outcomes(metrics),
-            reason=outcome.reason,
-            train_s=outcome.train_s,
+            reason=result.reason,
+            train_s=active.elapsed_s if result.elapsed_s is None else result.elapsed_s,
             elapsed_s=self._clock.elapsed_s,
             failure=None if failure is None else failure.kind,
             traceback=None if failure is None else failure.traceback,
@@ -301,12 +289,11 @@ class Driver:
             state.files.save_weights(active.number, active.checkpoint)
         state.store.end_trial(
             active.number,
-            outcome.status,
+            ended.status,
             error,
             metrics,
-            outcome.reason,
-            outcome.train_s,
-            outcome.epochs,
+            ended.reason,
+            ended.train_s,
             ended.elapsed_s,
             ended.is_feasible,
             ended.failure,
@@ -322,13 +309,3 @@ class Driver:
             self._schedule.after_end()
         self._tell_listener("end", ended)
         self._watch.check(failure)
-
-
-def _rows(elapsed_s: float, result: SliceResult) -> list[EpochRow]:
-    """Return the epochs of a slice that began after `elapsed_s` seconds of training."""
-    rows = []
-    energies = result.energies_j or (None,) * len(result.errors)
-    for error, seconds, energy_j in zip(result.errors, result.seconds, energies, strict=True):
-        elapsed_s += seconds
-        rows.append(EpochRow(error, elapsed_s, energy_j))
-    return rows

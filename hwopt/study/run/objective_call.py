@@ -16,38 +16,14 @@ from hwopt.search.optimizer import LARGEST_ERROR
 from hwopt.space.search_space import Config
 from hwopt.study.run.objective_check import takes_seed
 from hwopt.study.run.unread_hyperparameters import Reads
-from hwopt.study.store.failure import Catch, Failure, failure_of
-from hwopt.study.store.store import EpochRow
-from hwopt.train.slice import ResumableObjective, SliceResult
+from hwopt.train.failure import Catch, Failure, failure_of
+from hwopt.train.result import Epoch, ResumableObjective, TrainingResult
 from hwopt.train.stopping import Curve, StoppingRule, Verdict
 
 T = TypeVar("T")
 Objective = Callable[..., Any]  # (config, report) or (config, report, seed) -> error or {"error": ..., ...}
 _is_warm = False  # whether a slice was trained in this process: the first one imports libraries
-EpochListener = Callable[[int, float, float], Verdict | None]  # epoch from 1, error, seconds of training
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Outcome of a training: status, values ("error" and others), its epochs.
-
-    `reason` says why it failed or was stopped, of a complete one which values were left out; `verdict` is
-    that on a stopped one; `reads` is what the objective read of its config, where that was recorded.
-    """
-
-    status: str
-    values: dict[str, float]
-    epochs: tuple[EpochRow, ...]
-    train_s: float
-    reason: str | None = None
-    verdict: Verdict | None = None
-    failure: Failure | None = None
-    reads: Reads | None = None
-
-    @property
-    def curve(self) -> tuple[float, ...]:
-        """Error after each epoch."""
-        return tuple(row.error for row in self.epochs)
+EpochListener = Callable[[int, float, float], Verdict | None]  # epoch from 1, its error and seconds
 
 
 @dataclass
@@ -59,7 +35,7 @@ class ShippedRule:
     others: Sequence[Curve]
     errors: list[float] = field(default_factory=list)
 
-    def __call__(self, epoch: int, error: float, elapsed_s: float) -> Verdict:
+    def __call__(self, epoch: int, error: float, seconds: float) -> Verdict:
         """Judge the training after one more epoch."""
         self.errors.append(error)
         return self.rule.judge(replace(self.own, errors=tuple(self.errors)), self.others)
@@ -71,7 +47,7 @@ class _Reporter:
     def __init__(self, on_epoch: EpochListener | None) -> None:
         self._on_epoch = on_epoch
         self._begun = time.perf_counter()
-        self.epochs: list[EpochRow] = []
+        self.epochs: list[Epoch] = []
         self._n_reported = 0  # by this call of the objective
         self.verdict: Verdict | None = None
         self.broken: Exception | None = None  # what listening raised: no fault of the training
@@ -88,10 +64,11 @@ class _Reporter:
         self._n_reported = expected
         if expected <= len(self.epochs):
             return not self.is_stopped
-        self.epochs.append(EpochRow(number, self.elapsed_s))
+        before = sum(one.seconds for one in self.epochs)
+        self.epochs.append(Epoch(number, self.elapsed_s - before))
         if self._on_epoch is not None:
             try:
-                self.verdict = self._on_epoch(int(epoch), number, self.epochs[-1].elapsed_s)
+                self.verdict = self._on_epoch(int(epoch), number, self.epochs[-1].seconds)
             except Exception as error_of_listener:
                 self.broken = error_of_listener
                 raise
@@ -114,7 +91,7 @@ def run_objective(
     on_epoch: EpochListener | None = None,
     catch: Catch = (Exception,),
     records: bool = False,
-) -> Outcome:
+) -> TrainingResult:
     """Train one config; what the objective raises makes a failed trial with a reason, not an exception.
 
     Args:
@@ -137,14 +114,12 @@ def run_objective(
     found, failure = _tried(lambda: reads.call(trained, config, records), catch)
     if report.broken is not None:
         raise report.broken
-    epochs, train_s = tuple(report.epochs), report.elapsed_s
+    result = TrainingResult.of_epochs(report.epochs, elapsed_s=report.elapsed_s, failure=failure)
     if found is None:
-        reason = failure.reason if failure is not None else None
-        return Outcome("failed", {}, epochs, train_s, reason, failure=failure)
+        return result
     values, left_out = found
-    if report.is_stopped and report.verdict is not None:
-        return Outcome("stopped", values, epochs, train_s, report.verdict.reason, report.verdict, reads=reads)
-    return Outcome("complete", values, epochs, train_s, left_out, reads=reads)
+    verdict = report.verdict if report.is_stopped else None
+    return replace(result, final=values, left_out=left_out, verdict=verdict, reads=reads)
 
 
 def run_slice(
@@ -155,16 +130,16 @@ def run_slice(
     n_epochs: int,
     catch: Catch = (Exception,),
     records: bool = False,
-) -> SliceResult | Failure:
-    """Train some epochs; where that fails, return why."""
+) -> TrainingResult:
+    """Train some epochs; what the objective raises makes a failed training, as of `run_objective`."""
     global _is_warm
     reads, was_warm, begun = Reads(), _is_warm, time.perf_counter()
     _is_warm = True
 
-    def trained(given: Config) -> SliceResult:
+    def trained(given: Config) -> TrainingResult:
         return objective.run_slice(given, seed, checkpoint, n_epochs)
 
-    def checked() -> SliceResult:
+    def checked() -> TrainingResult:
         result = replace(reads.call(trained, config, records), reads=reads)
         if len(result.seconds) != len(result.errors):
             raise TrainingFailed(
@@ -186,10 +161,7 @@ def run_slice(
         return replace(result, errors=errors, final=final, left_out=left_out)
 
     result, failure = _tried(checked, catch)
-    if result is not None:
-        return result
-    assert failure is not None
-    return failure
+    return TrainingResult((), (), failure=failure) if result is None else result
 
 
 def _tried(action: Callable[[], T], catch: Catch) -> tuple[T | None, Failure | None]:

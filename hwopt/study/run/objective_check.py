@@ -9,8 +9,8 @@ from concurrent.futures import Executor
 from typing import Any
 
 from hwopt.errors import HwoptError, InvalidInput, StudyError
-from hwopt.study.store.failure import first_line
-from hwopt.train.slice import ResumableObjective
+from hwopt.train.failure import first_line
+from hwopt.train.result import ResumableObjective
 
 
 def takes_seed(objective: Any) -> bool:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hwopt.study.run.limits import Stop
-from hwopt.study.store.failure import Catch
-from hwopt.study.store.store import EpochRow, Trial
+from hwopt.study.store.store import Trial
+from hwopt.train.failure import Catch
+from hwopt.train.result import Epoch
 from hwopt.train.stopping import Curve
 
 
@@ -38,7 +39,7 @@ class Active:
     def __init__(
         self,
         trial: Trial,
-        epochs: Sequence[EpochRow] = (),
+        epochs: Sequence[Epoch] = (),
         checkpoint: bytes | None = None,
         n_judged: int = 0,
     ) -> None:
@@ -49,20 +50,20 @@ class Active:
         self.errors: list[float] = []  # after each epoch
         self.elapsed_s = 0.0  # seconds of training so far
         self.energy_j: float | None = None  # of the epochs, where it was measured
-        for row in epochs:
-            self.add(row)
+        for epoch in epochs:
+            self.add(epoch)
 
     @property
     def number(self) -> int:
         """Number of the trial."""
         return self.trial.number
 
-    def add(self, row: EpochRow) -> None:
+    def add(self, epoch: Epoch) -> None:
         """Take one epoch more."""
-        self.errors.append(row.error)
-        self.elapsed_s = row.elapsed_s
-        if row.energy_j is not None:
-            self.energy_j = (self.energy_j or 0.0) + row.energy_j
+        self.errors.append(epoch.error)
+        self.elapsed_s += epoch.seconds
+        if epoch.energy_j is not None:
+            self.energy_j = (self.energy_j or 0.0) + epoch.energy_j
 
     def curve(self) -> Curve:
         """Return what a stopping rule sees of it before its first epoch."""

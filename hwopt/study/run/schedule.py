@@ -24,7 +24,7 @@ from hwopt.study.run.running_trial import Active, RunOptions
 from hwopt.study.run.seeds import trial_seed
 from hwopt.study.run.state import StudyState
 from hwopt.study.store.store import Rejected, StintRow, Trial
-from hwopt.train.slice import SliceResult
+from hwopt.train.result import TrainingResult
 from hwopt.train.stopping import Verdict
 from hwopt.train.stopping.freeze_thaw import FreezeThawRule
 
@@ -56,7 +56,7 @@ class Schedule(Protocol):
         """Take a trial whose slice was lost, to be tried again before any other."""
         ...
 
-    def note_seconds(self, active: Active, result: SliceResult) -> None:
+    def note_seconds(self, active: Active, result: TrainingResult) -> None:
         """Note how long a slice took, of which the trial has the epochs already."""
         ...
 
@@ -148,7 +148,7 @@ class InOrder:
         """Try a trial again before any other."""
         self._ready.insert(0, active)
 
-    def note_seconds(self, active: Active, result: SliceResult) -> None:
+    def note_seconds(self, active: Active, result: TrainingResult) -> None:
         """Do nothing: every training goes on."""
 
     def after_slice(self, active: Active, is_over: bool) -> Verdict | None:
@@ -326,7 +326,7 @@ class FreezeThaw:
         self.slices.rewind(active.number, len(active.errors))
         self._again.append(active)
 
-    def note_seconds(self, active: Active, result: SliceResult) -> None:
+    def note_seconds(self, active: Active, result: TrainingResult) -> None:
         """Keep the seconds of a slice, for what a restart costs."""
         is_restart, active.is_restart = active.is_restart, False
         if result.final is None and result.beside_s is not None and self._rule.restart_epochs is None:

@@ -19,7 +19,7 @@ from hwopt.study.run.unread_hyperparameters import Reads, check_unread, warn_of_
 from hwopt.study.store.files import StudyFiles
 from hwopt.study.store.results import FrontTracker
 from hwopt.study.store.store import STOPPED_AT, Store, Trial
-from hwopt.train.slice import ResumableObjective
+from hwopt.train.result import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, judge_epochs
 from hwopt.train.stopping.freeze_thaw import FreezeThawRule
 

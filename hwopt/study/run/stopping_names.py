@@ -11,7 +11,7 @@ from typing import Any
 
 from hwopt.errors import InvalidInput
 from hwopt.search.freeze_thaw import strategy_with_values
-from hwopt.train.slice import ResumableObjective
+from hwopt.train.result import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, make_stopping_rule
 
 RuleMaker = Callable[..., StoppingRule]  # called with reference=, as a study knows it only when it runs

@@ -12,8 +12,8 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.search.pareto import front_members, hypervolume
 from hwopt.space.search_space import Config
-from hwopt.study.store.failure import grouped
 from hwopt.study.store.store import Store, Trial
+from hwopt.train.failure import grouped
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,16 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
+import numpy as np
+
 from hwopt.errors import StudyError
 from hwopt.search.freeze_thaw import Stint
 from hwopt.space.search_space import Config
 from hwopt.study.store.sqlite import FORMAT as FORMAT
 from hwopt.study.store.sqlite import Database
+from hwopt.train.result import Epoch
 
+_EpochRow = tuple[float, float, float | None]  # error, seconds up to its end, joules
 STOPPED_AT = "stopped_at_epoch"  # metric of a stopped trial with epochs beyond the one that it was stopped at
 _COLUMNS = (
     "number, config, costs, is_feasible, seed, source, n_priced, n_infeasible, broken, ask_s, status, error, "
@@ -63,15 +67,6 @@ class Trial:
     energy_j: float | None = None  # of the epochs, where it was measured
     failure: str | None = None  # of a failed trial: name of the exception's class, such as "OutOfMemory"
     traceback: str | None = None  # of a failed trial: where the exception came from
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One epoch of a trial: its error, the seconds of training up to its end, its energy where measured."""
-
-    error: float
-    elapsed_s: float
-    energy_j: float | None = None
 
 
 @dataclass(frozen=True)
@@ -237,10 +232,13 @@ class Store:
         with self._database.write() as connection:
             connection.execute("UPDATE trials SET attempts = attempts + 1 WHERE number = ?", (number,))
 
-    def add_epochs(self, number: int, first: int, epochs: Sequence[EpochRow]) -> None:
+    def add_epochs(self, number: int, first: int, epochs: Sequence[Epoch]) -> None:
         """Write epochs of a running trial, the first of which is epoch `first`, counted from 1."""
+        query = "SELECT elapsed_s FROM epochs WHERE trial = ? AND epoch = ?"
         with self._database.write(durable=False) as connection:
-            connection.executemany(_INSERT_EPOCH, _epoch_rows(number, first, epochs))
+            before = connection.execute(query, (number, first - 1)).fetchone()
+            rows = _epoch_rows(number, first, epochs, 0.0 if before is None else before[0])
+            connection.executemany(_INSERT_EPOCH, rows)
 
     def end_trial(
         self,
@@ -249,20 +247,17 @@ class Store:
         error: float | None = None,
         metrics: Mapping[str, float] | None = None,
         reason: str | None = None,
-        train_s: float = 0.0,
-        epochs: Sequence[EpochRow] = (),
+        train_s: float | None = 0.0,
         elapsed_s: float | None = None,
         is_feasible: bool | None = None,
         failure: str | None = None,
         traceback: str | None = None,
     ) -> None:
-        """Write how a running trial ended, and those of its `epochs` that are not there yet.
+        """Write how a running trial ended.
 
         `is_feasible` is what it was found to be where training reveals that; None leaves what was predicted.
         """
-        rows = _epoch_rows(number, 1, epochs)
         with self._database.write() as connection:
-            connection.executemany(_INSERT_EPOCH.replace("OR REPLACE", "OR IGNORE"), rows)
             changed = connection.execute(
                 "UPDATE trials SET status = ?, error = ?, metrics = ?, reason = ?, train_s = ?, "
                 "elapsed_s = ?, is_feasible = COALESCE(?, is_feasible), failure = ?, traceback = ?, "
@@ -281,7 +276,7 @@ class Store:
         with self._database.write() as connection:
             for trial in trials:
                 connection.execute(_INSERT, _row(trial))
-                epochs = [EpochRow(error, 0.0) for error in trial.curve]
+                epochs = [Epoch(error, 0.0) for error in trial.curve]
                 connection.executemany(_INSERT_EPOCH, _epoch_rows(trial.number, 1, epochs))
             rows = [(key, _dump(value)) for key, value in meta.items()]
             connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
@@ -292,20 +287,25 @@ class Store:
         energy, columns = "NULL" if version == 1 else "energy_j", _COLUMNS_OF.get(version, _COLUMNS)
         # epochs last: another process may write in between, and an ended trial has all of its own
         rows = self._database.rows(f"SELECT {columns} FROM trials ORDER BY number")
-        epochs: dict[int, list[EpochRow]] = {}
+        epochs: dict[int, list[_EpochRow]] = {}
         query = f"SELECT trial, error, elapsed_s, {energy} FROM epochs ORDER BY trial, epoch"
         for number, *values in self._database.rows(query):
-            epochs.setdefault(number, []).append(EpochRow(*values))
+            epochs.setdefault(number, []).append((*values,))
         parsed = {name: _loaded([row[i] for row in rows]) for i, name in enumerate(_NAMES) if name in _JSON}
         return [
             _trial(dict(zip(_NAMES, row, strict=True)) | dict(zip(parsed, json_values, strict=True)), epochs)
             for row, json_values in zip(rows, zip(*parsed.values(), strict=True), strict=True)
         ]
 
-    def epochs(self, number: int) -> list[EpochRow]:
+    def epochs(self, number: int) -> list[Epoch]:
         """Return the epochs of a trial."""
         query = "SELECT error, elapsed_s, energy_j FROM epochs WHERE trial = ? ORDER BY epoch"
-        return [EpochRow(*row) for row in self._database.rows(query, (number,))]
+        rows = self._database.rows(query, (number,))
+        begins = [0.0, *(elapsed_s for _, elapsed_s, _ in rows)]
+        return [
+            Epoch(error, elapsed_s - begin, energy_j)
+            for (error, elapsed_s, energy_j), begin in zip(rows, begins, strict=False)
+        ]
 
     def rejections(self) -> list[Rejected]:
         """Return all rejections in the order in which they happened."""
@@ -376,19 +376,24 @@ def _stint_row(number: int, first_epoch: int, stint: Stint) -> tuple[Any, ...]:
     return (number, first_epoch, stint.alternative, stint.shift, stint.mean, stint.std)
 
 
-def _epoch_rows(number: int, first: int, epochs: Sequence[EpochRow]) -> list[tuple[Any, ...]]:
+def _epoch_rows(
+    number: int, first: int, epochs: Sequence[Epoch], elapsed_s: float = 0.0
+) -> list[tuple[Any, ...]]:
+    """Return epochs as rows, with the seconds of training up to the end of each."""
+    ends = np.cumsum([elapsed_s, *(one.seconds for one in epochs)])[1:].tolist()
     return [
-        (number, epoch, row.error, row.elapsed_s, row.energy_j) for epoch, row in enumerate(epochs, first)
+        (number, epoch, one.error, end, one.energy_j)
+        for (epoch, one), end in zip(enumerate(epochs, first), ends, strict=True)
     ]
 
 
-def _trial(fields: dict[str, Any], all_epochs: Mapping[int, Sequence[EpochRow]]) -> Trial:
+def _trial(fields: dict[str, Any], all_epochs: Mapping[int, Sequence[_EpochRow]]) -> Trial:
     epochs = all_epochs.get(fields["number"], [])
     fields["is_feasible"] = bool(fields["is_feasible"])
     if fields["train_s"] is None and epochs:
-        fields["train_s"] = epochs[-1].elapsed_s
-    measured = [epoch.energy_j for epoch in epochs if epoch.energy_j is not None]
-    curve, energy_j = tuple(epoch.error for epoch in epochs), sum(measured) if measured else None
+        fields["train_s"] = epochs[-1][1]
+    measured = [energy_j for _, _, energy_j in epochs if energy_j is not None]
+    curve, energy_j = tuple(error for error, _, _ in epochs), sum(measured) if measured else None
     return Trial(**fields, curve=curve, energy_j=energy_j)
 
 

@@ -16,7 +16,8 @@ from hwopt.report.analysis.parallel import parallel_coordinates
 from hwopt.report.analysis.provenance import provenance, title_of
 from hwopt.report.analysis.study_data import read_studies
 from hwopt.study.store.results import hypervolume_of
-from hwopt.study.store.store import STOPPED_AT, EpochRow, Store
+from hwopt.study.store.store import STOPPED_AT, Store
+from hwopt.train.result import Epoch
 from tests.report.analysis.stores import identity, read, trial, write
 from tests.search.problem import costs, error_of, make_space
 
@@ -69,7 +70,7 @@ def test_steps_are_the_trainings_that_changed_something(tmp_path):
 def test_energy_counts_where_it_was_measured(tmp_path):
     write(tmp_path / "study.db", falling(3))
     with Store(tmp_path / "study.db") as store:
-        store.add_epochs(1, 1, [EpochRow(0.5, 1.0, 7.0)])
+        store.add_epochs(1, 1, [Epoch(0.5, 1.0, 7.0)])
     found = history(read_studies(tmp_path / "study.db"))
     assert found.table["energy_j"].fillna(-1).tolist() == [-1, 7, 7]
 
