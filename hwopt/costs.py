@@ -90,6 +90,14 @@ class Costs(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self._values)
 
+    @property
+    def is_priced(self) -> NDArray[np.bool_]:
+        """Whether all costs of each config are finite, [n]."""
+        mask = np.ones(self.n, dtype=bool)
+        for values in self.values():
+            mask &= np.isfinite(values)
+        return mask
+
     def __repr__(self) -> str:
         return f"Costs(n={self.n}, metrics={list(self._values)})"
 
@@ -213,9 +221,7 @@ class Budget:
 
 def feasible(budgets: Sequence[Budget], costs: Costs) -> NDArray[np.bool_]:
     """Return whether each config has finite costs and satisfies every budget, [n]."""
-    mask = np.ones(costs.n, dtype=bool)
-    for values in costs.values():
-        mask &= np.isfinite(values)
+    mask = costs.is_priced
     for budget in budgets:
         mask &= budget.holds(costs)
     return mask
@@ -234,7 +240,7 @@ def no_costs(configs: Sequence[Mapping[str, Any]]) -> dict[str, ArrayLike]:
 
 def violation(budgets: Sequence[Budget], costs: Costs) -> Array:
     """Return the sum over the budgets of max(ln(bound / limit), 0), [n]; 0 if all are satisfied."""
-    total = np.where(feasible([], costs), 0.0, np.inf)
+    total = np.where(costs.is_priced, 0.0, np.inf)
     for budget in budgets:
         total = total + np.maximum(budget.excess(costs), 0.0)
     return total
@@ -242,7 +248,7 @@ def violation(budgets: Sequence[Budget], costs: Costs) -> Array:
 
 def check_priced(costs: Costs) -> None:
     """Raise Infeasible, with a reason, if none of the n configs can be priced."""
-    if not feasible([], costs).any():
+    if not costs.is_priced.any():
         reason = next((reason for reason in costs.reasons if reason), why_unpriced(costs, 0))
         raise Infeasible(f"no configuration of {costs.n} could be priced: {reason}")
 

@@ -17,7 +17,7 @@ from hwopt.arrays import Array
 from hwopt.compare.comparison import Comparison
 from hwopt.compare.problem import Problem
 from hwopt.compare.record import BenchmarkTrial, Run
-from hwopt.search.pareto import front_members, hypervolume
+from hwopt.search.pareto import front_members, hypervolume, log_outcomes
 
 QUARTILES = (0.25, 0.5, 0.75)
 TIME_AXES = ("training_s", "wall_s")
@@ -107,9 +107,12 @@ class _Hypervolumes:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._corner = _corner(problem)
-        front = problem.reference_front
-        self._unit = 1.0 if front is None else hypervolume(_log_costs(problem, front), self._corner)
+        names = problem.objectives
+        self._corner = log_outcomes([problem.reference], names)[0]
+        self._unit = 1.0
+        if problem.reference_front is not None:
+            front = [dict(zip(names, row, strict=True)) for row in problem.reference_front]
+            self._unit = hypervolume(log_outcomes(front, names), self._corner)
         self._true: dict[object, float] = {}
 
     def volumes(self, trials: Sequence[BenchmarkTrial]) -> Array:
@@ -124,14 +127,9 @@ class _Hypervolumes:
 
     def _outcomes(self, trials: Sequence[BenchmarkTrial], is_true: bool) -> Array:
         """Return error and log costs, [n, m]; the true error if it is known and wanted."""
-        rows = []
-        for trial in trials:
-            error = self._true_error(trial) if is_true else trial.error
-            costs = [trial.costs[name] for name in self._problem.objectives if name != "error"]
-            rows.append([error, *costs])
-        values = np.array(rows, dtype=float).reshape(-1, len(self._problem.objectives))
-        values[:, 1:] = np.log(values[:, 1:])
-        return values
+        errors = [self._true_error(trial) if is_true else trial.error or 0.0 for trial in trials]
+        values = [{**trial.costs, "error": error} for trial, error in zip(trials, errors, strict=True)]
+        return log_outcomes(values, self._problem.objectives)
 
     def _true_error(self, trial: BenchmarkTrial) -> float:
         if self._problem.true_error is None:
@@ -141,16 +139,3 @@ class _Hypervolumes:
         if key not in self._true:
             self._true[key] = float(self._problem.true_error(trial.config))
         return self._true[key]
-
-
-def _corner(problem: Problem) -> Array:
-    values = np.array([[problem.reference[name] for name in problem.objectives]])
-    return np.asarray(_log_costs(problem, values)[0])
-
-
-def _log_costs(problem: Problem, values: Array) -> Array:
-    """Return values [n, m] in the order of the objectives, with the costs on their logarithmic axes."""
-    is_cost = np.array([name != "error" for name in problem.objectives])
-    logs = np.array(values, dtype=float)
-    logs[:, is_cost] = np.log(logs[:, is_cost])
-    return logs

@@ -76,7 +76,7 @@ def generate_candidates(
 def explain_no_candidate(state: SearchState, candidates: Sequence[Config]) -> str:
     """Return the reason for which no candidate is feasible: none can be priced, or all break a budget."""
     costs = price(state.costs, candidates)
-    reason = why_unpriced(costs, 0) if len(candidates) and not feasible([], costs).any() else None
+    reason = why_unpriced(costs, 0) if len(candidates) and not costs.is_priced.any() else None
     if reason is not None:
         return f"none of the {len(candidates)} candidates left can be priced: {reason}"
     return f"none of the {len(candidates)} candidates left keeps the budgets; raise a limit or stop"

@@ -69,10 +69,14 @@ class FeasibleRegion:
     share_high: float
     n_priced: int
     broken: dict[str, int]
-    n_unpriced: int  # of n_priced: configs that cannot be priced
     refused: tuple[dict[str, float], ...]  # costs of the first N_REFUSED that break a budget
     unpriced: tuple[Unpriced, ...] = ()  # those that cannot be priced, by reason
     freed: Mapping[str, Freed] = field(default_factory=dict)  # by the metric of the budget
+
+    @property
+    def n_unpriced(self) -> int:
+        """Number of the `n_priced` configs that cannot be priced."""
+        return sum(one.n for one in self.unpriced)
 
     def notes(self) -> list[str]:
         """Return notes on configs that cannot be priced, a line for each reason."""
@@ -123,8 +127,8 @@ def find_feasible_region(
         if len(subset.points):
             share, low, high = subset.share, subset.low, subset.high
         found, found_costs = _filled(space, costs, budgets, found + space.from_unit(subset.points), rng)
-    is_priced = feasible([], sample.costs)
-    refused = tuple(sample.costs.at(i) for i in np.flatnonzero(is_priced & ~mask)[:N_REFUSED])
+    is_refused = sample.costs.is_priced & ~mask
+    refused = tuple(sample.costs.at(i) for i in np.flatnonzero(is_refused)[:N_REFUSED])
     return FeasibleRegion(
         configs=tuple(found),
         costs=found_costs,
@@ -133,7 +137,6 @@ def find_feasible_region(
         share_high=high,
         n_priced=len(mask),
         broken=count_broken(budgets, sample.costs),
-        n_unpriced=int(np.sum(~is_priced)),
         refused=refused,
         unpriced=count_unpriced(sample.configs, sample.costs),
         freed={budget.metric: _freed(budget, budgets, sample, mask) for budget in budgets},
@@ -205,8 +208,7 @@ def count_broken(budgets: Sequence[Budget], costs: Costs) -> dict[str, int]:
 
     A config that cannot be priced breaks none.
     """
-    is_priced = feasible([], costs)
-    return {budget.metric: int(np.sum(is_priced & ~budget.holds(costs))) for budget in budgets}
+    return {budget.metric: int(np.sum(costs.is_priced & ~budget.holds(costs))) for budget in budgets}
 
 
 def _distinct(

@@ -5,7 +5,7 @@ height over the others, a front is a staircase: the lowest height h(t) of the po
 are at most t, constant on boxes. The hypervolume is the sum over the boxes of (r_1 - h) times their size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +16,15 @@ from hwopt.arrays import Array
 T = TypeVar("T")
 
 _CHUNK = 500  # rows of more than two objectives that are compared at once
+
+
+def log_outcomes(values: Sequence[Mapping[str, float]], objectives: Sequence[str]) -> Array:
+    """Return the error, and the logarithms of all other objectives, of points as rows [n, m]."""
+    Y = np.array([[point[name] for name in objectives] for point in values], dtype=float)
+    Y = Y.reshape(-1, len(objectives))
+    is_cost = [name != "error" for name in objectives]
+    Y[:, is_cost] = np.log(Y[:, is_cost])
+    return Y
 
 
 def nondominated(Y: Array) -> NDArray[np.bool_]:

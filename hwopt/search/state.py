@@ -17,7 +17,7 @@ from hwopt.arrays import Array
 from hwopt.costs import Budget, CostFunction, Costs, why_unpriced
 from hwopt.errors import InvalidInput
 from hwopt.search.feasible_region import FeasibleRegion
-from hwopt.search.pareto import front_members
+from hwopt.search.pareto import front_members, log_outcomes
 from hwopt.space.search_space import Config, Key, SearchSpace
 
 
@@ -179,8 +179,7 @@ class SearchState:
 
     def outcomes(self, observations: Sequence[Observation]) -> Array:
         """Return error and log costs of complete observations, shape [n, m]."""
-        rows = [[o.error, *[np.log(o.costs[name]) for name in self.objectives[1:]]] for o in observations]
-        return np.array(rows, dtype=float).reshape(-1, len(self.objectives))
+        return log_outcomes([{**o.costs, "error": o.error or 0.0} for o in observations], self.objectives)
 
     def log_costs(self, costs: Costs) -> Array:
         """Return the costs among the objectives on their logarithmic axes, shape [n, m - 1]."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hwopt.costs import Costs, feasible, why_unpriced
+from hwopt.costs import Costs, why_unpriced
 
 _N_SHOWN = 4  # reasons that are shown
 _EXAMPLE = re.compile(r" \(config \{.*\}\)$", flags=re.DOTALL)  # ends the reasons of a cost model
@@ -29,7 +29,7 @@ def count_unpriced(configs: Sequence[Mapping[str, Any]], costs: Costs) -> tuple[
     Reasons that differ in their numbers only are one.
     """
     found: dict[str, Unpriced] = {}
-    for i in np.flatnonzero(~feasible([], costs)).tolist():
+    for i in np.flatnonzero(~costs.is_priced).tolist():
         reason = _EXAMPLE.sub("", why_unpriced(costs, i) or "")
         alike = _NUMBER.sub("#", reason)
         first = found.get(alike, Unpriced(reason, 0, dict(configs[i])))

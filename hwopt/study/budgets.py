@@ -12,7 +12,6 @@ from hwopt.costs import (
     check_confidence,
     check_metric,
     check_priced,
-    feasible,
     price,
 )
 from hwopt.errors import InvalidInput
@@ -38,7 +37,7 @@ def resolve_budgets(
     needs_all = any(section.quantile for section in sections.values())
     used = InSteps(costs, on_priced, N_QUANTILE) if on_priced is not None and needs_all else costs
     sample = price(used, configs if needs_all else configs[:N_TRIED])
-    if not feasible([], sample).any():  # of few; there may be others
+    if not sample.is_priced.any():  # of few; there may be others
         sample = price(used, configs)
     check_priced(sample)
     budgets = []

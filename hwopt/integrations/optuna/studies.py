@@ -264,7 +264,7 @@ def _trial(
     config = _config(trial, study.optimizer.space)
     curve, metrics, error = _learned(trial, objectives, error_of)
     metrics = rest.get("metrics", metrics)
-    is_feasible = study.optimizer.is_feasible(config) and study.optimizer.keeps_outcomes(metrics)
+    is_feasible = study.optimizer.is_feasible(config, metrics)
     return Trial(
         number=trial.number, config=config, costs=study.optimizer.price(config), is_feasible=is_feasible,
         seed=rest.get("seed", trial.number), source=rest.get("source", "optuna"), n_priced=0, n_infeasible=0,

@@ -236,7 +236,7 @@ def _price(found: Diagnosis, space: SearchSpace, costs: CostFunction) -> list[Co
     if priced is None:
         return []
     seconds = time.perf_counter() - begun
-    known = np.flatnonzero(feasible([], priced))
+    known = np.flatnonzero(priced.is_priced)
     found.facts["costs"] = {
         metric: {
             "lowest": float(np.min(values[known])),
@@ -279,7 +279,7 @@ def _apply_budgets(found: Diagnosis, experiment: Experiment, space: SearchSpace,
     sample = found.attempt(lambda: price(costs, space.sample(n, np.random.default_rng(1))))
     if sample is None:
         return
-    keeps = [budget.holds(sample) & feasible([], sample) for budget in budgets]
+    keeps = [feasible([budget], sample) for budget in budgets]
     share = float(np.mean(np.all(keeps, axis=0)))
     each = [_facts_of_budget(*one) for one in zip(budgets, keeps, strict=True)]
     found.facts["budgets"] = {"n_priced": n, "share": share, "each": each}

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hwopt.arrays import Array
-from hwopt.search.pareto import front_members, hypervolume
+from hwopt.search.pareto import front_members, hypervolume, log_outcomes
 from hwopt.space.search_space import Config
 from hwopt.study.store.store import Store, Trial
 from hwopt.train.failure import grouped
@@ -156,25 +155,16 @@ class FrontTracker:
             [*self.points, _point(trained)] if len(trained) == 1 else map(_point, self._trained.values())
         )
         points = sorted(changed, key=lambda point: point.number)
-        self.points = front_members(points, self._outcomes(points))
+        outcomes = log_outcomes([point.values for point in points], self._objectives)
+        self.points = front_members(points, outcomes)
         if before != {point.number for point in self.points}:
             self.n_since_progress = 0
 
     def hypervolume(self, reference: Mapping[str, float]) -> float:
         """Return the hypervolume of the front; see `hypervolume_of`."""
-        corner = [value if name == "error" else np.log(value) for name, value in reference.items()]
-        columns = [self._objectives.index(name) for name in reference]
-        return hypervolume(self._outcomes(self.points)[:, columns], np.array(corner))
-
-    def _outcomes(self, points: Sequence[FrontPoint]) -> Array:
-        """Return error and log costs, [n, m]."""
-        values = np.array(
-            [[point.values[name] for name in self._objectives] for point in points], dtype=float
-        )
-        values = values.reshape(-1, len(self._objectives))
-        is_cost = [name != "error" for name in self._objectives]
-        values[:, is_cost] = np.log(values[:, is_cost])
-        return values
+        objectives = list(reference)
+        front = log_outcomes([point.values for point in self.points], objectives)
+        return hypervolume(front, log_outcomes([reference], objectives)[0])
 
 
 def _tracked(trials: Sequence[Trial], objectives: Sequence[str]) -> FrontTracker:
