@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from hwopt.predict.energy_precision import crossover_alpha, epr
     from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
     from hwopt.predict.layer_models.registry import model_names, register_model
+    from hwopt.predict.totals.model import TotalsModel, fit_totals
     from hwopt.predict.validation.cross_validation import cross_validate
 
 __all__ = [
-    "CostModel", "Device", "DeviceModel", "LayerModel", "LayerPrediction", "Prediction", "cross_validate",
-    "crossover_alpha", "epr", "load_device", "model_names", "register_model", "shipped_devices",
+    "CostModel", "Device", "DeviceModel", "LayerModel", "LayerPrediction", "Prediction", "TotalsModel",
+    "cross_validate", "crossover_alpha", "epr", "fit_totals", "load_device", "model_names", "register_model",
+    "shipped_devices",
 ]  # fmt: skip
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -29,6 +31,7 @@ __getattr__, __dir__ = lazy_names(
         "hwopt.predict.energy_precision": "crossover_alpha epr",
         "hwopt.predict.layer_models.interface": "LayerModel LayerPrediction",
         "hwopt.predict.layer_models.registry": "model_names register_model",
+        "hwopt.predict.totals.model": "TotalsModel fit_totals",
         "hwopt.predict.validation.cross_validation": "cross_validate",
     },
 )
