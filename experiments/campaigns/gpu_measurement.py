@@ -2,21 +2,25 @@
 
     python experiments/campaigns/gpu_measurement.py --device nvidia-h200 --out results/measurement/nvidia-h200
 
-Reads the rows of a profile and needs no GPU. Writes README.md and one CSV file a table.
+Reads the rows of a profile, and of the folders of `gpu_run.py` in OUT, and needs no GPU. Writes README.md and
+one CSV file a table; prospective.csv is written by `gpu_predictions.py` and shown here.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from experiments.campaigns.gpu_predictions import FIRST, summary
 from hwopt import load_device
-from hwopt.profile.device_profile import DeviceProfile
+from hwopt.network.layer import METRICS
+from hwopt.profile.device_profile import NETWORK_FILE, DeviceProfile, read_networks
 from hwopt.profile.schema import LAYER_KEY
 
 SCRIPT = "python experiments/campaigns/gpu_measurement.py"
-CLOSE = 0.03  # relative difference up to which two figures agree
+MOST_SHOWN = 30  # rows of a table in README.md
 
 
 def sensor(profile: DeviceProfile) -> pd.DataFrame:
@@ -32,23 +36,48 @@ def sensor(profile: DeviceProfile) -> pd.DataFrame:
     )
 
 
-def seconds_a_row(profile: DeviceProfile) -> pd.DataFrame:
-    """Return how long rows took, from one row's end to the next one's, by what was measured."""
-    tables = {"operator": profile.layers, "network": profile.networks, "oracle": profile.held_out}
-    ends = pd.concat(
-        [
-            table[["elapsed_s", "mode"]].assign(what=what, has_energy=table["energy_j"].notna())
-            for what, table in tables.items()
-        ]
-        + [profile.repeats[["elapsed_s"]].assign(what="sentinel or repeat", mode="graph", has_energy=True)]
-    ).sort_values("elapsed_s")
-    ends["seconds"] = ends["elapsed_s"].diff()
-    groups = ends.dropna(subset="seconds").groupby(["what", "mode", "has_energy"])["seconds"]
-    quartiles = {"n": "size", "median": "median"}
+def seconds_a_row(profile: DeviceProfile, beside: Sequence[pd.DataFrame] = ()) -> pd.DataFrame:
+    """Return how long rows took, from one row's end to the next one's, by campaign and what was measured.
+
+    Args:
+        profile: whose first rows are those of the first campaign (`gpu_predictions.FIRST`).
+        beside: networks that the second campaign measured in turns with the profile.
+    """
+    firsts, ends = FIRST.get(profile.name, {}), []
+    for name, what in (("layers", "operator"), ("networks", "network"), ("held_out", "oracle")):
+        table = getattr(profile, name)
+        own = table[["elapsed_s", "mode"]].assign(what=what, has_energy=table["energy_j"].notna())
+        ends.append(own.assign(campaign=_campaign(table, firsts.get(name))))
+    again = profile.repeats
+    own = again[["elapsed_s"]].assign(what="sentinel or repeat", mode="graph")
+    own = own.assign(has_energy=again["power_w"].notna(), campaign=_campaign(again, firsts.get("repeats")))
+    others = [
+        table[["elapsed_s", "mode"]].assign(
+            what="network beside", has_energy=table["energy_j"].notna(), campaign=2
+        )
+        for table in beside
+    ]
+    rows = pd.concat([*ends, own, *others]).sort_values(["campaign", "elapsed_s"], kind="stable")
+    rows["seconds"] = rows.groupby("campaign")["elapsed_s"].diff()
+    groups = rows.dropna(subset="seconds").groupby(["campaign", "what", "mode", "has_energy"])["seconds"]
     found = groups.agg(
-        **quartiles, quarter=lambda s: s.quantile(0.25), three_quarters=lambda s: s.quantile(0.75)
-    )
+        n="size", median="median", quarter=lambda s: s.quantile(0.25),
+        three_quarters=lambda s: s.quantile(0.75), mean="mean",
+    )  # fmt: skip
     return found.reset_index()
+
+
+def _campaign(table: pd.DataFrame, n_first: int | None) -> np.ndarray:
+    """Return the campaign of each row, [n]: 1, and 2 after the first rows."""
+    return np.where(np.arange(len(table)) < (len(table) if n_first is None else n_first), 1, 2)
+
+
+def measured_again(profile: DeviceProfile, again: pd.DataFrame) -> pd.DataFrame:
+    """Return networks that a later campaign measured again, as ratios to what the profile has."""
+    keys = ["network", "mode"]
+    both = again.merge(profile.networks, on=keys, suffixes=("_again", ""))
+    ratios = {metric: both[f"{metric}_again"] / both[metric] for metric in METRICS}
+    return both[keys].assign(**ratios)
 
 
 def repeatability(profile: DeviceProfile) -> pd.DataFrame:
@@ -121,6 +150,12 @@ def modes(profile: DeviceProfile) -> pd.DataFrame:
     return pd.DataFrame(found, columns=columns)
 
 
+def beside_the_profile(folder: Path) -> dict[str, pd.DataFrame]:
+    """Return the networks of the folders of `gpu_run.py`, by folder."""
+    paths = sorted(folder.glob(f"*/{NETWORK_FILE}"))
+    return {path.parent.name: read_networks(path) for path in paths}
+
+
 TABLES = {
     "sensor": ("The energy counter", sensor),
     "seconds": ("Seconds a row, from the end of the row before", seconds_a_row),
@@ -135,12 +170,31 @@ TABLES = {
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Return a table with three significant digits."""
+    """Return a table with three significant digits, its first rows where it has many."""
+    if not len(table):
+        return "None."
+    shown = table.head(MOST_SHOWN)
     cells = [
-        [f"{v:.3g}" if isinstance(v, float) else str(v) for v in row] for row in table.itertuples(index=False)
+        [f"{v:.3g}" if isinstance(v, float) else str(v) for v in row] for row in shown.itertuples(index=False)
     ]
     lines = [list(table.columns), ["---"] * len(table.columns), *cells]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    text = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return text if len(shown) == len(table) else f"{text}\n\nThe first {len(shown)} of {len(table)} rows."
+
+
+def prospective(path: Path) -> list[str]:
+    """Return the section on predictions of networks that were measured after a fit."""
+    return [
+        "## Networks measured after a fit, predicted",
+        "Mean error in percent by hybrid, NeuralPower's method and Paleo. `first` is the profile of the "
+        "first campaign, before any of these networks was measured; `all` the whole profile, which holds "
+        "none of these. `in bounds`: percent of the networks within hybrid's 90% bound, in the order of the "
+        "columns.",
+        markdown(summary(pd.read_csv(path))),
+        "`prospective.csv` (median, root mean square, bias and HyperPower's linear models too), "
+        "`predictions.csv` (every network), by",
+        "    python experiments/campaigns/gpu_predictions.py",
+    ]
 
 
 def main() -> None:
@@ -161,10 +215,17 @@ def main() -> None:
         f"    {SCRIPT} --device {arguments.device} --out {arguments.out}",
         "Seconds, watts, joules and shares.",
     ]
-    for name, (title, make) in TABLES.items():
-        table = make(profile)
+    beside = beside_the_profile(arguments.out)
+    tables = {name: (title, make(profile)) for name, (title, make) in TABLES.items()}
+    tables["seconds"] = (tables["seconds"][0], seconds_a_row(profile, list(beside.values())))
+    if "neuralpower" in beside:
+        title = "NeuralPower's networks a campaign later, as ratios to the profile"
+        tables["again"] = (title, measured_again(profile, beside["neuralpower"]))
+    for name, (title, table) in tables.items():
         table.to_csv(arguments.out / f"{name}.csv", index=False, float_format="%.6g")
-        parts += [f"## {title}", markdown(table) if len(table) else "None.", f"`{name}.csv`"]
+        parts += [f"## {title}", markdown(table), f"`{name}.csv`"]
+    if (arguments.out / "prospective.csv").exists():
+        parts += prospective(arguments.out / "prospective.csv")
     path = arguments.out / "README.md"
     kept = path.read_text().partition("## What to read from it")[2] if path.exists() else ""
     parts += ["## What to read from it" + (kept.rstrip("\n") or "\n")]

@@ -1,21 +1,18 @@
 """The published counts of the dry run, and that they are counted from rows."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from experiments.campaigns import dry_run
+from experiments.campaigns.gpu_predictions import first_campaign
 from hwopt import load_device
 
 SHIPPED = Path(dry_run.__file__).parents[2] / "results" / "measurement" / "dry_run"
 
 
 def test_rows_are_counted_by_what_they_have():
-    profile = load_device("nvidia-h200").profile  # its first campaign; rows of later ones were appended
-    heads = {"layers": 162, "networks": 45, "held_out": 11, "repeats": 14}
-    first = replace(profile, **{name: getattr(profile, name).head(n) for name, n in heads.items()})
-    found = dry_run.counts(first, 540)
+    found = dry_run.counts(first_campaign(load_device("nvidia-h200").profile), 540)
     assert (found["operators"], found["with_energy"], found["graphs"]) == (161, 93, 22)
     assert (found["architectures"], found["neuralpower"], found["oracle"]) == (19, 5, 11)
     assert (found["eager"], found["repeats"], found["sentinels"]) == (21, 2, 12)

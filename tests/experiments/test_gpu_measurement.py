@@ -16,13 +16,37 @@ def profile():
     return load_device("nvidia-h200").profile
 
 
-@pytest.mark.parametrize("name", ["seconds", "refusals", "repeats", "modes"])
-def test_the_published_tables_are_those_of_the_shipped_rows(profile, name, tmp_path):
-    _, make = gpu_measurement.TABLES[name]
-    make(profile).to_csv(tmp_path / "now.csv", index=False, float_format="%.6g")
+@pytest.fixture(scope="module")
+def beside():
+    return gpu_measurement.beside_the_profile(SHIPPED)
+
+
+def assert_published(name, table, tmp_path):
+    table.to_csv(tmp_path / "now.csv", index=False, float_format="%.6g")
     pd.testing.assert_frame_equal(
         pd.read_csv(tmp_path / "now.csv"), pd.read_csv(SHIPPED / f"{name}.csv"), rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("name", ["refusals", "repeats", "modes"])
+def test_the_published_tables_are_those_of_the_shipped_rows(profile, name, tmp_path):
+    _, make = gpu_measurement.TABLES[name]
+    assert_published(name, make(profile), tmp_path)
+
+
+def test_seconds_a_row_are_those_between_rows_of_one_campaign(profile, beside, tmp_path):
+    found = gpu_measurement.seconds_a_row(profile, list(beside.values()))
+    assert_published("seconds", found, tmp_path)
+    n_rows = sum(map(len, (profile.layers, profile.networks, profile.held_out, profile.repeats)))
+    assert found["n"].sum() == n_rows + sum(map(len, beside.values())) - 2  # the first row of each campaign
+    assert (found["quarter"] >= 0).all() and set(found["campaign"]) == {1, 2}
+
+
+def test_networks_measured_a_campaign_later_took_the_same_time(profile, beside, tmp_path):
+    found = gpu_measurement.measured_again(profile, beside["neuralpower"])
+    assert_published("again", found, tmp_path)
+    assert len(found) == 10 and (found["time_s"] - 1).abs().max() < 0.02
+    assert (found["power_w"].dropna() - 1).abs().max() < 0.05
 
 
 def test_networks_whose_operators_were_measured_add_up_to_their_time(profile):
