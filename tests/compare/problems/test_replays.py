@@ -79,7 +79,7 @@ def test_failed_trainings_are_replayed_with_their_reason():
     problem = load_problem("fashion_mnist_table")
     failed = [run for c in problem.candidates if (run := problem.train(c, 0)).failure]
     assert len(failed) >= 30
-    assert all("diverged" in run.failure and len(run.errors) < 8 for run in failed)
+    assert all("diverged" in run.reason and len(run.errors) < 8 for run in failed)
 
 
 def test_a_config_that_is_no_row_cannot_be_priced_nor_trained(table):
