@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hwopt.errors import InvalidInput, UnknownName, did_you_mean
+from hwopt.report.analysis.describe import describe_trial
 from hwopt.report.analysis.provenance import figure_title
 from hwopt.report.analysis.study_data import StudyData, read_studies
-from hwopt.report.draw.tooltips import with_tooltips
+from hwopt.report.draw.style import hover
 
 if TYPE_CHECKING:
     from hwopt.predict.device import Prediction
@@ -43,7 +44,7 @@ def front(study: Any, metric: str | None = None, *, backend: str = "plotly") -> 
     studies = read_studies(study)
     view = front_view(studies, metric)
     chosen = _chosen(backend, draw.plotly_front, draw.matplotlib_front)
-    return with_tooltips(chosen(view, studies, figure_title(studies)), studies)
+    return _with_tooltips(chosen(view, studies, figure_title(studies)), studies)
 
 
 def history(study: Any, x: str = "trainings", y: str = "hypervolume", *, backend: str = "plotly") -> Any:
@@ -72,7 +73,7 @@ def learning_curves(study: Any, *, backend: str = "plotly") -> Any:
 
     own = _one(study)
     chosen = _chosen(backend, draw.plotly_curves, draw.matplotlib_curves)
-    return with_tooltips(chosen(compute([own]), own, figure_title([own])), [own])
+    return _with_tooltips(chosen(compute([own]), own, figure_title([own])), [own])
 
 
 def parallel(study: Any, *, backend: str = "plotly") -> Any:
@@ -159,3 +160,19 @@ def _chosen(backend: str, plotly: Any, matplotlib: Any) -> Any:
             f"no backend {backend!r}{did_you_mean(str(backend), BACKENDS)}; known: {', '.join(BACKENDS)}"
         )
     return plotly if backend == "plotly" else matplotlib
+
+
+def _with_tooltips(figure: Any, studies: Sequence[StudyData]) -> Any:
+    """Give the points of trials the description of their trial as tooltip, and return the figure.
+
+    Points of trials are in traces whose `meta` is the name of their study, `customdata` the numbers of the
+    trials. A figure of matplotlib stays as it is. The page has its descriptions once and does this itself.
+    """
+    named = {study.name: study for study in studies}
+    for trace in getattr(figure, "data", ()):
+        study = named.get(trace.meta)
+        if study is not None:
+            numbers = [int(number) for number in trace.customdata]
+            texts = {n: hover(describe_trial(study, study.by_number[n])) for n in set(numbers)}
+            trace.hovertext = [texts[number] for number in numbers]
+    return figure

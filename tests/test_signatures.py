@@ -3,10 +3,12 @@
 import inspect
 import pydoc
 
+import pandas as pd
 import pytest
 
 import hwopt
-from hwopt import Budget, Optimizer, SearchSpace, Study
+from hwopt import Budget, Optimizer, SearchSpace, Study, UnknownName
+from hwopt.predict import Device, cross_validate
 from hwopt.signatures import also_by_position
 from tests.search.problem import costs, make_space
 
@@ -36,6 +38,15 @@ def test_calls_of_the_first_version_still_work(tmp_path):
     assert space.input_shape == (1, 8, 8) and space.structural == ("depth",)
     with Study(tmp_path / "study.db", make_space(), costs, None, [budget], both, "random") as study:
         assert study.optimizer.strategy == "random" and study.optimizer.budgets == (budget,)
+
+
+def test_functions_take_by_position_what_is_obvious_and_the_rest_as_before():
+    for function, by_position in ((Device.cost_model, ["self", "space"]), (cross_validate, ["rows"])):
+        parameters = inspect.signature(function).parameters.values()
+        named = [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        assert named == by_position
+    with pytest.raises(UnknownName, match="no cost model 'paleos'"):
+        cross_validate(pd.DataFrame(), "paleos", 2)
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)

@@ -91,7 +91,9 @@ def draw_configs(plan: Plan) -> list[Row]:
     The order is random, except that the first `n_repeated` are feasible: those are trained several times.
     """
     rng = np.random.default_rng(plan.seed)
-    cost_model = load_device(plan.profile).cost_model(SPACE, plan.cost_batch_size, plan.method)
+    cost_model = load_device(plan.profile).cost_model(
+        SPACE, batch_size=plan.cost_batch_size, method=plan.method
+    )
     inside: list[Row] = []
     outside: list[Row] = []
     while len(inside) < plan.n_feasible or len(outside) < plan.n_infeasible:

@@ -162,9 +162,7 @@ def price_parted(
         networks[part & (networks["mode"] == mode) & has_layers(profile)].reset_index(drop=True)
         for part in parts
     )
-    tested, known = (
-        model.predict_networks(NetworkTable.of_profile(profile, part)) for part in (rest, calibration)
-    )
+    tested, known = (model.costs(NetworkTable.of_profile(profile, part)) for part in (rest, calibration))
     errors = {m: np.log(calibration[m].to_numpy(dtype=float) / values) for m, values in known.items()}
     return rest, Costs(tested, {m: own[np.isfinite(own)] for m, own in errors.items()})
 

@@ -81,7 +81,7 @@ def draw_configs(plan: Plan) -> list[Row]:
     """Return the rows of configs.csv: draws from the prior whose bounds of the costs keep the budgets."""
     rng, found = np.random.default_rng(plan.seed), list[Row]()
     device = load_device(plan.profile)
-    cost_model = device.cost_model(SPACE, plan.cost_batch_size, plan.method, mode=plan.mode)
+    cost_model = device.cost_model(SPACE, batch_size=plan.cost_batch_size, method=plan.method, mode=plan.mode)
     n_drawn = 0
     while len(found) < plan.n_configs:
         configs = [rounded(config) for config in SPACE.sample(N_DRAWN, rng)]

@@ -130,7 +130,7 @@ def budgets(older: Path) -> Iterator[dict[str, Any]]:
             predicted_s = model.predict_layers(tested).values["time_s"]
             head = {"seconds": budget_s, "rows": n_rows, "networks": n_networks, "method": method}
             head["layers_mape"] = _mape(tested["time_s"].to_numpy(), predicted_s)["mape"]
-            totals = model.predict_networks(NetworkTable.of_profile(profile, rest))
+            totals = model.costs(NetworkTable.of_profile(profile, rest))
             for metric in ("time_s", "memory_bytes"):
                 y = rest[metric].to_numpy(dtype=float)
                 known = np.isfinite(y)

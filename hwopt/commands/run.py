@@ -20,10 +20,15 @@ def run(
     Example: hwopt run results/mine/study.db --trial 0 --keep
     """
     from hwopt.report.progress import ProgressDisplay
-    from hwopt.study.experiment.rerun import run_again
+    from hwopt.study.experiment.retarget import experiment_of
+    from hwopt.study.experiment.search import training_objective
+    from hwopt.study.run.export import repeat_trial
 
+    objective = training_objective(experiment_of(study))
     with ProgressDisplay(console) as progress:
-        rerun = run_again(study, trial, keep, lambda done, n: progress("training", done, n, f"trial {trial}"))
+        rerun = repeat_trial(
+            objective, study, trial, keep, lambda done, n: progress("training", done, n, f"trial {trial}")
+        )
     if rerun.reason is not None:
         console.print(f"failed after {len(rerun.now)} epochs: {rerun.reason}", highlight=False)
     epoch = rerun.first_difference

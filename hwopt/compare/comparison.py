@@ -99,15 +99,6 @@ def compare(
     return Comparison(loaded, runs, (*notes, *mixture_notes(runs), *_note_reference(loaded, runs)))
 
 
-def read_comparison(problem: ProblemSource, out: str | Path) -> Comparison:
-    """Return the comparison that a folder holds, without running anything."""
-    path = Path(out) / "comparison.json"
-    if not path.exists():
-        raise StudyError(f"no comparison in {out}; make one with hwopt compare --out {out}")
-    runs = tuple(_read_runs(Path(out), json.loads(path.read_text(encoding="utf-8"))["labels"]))
-    return Comparison(_load(problem), runs, tuple(mixture_notes(runs)))
-
-
 def _note_reference(problem: Problem, runs: Sequence[Run]) -> list[str]:
     """Return a note if no error is below the reference, so that all hypervolumes are 0."""
     errors = [trial.error for run in runs for trial in run.trials if trial.error is not None]

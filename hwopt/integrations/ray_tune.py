@@ -42,7 +42,10 @@ class HwoptSearch(Searcher):
         metric: that trials report; the error, or what is maximised.
         mode: "min", or "max" for a share such as an accuracy, of which 1 - value is the error.
         n_epochs: reports of a whole trial; one that ends with fewer was stopped. None if none is stopped.
-        optimizer: others of `hwopt.Optimizer`, such as `seed` or `strategy`.
+        options: others of `hwopt.Optimizer`, such as `seed` or `strategy`.
+
+    Attributes:
+        optimizer: the optimizer, with its front and hypervolume.
 
     Raises:
         InvalidInput: for arguments that cannot be used.
@@ -58,12 +61,12 @@ class HwoptSearch(Searcher):
         metric: str = "error",
         mode: str = "min",
         n_epochs: int | None = None,
-        **optimizer: Any,
+        **options: Any,
     ) -> None:
         if mode not in _MODES:
             raise InvalidInput(f"mode = {mode!r} must be one of {', '.join(_MODES)}")
         super().__init__(metric=metric, mode=mode)
-        self._optimizer = Optimizer(space, costs, budgets=budgets, objectives=objectives, **optimizer)
+        self.optimizer = Optimizer(space, costs, budgets=budgets, objectives=objectives, **options)
         self._n_epochs = None if n_epochs is None else whole_number("n_epochs", n_epochs, lowest=1)
         self._name = metric
         self._configs: dict[str, Config] = {}
@@ -79,9 +82,9 @@ class HwoptSearch(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """Return a config that keeps the budgets, or FINISHED once none is left."""
         try:
-            config = self._optimizer.ask().config
+            config = self.optimizer.ask().config
         except Infeasible:
-            if not self._optimizer.is_new:
+            if not self.optimizer.is_new:
                 return Searcher.FINISHED
             raise
         self._configs[trial_id] = config
@@ -95,7 +98,7 @@ class HwoptSearch(Searcher):
         if config is None:
             return
         if error or not result:
-            self._optimizer.tell(config, None, status="failed")
+            self.optimizer.tell(config, None, status="failed")
             return
         n_reports = result.get("training_iteration", self._n_epochs)
         self._tell(config, result, is_stopped=self._n_epochs is not None and n_reports < self._n_epochs)
@@ -109,9 +112,9 @@ class HwoptSearch(Searcher):
         intermediate_values: Sequence[float] | None = None,
     ) -> None:
         """Tell the optimizer of a trial that it did not suggest."""
-        config = self._optimizer.space.validate(parameters)
+        config = self.optimizer.space.validate(parameters)
         if error:
-            self._optimizer.tell(config, None, status="failed")
+            self.optimizer.tell(config, None, status="failed")
         else:
             self._tell(config, {self._name: value}, is_stopped=pruned)
 
@@ -120,14 +123,14 @@ class HwoptSearch(Searcher):
         import cloudpickle  # type: ignore[import-untyped]
 
         with open(checkpoint_path, "wb") as file:
-            cloudpickle.dump((self._optimizer, self._configs), file)
+            cloudpickle.dump((self.optimizer, self._configs), file)
 
     def restore(self, checkpoint_path: str) -> None:
         """Take up what `save` wrote."""
         import cloudpickle
 
         with open(checkpoint_path, "rb") as file:
-            self._optimizer, self._configs = cloudpickle.load(file)
+            self.optimizer, self._configs = cloudpickle.load(file)
 
     def _tell(self, config: Config, result: Mapping[str, Any], is_stopped: bool) -> None:
         """Tell what a trial reported last; a value that is not finite is a failed training."""
@@ -135,9 +138,9 @@ class HwoptSearch(Searcher):
             raise InvalidInput(f"a trial reported no {self._name!r}{did_you_mean(self._name, result)}")
         value = as_number(result[self._name])
         if value is None or not abs(value) <= LARGEST_ERROR:
-            self._optimizer.tell(config, None, status="failed")
+            self.optimizer.tell(config, None, status="failed")
             return
         if self._mode == "max" and not 0 <= value <= 1:
             raise InvalidInput(f"{self._name} = {value:g} is maximised and must be a share of [0, 1]")
         error = 1 - value if self._mode == "max" else value
-        self._optimizer.tell(config, error=error, status="stopped" if is_stopped else "complete")
+        self.optimizer.tell(config, error=error, status="stopped" if is_stopped else "complete")

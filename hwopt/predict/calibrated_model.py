@@ -158,10 +158,6 @@ class DeviceModel:
         layers = self.method.prepare(NetworkTable.of_layers(rows))
         return LayerPrediction(self.full.alone(layers), self.method.is_fallback(layers))
 
-    def predict_networks(self, table: NetworkTable) -> dict[str, Array]:
-        """Return the metrics of m networks, each shape [m], in one vectorised call."""
-        return self.full.totals(self.method.prepare(table))
-
     def costs(self, table: NetworkTable, layers: Any = None) -> Costs:
         """Return the metrics of m networks with their predictive distribution, in one vectorised call.
 

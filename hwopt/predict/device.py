@@ -26,6 +26,7 @@ from hwopt.predict.shipped import shipped_devices as shipped_devices
 from hwopt.predict.uncertainty.unknown_operators import notes_on_unknown, shares_of_unknown
 from hwopt.profile.device_profile import DeviceProfile
 from hwopt.profile.schema import MODES
+from hwopt.signatures import also_by_position
 
 _BUSY = 0.9  # share of the time: a device that works less waits for its host
 
@@ -151,9 +152,11 @@ class Device:
         notes += notes_on_unknown(graph, unknown)
         return Prediction(layers, costs.at(0), costs, tuple(notes), unknown)
 
+    @also_by_position
     def cost_model(
         self,
         space: "SearchSpace",
+        *,
         batch_size: int = 1,
         method: str = "hybrid",
         dtype: str = "float32",

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt.costs import Budget, check_metric
 from hwopt.errors import HwoptError, Infeasible, StudyError
+from hwopt.report.analysis.study_data import read_studies
+from hwopt.report.page.render import write_page
 from hwopt.report.study import report_text
 from hwopt.scalars import whole_number
 from hwopt.study.run.export import export_trial
@@ -110,15 +112,19 @@ class StudyReader:
         self._identity_kept()
         return _frame(front_rows(self.store))
 
-    def report(self, out: str | Path | None = None) -> str:
+    def report(self, out: str | Path | None = None, *, html: str | Path | None = None) -> str:
         """Write front.csv, trials.csv and the figures of the front, and return what `hwopt report` prints.
 
         Args:
             out: folder to write into; that of the study if absent.
+            html: file to write the interactive page into as well, such as "report.html"; `hwopt report` adds
+                the networks' layers, for which it runs the file of the search space.
 
         Raises:
-            InvalidInput: where the folder cannot be written.
+            InvalidInput: where the folder or the file cannot be written.
         """
+        if html is not None:
+            write_page(read_studies(self.store.path), Path(html))
         return report_text(self.store, Path(out) if out is not None else self.store.path.parent)
 
     @property

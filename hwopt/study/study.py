@@ -349,11 +349,11 @@ class Study(StudyReader):
 
     # -- what comes after
 
-    def report(self, out: str | Path | None = None) -> str:
+    def report(self, out: str | Path | None = None, *, html: str | Path | None = None) -> str:
         """Write tables and figures; see `StudyReader.report`."""
         if out is None and self.is_in_memory:
             raise InvalidInput("a study in memory has no folder to write its report into; give out=")
-        return super().report(out)
+        return super().report(out, html=html)
 
     def export(self, number: int, out: str | Path, *, force: bool = False, onnx: bool = True) -> list[Path]:
         """Write a trial into a folder to take away, and return what was written.

@@ -59,7 +59,7 @@ def test_trials_that_fail_or_are_stopped_count_as_that():
         algorithm.suggest(f"t{i}")
         algorithm.on_trial_complete(f"t{i}", result, error)
     algorithm.on_trial_complete("another search's", {"error": 0.1})
-    statuses = [o.status for o in algorithm._optimizer._observations]
+    statuses = [o.status for o in algorithm.optimizer._observations]
     assert statuses == ["complete", "stopped", "failed", "failed"]
 
 
@@ -77,7 +77,7 @@ def test_known_trials_are_told():
     algorithm = search()
     algorithm.add_evaluated_point({"depth": 1, "width": 8, "learning_rate": 0.1}, 0.2)
     algorithm.add_evaluated_point({"depth": 1, "width": 9, "learning_rate": 0.1}, 0.3, pruned=True)
-    assert [o.status for o in algorithm._optimizer._observations] == ["complete", "stopped"]
+    assert [o.status for o in algorithm.optimizer._observations] == ["complete", "stopped"]
 
 
 def test_a_small_space_ends_and_an_impossible_budget_is_an_error():

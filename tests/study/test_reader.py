@@ -41,7 +41,8 @@ def test_a_loaded_study_needs_neither_space_nor_objective(path, loaded):
     assert loaded.budgets == (Budget("time_s", 6e-4), Budget("memory_bytes", 7e3))
     front = loaded.front()
     assert front and loaded.hypervolume() > 0
-    assert "front" in loaded.report(path.parent / "report")
+    assert "front" in loaded.report(path.parent / "report", html=path.parent / "page" / "report.html")
+    assert "plotly" in (path.parent / "page" / "report.html").read_text()
     written = loaded.export(front[0].number, path.parent / "best")
     assert json.loads((path.parent / "best" / "config.json").read_text()) == front[0].config
     assert [p.name for p in written] == ["config.json", "card.md"]

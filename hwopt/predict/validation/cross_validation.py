@@ -16,6 +16,7 @@ from hwopt.predict.validation.error_metrics import error_figures
 from hwopt.predict.validation.measurement_drift import Drift, find_drift
 from hwopt.profile.derived_columns import complete, incomplete, note_incomplete
 from hwopt.profile.roofline import Ceilings, estimate_ceilings
+from hwopt.signatures import also_by_position
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +26,10 @@ _Finder = Callable[["pd.DataFrame", NDArray[np.float64], Ceilings], Drift | Stat
 _FINDERS: dict[str, _Finder] = {"none": lambda *_: None, "delay": find_drift, "factor": find_states}
 
 
+@also_by_position
 def cross_validate(
     rows: "pd.DataFrame",
+    *,
     method: str = "hybrid",
     folds: int = 5,
     seed: int = 0,

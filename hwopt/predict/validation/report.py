@@ -81,7 +81,9 @@ def validate_rows(
     notes: dict[str, None] = {}
     for method in methods:
         factory = (factories or {}).get(method)
-        table = cross_validate(rows, method, folds, seed, ceilings, drift, factory)
+        table = cross_validate(
+            rows, method=method, folds=folds, seed=seed, ceilings=ceilings, drift=drift, factory=factory
+        )
         notes |= dict.fromkeys(table.attrs["notes"])
         table.insert(0, "method", method)
         tables.append(table)

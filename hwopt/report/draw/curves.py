@@ -54,7 +54,7 @@ def _y_title(curves: LearningCurves) -> str:
 
 
 def plotly_curves(curves: LearningCurves, study: StudyData, title: str) -> "go.Figure":
-    """Draw the curves of a study; those of one fate are one trace. `with_tooltips` adds tooltips."""
+    """Draw the curves of a study; those of one fate are one trace. `hwopt.plot` adds tooltips."""
     figure = plotly_figure(curves_title(curves, study, title))
     own = curves.table[curves.table["study"] == study.name]
     if not len(own):
