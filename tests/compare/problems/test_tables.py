@@ -47,7 +47,7 @@ def test_a_table_has_the_trained_configs_with_their_curves(folder):
     assert first.of_seed(0).errors == (0.4, 0.2)
     assert first.of_seed(0).seconds == (1.25, 1.5)
     assert first.test_errors[0] == (0.45, 0.25)
-    assert second.of_seed(0).failure == "diverged: loss 1e6"
+    assert second.of_seed(0).reason == "diverged: loss 1e6"
     assert second.of_seed(0).errors == (0.9,)
     assert second.complete == []
 
