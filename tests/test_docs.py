@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from hwopt.cli import app
+from hwopt.measure.energy.sensors.registry import SENSORS
 from hwopt.network import RULES
 from hwopt.predict.layer_models import registry
 from hwopt.search.registry import STRATEGIES
@@ -35,7 +36,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def registries():
     """What pages register is known to them alone."""
-    registered = (RULES, STRATEGIES, registry._REGISTRY)
+    registered = (RULES, STRATEGIES, SENSORS, registry._REGISTRY)
     before = [dict(one) for one in registered]
     yield
     for one, content in zip(registered, before, strict=True):

@@ -11,7 +11,7 @@ import torch
 from hwopt.errors import InvalidInput
 from hwopt.measure.cpu.contention import describe_counters
 from hwopt.measure.cpu.timing import TimingProtocol, Workload, time_workloads
-from hwopt.measure.energy.sensors.probe import probe_sensors
+from hwopt.measure.energy.sensors.registry import probe_sensors
 from hwopt.measure.system_info import describe_cpu, describe_software, last_level_cache_bytes
 from hwopt.predict.prior import default_prior, prior_profile
 from hwopt.profile.device_json import DEVICE_FILE, PROTOCOL_VERSION, read_info, write_info

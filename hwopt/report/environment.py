@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from hwopt.measure.energy.sensors.probe import probe_sensors
+from hwopt.measure.energy.sensors.registry import probe_sensors
 from hwopt.measure.system_info import cpu_model, describe_software
 
 

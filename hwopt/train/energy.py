@@ -10,8 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from hwopt.measure.energy.sensors.meter import Meter, SensorError
-from hwopt.measure.energy.sensors.nvml import NvmlMeter
-from hwopt.measure.energy.sensors.rapl import RaplMeter
+from hwopt.measure.energy.sensors.registry import open_meter
 
 if TYPE_CHECKING:
     import torch
@@ -80,14 +79,6 @@ def energy_spent_j(before_j: float | None, after_j: float | None) -> float | Non
 def _meter(device: str) -> _EnergyCounter:
     """Return the device's meter, opened once a process; without one if none can be read."""
     try:
-        return _EnergyCounter(_opened(device))
+        return _EnergyCounter(open_meter(device))
     except (SensorError, OSError, ImportError) as error:
         return _EnergyCounter(None, str(error))
-
-
-def _opened(device: str) -> Meter:
-    if not device.startswith("cuda"):
-        return RaplMeter()
-    import torch
-
-    return NvmlMeter(device_id=str(torch.cuda.get_device_properties(device).uuid))

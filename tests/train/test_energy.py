@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from hwopt.measure.energy.sensors.meter import SensorError
+from hwopt.measure.energy.sensors.probe import probe_rapl
 from hwopt.measure.energy.sensors.rapl import RaplMeter
+from hwopt.measure.energy.sensors.registry import SENSORS, Sensor
 from hwopt.train import energy
 
 CPU = torch.device("cpu")
@@ -21,7 +23,7 @@ def zone(tmp_path, monkeypatch):
     (folder / "energy_uj").write_text("5\n")
     (folder / "max_energy_range_uj").write_text("262143328850\n")
     moments = {"now": 0.0}
-    monkeypatch.setattr(energy, "RaplMeter", lambda: RaplMeter(tmp_path))
+    monkeypatch.setitem(SENSORS, "cpu", Sensor(lambda *_: RaplMeter(tmp_path), probe_rapl))
     monkeypatch.setattr(energy.time, "monotonic", lambda: moments["now"])
     energy._meter.cache_clear()
     yield folder / "energy_uj", moments
@@ -59,10 +61,10 @@ def test_an_epoch_shorter_than_the_counters_step_has_no_energy_rather_than_none_
 
 
 def test_no_counter_has_its_reason(monkeypatch):
-    def absent():
+    def absent(device, is_in_use):
         raise SensorError("no_sensor", "no RAPL package")
 
-    monkeypatch.setattr(energy, "RaplMeter", absent)
+    monkeypatch.setitem(SENSORS, "cpu", Sensor(absent, probe_rapl))
     energy._meter.cache_clear()
     assert energy.energy_used_j(CPU) is None
     assert energy.why_no_energy(CPU) == "no_sensor: no RAPL package"

@@ -19,7 +19,7 @@ from hwopt.measure.campaign import (
 from hwopt.measure.cpu.peak_memory import MemoryMeter, Unmeasurable
 from hwopt.measure.cpu.reference_workloads import MonitoredTimer, choose_repeats
 from hwopt.measure.cpu.timing import Timing, TimingProtocol, Workload
-from hwopt.measure.energy.sensors.probe import energy_reason, probe_sensors
+from hwopt.measure.energy.sensors.registry import no_energy_reason
 from hwopt.measure.operators.build import OperandPool, Recipe
 from hwopt.measure.sampling.held_out_operators import operators_of_networks
 from hwopt.measure.sampling.networks import NetworkSpec
@@ -79,9 +79,7 @@ class CpuCampaign:
         patience_s = _PATIENCE * self.deadline.budget_s
         self.network_share = _NETWORK_SHARE if self.has_held_out else 1.0
         self.timer = MonitoredTimer(self.folder / REPEAT_FILE, self.protocol, patience_s, self.accepts_busy)
-        reason = (
-            energy_reason(probe_sensors(), "rapl") or "RAPL counts the whole package, and one core was used"
-        )
+        reason = no_energy_reason("cpu") or "the counter is of the whole package, and one core was used"
         self.energy_reason = f"no_sensor: {reason}"
 
     def __enter__(self) -> "CpuCampaign":

@@ -63,11 +63,6 @@ class CudaAccelerator:
         self.cache_bytes = int(self._properties.L2_cache_size)
         self._pool: OperandPool | None = None
 
-    @property
-    def uuid(self) -> str:
-        """UUID of the GPU in the driver, independent of torch's order of GPUs."""
-        return f"GPU-{self._properties.uuid}"
-
     def describe(self) -> dict[str, Any]:
         """Return the key `hardware` of device.json, without serial numbers."""
         properties = self._properties

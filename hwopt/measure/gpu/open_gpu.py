@@ -1,17 +1,17 @@
 """Open a GPU, or the simulated one, with its energy meter.
 
-"cuda:0"     CudaAccelerator + NvmlMeter, in real time
+"cuda:0"     CudaAccelerator + the meter of `sensors.registry`, in real time
 "simulated"  SimulatedAccelerator + NvmlMeter over SimulatedNvml, in virtual time: a dry run of the same code
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwopt.errors import InvalidInput
-from hwopt.measure.energy.sensors.meter import SensorError
-from hwopt.measure.energy.sensors.nvml import NvmlMeter
+from hwopt.measure.energy.sensors.meter import Meter
+from hwopt.measure.energy.sensors.registry import open_readable_meter
 from hwopt.measure.gpu.accelerator import Accelerator
 from hwopt.measure.gpu.precision import Precision
 
@@ -26,7 +26,7 @@ class OpenedGpu:
     """An opened GPU; `meter` is None if it has no readable energy sensor, with the reason in `no_energy`."""
 
     accelerator: Accelerator
-    meter: NvmlMeter | None
+    meter: Meter | None
     no_energy: str
     is_simulated: bool
 
@@ -74,7 +74,7 @@ def open_gpu(
     from hwopt.measure.gpu.cuda import CudaAccelerator
 
     cuda = CudaAccelerator(index, precision)
-    meter, no_energy = _open_meter(lambda: NvmlMeter(device_id=cuda.uuid, is_in_use=cuda.is_in_use))
+    meter, no_energy = open_readable_meter(f"cuda:{index}", cuda.is_in_use)
     try:
         with cuda:
             yield OpenedGpu(cuda, meter, no_energy, is_simulated=False)
@@ -85,6 +85,7 @@ def open_gpu(
 
 @contextmanager
 def _open_simulated(precision: Precision, seed: int, latencies: "Latencies | None") -> Iterator[OpenedGpu]:
+    from hwopt.measure.energy.sensors.nvml import NvmlMeter
     from hwopt.measure.energy.sensors.simulated import (
         H200_LATENCIES,
         SimulatedGpu,
@@ -97,18 +98,3 @@ def _open_simulated(precision: Precision, seed: int, latencies: "Latencies | Non
     meter = NvmlMeter(nvml=SimulatedNvml(gpu, seed=seed))
     with SimulatedAccelerator(gpu, precision, seed=seed) as accelerator:
         yield OpenedGpu(accelerator, meter, "", is_simulated=True)
-
-
-def _open_meter(make: Callable[[], NvmlMeter]) -> tuple[NvmlMeter | None, str]:
-    """Return the meter once its energy could be read, or None and the reason."""
-    try:
-        meter = make()
-    except SensorError as error:
-        return None, str(error)
-    try:
-        meter.energy_j()
-    except SensorError as error:
-        meter.close()
-        hint = "; GPUs have an energy counter from Volta on" if error.code == "not_supported" else ""
-        return None, f"{error}{hint}"
-    return meter, ""

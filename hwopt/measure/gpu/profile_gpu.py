@@ -14,7 +14,7 @@ from hwopt.measure.background_work import BackgroundResult
 from hwopt.measure.campaign import Deadline, trace_spec
 from hwopt.measure.campaign_folder import RunSettings, check_rows, open_folder
 from hwopt.measure.energy.characterization.describe_sensor import CHARACTERIZE_S, describe_sensor, plan_of
-from hwopt.measure.energy.sensors.probe import probe_sensors
+from hwopt.measure.energy.sensors.registry import probe_sensors
 from hwopt.measure.gpu.accelerator import DeviceLost
 from hwopt.measure.gpu.campaign import CampaignStopped, GpuCampaign
 from hwopt.measure.gpu.campaign_session import CampaignSession, PartShares, RowShares
@@ -213,7 +213,7 @@ def _with_waves(
     opened: OpenedGpu,
     precision: Precision,
     budget_s: float,
-    say: Progress,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Characterize the sensor again if the first run was too short for square waves."""
     sensor = info.get("sensor", {})
@@ -221,7 +221,7 @@ def _with_waves(
     if opened.meter is None or is_done or budget_s < CHARACTERIZE_S / 2:
         return info
     before_w = sensor.get("idle_before_context_w")
-    again = {**_describe_sensor(opened, precision, budget_s, say), "idle_before_context_w": before_w}
+    again = {**_describe_sensor(opened, precision, budget_s, progress), "idle_before_context_w": before_w}
     info = {**info, "sensor": again}
     write_info(folder, info)
     return info

@@ -1,7 +1,7 @@
-"""The record of a GPU's energy sensor, and the measuring plan that follows, as device.json keeps them.
+"""Describe a GPU's energy sensor for device.json: its characteristics and the window plan.
 
 known model and driver --> check, 8 s --passed--> plan
-|
+                                 |
 unknown ----------------------failed--> characterization, up to 50 s --> plan
 """
 
@@ -13,39 +13,38 @@ from hwopt.measure.energy.characterization.characterize import characterize
 from hwopt.measure.energy.characterization.known_sensor_check import check_known_sensor
 from hwopt.measure.energy.characterization.sensor_characteristics import SensorCharacteristics
 from hwopt.measure.energy.sensors.known_sensors import known_sensor
-from hwopt.measure.energy.sensors.meter import SensorError
-from hwopt.measure.energy.sensors.nvml import NvmlMeter
+from hwopt.measure.energy.sensors.meter import Meter, SensorError
 from hwopt.measure.energy.window_plan import WindowPlan
 from hwopt.measure.gpu.accelerator import Accelerator, DeviceLost, Loop
 
-CHARACTERIZE_S = 50.0  # that a full characterization may take
-_ENDS = ("device_lost", "other_process")  # no sensor of a device that is gone, or not ours
+CHARACTERIZE_S = 50.0  # longest duration of a full characterization
+_ENDS = ("device_lost", "other_process")  # errors that end the run
 
 
 def describe_sensor(
     accelerator: Accelerator,
-    meter: NvmlMeter,
+    meter: Meter,
     make_loop: Callable[[], Loop],
     open_context: Callable[[], None],
     budget_s: float,
-    say: Callable[[str], None],
+    report_progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Return what is found out about a sensor, or the reason for knowing nothing.
+    """Return the characteristics of a sensor as a dict for device.json, or the reason for their absence.
 
     Args:
         accelerator: the GPU.
-        meter: reads its energy.
-        make_loop: gives a loop of constant, high power.
-        open_context: has this process use the device.
-        budget_s: seconds that a full characterization may take.
-        say: told what is done.
+        meter: its energy meter.
+        make_loop: returns a loop of constant, high power.
+        open_context: creates this process's context on the device.
+        budget_s: longest duration of a full characterization, seconds.
+        report_progress: called with messages on the progress.
 
     Raises:
-        DeviceLost: the GPU does not answer any more.
-        SensorError: `other_process`, where the GPU is not ours.
+        DeviceLost: if the GPU does not respond any more.
+        SensorError: `other_process`, if other processes use the GPU.
     """
     try:
-        report = _report(accelerator, meter, make_loop, open_context, budget_s, say)
+        report = _report(accelerator, meter, make_loop, open_context, budget_s, report_progress)
     except SensorError as error:
         if error.code == "device_lost":
             raise DeviceLost(str(error)) from error
@@ -57,31 +56,31 @@ def describe_sensor(
 
 def _report(
     accelerator: Accelerator,
-    meter: NvmlMeter,
+    meter: Meter,
     make_loop: Callable[[], Loop],
     open_context: Callable[[], None],
     budget_s: float,
-    say: Callable[[str], None],
+    report_progress: Callable[[str], None],
 ) -> SensorCharacteristics:
     clock, note = accelerator.clock, ""
-    known = known_sensor(accelerator.name, meter.settings()["driver"])
+    known = known_sensor(accelerator.name, meter.settings().get("driver"))
     if known is not None:
-        say(f"checking the known energy counter of {known.label}")
+        report_progress(f"checking the known energy counter of {known.label}")
         report, fault = check_known_sensor(known, make_loop, meter, clock, open_context)
         if report is not None:
             return report
         note = f"the known sensor of {known.label} was not confirmed: {fault}"
-        say(f"{note}; characterizing it")
+        report_progress(f"{note}; characterizing it")
     else:
-        say("characterizing the energy counter")
+        report_progress("characterizing the energy counter")
     full = characterize(make_loop, meter, clock, open_context, min(CHARACTERIZE_S, budget_s))
     return replace(full, note=note)
 
 
 def plan_of(info: Mapping[str, Any]) -> WindowPlan:
-    """Return the plan of a device.json; the default one, which expects the worst, where it has none.
+    """Return the window plan of a device.json; without one, the default plan, which is pessimistic.
 
-    What an older version found out is planned anew: it knew the moments of steps by polling only.
+    The plan is derived anew from characteristics of older versions, which timed steps by polling only.
     """
     sensor = info.get("sensor", {})
     if "period_s" in sensor and "tick_s" not in sensor:

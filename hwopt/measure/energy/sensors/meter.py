@@ -1,21 +1,21 @@
-"""What an energy meter is, and the words for why it gives no figure.
+"""Interfaces of an energy meter and a clock, and the error of a meter.
 
-A meter reads one device's cumulative energy and its state. NVML, RAPL and a replayed recording answer the
-same protocol, so that all that is built on it runs in tests without hardware.
+A meter reads the cumulative energy and the state of one device. All code above uses this interface, so tests
+run it on simulated and recorded meters, without hardware.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 from hwopt.errors import HwoptError
 from hwopt.profile.reasons import REASONS
 
 
 class SensorError(HwoptError):
-    """A reading that cannot be had; `code` is one of `REASONS`."""
+    """A failed reading; `code` is one of `REASONS`."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         if code not in REASONS:
@@ -26,16 +26,16 @@ class SensorError(HwoptError):
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """What a device tells about itself at one moment; None where it does not.
+    """State of a device at one moment; None for values that it does not report.
 
     Attributes:
         power_w: instantaneous power, watts.
-        temperature_c: degrees Celsius.
-        core_clock_hz: of the compute units.
-        memory_clock_hz: of the memory.
-        memory_used_bytes: by all processes.
-        n_other_processes: that compute on the device beside this one.
-        throttled_s: cause -> cumulative seconds for which it held the clocks down.
+        temperature_c: temperature, degrees Celsius.
+        core_clock_hz: clock of the compute units.
+        memory_clock_hz: clock of the memory.
+        memory_used_bytes: memory used by all processes.
+        n_other_processes: number of other processes that compute on the device.
+        throttled_s: cause -> cumulative seconds of throttling.
     """
 
     power_w: float | None = None
@@ -47,7 +47,7 @@ class DeviceState:
     throttled_s: Mapping[str, float] = field(default_factory=dict)
 
     def throttled_since(self, earlier: "DeviceState") -> dict[str, float]:
-        """Return cause -> seconds that it held the clocks down since an earlier state of the device."""
+        """Return cause -> seconds of throttling since an earlier state of the device."""
         before = earlier.throttled_s
         return {
             cause: held_s - before[cause] for cause, held_s in self.throttled_s.items() if cause in before
@@ -55,38 +55,38 @@ class DeviceState:
 
 
 class Clock(Protocol):
-    """Seconds that only go forward, a way to let them pass, and a way to do two things at once in them."""
+    """Monotonic clock that can sleep and start threads, in real or virtual time."""
 
     def now(self) -> float:
-        """Return seconds since some moment."""
+        """Return the seconds since some moment."""
 
     def sleep(self, seconds: float) -> None:
-        """Let seconds pass; none where the moment to sleep until has passed already (seconds below 0)."""
+        """Let seconds pass; return at once for negative ones."""
 
     def start(self, run: Callable[[], None]) -> Callable[[], None]:
-        """Run something beside the caller, in the same time; the returned function waits for its end."""
+        """Run a function in another thread of this clock; the returned function waits for its end."""
 
 
 class SystemClock:
-    """The machine's monotonic clock."""
+    """The system's monotonic clock."""
 
     def now(self) -> float:
-        """Return seconds since some moment."""
+        """Return the seconds since some moment."""
         return time.perf_counter()
 
     def sleep(self, seconds: float) -> None:
-        """Let seconds pass; none where they are below 0."""
+        """Let seconds pass; return at once for negative ones."""
         time.sleep(max(0.0, seconds))
 
     def start(self, run: Callable[[], None]) -> Callable[[], None]:
-        """Run something in a thread; the returned function waits for its end."""
+        """Run a function in a thread; the returned function waits for its end."""
         thread = Thread(target=run, daemon=True)
         thread.start()
         return thread.join
 
 
 class Meter(Protocol):
-    """One device's energy counter and state.
+    """Energy counter and state of one device. A new one is listed in `hwopt.measure.energy.sensors.registry`.
 
     Attributes:
         name: sensor and device, for example "nvml:0 NVIDIA H200".
@@ -97,25 +97,35 @@ class Meter(Protocol):
     resolution_j: float
 
     def energy_j(self) -> float:
-        """Return the joules used since the first reading; unwrapped, so it never decreases.
+        """Return the joules used since the first reading; the value never decreases.
 
         Raises:
-            SensorError: with the reason's code.
+            SensorError: if the counter cannot be read.
         """
 
     def power_w(self) -> float:
         """Return the instantaneous power in watts.
 
         Raises:
-            SensorError: `not_supported` where the device has none.
+            SensorError: `not_supported` if the device does not report it.
         """
 
     def state(self) -> DeviceState:
-        """Return what the device tells about itself; a reading that fails is None.
+        """Return the state of the device; failed readings are None.
 
         Raises:
-            SensorError: `device_lost` where the device is gone.
+            SensorError: `device_lost` if the device does not respond any more.
+        """
+
+    def settings(self) -> dict[str, Any]:
+        """Return driver version, limits and modes of the device, as in `NvmlMeter.settings`."""
+
+    def mark_own_process(self) -> None:
+        """Register this process, which has just created its context, so that it is not a foreign process.
+
+        Raises:
+            SensorError: `other_process` if another process appeared at the same time.
         """
 
     def close(self) -> None:
-        """Let go of the driver."""
+        """Release the driver."""

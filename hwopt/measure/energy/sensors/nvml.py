@@ -1,17 +1,17 @@
-"""The energy counter and state of an NVIDIA GPU, through the driver's library. Sets nothing, runs no program.
+"""Energy meter of an NVIDIA GPU, through NVML. It changes no setting and runs no program.
 
-| what | NVML's name | unit there |
+| quantity | name in NVML | unit in NVML |
 |---|---|---|
 | energy | nvmlDeviceGetTotalEnergyConsumption | mJ since the driver was loaded |
 | instantaneous power | field 186, NVML_FI_DEV_POWER_INSTANT | mW |
-| time held down by the power limit | field 74, NVML_FI_DEV_PERF_POLICY_POWER | ns, cumulative |
-| ... by heat, gently | field 269, NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN | ns, cumulative |
-| ... by heat, clocks halved | field 270, NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN | ns, cumulative |
-| ... by its supply | field 271, NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN | ns, cumulative |
+| throttled by the power limit | field 74, NVML_FI_DEV_PERF_POLICY_POWER | ns, cumulative |
+| ... by heat (software) | field 269, NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN | ns, cumulative |
+| ... by heat (hardware) | field 270, NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN | ns, cumulative |
+| ... by supply | field 271, NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN | ns, cumulative |
 
-Not used: nvmlDeviceGetPowerUsage, which is the mean of the last second on recent GPUs. Fields are asked for
-by the numbers that the installed pynvml has for their names; a driver of another series may number the last
-three otherwise (251 to 253 in one), so doubt a cause that grew by more seconds than have passed.
+nvmlDeviceGetPowerUsage is not used: it is the mean of the last second on recent GPUs. Fields are read by the
+numbers of the installed pynvml; drivers of another series may number the last three differently (251 to 253
+in one), so a cause that grew by more seconds than have passed is not reliable.
 """
 
 import os
@@ -24,7 +24,7 @@ from hwopt.measure.energy.sensors.nvml_library import NvmlLibrary, load_nvml
 from hwopt.measure.energy.sensors.unwrapped_counter import UnwrappedCounter
 
 T = TypeVar("T")
-# driver -> the ids under which it lists this process, once known: a later meter finds them there already
+# driver -> ids of this process in its list, for later meters of the same process
 _OWN: WeakKeyDictionary[Any, frozenset[int]] = WeakKeyDictionary()
 THROTTLE_FIELDS = {
     "power_cap": "NVML_FI_DEV_PERF_POLICY_POWER",
@@ -38,26 +38,27 @@ _ERRORS = {
     "device_lost": ("GPU_IS_LOST", "NOT_FOUND", "GPU_NOT_FOUND", "RESET_REQUIRED"),
     "no_sensor": ("UNINITIALIZED", "DRIVER_NOT_LOADED", "LIBRARY_NOT_FOUND", "LIB_RM_VERSION_MISMATCH"),
 }
-# Where the bits of a field's value lie, by NVML's valueType.
+# Members of the union of a field's value, by NVML's valueType.
 _VALUE_FIELDS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 
 
 class NvmlMeter:
-    """One NVIDIA GPU.
+    """Energy meter of one NVIDIA GPU.
 
-    Open it before this process first works on the GPU, then call `mark_own_process` after it has: inside of a
-    container the driver may list this process under the host's id, or list none at all.
+    Open it before this process creates a context on the GPU, and call `mark_own_process` afterwards: in a
+    container the driver may list this process under the host's process id, or not at all.
 
     Args:
-        index: the driver's number of the GPU, which CUDA_VISIBLE_DEVICES does not change.
-        device_id: UUID ("GPU-..." or as torch gives it) or PCI bus id ("0000:3b:00.0"), which name the same
-            GPU for every library; it is used in place of the index.
-        nvml: a module with pynvml's functions; None imports pynvml.
-        is_in_use: this process works on the GPU already. The only process that is listed is then this one.
+        index: the driver's index of the GPU, which CUDA_VISIBLE_DEVICES does not change.
+        device_id: UUID ("GPU-..." or as in torch) or PCI bus id ("0000:3b:00.0"), the same in every library;
+            replaces the index.
+        nvml: module with pynvml's functions; None imports pynvml.
+        is_in_use: whether this process already has a context on the GPU. If the driver lists a single
+            process, it is taken for this one.
 
     Raises:
-        SensorError: `no_sensor` without a driver or such a GPU, or with another package's pynvml;
-            `not_supported` where MIG splits the GPU.
+        SensorError: `no_sensor` without a driver or such a GPU, or if pynvml is another package;
+            `not_supported` if MIG is enabled.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class NvmlMeter:
         except nvml.NVMLError as error:
             nvml.nvmlShutdown()
             wanted = device_id or f"index {index}"
-            hint = "; is it a MIG slice? Those have no counter" if device_id else ""
+            hint = "; is it a MIG instance? Those have no energy counter" if device_id else ""
             raise SensorError("no_sensor", f"no GPU with {wanted}: {error}{hint}") from error
         self.name = f"nvml:{device_id or index} {_text(model)}"
         self.resolution_j = 1e-3
@@ -90,7 +91,7 @@ class NvmlMeter:
     def energy_j(self) -> float:
         """Return the joules used since the first reading."""
         read = self._nvml.nvmlDeviceGetTotalEnergyConsumption
-        return self._counter.read(lambda: self._call("energy", read, self._handle))
+        return self._counter.read(lambda: self._call("energy counter (Volta or newer)", read, self._handle))
 
     def power_w(self) -> float:
         """Return the instantaneous power in watts (field 186)."""
@@ -101,10 +102,10 @@ class NvmlMeter:
         return _value(value) * 1e-3
 
     def state(self) -> DeviceState:
-        """Return what the GPU tells about itself; a reading that fails is None.
+        """Return the state of the GPU; failed readings are None.
 
         Raises:
-            SensorError: `device_lost` where the GPU is gone.
+            SensorError: `device_lost` if the GPU does not respond any more.
         """
         nvml, handle = self._nvml, self._handle
         temperature = self._try(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
@@ -122,16 +123,17 @@ class NvmlMeter:
         )
 
     def mark_own_process(self) -> None:
-        """Take the process that appeared on the GPU since the meter was opened for this one.
+        """Register the process that appeared on the GPU since the meter was opened as this process.
 
-        Where the driver lists none, processes cannot be seen from here and their number is None from now on.
+        If the driver lists no new process, it hides processes, and the number of other processes is None from
+        now on.
 
         Raises:
-            SensorError: `other_process` where more than one appeared.
+            SensorError: `other_process` if more than one appeared.
         """
         present = self._process_ids()
         new = frozenset() if present is None else present - self._earlier
-        if self._own and present and self._own <= present:  # known from an earlier meter of this process
+        if self._own and present and self._own <= present:  # registered by an earlier meter
             return
         own = present & {os.getpid()} if present and os.getpid() in present else new
         if len(own) > 1:
@@ -139,9 +141,9 @@ class NvmlMeter:
         _OWN[self._nvml.module] = self._own = own
 
     def settings(self) -> dict[str, Any]:
-        """Return what a figure depends on beside the model: driver, power limit, largest clocks, modes.
+        """Return driver version, power limit, largest clocks and modes of the GPU, for device.json.
 
-        `not_told` names what this driver does not tell, so that rows cannot be checked for it.
+        `not_told` lists values that this driver does not report, so that rows cannot be checked for them.
         """
         nvml, handle = self._nvml, self._handle
         limit_mw = self._try(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle))
@@ -166,18 +168,18 @@ class NvmlMeter:
         return found + [f"throttling ({cause})" for cause in missing]
 
     def _refuse_mig(self) -> None:
-        """Raise where MIG splits the GPU: the counter is of the whole board, this process has a slice."""
+        """Raise SensorError if MIG is enabled, since the energy counter is of the whole GPU."""
         if _first(self._try(lambda: self._nvml.nvmlDeviceGetMigMode(self._handle))) != 1:
             return
         self._nvml.nvmlShutdown()
         raise SensorError(
             "not_supported",
-            f"MIG is on at {self.name}: its counter is of the whole board, a process has a slice; wanted a "
-            "whole GPU; have MIG switched off, or go on with times and memory only",
+            f"MIG is enabled on {self.name}: its energy counter is of the whole GPU, not of an instance; "
+            "disable MIG, or measure times and memory only",
         )
 
     def close(self) -> None:
-        """Let go of the driver."""
+        """Shut NVML down."""
         self._nvml.nvmlShutdown()
 
     def _process_ids(self) -> frozenset[int] | None:
@@ -227,7 +229,7 @@ class NvmlMeter:
 
 
 def _find(nvml: NvmlLibrary, index: int, device_id: str) -> Any:
-    """Return the driver's handle of a GPU."""
+    """Return NVML's handle of a GPU."""
     if not device_id:
         return nvml.nvmlDeviceGetHandleByIndex(index)
     if ":" in device_id:
@@ -237,12 +239,12 @@ def _find(nvml: NvmlLibrary, index: int, device_id: str) -> Any:
 
 
 def _text(text: Any) -> Any:
-    """Return what older versions of pynvml give as bytes."""
+    """Return a text, decoded if it is bytes as in older versions of pynvml."""
     return text.decode() if isinstance(text, bytes) else text
 
 
 def _first(pair: Any) -> Any:
-    """Return the present of a present and a pending setting."""
+    """Return the current one of a pair of current and pending setting."""
     return pair[0] if isinstance(pair, list | tuple) else pair
 
 

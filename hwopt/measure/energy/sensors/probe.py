@@ -1,6 +1,6 @@
-"""Which energy sensors can be read here, and why the others cannot. Runs no program, changes nothing.
+"""Status of the energy sensors of this machine. It changes no setting and runs no program.
 
-An absent sensor is an answer with a reason, so that a profile can say why its energy columns are empty.
+An absent sensor has a status with a reason, which profiles state for their empty energy columns.
 """
 
 import os
@@ -16,12 +16,12 @@ from hwopt.measure.energy.sensors.nvml_library import NvmlLibrary, load_nvml
 from hwopt.measure.energy.sensors.rapl import POWERCAP, package_zones
 
 _STEP_S = 0.15
-_STUCK = "the counter stays at 0, as of a virtual machine that passes none on"
+_STUCK = "the counter stays at 0, as on a virtual machine without access to it"
 
 
 @dataclass(frozen=True, slots=True)
 class SensorStatus:
-    """One sensor: whether it can be read, and why or how."""
+    """Status of a sensor: whether it can be read, and the reason or the kind of counter."""
 
     name: str
     readable: bool
@@ -31,16 +31,11 @@ class SensorStatus:
         return f"{self.name}: {'readable' if self.readable else 'not readable'} ({self.reason})"
 
 
-def probe_sensors() -> list[SensorStatus]:
-    """Return the state of every energy sensor that this package knows: NVIDIA GPUs, then the CPU's."""
-    return [*probe_nvml(), *probe_rapl()]
-
-
 def probe_nvml(nvml: Any = None) -> list[SensorStatus]:
-    """Return one status for each NVIDIA GPU, or a single one that says why there is none.
+    """Return a status for each NVIDIA GPU, or a single one with the reason for having none.
 
     Args:
-        nvml: a module with pynvml's functions; None imports pynvml.
+        nvml: module with pynvml's functions; None imports pynvml.
     """
     try:
         nvml = load_nvml(nvml)
@@ -53,7 +48,7 @@ def probe_nvml(nvml: Any = None) -> list[SensorStatus]:
     try:
         n_gpus = nvml.nvmlDeviceGetCount()
         if n_gpus == 0:
-            return [SensorStatus("nvml", False, "the driver is there, but no GPU")]
+            return [SensorStatus("nvml", False, "the driver lists no GPU")]
         return [_probe_gpu(nvml, index) for index in range(n_gpus)]
     except (nvml.NVMLError, SensorError) as error:
         return [SensorStatus("nvml", False, str(error))]
@@ -75,7 +70,7 @@ def _probe_gpu(nvml: NvmlLibrary, index: int) -> SensorStatus:
 
 
 def _stays_at_zero(count: Callable[[], int]) -> bool:
-    """Whether a counter that shows 0 still does after longer than any takes to step."""
+    """Return whether a counter is 0, and still 0 after the longest period of any sensor."""
     if count() != 0:
         return False
     time.sleep(_STEP_S)
@@ -83,19 +78,19 @@ def _stays_at_zero(count: Callable[[], int]) -> bool:
 
 
 def probe_rapl(folder: Path = POWERCAP, platform: str = sys.platform) -> list[SensorStatus]:
-    """Return one status for each RAPL package counter, or a single one that says why there is none.
+    """Return a status for each RAPL package, or a single one with the reason for having none.
 
     Args:
-        folder: where Linux shows its power counters.
-        platform: as `sys.platform`; RAPL is read through Linux only.
+        folder: folder of the powercap zones.
+        platform: as `sys.platform`; RAPL is read on Linux only.
     """
     if not platform.startswith("linux"):
-        return [SensorStatus("rapl", False, f"read through Linux's powercap, and this system is {platform}")]
+        return [SensorStatus("rapl", False, f"it needs Linux's powercap, and this system is {platform}")]
     if not folder.is_dir():
         return [SensorStatus("rapl", False, f"{folder} is absent: no driver, or a virtual machine")]
     zones = package_zones(folder)
     if not zones:
-        return [SensorStatus("rapl", False, f"{folder} shows no RAPL zone of a package")]
+        return [SensorStatus("rapl", False, f"{folder} has no RAPL zone of a package")]
     return [_probe_zone(zone) for zone in zones]
 
 
@@ -112,11 +107,3 @@ def _probe_zone(zone: Path) -> SensorStatus:
     except (OSError, ValueError) as error:
         return SensorStatus(name, False, f"{counter}: {error}")
     return SensorStatus(name, True, "package energy counter, in microjoules")
-
-
-def energy_reason(sensors: list[SensorStatus], prefix: str) -> str:
-    """Return why no sensor whose name starts with `prefix` gives energy; empty where one does."""
-    ours = [sensor for sensor in sensors if sensor.name.startswith(prefix)]
-    if any(sensor.readable for sensor in ours):
-        return ""
-    return "; ".join(f"{sensor.name}: {sensor.reason}" for sensor in ours) or f"no {prefix} sensor"

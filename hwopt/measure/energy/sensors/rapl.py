@@ -1,14 +1,15 @@
-"""The energy counters of the CPU packages (RAPL), read from Linux's powercap files.
+"""Energy meter of the CPU packages (RAPL), from Linux's powercap files.
 
     /sys/class/powercap/intel-rapl:0/  name: package-0  energy_uj: 612345678  max_energy_range_uj: 262143328
 
-Packages are summed; each is unwrapped on its own. Zones below a package (cores, DRAM: two colons) are parts
-of it, and `psys` is the whole platform, packages included: neither is added.
+Packages are summed; each is unwrapped separately. Zones below a package (cores, DRAM: two colons) are part of
+it, and `psys` is the whole platform, packages included: neither is added.
 """
 
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from hwopt.measure.energy.sensors.meter import DeviceState, SensorError
 from hwopt.measure.energy.sensors.unwrapped_counter import UnwrappedCounter
@@ -17,7 +18,7 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 def package_zones(folder: Path = POWERCAP) -> list[Path]:
-    """Return the folders of the CPU packages, sorted; a zone that does not tell its name counts as one."""
+    """Return the folders of the CPU packages, sorted; a zone without a readable name counts as a package."""
     zones = sorted(path for path in folder.glob("*rapl:*") if path.name.count(":") == 1)
     return [zone for zone in zones if _name(zone).startswith("package")]
 
@@ -30,19 +31,19 @@ def _name(zone: Path) -> str:
 
 
 class RaplMeter:
-    """The sum of this machine's CPU packages. Read it at least every few minutes, or a wrap is missed.
+    """Energy meter of all CPU packages. Read it at least every few minutes, otherwise a wrap is missed.
 
     Args:
-        folder: where Linux shows its power counters.
+        folder: folder of the powercap zones.
 
     Raises:
-        SensorError: `no_sensor` where there is no package, `no_permission` where one may not be read.
+        SensorError: `no_sensor` without a package, `no_permission` if one may not be read.
     """
 
     def __init__(self, folder: Path = POWERCAP) -> None:
         self._zones = package_zones(folder)
         if not self._zones:
-            raise SensorError("no_sensor", f"{folder} shows no RAPL package: no driver, or a virtual machine")
+            raise SensorError("no_sensor", f"{folder} has no RAPL package: no driver, or a virtual machine")
         self.name = "rapl:" + "+".join(zone.name for zone in self._zones)
         self.resolution_j = 1e-6
         self._lock = Lock()
@@ -51,22 +52,29 @@ class RaplMeter:
 
     def energy_j(self) -> float:
         """Return the joules of all packages since the meter was opened."""
-        with self._lock:  # so that all packages are of one moment
+        with self._lock:  # so that all packages are read at one time
             return sum(
                 counter.read(partial(_read_uj, zone / "energy_uj"))
                 for counter, zone in zip(self._counters, self._zones, strict=True)
             )
 
     def power_w(self) -> float:
-        """Raise: there is no instantaneous power."""
+        """Raise SensorError: RAPL has no instantaneous power."""
         raise SensorError("not_supported", f"{self.name} counts energy only")
 
     def state(self) -> DeviceState:
         """Return a state without readings."""
         return DeviceState()
 
+    def settings(self) -> dict[str, Any]:
+        """Return an empty dict: no setting is read."""
+        return {}
+
+    def mark_own_process(self) -> None:
+        """Do nothing: processes are not listed."""
+
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
 
 def _range_uj(zone: Path) -> int | None:

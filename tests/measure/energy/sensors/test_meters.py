@@ -286,7 +286,7 @@ def test_where_processes_cannot_be_seen_their_number_is_unknown_not_zero(gpu):
 
 
 def test_a_gpu_that_mig_splits_has_no_energy_of_one_process(gpu):
-    with pytest.raises(SensorError, match="not_supported: MIG is on at nvml:0.*wanted a whole GPU; have MIG"):
+    with pytest.raises(SensorError, match="not_supported: MIG is enabled on nvml:0.*disable MIG"):
         NvmlMeter(nvml=SimulatedNvml(gpu, faults=[Fault("mig")]))
 
 

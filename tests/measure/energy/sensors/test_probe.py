@@ -5,13 +5,8 @@ import types
 
 import pytest
 
-from hwopt.measure.energy.sensors.probe import (
-    SensorStatus,
-    energy_reason,
-    probe_nvml,
-    probe_rapl,
-    probe_sensors,
-)
+from hwopt.measure.energy.sensors.probe import probe_nvml, probe_rapl
+from hwopt.measure.energy.sensors.registry import probe_sensors
 
 
 class FakeNvml:
@@ -99,13 +94,6 @@ def test_probing_this_machine_answers_for_both_kinds_of_sensor():
     statuses = probe_sensors()
     assert {status.name.split(":")[0] for status in statuses} == {"nvml", "rapl"}
     assert all(status.reason for status in statuses)
-
-
-def test_the_reason_for_no_energy_is_empty_where_a_sensor_can_be_read():
-    cannot, can = SensorStatus("rapl", False, "absent"), SensorStatus("rapl:0", True, "counter")
-    assert energy_reason([cannot], "rapl") == "rapl: absent"
-    assert energy_reason([cannot, can], "rapl") == ""
-    assert energy_reason([], "rapl") == "no rapl sensor"
 
 
 def test_another_package_named_pynvml_is_a_reason():
