@@ -1,1 +1,1 @@
-"""Power and energy of repeated work: sensor characterization, counter steps, measurement windows."""
+"""Power and energy of repeated workloads: energy sensors, their characterization, sampling windows."""

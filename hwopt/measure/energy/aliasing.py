@@ -1,4 +1,4 @@
-"""How far a sensor that looks only now and then can be wrong about work whose power alternates.
+"""Aliasing error of a sensor that samples a part of every period, for work with alternating power.
 
     power    |##__|##__|##__|##__|     a pass of length L, repeated
     sampled  **        **        **    every period: here always the same part of the pass
@@ -8,9 +8,9 @@ The reading is the mean power of the sampled parts. Harmonic h of the pass (freq
     leak_h = | sum_k w_k sinc(h s w_k / L) exp(2 pi i h c_k / L) | / sum_k w_k
 
 with w_k the length of period k, s the sampled share, c_k the middle of its sampled part and
-sinc(x) = sin(pi x) / (pi x). Where parts are spread evenly over the pass the sum cancels; so do
-many short passes in one part (sinc), and windows begun at shifted phases. With s = 1 it is what an
-incomplete last pass leaves.
+sinc(x) = sin(pi x) / (pi x). The sum cancels if the sampled parts are spread evenly over the pass, if one
+part holds many short passes (sinc), or over windows with shifted phases. With s = 1 the leak is that of an
+incomplete last pass.
 """
 
 import math
@@ -20,24 +20,24 @@ import numpy as np
 
 from hwopt.arrays import Array
 
-N_HARMONICS = 10  # at least
+N_HARMONICS = 10  # least number
 _MAX_HARMONICS = 200
-_LOBES = 5  # periods of a harmonic in a sampled part from which on it hardly counts
-_SHARE_ERRORS = (0.8, 1.0, 1.25)  # by how much the sampled share may be misjudged
+_LOBES = 5  # periods in a sampled part above which a harmonic is negligible
+_SHARE_ERRORS = (0.8, 1.0, 1.25)  # factors between the true and the assumed sampled share
 
 
 def leaks(windows: Sequence[Sequence[float]], pass_s: float, share: float, n: int = N_HARMONICS) -> Array:
-    """Return by how much each harmonic of the pass leaks into the mean of the sampled power.
+    """Return the leak of each harmonic of the pass into the mean of the sampled power.
 
     Args:
-        windows: for each window the moments of the counter's steps, shape [n_ticks], seconds from a moment at
-            which a pass began.
+        windows: for each window the times of the counter's steps, shape [n_ticks], in seconds since the start
+            of a pass.
         pass_s: length of a pass, seconds.
         share: sampled share of a period, from its beginning.
-        n: how many harmonics.
+        n: number of harmonics.
 
     Returns:
-        One number for each harmonic, shape [n]: 0 cancels, 1 is seen in full.
+        Leak of each harmonic, shape [n], from 0 (cancelled) to 1 (in full).
     """
     harmonics = np.arange(1, n + 1)
     widths = np.concatenate([np.diff(ticks) for ticks in windows])  # [k]
@@ -50,17 +50,17 @@ def leaks(windows: Sequence[Sequence[float]], pass_s: float, share: float, n: in
 def alias_error(
     windows: Sequence[Sequence[float]], pass_s: float, share: float, n: int = N_HARMONICS
 ) -> float:
-    """Return the relative error of the mean power of work whose power swings by as much as its mean.
+    """Return the relative error of the mean power if the power alternates between 0.5 and 1.5 of its mean.
 
-    Between 0.5 and 1.5 of the mean, that is: harmonic h of such a square wave has an amplitude of at most
-    2 / (pi h), and the error is the root of the sum of squares. It is in proportion to the swing.
+    Harmonic h of such a square wave has an amplitude of at most 2 / (pi h); the error is the root of the sum
+    of squares, proportional to the swing.
     """
     amplitudes = 2 / (np.pi * np.arange(1, n + 1))
     return float(np.sqrt(np.sum((amplitudes * leaks(windows, pass_s, share, n)) ** 2)))
 
 
 def cautious_alias_error(windows: Sequence[Sequence[float]], pass_s: float, share: float) -> float:
-    """Return `alias_error` with all harmonics that matter, for a share that may be misjudged by 20%."""
+    """Return the largest `alias_error` with all relevant harmonics if the share is wrong by up to 20%."""
     sampled_s = share * float(np.median(np.concatenate([np.diff(ticks) for ticks in windows])))
     n = min(_MAX_HARMONICS, max(N_HARMONICS, math.ceil(_LOBES * pass_s / sampled_s)))
     shares = {min(1.0, share * error) for error in _SHARE_ERRORS} if share < 1 else {1.0}

@@ -1,15 +1,14 @@
-"""Moments of the steps of a counter whose period is exact, from readings that take a part of that period.
+"""Times of the steps of a counter with an exact period, from slow readings: a fitted line t0 + k T.
 
-    readings    [  5  ][  5  ][  7  ]     a step to 7: between the beginning of one and the end of the next
+    readings    [  5  ][  5  ][  7  ]     step to 7: between the start of one reading and the end of the next
     bounds            |--------------|    ...  |--------------|    ...  |--------------|
     line              t0 + k T     x                    x                   x
 
-All steps lie on one line. Its period is that of least squares; its phase t0 is the median of all bounds, each
-taken back by its k T: where the line can pass through all of them this is the middle of the room that they
-leave, and one bound that is wrong does not move it. Bounds of n readings that fall at random leave less and
-less room, in proportion to 1 / n, about the moment in a reading at which the counter is looked at; that
-moment is the same in all readings, so it cancels between two steps. Steps that are on no line (a counter with
-jitter) keep the moments that polling gave them.
+The period T is a least-squares estimate; the phase t0 is the median of all bounds after subtracting k T: the
+middle of the feasible interval if the line satisfies all bounds, and robust to a wrong bound. The feasible
+interval of n random readings shrinks as 1 / n to the moment within a reading at which the driver samples the
+counter; this moment is the same in all readings, so it cancels between two steps. If the steps do not lie on
+a line (a counter with jitter), the times from polling are kept.
 """
 
 import math
@@ -20,32 +19,32 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.measure.energy.polling import CounterStep
 
-_PERIOD_ERROR = 2e-4  # relative standard error of a period that a characterization of some seconds gives
-_RESOLVED = 0.7  # of a period: bounds further apart may hold two steps
-_TOLERANCE_S = 3e-4  # by which the line may miss a bound
-_MEMORY_S = 60.0
-_MOST = 300  # steps that are remembered
+_PERIOD_ERROR = 2e-4  # relative standard error of the period after a characterization of some seconds
+_RESOLVED = 0.7  # of a period: wider bounds may contain two steps
+_TOLERANCE_S = 3e-4  # largest violation of a bound by the line
+_MEMORY_S = 60.0  # age of the oldest steps in the fit
+_MOST = 300  # steps in the fit
 _LEAST = 3
 _QUIET = 0.6  # of a period
 
 
 class CounterTimeline:
-    """The line that a counter's steps lie on, known better with every window.
+    """Line through the times of a counter's steps, refined with every window.
 
     Args:
-        period_s: of the counter, about.
+        period_s: approximate period of the counter.
     """
 
     def __init__(self, period_s: float) -> None:
         self.period_s = period_s
         self._expected_s = period_s
-        self._phase_s: float | None = None  # of the line; None as long as nothing lies on one
-        self._bounds = np.empty((0, 2))  # of the steps that are remembered, seconds, [n, 2]
+        self._phase_s: float | None = None  # t0 of the line; None without a line
+        self._bounds = np.empty((0, 2))  # of the steps in the fit, seconds, [n, 2]
 
     def place(self, steps: Sequence[CounterStep]) -> list[CounterStep]:
-        """Return steps at their moments on the line, shape [n]; as they came where there is none.
+        """Return the steps at their times on the line, shape [n]; unchanged if there is no line.
 
-        A step that may be two, since a reading took too long, stays as it is.
+        A step that may be two steps, since a reading took too long, is left unchanged.
         """
         is_clear = np.array([step.width_s < _RESOLVED * self.period_s for step in steps], dtype=bool)
         if is_clear.sum() < max(_LEAST, len(steps) / 2):
@@ -58,11 +57,11 @@ class CounterTimeline:
 
     @property
     def quiet_s(self) -> float:
-        """Seconds after a step, seen some time after it happened, for which no other is due."""
+        """Seconds after the observation of a step during which no further step is expected."""
         return 0.0 if self._phase_s is None else _QUIET * self.period_s
 
     def next_after(self, moment_s: float) -> float | None:
-        """Return when the first step after a moment is due; None where that is not known."""
+        """Return the time of the first step after a moment; None without a line."""
         if self._phase_s is None:
             return None
         n = np.floor((moment_s - self._phase_s) / self.period_s) + 1
@@ -74,7 +73,7 @@ class CounterTimeline:
         return np.concatenate([known[-_MOST:], bounds])
 
     def _fits(self, bounds: Array, wanted: Array) -> bool:
-        """Put the line through bounds, [n, 2]; return whether it meets the wanted ones, and keep it if so."""
+        """Fit the line to bounds, [n, 2]; if it satisfies the wanted ones, keep it and return True."""
         middles = bounds.mean(axis=1)
         n = np.concatenate([[0.0], np.cumsum(np.round(np.diff(middles) / self.period_s))])
         period_s = self._least_squares(n, bounds)
@@ -87,7 +86,7 @@ class CounterTimeline:
         return True
 
     def _least_squares(self, n: Array, bounds: Array) -> float:
-        """Return the period, with what was known of it beforehand."""
+        """Return the least-squares period, with the approximate period as a prior."""
         centred, middles = n - n.mean(), bounds.mean(axis=1)
         noise_s = float(np.median(bounds[:, 1] - bounds[:, 0])) / math.sqrt(12)  # of a uniform error
         weight = (noise_s / (_PERIOD_ERROR * self._expected_s)) ** 2

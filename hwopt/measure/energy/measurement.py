@@ -1,22 +1,21 @@
-"""Measure the power and energy of a piece of work that is repeated, from step to step of the energy counter.
+"""Measure the power and energy of a repeated workload between two steps of the energy counter.
 
-    |- pre-roll, device busy -| wait for a step |=== window, busy all along ===| wait |   (second window)
-                                                ^ begin                        ^ end: at a step
+    |- pre-roll, device busy -| wait for a step |=== window, device busy ===| wait |   (second window)
+                                                ^ begin                     ^ end: at a step
 
-Between two steps the counter's energy and time belong together exactly, so a window is as good as its steps
-are timed, and those of an exact period are timed by the line that they lie on
-(`hwopt.measure.energy.counter_timeline`); read-run-read errs by up to a period at either end. Power is energy
-over time, the time of a pass is counted in the same window, and energy is their product: gross, with the idle
-power in it. The device's state is asked before the first window and after the last one, while the device is
-still busy, never in between.
+A window begins and ends at a step of the counter, so its error is that of the times of the two steps; for a
+counter with an exact period these are taken from a fitted line (`hwopt.measure.energy.counter_timeline`).
+Reading the counter before and after a run instead would err by up to a period at each end (quantization of
+the counter). Power is energy over time, the time of a pass is counted in the same window, and the energy of a
+pass is their product: gross, idle power included. The device's state is read before the first window and
+after the last one, while the device is still busy, never within a window.
 
-**A sensor that looks at a part of every period** (`sampling_share` below 1) is right about work of constant
-power, and about passes much shorter than that part. Else it depends on how passes and periods fall together
-(`hwopt.measure.energy.aliasing` says how much), and a longer window need not help. Then the work is begun
-anew at `n_phases` phases, 1 / n_phases of a period apart. If n_phases x share >= 1, what is sampled at one
-phase begins where that of the last one ended: together they cover the work without a gap, and the mean over
-phases is the mean power, provided that the work repeats itself and the period is steady. Where the phases
-disagree, the mean rests on that alone: it is given, and marked `aliased`.
+**A sensor that samples a part of every period** (`sampling_share` below 1) is exact for constant power, and
+for passes much shorter than that part. Otherwise its error depends on the relation of pass and period
+(`hwopt.measure.energy.aliasing`), and a longer window need not reduce it. Then the workload is measured at
+`n_phases` phases, 1 / n_phases of a period apart. If n_phases x share >= 1, the sampled parts of all phases
+together cover the pass without a gap, and the mean over phases is the mean power, provided that the passes
+are alike and the period is steady. If the phases disagree, the mean is returned with the reason `aliased`.
 """
 
 import math
@@ -40,29 +39,29 @@ __all__ = ["EnergyReading", "WindowPlan", "measure_energy"]
 
 @dataclass(frozen=True, slots=True)
 class EnergyReading:
-    """Power and energy of one piece of work, or the reason for having none.
+    """Power and energy of a workload, or the reason for their absence.
 
     Attributes:
-        status: "ok"; "suspect" with figures that `reason` casts doubt on; "failed" without figures.
-        reason: code of `hwopt.profile.reasons`, empty where the status is ok.
-        detail: the same in words.
-        power_w: mean power while the work ran, watts.
-        energy_j: of one pass, joules, gross.
-        idle_subtracted_j: of one pass, without the power of the idle device; None where that is not known.
-        loop_time_s: of one pass, in the windows.
-        uncertainty: relative standard uncertainty of the energy by timing, resolution, phase and repetition;
-            the calibration of the sensor itself is not in it.
+        status: "ok"; "suspect" if the values are doubtful; "failed" without values.
+        reason: code of `hwopt.profile.reasons`; empty if the status is ok.
+        detail: the reason in words.
+        power_w: mean power during the windows, watts.
+        energy_j: energy of one pass, joules, gross.
+        idle_subtracted_j: energy of one pass without the device's idle power; None if that is not known.
+        loop_time_s: seconds of one pass in the windows.
+        uncertainty: relative standard uncertainty of the energy from timing, resolution, phase and
+            repetition; without the calibration error of the sensor.
         spread: largest relative difference between windows or phases; None with one window.
-        pace_spread: relative standard deviation of the time of a pass from step to step of the counter.
+        pace_spread: relative standard deviation of the time of a pass between steps of the counter.
         window_s: mean length of the windows.
-        n_windows: how many there are.
-        n_phases: at how many phases of the sensor they began; 1 where the phase was left to chance.
+        n_windows: number of windows.
+        n_phases: number of phases of the sensor at which windows began; 1 if phases were not controlled.
         n_updates: steps of the counter in all windows.
         n_passes: passes in all windows.
         window_powers_w: mean power in each window, shape [n_windows].
-        throttled_s: cause -> seconds that it held the clocks down from the first pre-roll to the last window.
-        before: the device before the first pre-roll.
-        after: the device at the end of the last window, busy.
+        throttled_s: cause -> seconds of throttling from the first pre-roll to the last window.
+        before: device state before the first pre-roll.
+        after: device state at the end of the last window, busy.
     """
 
     status: str
@@ -87,7 +86,7 @@ class EnergyReading:
 
     @classmethod
     def refused(cls, reason: str, detail: str = "") -> "EnergyReading":
-        """Return a reading without figures."""
+        """Return a reading without values."""
         return cls("failed", reason, detail or REASONS[reason])
 
 
@@ -102,21 +101,22 @@ def measure_energy(
     timeline: CounterTimeline | None = None,
     before: DeviceState | None = None,
 ) -> EnergyReading:
-    """Measure the mean power and the energy of a pass while the device runs nothing else.
+    """Measure the mean power and the energy of a pass. The device must run nothing else.
 
     Args:
-        loop: the work; it is left synchronised.
-        meter: of the device that runs it.
-        clock: in whose time both are read.
-        plan: of the sensor.
-        window_s: shortest window; None is the plan's for layers.
-        n_windows: at least so many windows.
-        is_steady: the power does not change within a pass, as in a single operator: no phase matters.
-        timeline: the line of the counter's steps, where earlier measurements know it.
-        before: the device's state, where it has just been asked.
+        loop: the workload; it is left synchronised.
+        meter: energy meter of the device.
+        clock: clock of the device.
+        plan: window plan of the sensor.
+        window_s: shortest window; None takes the plan's for layers.
+        n_windows: least number of windows.
+        is_steady: whether the power is constant within a pass, as for a single operator, so that phases do
+            not matter.
+        timeline: fitted line of the counter's steps from earlier measurements, if there is one.
+        before: device state, if it has just been read.
 
     Returns:
-        Figures with their uncertainty, or the reason for having none; no failure of the sensor is raised.
+        Values with their uncertainty, or the reason for their absence; a `SensorError` is not raised.
     """
     timeline = timeline or CounterTimeline(plan.period_s)
     taker = WindowTaker(loop, meter, clock, plan, window_s or plan.window_s, timeline, is_steady)
@@ -137,12 +137,12 @@ def measure_energy(
 
 
 def _n_phases(plan: WindowPlan, alias: float) -> int:
-    """Return at how many phases work must be measured whose alternating power could mislead by `alias`."""
+    """Return the number of phases needed for work with an aliasing error of `alias`."""
     return max(2, plan.n_phases) if plan.is_part_time and alias > plan.alias_tolerance else 1
 
 
 def _alias(windows: Sequence[Window], plan: WindowPlan, is_steady: bool) -> float:
-    """Return how far alternating power can mislead the mean over windows."""
+    """Return the aliasing error of the mean over windows."""
     return 0.0 if is_steady else cautious_alias_error([window.cycles for window in windows], 1.0, plan.share)
 
 
@@ -154,7 +154,7 @@ def _judge(
     is_steady: bool,
     states: tuple[DeviceState, DeviceState],
 ) -> EnergyReading:
-    """Turn windows into figures, and say what casts doubt on them."""
+    """Return the reading of some windows, with its status and reason."""
     powers = np.array([window.power_w for window in windows])  # [n_windows]
     power_w, pass_s = float(powers.mean()), float(np.mean([window.pass_s for window in windows]))
     spread = float((powers.max() - powers.min()) / power_w) if len(windows) > 1 else None
@@ -196,7 +196,7 @@ def _doubt(
     alias: float,
     states: tuple[DeviceState, DeviceState],
 ) -> tuple[str, str]:
-    """Return the code and the words of what is wrong with the windows; empty for nothing."""
+    """Return the code and the description of a fault of the windows; both empty if there is none."""
     seconds = sum(window.seconds for window in windows)
     reason, detail = state_fault(*states, seconds, seconds + len(windows) * plan.preroll_s)
     if reason:
@@ -207,7 +207,7 @@ def _doubt(
         return "aliased", f"{n_phases} phases differ by {spread:.1%}; the power is their mean"
     if alias > plan.alias_tolerance:
         code = "aliased" if plan.is_part_time else "too_short"
-        return code, f"power that swings by its mean would err by {alias:.1%}: whole passes do not fit"
+        return code, f"aliasing error up to {alias:.1%}, if power alternates by its mean: no whole passes fit"
     if spread is not None and spread > plan.agreement:
         return "windows_disagree", f"windows differ by {spread:.1%}, more than {plan.agreement:.1%}"
     return "", ""
@@ -218,8 +218,8 @@ def _uncertainty(
 ) -> float:
     """Return the relative standard uncertainty of the energy of a pass (GUM: type B, and A by repetition).
 
-    A moment known to lie between two readings is uniform there, so its variance is width^2 / 12; likewise the
-    ends of replays, and the counter's resolution, at both ends of a window.
+    The time of a step is uniform between two readings, so its variance is width^2 / 12; likewise the ends of
+    replays, and the counter's resolution, at both ends of a window.
     """
     variances = []
     for window in windows:
@@ -229,6 +229,6 @@ def _uncertainty(
         counted = resolution_j**2 / 6 / (window.power_w * window.seconds) ** 2
         variances.append(timing + pace + counted)
     powers = np.array([window.power_w for window in windows])
-    is_repeated = n_phases == 1 and len(powers) > 1  # phases may differ: it is their mean that counts
+    is_repeated = n_phases == 1 and len(powers) > 1  # phases may differ: only their mean matters
     repetition = float(powers.var(ddof=1) / len(powers) / powers.mean() ** 2) if is_repeated else 0.0
     return math.sqrt(sum(variances) / len(windows) ** 2 + repetition + alias**2)

@@ -1,11 +1,11 @@
-"""Read a counter beside the thread that keeps the device busy, and know when each step of it happened.
+"""Poll an energy counter in the background of a busy device, and bound the time of each of its steps.
 
     launching   |replay|replay|replay|replay|replay|replay|      counts finished replays as well
     reading     [   5   ]  [   5   ]  [   7   ]  [   7   ]       takes milliseconds each time
                            ^ earliest         ^ latest           a step to 7, somewhere in between
 
-A reading never keeps the device waiting, however long the driver takes. Nothing else is asked meanwhile: a
-driver that answers two questions at a time is slower with both.
+A reading never keeps the device waiting, however long the driver takes. No other driver calls are made
+meanwhile, since concurrent calls slow each other down.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _JOIN_S = 1e-4
-_PAUSE_S = 5e-4  # between two readings, and between two looks at them while the device has no work
+_PAUSE_S = 5e-4  # between two readings, and between two polls of an idle device
 
 
 @dataclass(frozen=True, slots=True)
 class CounterStep:
-    """A change that polling saw: to which value, and between which moments, seconds."""
+    """Step of a counter: the new value, and bounds of the time of the change, in seconds."""
 
     earliest_s: float
     latest_s: float
@@ -34,17 +34,17 @@ class CounterStep:
 
     @property
     def time_s(self) -> float:
-        """The middle of the two moments."""
+        """Middle of the bounds."""
         return (self.earliest_s + self.latest_s) / 2
 
     @property
     def width_s(self) -> float:
-        """Seconds between the two moments."""
+        """Seconds between the bounds."""
         return self.latest_s - self.earliest_s
 
 
 class _Watched:
-    """Steps of one value."""
+    """Recorded steps of one counter."""
 
     def __init__(self) -> None:
         self.steps: list[CounterStep] = []
@@ -60,7 +60,7 @@ class _Watched:
 
 
 class _Reader:
-    """Reads an energy counter time and again, in a thread of its own, until it is closed."""
+    """Reads an energy counter repeatedly in a thread of its own, until it is closed."""
 
     def __init__(self, meter: Meter, clock: Clock, quiet_s: float) -> None:
         self.watched = _Watched()
@@ -80,7 +80,7 @@ class _Reader:
                 self._clock.sleep(self._quiet_s if has_stepped else _PAUSE_S)
         except HwoptError as error:
             self.error = error
-        except Exception as error:  # a fault of the meter, raised in a thread, would be lost there
+        except Exception as error:  # raised again by `Poller.poll`; a thread would lose it
             self.error = SensorError("read_failed", f"{type(error).__name__}: {error}")
         finally:
             self._is_reading = False
@@ -90,21 +90,21 @@ class _Reader:
         return not self._is_closed
 
     def close(self) -> None:
-        """Begin no further reading, and wait for the end of the present one."""
+        """Start no further reading, and wait for the end of the current one."""
         self._is_closed = True
         while self._is_reading:
             self._clock.sleep(_JOIN_S)
 
 
 class Poller:
-    """Keeps a device busy while its energy counter is read beside; a context manager, which ends the reading.
+    """Keeps a device busy while its energy counter is read in the background. A context manager.
 
     Args:
-        meter: whose energy counter is read.
-        clock: times the readings.
-        loop: work that is kept going; None lets the device rest.
+        meter: energy meter of the device.
+        clock: clock of the device.
+        loop: workload to repeat; None keeps the device idle.
         stall_s: seconds without a step of the energy counter after which it counts as stalled.
-        quiet_s: seconds after a step for which none is due, so that none is looked for.
+        quiet_s: seconds after a step without a reading, since no step is expected.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Poller:
         return self._replays.steps
 
     def poll(self) -> None:
-        """Give the device more work, or let a moment pass, and look at what was read meanwhile.
+        """Queue more work, or wait a moment if there is no loop, and check for errors of the meter.
 
         Raises:
             SensorError: of the meter, or `counter_stalled`.
@@ -150,20 +150,20 @@ class Poller:
             raise SensorError("counter_stalled", f"{self.meter.name}: no step in {self.stall_s:g} s")
 
     def poll_for(self, seconds: float) -> None:
-        """Poll for so many seconds."""
+        """Poll for a number of seconds."""
         end = self.clock.now() + seconds
         while self.clock.now() < end:
             self.poll()
 
     def next_tick(self) -> CounterStep:
-        """Poll until the energy counter steps."""
+        """Poll until the next step of the energy counter, and return it."""
         n = len(self.ticks)
         while len(self.ticks) == n:
             self.poll()
         return self.ticks[-1]
 
     def close(self) -> None:
-        """End the reading."""
+        """Stop reading."""
         if self._reader is not None:
             self._reader.close()
 
@@ -180,10 +180,10 @@ class Poller:
 
 
 def ask_beside(clock: Clock, question: Callable[[], T], keep_busy: Callable[[], None]) -> T:
-    """Return the answer to a question that takes long, while the device is kept busy.
+    """Return the result of a slow function, called in the background while the device is kept busy.
 
     Raises:
-        HwoptError: what the question raised.
+        HwoptError: raised by the function.
     """
     answers: list[T] = []
     errors: list[BaseException] = []
@@ -191,7 +191,7 @@ def ask_beside(clock: Clock, question: Callable[[], T], keep_busy: Callable[[], 
     def ask() -> None:
         try:
             answers.append(question())
-        except BaseException as error:  # it is raised by the caller, not in this thread
+        except BaseException as error:  # raised again by the caller's thread
             errors.append(error)
 
     join = clock.start(ask)

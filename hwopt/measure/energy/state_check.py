@@ -1,19 +1,20 @@
-"""Detect from a device's states before and after a measurement that it was not alone, or too hot."""
+"""Detect other processes and thermal throttling from a device's states before and after a measurement."""
 
 from hwopt.measure.energy.sensors.meter import DeviceState
 
-_HARMFUL = ("thermal", "hardware_thermal", "power_brake")  # a power limit is part of the device, heat is not
-_THROTTLED_SHARE = 0.01  # of the time
+_HARMFUL = ("thermal", "hardware_thermal", "power_brake")  # the power limit is a property of the device
+_THROTTLED_SHARE = 0.01  # of the measured time
 
 
 def state_fault(before: DeviceState, after: DeviceState, work_s: float, span_s: float) -> tuple[str, str]:
-    """Return the code of `REASONS` and the words of what disturbed a measurement; empty for nothing.
+    """Return the code of `REASONS` and the description of a fault; both empty if there is none.
 
     Args:
-        before: state before it.
-        after: state after it.
-        work_s: seconds that were measured.
-        span_s: seconds between the two states, about: a counter that grew by twice as many is another one.
+        before: state before the measurement.
+        after: state after the measurement.
+        work_s: measured seconds.
+        span_s: approximate seconds between the two states; a throttle counter that grew by more than twice as
+            many is another counter, and ignored.
     """
     n_others = max(before.n_other_processes or 0, after.n_other_processes or 0)
     if n_others:

@@ -1,10 +1,10 @@
-"""Take windows of one loop, from step to step of the energy counter, at chosen phases of the sensor.
+"""Sampling windows of a loop: from step to step of the energy counter, at chosen phases of the sensor.
 
     ~~~ rest ~~~|- pre-roll, device busy -| wait for a step |=== window, busy all along ===| passes end
     step ^ shift ^ work begins                              ^ begin                        ^ end: at a step
 
-Nothing but the counter is read in it, beside the thread that launches. What a window means and when phases
-are needed is in `hwopt.measure.energy.measurement`.
+Within a window only the counter is read, in a background thread. For the use of windows and phases see
+`hwopt.measure.energy.measurement`.
 """
 
 import math
@@ -22,22 +22,22 @@ from hwopt.measure.energy.sensors.meter import Clock, Meter, SensorError
 from hwopt.measure.energy.window_plan import WindowPlan
 from hwopt.measure.gpu.accelerator import Loop
 
-MIN_UPDATES = 5  # of the counter in a window
+MIN_UPDATES = 5  # steps of the counter in a window
 _MIN_PASSES = 2
-_STRETCH = 1.5  # how much longer a window may become for whole passes to fit
+_STRETCH = 1.5  # factor by which a window may be extended to contain whole passes
 _LEAST_PASSES = 3.2  # in a window at one phase, so that _MIN_PASSES of them begin and end in it
-_LONGEST = 4  # windows that a few updates or passes are waited for
+_LONGEST = 4  # factor by which a window may be extended to contain enough steps and passes
 _TIME_AND_VALUE = ("time_s", "value")
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one window saw.
+    """Readings of one sampling window.
 
     Attributes:
-        began_s: when its work began, before the pre-roll.
+        began_s: start of the work, before the pre-roll.
         ticks: steps of the energy counter, at least two.
-        progress: steps of the number of finished replays, from before the first tick to behind the last.
+        progress: steps of the number of finished replays, from before the first tick to after the last.
         n_passes: passes in a replay.
     """
 
@@ -63,9 +63,9 @@ class Window:
 
     @property
     def passes(self) -> Array:
-        """Passes that had ended at each tick, interpolated, shape [n_ticks].
+        """Passes finished at each tick, interpolated, shape [n_ticks].
 
-        Before the first replay that was seen to end, and behind the last, the mean pace goes on.
+        Before the first observed end of a replay, and after the last, the mean pace is extrapolated.
         """
         times, counts = (np.array([getattr(one, name) for one in self.progress]) for name in _TIME_AND_VALUE)
         moments = np.array([tick.time_s for tick in self.ticks])
@@ -75,7 +75,7 @@ class Window:
 
     @property
     def pass_s(self) -> float:
-        """Seconds of a pass, from tick to tick."""
+        """Mean seconds of a pass between the first and the last tick."""
         passes = self.passes
         return self.seconds / float(passes[-1] - passes[0])
 
@@ -86,7 +86,7 @@ class Window:
 
     @property
     def pace_width_s(self) -> float:
-        """Seconds to which the end of a replay is known."""
+        """Median width of the bounds of a replay's end, seconds."""
         return float(np.median([one.width_s for one in self.progress]))
 
     @property
@@ -97,16 +97,16 @@ class Window:
 
 @dataclass
 class WindowTaker:
-    """Takes windows of one loop.
+    """Measures sampling windows of one loop.
 
     Args:
-        loop: the work.
-        meter: of the device that runs it.
-        clock: in whose time both are read.
-        plan: of the sensor.
-        window_s: shortest window.
-        timeline: the line of the counter's steps.
-        is_steady: the power does not change within a pass, so it does not matter where a window ends.
+        loop: the workload.
+        meter: energy meter of the device.
+        clock: clock of the device.
+        plan: window plan of the sensor.
+        window_s: shortest window, seconds.
+        timeline: fitted line of the counter's steps.
+        is_steady: whether the power is constant within a pass, so that windows need not contain whole passes.
     """
 
     loop: Loop
@@ -118,14 +118,14 @@ class WindowTaker:
     is_steady: bool = False
 
     def window(self, shift_s: float | None = None, n_updates: int | None = None) -> Window:
-        """Take one window.
+        """Measure one window.
 
         Args:
-            shift_s: seconds from a step of the counter to the beginning of the work; None begins at once.
-            n_updates: end after so many steps; None where passes fit best.
+            shift_s: seconds from a step of the counter to the start of the work; None starts at once.
+            n_updates: number of steps in the window; None ends it where whole passes fit best.
 
         Raises:
-            SensorError: of the meter, `counter_stalled`, or `too_short` where hardly a pass ended.
+            SensorError: of the meter, `counter_stalled`, or `too_short` if too few passes ended.
         """
         if shift_s is not None:
             self._rest_until(shift_s)
@@ -149,13 +149,13 @@ class WindowTaker:
         return Window(began_s, ticks, progress, self.loop.n_passes)
 
     def phases(self, pass_s: float, n: int) -> list[Window]:
-        """Take n windows of equally many steps, each begun a further n-th of a period after a step.
+        """Measure n windows with the same number of steps, at phases 1 / n of a period apart.
 
-        Together they are at least as long as one window, and each as one of a layer.
+        Together they are at least as long as one window, and each at least as long as a layer's.
 
         Args:
-            pass_s: seconds of a pass, about; windows end where whole passes do.
-            n: how many.
+            pass_s: approximate seconds of a pass; windows end where whole passes fit best.
+            n: number of phases.
         """
         period_s = self.plan.period_s
         seconds = max(self.window_s / n, min(self.window_s, self.plan.window_s), _LEAST_PASSES * pass_s)
@@ -165,7 +165,7 @@ class WindowTaker:
         return [self.window(i * period_s / n, n_updates) for i in range(n)]
 
     def foreseen_alias(self, pass_s: float) -> float:
-        """Return how far alternating power will mislead the best window for passes of this length."""
+        """Return the expected aliasing error of the best window for passes of this length."""
         if self.is_steady:
             return 0.0
         n = max(MIN_UPDATES, math.ceil(self.window_s / self.plan.period_s))
@@ -175,13 +175,13 @@ class WindowTaker:
         return cautious_alias_error([times[: end + 1]], pass_s, self.plan.share)
 
     def alias_error(self, ticks: Sequence[CounterStep], pass_s: float) -> float:
-        """Return how far alternating power can mislead a window between these ticks."""
+        """Return the aliasing error of a window between the first and the last of these ticks."""
         if self.is_steady or len(ticks) < 2:
             return 0.0
         return alias_error([[tick.time_s - ticks[0].time_s for tick in ticks]], pass_s, self.plan.share)
 
     def _rest_until(self, shift_s: float) -> None:
-        """Empty the device and wait for a moment after a step of the counter."""
+        """Let the device finish its work, and wait until `shift_s` after a step of the counter."""
         self.loop.synchronize()
         due_s = self.timeline.next_after(self.clock.now() - shift_s)
         if due_s is None:
@@ -192,7 +192,7 @@ class WindowTaker:
     def _is_enough(
         self, ticks: Sequence[CounterStep], progress: Sequence[CounterStep], n_updates: int | None
     ) -> bool:
-        """Whether a window may end here: long enough, with whole passes, or as long as it may become."""
+        """Return whether a window may end here: long enough with whole passes, or of the largest length."""
         seconds = ticks[-1].time_s - ticks[0].time_s
         pace = _pace(progress, ticks[0].time_s)
         if pace is None or len(ticks) <= MIN_UPDATES:
@@ -208,7 +208,7 @@ class WindowTaker:
     def _up_to_whole_passes(
         self, ticks: Sequence[CounterStep], pace: tuple[CounterStep, CounterStep]
     ) -> Sequence[CounterStep]:
-        """Return the ticks up to where whole passes fit best, among the ends that are late enough."""
+        """Return the ticks up to the end at which whole passes fit best, among those after `window_s`."""
         pass_s = _pass_s(pace, self.loop.n_passes)
         ends = [n for n in range(2, len(ticks) + 1) if ticks[n - 1].time_s >= ticks[0].time_s + self.window_s]
         if not ends:
@@ -217,7 +217,7 @@ class WindowTaker:
 
 
 def _pace(progress: Sequence[CounterStep], begin_s: float) -> tuple[CounterStep, CounterStep] | None:
-    """Return the first and the last step of the progress since a moment, or None with too few of them."""
+    """Return the first and the last step of the progress since a moment; None if there are too few."""
     first = bisect_left(progress, begin_s, key=lambda step: step.time_s)
     return (progress[first], progress[-1]) if len(progress) - first > _MIN_PASSES else None
 

@@ -1,1 +1,1 @@
-"""Operators built from the columns of a layer row."""
+"""Operators built from layer rows, to be measured alone."""

@@ -1,11 +1,11 @@
-"""From the columns of a layer row to the operator itself, so that it can be measured alone.
+"""Build the operator of a layer row, to measure it alone.
 
-    row --recipe--> function, shapes of its operands --trace--> the row as the tracer writes it
+    row --recipe--> function, shapes of its operands --trace--> traced row
                                  |
                                  +--operand sets--> many copies of the operands, so that no cache holds them
 
-The traced row is what is kept, so FLOPs, bytes and shapes have one origin. A kind without a recipe is an
-`Unbuildable` with its reason; who samples counts them.
+The traced row is the one that is written, so FLOPs, bytes and shapes have a single source. A kind without a
+recipe raises `Unbuildable` with the reason.
 """
 
 from math import prod
@@ -32,14 +32,14 @@ __all__ = [
     "recipe_of", "trace_recipe",
 ]  # fmt: skip
 
-_ALIGNMENT_BYTES = {"cpu": 64, "cuda": 512}  # as PyTorch aligns tensors of its own
+_ALIGNMENT_BYTES = {"cpu": 64, "cuda": 512}  # alignment of tensors in PyTorch
 
 
 def recipe_of(row: Row) -> Recipe:
-    """Return how to run the operator of a layer row.
+    """Return the recipe to run the operator of a layer row.
 
     Raises:
-        Unbuildable: for a kind without a recipe, or shapes that its columns do not tell.
+        Unbuildable: for a kind or dtype without a recipe, or if no recipe matches the columns.
     """
     kind = str(row["kind"])
     if kind in WITHOUT_RECIPE:
@@ -52,13 +52,13 @@ def recipe_of(row: Row) -> Recipe:
 
 
 class OperandPool:
-    """A block of numbers that all operands are slices of: filled once, and larger than the caches.
+    """Block of random numbers, larger than the caches, that operands are slices of.
 
     Args:
-        n_bytes: size of the block; the operand sets of a work span it, as far as `max_sets` allow.
-        max_sets: most operand sets of a work.
-        dtype: of the operands, other than whole numbers and truths.
-        device: where the operands lie, for example "cuda:0".
+        n_bytes: size of the block; the operand sets of a workload span it, if `max_sets` allow.
+        max_sets: largest number of operand sets of a workload.
+        dtype: data type of floating-point operands.
+        device: device of the operands, for example "cuda:0".
     """
 
     def __init__(self, n_bytes: int, max_sets: int, dtype: str = "float32", device: str = "cpu") -> None:
@@ -74,9 +74,9 @@ class OperandPool:
         self._next = 0
 
     def sets(self, recipe: Recipe) -> list[tuple[Tensor, ...]]:
-        """Return operand sets that together span the block; at least two, all positive random numbers.
+        """Return operand sets that together span the block, at least two; numbers are positive and random.
 
-        No two operands of a set share memory; what is larger than the block is made for the set.
+        Operands of a set do not share memory; sets larger than the block are allocated separately.
         """
         n_sets = min(self.max_sets, max(2, -(-self._block.numel() // max(recipe.n_elements, 1))))
         shapes = (*recipe.inputs, *recipe.weights)

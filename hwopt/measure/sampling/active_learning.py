@@ -74,7 +74,7 @@ def select_informative(
     if n == 0 or not waiting:
         return []
     timed: list[Mapping[str, Any]] = [row for row in measured_rows if (row.get("time_s") or 0) > 0]
-    if len(timed) < _LEAST_ROWS:  # their places count, as those of pending ones do, but not their times
+    if len(timed) < _LEAST_ROWS:  # too few to fit: treated as pending, without their times
         timed, given = [], [*timed, *given]
     rows: list[Mapping[str, Any]] = [*given, *(candidates[i].row() for i in waiting)]
     predictions = _predictions(timed, rows, max(_N_MEMBERS, 2 * n), rng, ceilings)

@@ -1,11 +1,11 @@
-"""Networks of a GPU's campaign: those that are measured whole, and those that operators are drawn from.
+"""Networks of a GPU campaign: networks to measure, and networks whose operators are measured.
 
-    measured    NeuralPower's five among the first, torchvision's families, random CNNs, blocks:
-                every architecture at one batch size before any at a second one
-    drawn from  other members of torchvision's families, random CNNs of other weights and shapes
+    networks   NeuralPower's five among the first, torchvision's families, random CNNs, blocks:
+               every architecture at one batch size before any at a second one
+    operators  of other members of torchvision's families, and of random CNNs with other shapes
 
-The split `test` is held out: no operator is drawn from its networks. Channels are as networks have them,
-mostly multiples of 8. A random network is called by a digest of what it is, so no name means two networks.
+The split `test` is held out: its operators are not sampled. Channels are mostly multiples of 8, as in
+published networks. The name of a random network contains a digest of its architecture, so names are unique.
 """
 
 import json
@@ -30,8 +30,8 @@ from hwopt.measure.sampling.networks import (
 if TYPE_CHECKING:
     from hwopt.space.search_space import SearchSpace
 
-BATCH_SIZES = (32, 8, 128, 1)  # in the order in which an architecture is measured at them
-# Families that the fit has not seen, such as MobileNetV2's, are among those of the test.
+BATCH_SIZES = (32, 8, 128, 1)  # in the order of measuring
+# The split `test` has families that are in no other split, such as MobileNetV2.
 _MEASURED = {
     "resnet18": "fit",
     "googlenet": "calibrate",
@@ -56,9 +56,9 @@ _DRAWN_FROM = (
 _DRAWN_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 _SIDES = (28, 32, 48, 64, 96, 128, 224)
 _WIDEST = 512
-_ANY_WIDTH = 0.1  # of random networks, whose channels are any numbers, as a search tries them
-_BLOCK_ELEMENTS = 2**26  # most that a block's input has
-N_SOURCES = 60  # random CNNs, or configs of a space, that operators are drawn from
+_ANY_WIDTH = 0.1  # share of random networks with arbitrary numbers of channels, as in a search
+_BLOCK_ELEMENTS = 2**26  # largest input of a block
+N_SOURCES = 60  # random CNNs, or configs of a space, whose operators are sampled
 
 
 def choose_gpu_networks(
@@ -70,10 +70,11 @@ def choose_gpu_networks(
     """Return networks in the order in which to measure them on a GPU.
 
     Args:
-        rng: source of all randomness.
-        n_random: random CNNs, each at one of the batch sizes.
-        n_blocks: fused blocks, likewise; they are in the split `fit`.
-        batch_sizes: items a pass; torchvision's networks take all in the end, NeuralPower's its table's.
+        rng: random generator.
+        n_random: number of random CNNs, each at one of the batch sizes.
+        n_blocks: number of blocks, likewise; they are in the split `fit`.
+        batch_sizes: items in a pass; torchvision's networks are listed at all of them, NeuralPower's at those
+            of its table.
     """
     sizes = list(batch_sizes)
     random = [_random(i, rng, sizes[i % len(sizes)]) for i in range(n_random)]
@@ -89,12 +90,12 @@ def choose_gpu_networks(
 def operator_sources(
     rng: np.random.Generator, space: "SearchSpace | None" = None, batch_size: int | None = None
 ) -> list[NetworkSpec]:
-    """Return the networks that operators are drawn from: of a space where one is given.
+    """Return the networks whose operators are sampled.
 
     Args:
-        rng: source of all randomness.
-        space: draw configs of this space.
-        batch_size: items a pass; where it is None, 1 for a space and a random one for others.
+        rng: random generator.
+        space: sample configs of this space; None takes torchvision's networks and random CNNs.
+        batch_size: items in a pass; None means 1 for a space, and random batch sizes otherwise.
     """
     if space is not None:
         return networks_of_space(N_SOURCES, rng, space, batch_size or 1)
@@ -130,7 +131,7 @@ def _random(i: int, rng: np.random.Generator, batch: int, split: str | None = No
 
 
 def _block(i: int, rng: np.random.Generator, batch: int) -> NetworkSpec:
-    """Return one of the fused blocks in turn; channels are log-uniform, sides as the memory allows."""
+    """Return block i, of each form in turn; channels are log-uniform, sides limited by the input's size."""
     form = list(FORMS)[i % len(FORMS)]
     channels = max(1, round(np.exp(rng.uniform(np.log(16), np.log(_WIDEST))) / 8)) * 8
     sides = [side for side in (7, 14, 28, 56, 112) if batch * channels * side**2 <= _BLOCK_ELEMENTS]
@@ -142,7 +143,7 @@ def _block(i: int, rng: np.random.Generator, batch: int) -> NetworkSpec:
 def _named(
     what: str, source: str, split: str, input_shape: tuple[int, ...], architecture: Architecture
 ) -> NetworkSpec:
-    """Return a spec that is called by what it is, its input's shape included."""
+    """Return a spec whose name contains a digest of architecture and input shape."""
     identity = json.dumps([architecture.description, input_shape[1:]]).encode()
     digest = blake2b(identity, digest_size=4).hexdigest()
     name = f"{what}-{digest}-b{input_shape[0]}"

@@ -14,6 +14,6 @@ def operators_of_networks(graphs: Iterable[LayerGraph]) -> list[Operator]:
     operators: dict[tuple[Any, ...], Operator] = {}
     for layer in (layer for graph in graphs for layer in graph.layers):
         if key_of(layer) not in operators:
-            with suppress(Unbuildable):  # it counts as unmeasured
+            with suppress(Unbuildable):  # counted as unmeasured in operator sums
                 operators[key_of(layer)] = Operator(layer, recipe_of(layer.row()), "oracle")
     return list(operators.values())

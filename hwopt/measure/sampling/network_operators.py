@@ -3,7 +3,7 @@
     graphs --+-- distinct layers within the limits --------------------- [n]
              +-- least time of a layer / least time of its network ----- shares, [m, n]
 
-The least time is the roofline's (`hwopt.profile.roofline.least_time_s`), so shares need no measurement.
+The least time is that of the roofline (`hwopt.profile.roofline.least_time_s`), so shares need no measurement.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,12 @@
-"""Networks that a profile measures whole: torchvision's, random small ones, or configs of a search space.
+"""Networks to measure for a profile: torchvision's, random small ones, or configs of a search space.
 
     campaign   on a CPU         7 of torchvision, random small CNNs
                on a GPU         see `hwopt.measure.sampling.gpu_networks`
-               of a space       its configs; if they are few, also random networks of the same input
+               of a space       its configs; if they are few, also random networks with the same input shape
 
-The split `fit` fits the network-level coefficients, `calibrate` gives the predictive distribution, `test`
-shows the error. Splits alternate, so that a shortened run has all three. A named network is in one split at
-all batch sizes.
+The split `fit` is for network-level coefficients, `calibrate` for the predictive distribution, `test` for the
+error. Splits alternate, so that a short run has all three. A named network is in the same split at all batch
+sizes.
 """
 
 import json
@@ -39,7 +39,7 @@ _TORCHVISION_CPU = {
     "mobilenet_v2": "test",
     "alexnet": "test",
 }
-_NEURALPOWER = {  # batch and side of its table; architecture
+_NEURALPOWER = {  # batch size and image side in NeuralPower's table; architecture
     "vgg16": (64, 224, Architecture.of("torchvision", model="vgg16")),
     "alexnet": (128, 224, Architecture.of("torchvision", model="alexnet")),
     "nin": (128, 224, Architecture.of("nin")),
@@ -51,16 +51,15 @@ _SIDES = (28, 32, 48, 64)
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """Network to measure.
+    """Network to measure, not yet built.
 
     Attributes:
-        name: unique in a profile.
+        name: name, unique in a profile.
         source: torchvision, random, space, neuralpower or block.
         split: fit, calibrate or test.
-        input_shape: batch included.
+        input_shape: shape of the input, batch included.
         build: returns the network.
-        config: JSON that it can be built from: hyperparameters of a space's network, otherwise the
-            description of its `Architecture`.
+        config: JSON to rebuild it from: hyperparameters of a space, or the description of an `Architecture`.
     """
 
     name: str
@@ -78,11 +77,11 @@ def choose_networks(
 
     Args:
         n: number of random networks, or of configs of the space.
-        rng: source of all randomness.
+        rng: random generator.
         space: search space; its configs take the first batch size. If it has few distinct networks, random
-            ones of its input's shape are added up to `LEAST_NETWORKS`, or n. None adds torchvision's
-            networks.
-        batch_sizes: items in a pass; random networks draw one, torchvision's take all.
+            ones with its input shape are added up to `LEAST_NETWORKS`, or n. None takes random CNNs and
+            torchvision's networks.
+        batch_sizes: items in a pass; each random network has one of them, torchvision's are listed at all.
     """
     if space is not None:
         return networks_of_space(n, rng, space, batch_sizes[0])
@@ -120,7 +119,7 @@ def split_of(i: int) -> str:
 def described(
     name: str, source: str, split: str, input_shape: tuple[int, ...], architecture: Architecture
 ) -> NetworkSpec:
-    """Return a spec whose config is the description of its architecture."""
+    """Return the spec of an architecture, with its description as config."""
     return NetworkSpec(name, source, split, input_shape, architecture, architecture.description)
 
 

@@ -3,7 +3,7 @@
     operators of networks + rows so far --> select_informative --+--> operators, the most informative first
     Sobol points over shapes, every eighth, 40 in all -----------+
 
-Sobol points have sizes that no network has, so that a model covers the range and other searches' channels.
+Sobol points have sizes that no network has, so that a model covers the whole range.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,15 +24,15 @@ _SOBOL = "sobol"
 
 
 class OperatorSelector:
-    """Selects operators given the rows measured so far.
+    """Selects operators given the measured rows.
 
     Args:
         networks: operators of networks, with their shares.
-        sobol: operators beside them.
+        sobol: operators at Sobol points.
         ceilings: roofline of the device.
-        limits: of an operator's work.
-        seed: of the ensembles.
-        n_most: rows of a profile; no operator is selected beyond them.
+        limits: largest operators.
+        seed: seed of the ensembles.
+        n_most: largest number of rows.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class OperatorSelector:
         """Return up to n operators in the order in which to measure them.
 
         Args:
-            rows: measured so far, whole rows of layers.csv.
+            rows: measured rows, with all columns of layers.csv.
             pending: operators selected before and not measured yet.
-            n: how many.
+            n: largest number of operators.
         """
         n_before = len(rows) + len(pending)
         n = min(n, self.n_most - n_before)
@@ -70,7 +70,7 @@ class OperatorSelector:
     def _informative(
         self, rows: Sequence[Mapping[str, Any]], pending: Sequence[Operator], n: int
     ) -> list[Operator]:
-        """Return n operators of the networks; those that cannot be run alone are never tried again."""
+        """Return n operators of the networks; those that cannot be run alone are left out from now on."""
         rng = np.random.default_rng([self._seed, len(rows), len(pending)])
         chosen = [operator.layer for operator in pending]
         found: list[Operator] = []
@@ -97,7 +97,7 @@ class OperatorSelector:
 
 
 def _interleaved(operators: list[Operator], sobol: list[Operator]) -> list[Operator]:
-    """Return both lists as one, Sobol points at even distances."""
+    """Return both lists merged, Sobol points at even distances."""
     mixed = list(operators)
     for i, operator in enumerate(sobol):
         mixed.insert(round((i + 1) * len(operators) / len(sobol)) + i, operator)

@@ -4,9 +4,9 @@
             |-> perturbed layers, by family  ---- recipe --> trace --> within limits and new? --> sample
     Sobol points over shapes, by family      ---'
 
-Every distinct operator comes once. The shares of sources and families hold at every length, since the next
-operator is of the source, and of its family, that is furthest below its share. So a sample is the beginning
-of every longer one from the same generator state, and is measured in its order.
+Operators are distinct. The shares of sources and families hold at every length, since the next operator is of
+the source, and of its family, that is furthest below its share. A sample is the beginning of every longer one
+from the same generator state.
 """
 
 from collections import Counter
@@ -70,7 +70,7 @@ class Operator:
 
 @dataclass(slots=True)
 class OperatorSample:
-    """Distinct operators in the order of measuring; counts of candidates that cannot be run, by reason."""
+    """Distinct operators in the order of measuring, and counts of skipped candidates by reason."""
 
     operators: list[Operator] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -97,9 +97,9 @@ def sample_operators(
     """Sample operators to measure.
 
     Args:
-        n: how many; fewer are returned if there are not that many distinct ones.
-        rng: source of all randomness.
-        graphs: networks of the same dtype, whose layers are taken and perturbed; without any, all operators
+        n: number of operators; fewer are returned if there are not that many distinct ones.
+        rng: random generator.
+        graphs: networks of the same dtype, whose layers are sampled and perturbed; without any, all operators
             are Sobol points.
         dtype: data type of the Sobol points.
         plan: limits and shares.
@@ -197,7 +197,7 @@ def operator_of(row: Row, source: str, limits: OperatorLimits) -> Operator:
     except InvalidInput as error:
         raise Unbuildable(f"{row['kind']}: its shapes do not fit together") from error
     if source == "network" and not fits(layer, row):
-        raise Unbuildable(f"{row['kind']}: its columns give another layer")
+        raise Unbuildable(f"{row['kind']}: its trace differs from its row")
     if not limits.allow(layer):
         raise Unbuildable(f"{row['kind']}: beyond the limits")
     return Operator(layer, recipe, source)

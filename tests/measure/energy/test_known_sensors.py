@@ -70,8 +70,8 @@ def test_a_known_part_time_sensor_is_planned_at_its_phases():
     ("truth", "words"),
     [
         ({"share": 0.25}, "a share of 0.2"),
-        ({"period_s": 0.05}, "steps every 0.05 s, known is 0.1 s"),
-        ({"jitter": 0.4}, "on no line"),
+        ({"period_s": 0.05}, "period is 0.05 s, expected 0.1 s"),
+        ({"jitter": 0.4}, "period is not exact"),
     ],
 )
 def test_a_sensor_that_answers_otherwise_is_not_the_known_one(truth, words):
@@ -84,7 +84,7 @@ def test_a_check_that_fails_falls_back_to_the_full_characterization_and_says_so(
     said = []
     with open_gpu("simulated", PRECISION) as opened:
         info = describe_gpu(opened, PRECISION, None, 0, lambda *message: said.append(message), 50.0)
-    assert any("was not confirmed: it steps every 0.1 s" in message[-1] for message in said)
+    assert any("was not confirmed: its period is 0.1 s" in message[-1] for message in said)
     assert "was not confirmed" in info["sensor"]["note"] and not info["sensor"]["known"]
     assert info["sensor"]["waves"] and info["sensor"]["idle_before_context_w"] is not None
     assert plan_of(info).n_phases == 1
@@ -134,7 +134,7 @@ def test_a_report_is_read_back_from_its_file_and_an_incomplete_one_is_refused():
     kept = json.loads(json.dumps(record().as_dict()))
     assert SensorCharacteristics.from_mapping(kept).plan() == record().plan()
     del kept["poll_s"]
-    with pytest.raises(InvalidInput, match="poll_s.*measure the device into a new folder"):
+    with pytest.raises(InvalidInput, match="poll_s.*measure the device again"):
         SensorCharacteristics.from_mapping(kept)
 
 

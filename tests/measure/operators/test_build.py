@@ -184,9 +184,9 @@ def test_a_product_with_a_scale_and_one_with_a_tensor_have_one_shape_and_two_key
     [
         ("fft", {}, "no recipe for kind 'fft'"),
         ("relu", {"dtype": "int8"}, "no recipe for dtype 'int8'"),
-        ("index", {}, "index: which elements are read or written"),
+        ("index", {}, "index: the positions of the elements"),
         ("selu", {}, "selu: PyTorch runs it as elu"),
-        ("conv3d", {"in_h": 7}, "conv3d: depth and height are one column"),
+        ("conv3d", {"in_h": 7}, "conv3d: its height column"),
         ("add", {"input_bytes": 4 * 579}, "add: no operator known to have these columns"),
     ],
 )

@@ -61,7 +61,7 @@ def test_blocks_are_kept_by_the_names_of_their_fields():
         ('{"architecture": "resnet18"}', "known architectures: .*torchvision"),
         ('{"architecture": "torchvision"}', "missing 1 required"),
         ('{"architecture": "torchvision", "model": "nonet"}', "nonet"),
-        ('{"architecture": "separable", "channels": -3, "kernel": 3}', "no network can be built"),
+        ('{"architecture": "separable", "channels": -3, "kernel": 3}', "cannot build a network"),
         ('{"architecture": "small_cnn", "input_shape": [3], "blocks": [], "hidden": []}', "unpack"),
     ],
 )

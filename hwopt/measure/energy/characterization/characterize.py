@@ -1,10 +1,10 @@
-"""Find out how an energy sensor behaves, before anything is measured with it.
+"""Characterize an energy sensor before measurements.
 
     idle, no context | idle, context | busy: period, jitter, drift | instantaneous power | idle after load
-    square waves at several periods and phases: which work it misjudges, which part of a period it sees
+    square waves of power at several periods and phases: sampled share of a period, periods with errors
 
-It knows no accelerator: a meter, a clock, and ways to make a loop of constant power are given to it. From
-the report follows the plan of all later windows.
+Meter, clock and a loop of constant power are passed in. The window plan of all later measurements follows
+from the characteristics.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from hwopt.measure.gpu.accelerator import Loop
 
 __all__ = ["SensorCharacteristics", "WaveResponse", "characterize"]
 WAVE_PERIODS_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_OWN_PERIODS = (1.0, 0.5, 1.5, 2.5)  # of waves, in periods of the sensor: those that it misjudges most
+_OWN_PERIODS = (1.0, 0.5, 1.5, 2.5)  # periods of waves with the largest errors, in periods of the sensor
 
 
 def characterize(
@@ -30,21 +30,21 @@ def characterize(
     busy_s: float = 6.0,
     wave_periods_s: Sequence[float] = WAVE_PERIODS_S,
 ) -> SensorCharacteristics:
-    """Find out how a sensor behaves.
+    """Return the characteristics of a sensor.
 
     Args:
-        make_loop: gives a loop of constant, high power with short replays, such as a large matrix product;
-            it is closed in the end.
-        meter: the sensor, opened before this process first used the device.
-        clock: in whose time both are read.
-        open_context: has this process use the device for the first time; None where it does already, and then
-            nothing is known about the time before.
-        budget_s: no further wave is begun after so many seconds.
-        busy_s: for how long the loop runs to tell the period and the drift.
-        wave_periods_s: of square waves, beside some multiples of the sensor's own period.
+        make_loop: returns a loop of constant, high power with short replays, such as a large matrix product;
+            it is closed at the end.
+        meter: the sensor, opened before this process created a context on the device.
+        clock: clock of the device.
+        open_context: creates this process's context; None if it exists, so that the idle power without a
+            context is not measured.
+        budget_s: seconds after which no further wave is started.
+        busy_s: seconds of load to estimate period and drift.
+        wave_periods_s: periods of square waves, in addition to some multiples of the sensor's own period.
 
     Raises:
-        SensorError: where the counter cannot be read at all, or does not move.
+        SensorError: if the counter cannot be read, or does not advance.
     """
     sensor = SensorMeasurements(meter, clock, budget_s)
     before_w = context_w = None
@@ -93,7 +93,7 @@ def characterize(
 
 
 def _wave_periods(wanted_s: Sequence[float], period_s: float, tail_s: float) -> list[float]:
-    """Return periods of waves to try, the sensor's own first; none that the device cannot follow."""
+    """Return the periods of waves, the sensor's own first; none too short for the device to follow."""
     periods = [share * period_s for share in _OWN_PERIODS]
     periods += [one for one in sorted(wanted_s) if all(abs(one / other - 1) > 0.02 for other in periods)]
     return [one for one in periods if one >= max(4 * tail_s, 4e-3)]

@@ -1,9 +1,9 @@
-"""Check that a known energy sensor is here what it was, in about 8 seconds instead of 50.
+"""Check a known energy sensor against its recorded characteristics, in 8 seconds instead of 50.
 
-    idle, context | busy: period, on a line | one wave, a little out of step: sampled share
+    idle, context | busy: period, on a line | one wave with a slightly different period: sampled share
 
-Each answer is compared with the table of `hwopt.measure.energy.sensors.known_sensors`; a sensor that answers
-otherwise is characterized in full.
+The results are compared with the table of `hwopt.measure.energy.sensors.known_sensors`; a sensor that differs
+is characterized in full.
 """
 
 from collections.abc import Callable
@@ -32,20 +32,20 @@ def check_known_sensor(
     clock: Clock,
     open_context: Callable[[], None] | None = None,
 ) -> tuple[SensorCharacteristics | None, str]:
-    """Compare a sensor with what is known of its kind.
+    """Compare a sensor with the recorded characteristics of its model and driver.
 
     Args:
-        known: what it should be.
-        make_loop: gives a loop of constant, high power with short replays; it is closed in the end.
+        known: recorded characteristics.
+        make_loop: returns a loop of constant, high power with short replays; it is closed at the end.
         meter: the sensor.
-        clock: in whose time it is read.
-        open_context: has this process use the device for the first time; None where it does already.
+        clock: clock of the device.
+        open_context: creates this process's context on the device; None if it exists.
 
     Returns:
-        The report with an empty text, or None and what differs.
+        The characteristics and an empty text, or None and the difference.
 
     Raises:
-        SensorError: where the counter cannot be read at all, or does not move.
+        SensorError: if the counter cannot be read, or does not advance.
     """
     sensor = SensorMeasurements(meter, clock, budget_s=0.0)
     if open_context is not None:
@@ -63,16 +63,16 @@ def check_known_sensor(
     finally:
         loop.close()
     if share is None or abs(share - known.sampling_share) > _SHARE_ERROR:
-        seen = "no share that a wave tells" if share is None else f"a share of {share:.2f}"
-        return None, f"it looks at {seen} of a period, known is {known.sampling_share:g}"
+        seen = "an unknown share" if share is None else f"a share of {share:.2f}"
+        return None, f"it samples {seen} of a period, expected {known.sampling_share:g}"
     return _report(known, meter, sensor, busy, context_w), ""
 
 
 def _fault_of_period(busy: BusyMeasurement, known: KnownSensor) -> str:
     if not busy.is_on_line:
-        return f"its steps lie on no line (jitter {busy.jitter_s:.2g} s), known is an exact period"
+        return f"its period is not exact (jitter {busy.jitter_s:.2g} s), expected an exact period"
     if abs(busy.period_s / known.period_s - 1) > _PERIOD_ERROR:
-        return f"it steps every {busy.period_s:.3g} s, known is {known.period_s:.3g} s"
+        return f"its period is {busy.period_s:.3g} s, expected {known.period_s:.3g} s"
     return ""
 
 

@@ -1,7 +1,4 @@
-"""The steps of a sensor's characterization: idle, busy, square waves; each with the seconds that it takes.
-
-They know no accelerator: a meter, a clock and a loop of constant power are given to them.
-"""
+"""Measurements of a sensor's characterization: idle power, steps under load, square waves of power."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,12 +22,12 @@ _PAUSE_S = 5e-4
 
 
 class BusyMeasurement:
-    """A device that was busy for some seconds.
+    """Steps of the counter under constant load, and their statistics.
 
     Args:
-        ticks: steps of the counter as polling saw them.
+        ticks: steps of the energy counter, from polling.
         progress: steps of the number of finished replays.
-        warming_c: change of the temperature meanwhile, None where the device does not tell it.
+        warming_c: change of temperature, degrees; None if it is not known.
     """
 
     def __init__(
@@ -41,7 +38,7 @@ class BusyMeasurement:
         self.placed = self.timeline.place(ticks)
 
     def _mean_interval_s(self) -> float:
-        """Return the slope of the moments over the numbers of the steps, those counted that were missed."""
+        """Return the slope of times over step numbers, missed steps included in the count."""
         times, _ = columns(self.ticks)
         n = np.cumsum(np.round(np.diff(times) / np.median(np.diff(times))))
         return float(np.polyfit(np.concatenate([[0.0], n]), times, 1)[0])
@@ -53,27 +50,27 @@ class BusyMeasurement:
 
     @property
     def poll_s(self) -> float:
-        """Seconds between the two readings that a step lies between, median."""
+        """Median seconds between the bounds of a step."""
         return float(np.median([tick.width_s for tick in self.ticks]))
 
     @property
     def tick_s(self) -> float:
-        """Seconds to which a step is known: by the line, or by polling where there is none."""
+        """Error of a step's time in seconds: of the fitted line, or of polling without a line."""
         return ON_LINE_S if self.is_on_line else self.poll_s
 
     @property
     def is_on_line(self) -> bool:
-        """Whether the steps lie on a line: their period is exact."""
+        """Whether the steps lie on a line: the period is exact."""
         return self.timeline.next_after(0.0) is not None
 
     @property
     def jitter_s(self) -> float:
-        """Standard deviation of the interval between two steps, polling taken off."""
+        """Standard deviation of the interval between two steps, less that of polling."""
         return 0.0 if self.is_on_line else _without_polling(_spread(self._intervals), 2 * self.poll_s**2)
 
     @property
     def scatter_s(self) -> float:
-        """Moments of the steps against those that the energy tells, a slow drift of the power taken off."""
+        """Standard deviation of the delay between a step and its energy, less polling and power drift."""
         times, values = columns(self.placed)
         centred = times - times.mean()
         late_s = times - np.polyval(np.polyfit(values - values.mean(), centred, 3), values - values.mean())
@@ -92,7 +89,7 @@ class BusyMeasurement:
 
     @property
     def time_drift(self) -> float | None:
-        """Relative change of the time of a pass from the first quarter to the last; None with few."""
+        """Relative change of the time of a pass from the first quarter to the last; None with few replays."""
         if len(self.progress) < 12:
             return None
         first, last = _quarters(self.progress)
@@ -104,7 +101,16 @@ class BusyMeasurement:
 
 
 class SensorMeasurements:
-    """The steps of a characterization, each with the seconds that it took."""
+    """Measurements of one sensor.
+
+    Args:
+        meter: the sensor.
+        clock: clock of the device.
+        budget_s: seconds after which no further wave is started.
+
+    Attributes:
+        seconds: measurement -> its duration.
+    """
 
     def __init__(self, meter: Meter, clock: Clock, budget_s: float) -> None:
         self.meter, self.clock, self.budget_s = meter, clock, budget_s
@@ -112,14 +118,14 @@ class SensorMeasurements:
         self._begin_s = clock.now()
 
     def timed(self, name: str, step: Callable[[], T]) -> T:
-        """Run a step and keep the seconds that it took."""
+        """Return the result of a measurement, and record its duration."""
         begin = self.clock.now()
         result = step()
         self.seconds[name] = self.clock.now() - begin
         return result
 
     def idle_w(self, seconds: float = 1.5) -> float:
-        """Return the power without work."""
+        """Return the idle power in watts."""
         with Poller(self.meter, self.clock, None, STALL_S) as poller:
             poller.next_tick()
             poller.poll_for(seconds)
@@ -128,7 +134,7 @@ class SensorMeasurements:
         return float(np.polyfit(times - times[0], values, 1)[0])
 
     def busy(self, loop: Loop, seconds: float) -> BusyMeasurement:
-        """Keep the device busy; after a pre-roll, watch the counter, longer where it steps seldom."""
+        """Measure the steps of the counter under load, after a pre-roll; at least 12 steps."""
         before = self._busy_state(loop, 0.25).temperature_c
         with Poller(self.meter, self.clock, loop, STALL_S) as poller:
             poller.poll_for(seconds)
@@ -139,14 +145,14 @@ class SensorMeasurements:
         return BusyMeasurement(poller.ticks, poller.progress, warming_c)
 
     def _busy_state(self, loop: Loop, preroll_s: float) -> DeviceState:
-        """Return the state of the device that has been busy for some time."""
+        """Return the state of the device after some seconds of load."""
         end_s = self.clock.now() + preroll_s
         while self.clock.now() < end_s:
             loop.replay()
         return ask_beside(self.clock, self.meter.state, loop.replay)
 
     def instant_ratio(self, loop: Loop, period_s: float) -> float | None:
-        """Return the counter's power over the mean instantaneous power of the same time."""
+        """Return the power from the counter over the mean instantaneous power; None without the latter."""
         powers: list[float] = []
 
         def watch() -> None:
@@ -167,7 +173,7 @@ class SensorMeasurements:
             return rate([first, poller.next_tick()]) / float(np.mean(powers))
 
     def share(self, maker: WaveMaker, busy: BusyMeasurement, n_steps: int = _SWEEP_STEPS) -> float | None:
-        """Return which share of its period the sensor looks at, by a wave 1 / n_steps out of step with it."""
+        """Return the sampled share, from a wave with a period longer than the sensor's by 1 / n_steps."""
         period_s = busy.period_s * math.ceil(max(1.0, 4 * maker.tail_s / busy.period_s))
         period_s *= 1 + 1 / n_steps
         if period_s > 1.0:
@@ -178,7 +184,7 @@ class SensorMeasurements:
     def waves(
         self, maker: WaveMaker, busy: BusyMeasurement, low_w: float, periods_s: Sequence[float]
     ) -> tuple[WaveResponse, ...]:
-        """Return the answers to waves of these periods, as many as the budget allows, by period."""
+        """Return the responses to waves of these periods, sorted by period, as the budget allows."""
         found = []
         for period_s in periods_s:
             seconds = max(0.6, 3 * period_s, 8 * busy.period_s)
@@ -191,7 +197,7 @@ class SensorMeasurements:
         return tuple(sorted(found, key=lambda one: one.period_s))
 
     def read_s(self, n: int = 50) -> float:
-        """Return what one reading of the counter takes, on average."""
+        """Return the mean duration of a reading of the counter."""
         begin = self.clock.now()
         for _ in range(n):
             self.meter.energy_j()
@@ -206,18 +212,18 @@ def _response(period_s: float, waves: Sequence[Wave], high_w: float, low_w: floa
 
 
 def resolution_j(ticks: Sequence[CounterStep], unit_j: float) -> float:
-    """Return the largest energy that all steps are multiples of."""
+    """Return the largest energy, in joules, of which all steps are multiples."""
     counts = np.diff(np.round(columns(ticks)[1] / unit_j)).astype(np.int64)
     return float(np.gcd.reduce(counts)) * unit_j
 
 
 def columns(steps: Sequence[CounterStep]) -> tuple[Array, Array]:
-    """Return moments and values, both of shape [n]."""
+    """Return times and values of steps, both of shape [n]."""
     return np.array([step.time_s for step in steps]), np.array([step.value for step in steps])
 
 
 def rate(steps: Sequence[CounterStep]) -> float:
-    """Return the change a second from the first step to the last."""
+    """Return the change per second from the first step to the last."""
     return (steps[-1].value - steps[0].value) / (steps[-1].time_s - steps[0].time_s)
 
 
@@ -227,10 +233,10 @@ def _quarters(steps: Sequence[CounterStep]) -> tuple[Sequence[CounterStep], Sequ
 
 
 def _spread(values: Array) -> float:
-    """Return a standard deviation that a few outliers do not move (1.4826 times the median deviation)."""
+    """Return a robust standard deviation: 1.4826 times the median absolute deviation."""
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def _without_polling(spread_s: float, squared_widths_s2: float) -> float:
-    """Take off what uniform errors of these squared widths, in all, add to a standard deviation."""
+    """Return a standard deviation without the contribution of uniform errors with these squared widths."""
     return math.sqrt(max(0.0, spread_s**2 - squared_widths_s2 / 12))

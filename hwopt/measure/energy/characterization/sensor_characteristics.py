@@ -1,4 +1,4 @@
-"""What was found out about a sensor, and the plan of measuring that follows from it."""
+"""Characteristics of an energy sensor, and the window plan that follows from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -7,24 +7,24 @@ from typing import Any
 from hwopt.errors import InvalidInput
 from hwopt.measure.energy.window_plan import WindowPlan
 
-ON_LINE_S = 1e-3  # to which the step of a counter of exact period is known at least
-_EDGE_ERROR = 0.003  # relative, that the ends of a window may add
-_EXACT = 0.01  # jitter over the period, below which the period is exact
-_WAVE_S = 0.6  # that a wave is read for at least
-_RESOLVED = 0.02  # relative error of a wave's mean power from which the sensor does not resolve it
-_LARGE_SHARE = 0.9
+ON_LINE_S = 1e-3  # largest error of the time of a step, for a counter with an exact period
+_EDGE_ERROR = 0.003  # largest relative error from the ends of a window
+_EXACT = 0.01  # jitter over period below which the period counts as exact
+_WAVE_S = 0.6  # shortest reading of a wave
+_RESOLVED = 0.02  # relative error of a wave's mean power above which the sensor does not resolve it
+_LARGE_SHARE = 0.9  # sampled share above which the sensor may sample all the time
 
 
 @dataclass(frozen=True, slots=True)
 class WaveResponse:
-    """How the sensor judged a square wave of power.
+    """Response of the sensor to a square wave of power.
 
     Attributes:
-        period_s: of the wave.
-        error: largest difference of a phase from the mean over phases, relative to the expected power.
-        bias: mean over phases over the expected power, less 1; the power of the pauses is that after a load.
-        duty: share of the time in which the device worked.
-        n_phases: how many were tried.
+        period_s: period of the wave.
+        error: largest difference between a phase and the mean over phases, relative to the expected power.
+        bias: mean over phases relative to the expected power, less 1; power in pauses is that after a load.
+        duty: share of the time with load.
+        n_phases: number of measured phases.
     """
 
     period_s: float
@@ -36,32 +36,32 @@ class WaveResponse:
 
 @dataclass(frozen=True, slots=True)
 class SensorCharacteristics:
-    """What was found out about a sensor. A figure that could not be had is None.
+    """Characteristics of an energy sensor. Values that could not be measured are None.
 
     Attributes:
-        meter: its name.
-        period_s: mean time between two steps of the counter, device busy.
-        jitter_s: standard deviation of that time, polling taken off.
-        scatter_s: standard deviation of a step's moment from that of the energy it shows, polling taken off.
-        poll_s: median time between the two readings that a step lies between.
-        read_s: what one reading of the counter takes.
-        resolution_j: largest energy that all steps were multiples of; the counter's own, or a multiple.
-        busy_w: power of the loop.
-        idle_before_context_w: power before this process touched the device.
-        idle_context_w: with a context, before any work.
-        idle_after_load_w: in the second after a load.
-        instant_ratio: power by the counter over the mean instantaneous power, same time.
-        sampling_share: of a period that the sensor looks at.
-        waves: its answers to square waves, by period.
-        unsafe_band_s: shortest and longest period of the waves that it misjudged; None for none.
-        drift_s: for how long the loop ran when the drift was observed.
-        power_drift: relative change of its power from the first quarter of that time to the last.
-        time_drift: the same of the time of a pass.
-        warming_c: change of the temperature meanwhile, degrees.
-        seconds: step -> seconds that it took.
-        tick_s: to what the moment of a step is known; None in records that do not tell.
-        known: model and driver whose known sensor this is, so that only that was checked; empty for none.
-        note: what else a reader should know, such as why a known sensor was characterized anew.
+        meter: name of the meter.
+        period_s: mean time between two steps of the counter under load.
+        jitter_s: standard deviation of that time, less that of polling.
+        scatter_s: standard deviation of the delay between a step and the energy it shows, less polling.
+        poll_s: median time between the two readings around a step.
+        read_s: duration of a reading of the counter.
+        resolution_j: largest energy of which all steps are multiples; the counter's unit, or a multiple.
+        busy_w: power under load.
+        idle_before_context_w: idle power before this process created a context on the device.
+        idle_context_w: idle power with a context, before any work.
+        idle_after_load_w: idle power in the second after a load.
+        instant_ratio: power from the counter over the mean instantaneous power of the same time.
+        sampling_share: share of a period that the sensor samples.
+        waves: responses to square waves, sorted by period.
+        unsafe_band_s: shortest and longest period of waves with errors; None for none.
+        drift_s: duration of the load in which drift was measured.
+        power_drift: relative change of power from the first quarter of that duration to the last.
+        time_drift: relative change of the time of a pass, likewise.
+        warming_c: change of temperature in that duration, degrees.
+        seconds: measurement -> its duration.
+        tick_s: error of the time of a step; None in records of older versions.
+        known: model and driver of the known sensor, if only a check was made; otherwise empty.
+        note: further remarks, such as why a known sensor was characterized again.
     """
 
     meter: str
@@ -89,29 +89,29 @@ class SensorCharacteristics:
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as device.json keeps it, with the plan that follows from it."""
+        """Return the characteristics and the window plan as a dict for device.json."""
         return {**asdict(self), "plan": self.plan().as_dict()}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "SensorCharacteristics":
-        """Read a report from what `as_dict` gave, of this version or an older one.
+        """Return the characteristics in a dict from `as_dict`, of this version or an older one.
 
         Raises:
-            InvalidInput: where a figure is missing.
+            InvalidInput: if a value is missing.
         """
         known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
         known["waves"] = tuple(WaveResponse(**wave) for wave in values.get("waves", ()))
         try:
             return cls(**known)
         except TypeError as error:
-            raise InvalidInput(f"a sensor's report: {error}; measure the device into a new folder") from None
+            raise InvalidInput(f"sensor in device.json: {error}; measure the device again") from None
 
     def plan(self) -> WindowPlan:
-        """Return how to measure with this sensor.
+        """Return the window plan.
 
-        Windows are so long that their ends add at most 0.3%, and have at least five steps. A sensor that was
-        seen to look at nearly the whole period counts as looking all the time, at one phase, where the square
-        waves confirm it or it is known to; else the share is unknown.
+        Windows are long enough for an error of at most 0.3% from their ends, and for five steps. A measured
+        share near 1 counts as 1 (one phase) if the square waves confirm it or the sensor is known; otherwise
+        the share is unknown.
         """
         share = self.sampling_share
         if share is not None and share > _LARGE_SHARE:
@@ -131,14 +131,15 @@ class SensorCharacteristics:
         )
 
     def misjudged_band_s(self) -> tuple[float, float] | None:
-        """Return the shortest and the longest period of waves that were misjudged; None for none."""
+        """Return the shortest and the longest period of waves with errors; None for none."""
         return unsafe_band_s(self.waves, [self._explained(wave) for wave in self.waves])
 
     @property
     def _tick_and_scatter_s(self) -> tuple[float, float]:
-        """Seconds to which windows know a step, and by which its energy is of another moment.
+        """Error of the time of a step, and standard deviation of the delay of its energy, seconds.
 
-        Records that do not tell `tick_s` scattered by polling: with an exact period the line knows better.
+        Without `tick_s`, as in older records, the scatter is that of polling, which a fitted line does not
+        have if the period is exact.
         """
         if self.tick_s is not None:
             return self.tick_s, self.scatter_s
@@ -150,9 +151,9 @@ class SensorCharacteristics:
         return bool(self.known) or (len(self.waves) > 0 and self.misjudged_band_s() is None)
 
     def _explained(self, wave: WaveResponse) -> float:
-        """Return the relative error of a wave's power that the moments of steps alone may give.
+        """Return the relative error of a wave's power that errors of the times of steps explain.
 
-        A window that begins a moment later is shorter, and may lack work of the whole swing of the power.
+        A window that begins later is shorter, and may miss work of the whole swing of the power.
         """
         step_s = self.poll_s if self.tick_s is None else self.tick_s  # when the waves were read
         seconds = max(_WAVE_S, 3 * wave.period_s, 8 * self.period_s)
@@ -163,7 +164,7 @@ class SensorCharacteristics:
 
 
 def _n_phases(share: float | None) -> int:
-    """Return at how many phases work is measured: the sampled parts lie side by side."""
+    """Return the number of phases at which the sampled parts cover the period side by side."""
     if share == 1.0:
         return 1
     return min(8, max(2, round(1 / share))) if share else 4
@@ -172,11 +173,11 @@ def _n_phases(share: float | None) -> int:
 def unsafe_band_s(
     waves: Sequence[WaveResponse], explained: Sequence[float] | None = None
 ) -> tuple[float, float] | None:
-    """Return the shortest and the longest period of waves that were misjudged; None for none.
+    """Return the shortest and the longest period of waves with errors; None for none.
 
     Args:
-        waves: answers of the sensor, shape [n].
-        explained: errors that the moments of the counter's steps explain, shape [n]; None for none.
+        waves: responses of the sensor, shape [n].
+        explained: errors explained by the times of the counter's steps, shape [n]; None for none.
     """
     known = explained or [0.0] * len(waves)
     unsafe = [wave.period_s for wave, due in zip(waves, known, strict=True) if wave.error > _RESOLVED + due]

@@ -1,11 +1,11 @@
-"""A square wave of power: how a sensor answers it tells which part of every period it looks at.
+"""Square waves of power, to estimate the share of every period that a sensor samples.
 
-    work    |####____|####____|####____|   of period L, at half duty
-    sensor   **        **        **        of period T: looks at s T of every T
+    work    |####____|####____|####____|   period L, half duty
+    sensor   **        **        **        period T: samples s T of every T
 
-With L = T (1 + 1/n) the sensor looks at a part of the wave that moves by 1/n of a turn from step to step:
-n steps show the wave as seen through a part of the width w = s T / L of a turn. Through a narrow part it is a
-square again, through a wide one a small trapezoid, so the variance of the steps tells w:
+With L = T (1 + 1/n) the sampled part moves through the wave by 1/n of a turn from step to step, so n steps
+show the wave averaged over a width of w = s T / L turns. Averaged over a narrow width it is a square wave,
+over a large width a small trapezoid, so the variance of the steps determines w:
 
     var / swing^2 = 1/4 - w/3                          w <= 1/2
                   = ((1 - w) / w)^2 (w/3 - 1/12)       w > 1/2       (integrals of a trapezoid)
@@ -24,18 +24,18 @@ from hwopt.measure.energy.sensors.meter import Clock, Meter
 from hwopt.measure.gpu.accelerator import Loop
 
 _PAUSE_S = 5e-4
-_SHORTEST_S = 1e-6  # so that rounding cannot keep time from passing
+_SHORTEST_S = 1e-6  # shortest sleep, so that virtual time advances despite rounding
 
 
 class PulsedLoop:
-    """A loop that works for the first half of every period; to a `Poller` it is a loop like any other.
+    """Loop that works in the first half of every period; it implements `Loop`.
 
     Args:
-        loop: work of constant power, whose replays are short beside the period.
-        clock: in whose time it runs.
-        period_s: of the wave.
-        tail_s: what the device still has queued when it is given no more work.
-        begin_s: when the wave begins.
+        loop: work of constant power, with replays much shorter than the period.
+        clock: clock of the device.
+        period_s: period of the wave.
+        tail_s: seconds of work that the device has queued after the last replay.
+        begin_s: start of the wave.
     """
 
     def __init__(self, loop: Loop, clock: Clock, period_s: float, tail_s: float, begin_s: float) -> None:
@@ -47,7 +47,7 @@ class PulsedLoop:
         self.memory_bytes = loop.memory_bytes
 
     def replay(self) -> None:
-        """Work, finish a pulse, or pause, whichever is due."""
+        """Work, finish a pulse, or pause, depending on the phase of the wave."""
         now = self.clock.now()
         turn_s = (now - self.begin_s) % self.period_s
         if turn_s < self.period_s / 2 - self.tail_s:
@@ -61,11 +61,11 @@ class PulsedLoop:
             self.clock.sleep(max(_SHORTEST_S, min(_PAUSE_S, self.period_s - turn_s)))
 
     def n_replayed(self) -> int:
-        """Return how many replays the device has finished."""
+        """Return the number of replays that the device has finished."""
         return self.loop.n_replayed()
 
     def duty(self, begin_s: float, end_s: float) -> float:
-        """Return the share of a span in which the device worked."""
+        """Return the share of a time span with load."""
         worked = sum(max(0.0, min(b, end_s) - max(a, begin_s)) for a, b in self.pulses)
         return worked / (end_s - begin_s)
 
@@ -78,37 +78,37 @@ class PulsedLoop:
         return self.loop.time_replays(n)
 
     def time_eager(self, n: int) -> Sequence[float]:
-        """Return the seconds of each of n passes called operator by operator."""
+        """Return the seconds of each of n passes in eager mode."""
         return self.loop.time_eager(n)
 
     def close(self) -> None:
-        """Leave the loop as it is."""
+        """Do nothing; the loop itself stays open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """What the sensor said about a wave: its steps from the second period on, and the share of work then."""
+    """Reading of a wave: steps of the counter from the second period on, and the share of time with load."""
 
     ticks: Sequence[CounterStep]
     duty: float
 
     @property
     def power_w(self) -> float:
-        """Mean power as the counter tells it."""
+        """Mean power from the counter, watts."""
         return (self.ticks[-1].value - self.ticks[0].value) / (self.ticks[-1].time_s - self.ticks[0].time_s)
 
 
 @dataclass(frozen=True, slots=True)
 class WaveMaker:
-    """Makes waves with one loop and reads one meter.
+    """Makes waves of power with one loop and reads one meter.
 
     Attributes:
         loop: work of constant power.
-        meter: of the device that runs it.
-        clock: in whose time both are read.
+        meter: energy meter of the device.
+        clock: clock of the device.
         stall_s: seconds without a step after which the counter counts as stalled.
-        tail_s: seconds that the device goes on after its last replay was asked for.
-        timeline: the line of the counter's steps.
+        tail_s: seconds of work that the device has queued after the last replay.
+        timeline: fitted line of the counter's steps.
     """
 
     loop: Loop
@@ -119,7 +119,7 @@ class WaveMaker:
     timeline: CounterTimeline
 
     def wave(self, period_s: float, seconds: float, shift_s: float = 0.0) -> Wave:
-        """Make a wave that begins `shift_s` after a step of the counter; read it for so many seconds."""
+        """Make a wave that begins `shift_s` after a step of the counter, and read it for `seconds`."""
         self.loop.synchronize()
         begin_s = self._next_tick_s() + shift_s
         self.clock.sleep(begin_s - self.clock.now())
@@ -130,14 +130,14 @@ class WaveMaker:
             poller.poll_for(first.time_s + seconds - self.clock.now())
             poller.next_tick()
             n = len(poller.ticks)
-            poller.poll_for(period_s)  # so that the last pulse has ended, and counts
+            poller.poll_for(period_s)  # so that the last pulse ends and is recorded
             placed = self.timeline.place(poller.ticks)[:n]
         seen = [one for one in placed if one.latest_s >= first.earliest_s]
         ticks = _whole_periods(seen, period_s)
         return Wave(ticks, pulsed.duty(ticks[0].time_s, ticks[-1].time_s))
 
     def _next_tick_s(self) -> float:
-        """Return when the counter steps, or has just stepped."""
+        """Return the time of the next step, or of one that has just been observed."""
         due_s = self.timeline.next_after(self.clock.now())
         if due_s is None:
             with Poller(self.meter, self.clock, None, self.stall_s) as poller:
@@ -146,7 +146,7 @@ class WaveMaker:
 
 
 def _whole_periods(ticks: Sequence[CounterStep], period_s: float) -> Sequence[CounterStep]:
-    """Return the ticks up to where whole periods fit best, the last third being free."""
+    """Return the ticks up to the end at which whole periods fit best, within the last third."""
     turns = (np.array([tick.time_s for tick in ticks]) - ticks[0].time_s) / period_s
     least = max(1, math.ceil(2 / 3 * (len(ticks) - 1)))
     misfit = np.abs(turns - np.round(turns))[least:]
@@ -154,7 +154,7 @@ def _whole_periods(ticks: Sequence[CounterStep], period_s: float) -> Sequence[Co
 
 
 def tail_s(loop: Loop, clock: Clock, seconds: float = 0.1) -> float:
-    """Return for how long a busy device goes on when it is given no more work."""
+    """Return the seconds of work that a busy device has queued after the last replay."""
     end = clock.now() + seconds
     while clock.now() < end:
         loop.replay()
@@ -164,10 +164,10 @@ def tail_s(loop: Loop, clock: Clock, seconds: float = 0.1) -> float:
 
 
 def seen_variance(width: float) -> float:
-    """Return the variance of a square wave of swing 1 and half duty, averaged over a part of a turn.
+    """Return the variance of a moving average of a square wave with swing 1 and half duty.
 
     Args:
-        width: of the part, in turns, in (0, 1].
+        width: width of the average, in turns, in (0, 1].
     """
     if width <= 0.5:
         return 0.25 - width / 3
@@ -175,7 +175,7 @@ def seen_variance(width: float) -> float:
 
 
 def width_of_variance(variance: float) -> float:
-    """Return the width, in turns, at which `seen_variance` is this; 0 and 1 beyond its ends."""
+    """Return the inverse of `seen_variance`, in turns; 0 and 1 beyond its range."""
     if variance >= seen_variance(0.0):
         return 0.0
     if variance <= 0.0:
@@ -184,16 +184,16 @@ def width_of_variance(variance: float) -> float:
 
 
 def sampled_share(wave: Wave, period_s: float, sensor_period_s: float, high_w: float) -> float | None:
-    """Return which share of a period the sensor looks at, from a wave that moves slowly against its steps.
+    """Return the share of a period that the sensor samples, from a wave with a slowly moving phase.
 
     Args:
-        wave: at a period a little above a multiple of the sensor's, over all phases.
-        period_s: of the wave.
-        sensor_period_s: between two steps of the counter.
-        high_w: power while the device works, watts.
+        wave: reading of a wave with a period slightly above a multiple of the sensor's, over all phases.
+        period_s: period of the wave.
+        sensor_period_s: period of the sensor.
+        high_w: power under load, watts.
 
     Returns:
-        The share, or None where the wave does not tell: the work hardly changes the power.
+        The share; None if the load hardly changes the power.
     """
     values, times = (np.array([getattr(t, name) for t in wave.ticks]) for name in ("value", "time_s"))
     powers = np.diff(values) / np.diff(times)  # [n_ticks - 1]

@@ -1,1 +1,1 @@
-"""Energy meters: NVML, RAPL, and replayed or simulated ones, behind one protocol."""
+"""Energy meters: NVML, RAPL and a simulated one, behind one interface; `registry` lists them."""

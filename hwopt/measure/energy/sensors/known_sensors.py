@@ -1,6 +1,6 @@
-"""Energy sensors that were characterized before, by model and driver, so that they need a check only.
+"""Table of known energy sensors by model and driver, which need a short check only.
 
-The table is `known_sensors.csv` beside this module: a line for each model and driver, as NVML names them.
+The table is `known_sensors.csv` in this folder: a line for each model and driver, named as by NVML.
 """
 
 import csv
@@ -14,15 +14,15 @@ _TABLE = Path(__file__).with_name("known_sensors.csv")
 
 @dataclass(frozen=True, slots=True)
 class KnownSensor:
-    """One line of the table.
+    """Characteristics of a known sensor.
 
     Attributes:
-        model: of the GPU, for example "NVIDIA H200".
+        model: model of the GPU, for example "NVIDIA H200".
         driver: version of its driver, for example "580.159.04".
-        period_s: between two steps of the energy counter, exact.
-        sampling_share: of a period that the sensor looks at.
-        scatter_s: standard deviation of the moment of a step from that of the energy it shows.
-        source: when and how that was found.
+        period_s: exact period of the energy counter.
+        sampling_share: share of a period that the sensor samples.
+        scatter_s: standard deviation of the delay between a step and the energy it shows.
+        source: date and method of the characterization.
     """
 
     model: str
@@ -56,6 +56,6 @@ def known_sensors() -> Sequence[KnownSensor]:
 
 
 def known_sensor(model: object, driver: object) -> KnownSensor | None:
-    """Return the known sensor of a model with this very driver; None where there is none."""
+    """Return the known sensor of a model with exactly this driver; None if there is none."""
     same = [one for one in known_sensors() if (one.model, one.driver) == (model, driver)]
     return same[0] if same else None

@@ -1,7 +1,7 @@
-"""The driver's library as Python sees it: nvidia-ml-py, whatever else goes by the name of pynvml.
+"""Import of NVIDIA's management library (NVML): nvidia-ml-py, or another package named pynvml.
 
-Several packages are imported as `pynvml`: nvidia-ml-py, an older pynvml 11, nvidia-ml-py3. What one of them
-lacks is a reading that is not there, with the reason, never an AttributeError.
+Several packages are imported as `pynvml`: nvidia-ml-py, an older pynvml 11, nvidia-ml-py3. A function that
+the installed one lacks is a missing reading with a reason, never an AttributeError.
 """
 
 from importlib import import_module
@@ -14,10 +14,10 @@ _NEEDED = ("NVMLError", "nvmlInit", "nvmlShutdown", "nvmlDeviceGetHandleByIndex"
 
 
 class NvmlLibrary:
-    """A module with pynvml's functions; a name that it lacks is a `SensorError`.
+    """Wrapper of a module with pynvml's functions; a missing name raises `SensorError`.
 
     Args:
-        module: pynvml, or what stands for it.
+        module: pynvml, or a replacement.
     """
 
     def __init__(self, module: Any) -> None:
@@ -27,7 +27,7 @@ class NvmlLibrary:
         """Return a function, an error or a constant of the module.
 
         Raises:
-            SensorError: `not_supported` where the module has no such name.
+            SensorError: `not_supported` if the module has no such name.
         """
         try:
             return getattr(self.module, name)
@@ -37,7 +37,7 @@ class NvmlLibrary:
             ) from None
 
     def constant(self, name: str) -> Any:
-        """Return a constant; None where the module does not have it."""
+        """Return a constant; None if the module does not have it."""
         return getattr(self.module, name, None)
 
 
@@ -45,10 +45,10 @@ def load_nvml(module: Any = None) -> NvmlLibrary:
     """Return the driver's library.
 
     Args:
-        module: with pynvml's functions; None imports pynvml.
+        module: module with pynvml's functions; None imports pynvml.
 
     Raises:
-        SensorError: `no_sensor` where it cannot be imported, or is another package altogether.
+        SensorError: `no_sensor` if it cannot be imported, or is not a binding of NVML.
     """
     if module is None:
         try:
@@ -58,7 +58,7 @@ def load_nvml(module: Any = None) -> NvmlLibrary:
             raise SensorError("no_sensor", reason) from error
     missing = [name for name in _NEEDED if not hasattr(module, name)]
     if missing:
-        lacking = f"{_described(module)} lacks {', '.join(missing)}, so it is not NVIDIA's"
+        lacking = f"{_described(module)} lacks {', '.join(missing)}, so it is not NVIDIA's package"
         raise SensorError("no_sensor", f"{lacking}; {_INSTALL}")
     return NvmlLibrary(module)
 

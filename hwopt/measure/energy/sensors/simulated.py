@@ -1,11 +1,11 @@
-"""A simulated GPU of known power, and the driver's library over it, for tests and dry runs.
+"""Simulated GPU with known power, and a simulated NVML for it, for tests and dry runs.
 
     power of the GPU    ____|####|____|########|___      its exact integral is `SimulatedGpu.energy_j`
     sampled by NVML     **      **      **      **       the first `sampling_share` of every period
     counter steps         |       |       |       |      at the end of a period: mean sampled power x period
 
 A100 and H100 sample a quarter of a period of 100 ms ("Part-time Power Measurements", arXiv 2312.02741).
-How long the driver and the host take to answer is `Latencies`: nothing, or as one H200's machine showed it.
+`Latencies` of the driver and the host are 0, or those measured on a machine with an H200.
 """
 
 import os
@@ -34,13 +34,13 @@ class Latencies:
     """Latencies of the machine around a GPU. All are 0 by default, which no real machine reaches.
 
     Attributes:
-        read_s: shortest and longest time of one reading of the energy counter; its count is of the middle.
-        state_s: of all calls that tell a device's state together.
-        operator_s: of the host, to call one operator eagerly.
-        spread: largest over smallest pace of that host, which changes every `pace_s` seconds.
-        pace_s: for how long the host keeps a pace.
-        build_s: to build a network on the host.
-        prepare_s: to prepare a workload on the device: operands, warm-up, capture of graphs.
+        read_s: shortest and longest reading of the energy counter, sampled in the middle of the reading.
+        state_s: all calls of one device state together.
+        operator_s: call of one operator in eager mode, on the host.
+        spread: ratio of the host's slowest pace to its fastest.
+        pace_s: seconds after which the host's pace changes.
+        build_s: building a network on the host.
+        prepare_s: preparing a workload on the device: operands, warm-up, capture of graphs.
     """
 
     read_s: tuple[float, float] = (0.0, 0.0)
@@ -53,29 +53,30 @@ class Latencies:
 
     def __post_init__(self) -> None:
         if not 0 <= self.read_s[0] <= self.read_s[1]:
-            raise InvalidInput(f"read_s = {self.read_s}: wanted the shortest time, then the longest, from 0")
+            raise InvalidInput(f"read_s = {self.read_s}: wanted the shortest and the longest time, from 0")
         for name in ("state_s", "operator_s", "build_s", "prepare_s"):
             if getattr(self, name) < 0:
                 raise InvalidInput(f"{name} = {getattr(self, name)}: it must be at least 0 seconds")
         if self.spread < 1 or self.pace_s <= 0:
-            raise InvalidInput(f"spread = {self.spread}, pace_s = {self.pace_s}: wanted from 1, and above 0")
+            wanted = "wanted a spread of at least 1 and a positive pace_s"
+            raise InvalidInput(f"spread = {self.spread}, pace_s = {self.pace_s}: {wanted}")
 
 
 # A virtual machine with 16 cores and one H200, driver 580.159.04.
 H200_LATENCIES = Latencies((4e-3, 10e-3), 30e-3, operator_s=30e-6, spread=1.8, build_s=1.0, prepare_s=0.17)
-_STATE_CALLS = 7  # that one state takes
+_STATE_CALLS = 7  # of one device state
 
 
 @dataclass(frozen=True, slots=True)
 class Thermal:
-    """How a GPU heats up, and what heat does to it.
+    """Thermal model of a GPU.
 
     Attributes:
-        ambient_c: temperature without any power, degrees Celsius.
-        c_per_w: degrees for each watt, in the end.
-        tau_s: seconds in which 63% of a change happen.
-        power_per_c: relative growth of power a degree above ambient (leakage).
-        slowdown_per_c: relative growth of time a degree above ambient.
+        ambient_c: temperature without power, degrees Celsius.
+        c_per_w: steady-state temperature rise per watt.
+        tau_s: time constant of temperature changes.
+        power_per_c: relative increase of power per degree above ambient (leakage).
+        slowdown_per_c: relative increase of time per degree above ambient.
     """
 
     ambient_c: float = 30.0
@@ -86,13 +87,13 @@ class Thermal:
 
 
 class SimulatedGpu:
-    """A device whose power is constant between changes, so that its energy is known exactly.
+    """Device with piecewise constant power, so that its energy is known exactly.
 
     Args:
-        clock: the time it lives in.
-        idle_w: power without work, watts.
-        thermal: heat; without, the temperature and so power and speed stay as they are.
-        latencies: how long the machine around it takes to answer.
+        clock: virtual clock.
+        idle_w: idle power, watts.
+        thermal: thermal model; None keeps temperature, power and speed constant.
+        latencies: latencies of driver and host.
     """
 
     name = "Simulated GPU"
@@ -109,14 +110,14 @@ class SimulatedGpu:
         self.thermal = thermal or Thermal(c_per_w=0.0)
         self.memory_used_bytes = 600 * 2**20
         self.has_context = False
-        self._begins = [0.0]  # of the segments of constant power; the last one goes on
+        self._begins = [0.0]  # of the segments of constant power; the last one is open
         self._powers = [idle_w]
-        self._energies = [0.0]  # joules until they begin
-        self._temperatures = [self.thermal.ambient_c + self.thermal.c_per_w * idle_w]  # when they begin
+        self._energies = [0.0]  # joules at their beginning
+        self._temperatures = [self.thermal.ambient_c + self.thermal.c_per_w * idle_w]  # at their beginning
         self._busy_until = 0.0
 
     def submit(self, seconds: float, power_w: float) -> float:
-        """Queue work of so many seconds at a power, and return the moment at which it will have ended."""
+        """Queue work of some seconds at a power, and return the time of its end."""
         self.has_context = True
         begin = max(self._busy_until, self.clock.now())
         warmer_c = self.temperature_c(begin) - self.thermal.ambient_c
@@ -127,28 +128,28 @@ class SimulatedGpu:
         return self._busy_until
 
     def run(self, seconds: float, power_w: float) -> None:
-        """Work for so many seconds at a power, and wait until all that is queued has ended."""
+        """Queue work of some seconds at a power, and wait for the end of all queued work."""
         self.clock.sleep(self.submit(seconds, power_w) - self.clock.now())
 
     def queued_s(self) -> float:
-        """Return the seconds until all that is queued has ended."""
+        """Return the seconds until the end of all queued work."""
         return max(0.0, self._busy_until - self.clock.now())
 
     def energy_j(self, at_s: float | None = None) -> float:
-        """Return the true joules from the beginning until a moment; None is now."""
+        """Return the true joules from the beginning until a moment; None means now."""
         at_s = self.clock.now() if at_s is None else at_s
         i = bisect_right(self._begins, at_s) - 1
         return self._energies[i] + self._powers[i] * (at_s - self._begins[i])
 
     def temperature_c(self, at_s: float | None = None) -> float:
-        """Return the temperature at a moment; None is now."""
+        """Return the temperature at a moment; None means now."""
         at_s = self.clock.now() if at_s is None else at_s
         i = bisect_right(self._begins, at_s) - 1
         final = self.thermal.ambient_c + self.thermal.c_per_w * self._powers[i]
         return final + (self._temperatures[i] - final) * exp((self._begins[i] - at_s) / self.thermal.tau_s)
 
     def _change(self, at_s: float, power_w: float) -> None:
-        """Let the power be another one from a moment on, which is not before the last change."""
+        """Change the power from a moment on, which is not before the last change."""
         if power_w == self._powers[-1]:
             return
         energy, temperature = self.energy_j(at_s), self.temperature_c(at_s)
@@ -165,13 +166,13 @@ class SimulatedGpu:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that goes wrong with the driver.
+    """Fault of the simulated driver.
 
     Attributes:
         kind: one of `FAULTS`.
-        at_s: from when.
-        until_s: until when.
-        cause: of "throttle", as `hwopt.measure.energy.sensors.nvml.THROTTLE_FIELDS` names them.
+        at_s: start of the fault.
+        until_s: end of the fault.
+        cause: cause of "throttle", one of `hwopt.measure.energy.sensors.nvml.THROTTLE_FIELDS`.
     """
 
     kind: str
@@ -186,15 +187,15 @@ class Fault:
 
 FAULTS = {
     "stall": "the counter keeps its count",
-    "reset": "the counter starts again from 0 at that moment",
+    "reset": "the counter restarts from 0",
     "not_supported": "the counter is not supported",
     "no_power": "the instantaneous power is not supported",
     "no_permission": "the counter may not be read",
     "device_lost": "every call fails",
     "other_process": "another process computes",
     "throttle": "a throttle counter advances",
-    "mig": "the device is split into slices",
-    "no_fields": "the driver does not know field values",
+    "mig": "MIG is enabled",
+    "no_fields": "the driver does not support field values",
 }
 _ERROR_OF = {
     "device_lost": "GPU_IS_LOST",
@@ -205,16 +206,16 @@ _ERROR_OF = {
 
 
 class SimulatedNvml:
-    """The driver's library over a simulated GPU: use it where a module like pynvml is wanted.
+    """Simulated NVML of a simulated GPU, in place of the module pynvml.
 
     Args:
-        gpu: what it measures.
-        period_s: between two steps of the energy counter.
-        sampling_share: of a period that is sampled, from its beginning.
-        jitter: how far a step may be from its place, as a share of the period.
-        faults: what goes wrong, and when.
-        own_pid: id under which it lists this process; None where it lists no process at all.
-        seed: of the jitter and of the times of readings.
+        gpu: the simulated GPU.
+        period_s: period of the energy counter.
+        sampling_share: share of a period that is sampled, from its beginning.
+        jitter: largest deviation of a step from its time, as a share of the period.
+        faults: faults of the driver.
+        own_pid: listed id of this process; None lists no processes.
+        seed: seed of the jitter and of the durations of readings.
     """
 
     def __init__(
@@ -323,7 +324,7 @@ class SimulatedNvml:
         return [SimpleNamespace(pid=pid) for pid in (*own, *(10**7 for _ in self._active("other_process")))]
 
     def _answer(self) -> None:
-        """Take the time of one call, and fail where the device is gone."""
+        """Take the time of one call, and raise if the device is lost."""
         self.gpu.clock.sleep(self.gpu.latencies.state_s / _STATE_CALLS)
         self._check("device_lost")
 
@@ -337,19 +338,19 @@ class SimulatedNvml:
         return [fault for fault in self.faults if fault.kind == kind and fault.at_s <= now < fault.until_s]
 
     def _check(self, *kinds: str) -> None:
-        """Raise NVML's error of the first of these faults that is there."""
+        """Raise NVML's error of the first of these faults that is active."""
         for kind in kinds:
             if self._active(kind):
                 raise self.NVMLError(getattr(self, f"NVML_ERROR_{_ERROR_OF[kind]}"))
 
     def _counted_j(self, at_s: float) -> float:
-        """Return what the sensor had counted at a moment, joules."""
+        """Return the joules counted by the sensor at a moment."""
         while self._next_s <= self.gpu.clock.now():
             self._step()
         return self._sums_j[bisect_right(self._steps_s, at_s) - 1]
 
     def _step(self) -> None:
-        """Count the period that has ended."""
+        """Count the energy of the period that has ended."""
         begin, end = self._steps_s[-1], self._next_s
         sampled_s = self.sampling_share * (end - begin)
         power_w = (self.gpu.energy_j(begin + sampled_s) - self.gpu.energy_j(begin)) / sampled_s
@@ -359,7 +360,7 @@ class SimulatedNvml:
         self._next_s = self._plan_step(len(self._steps_s))
 
     def _plan_step(self, k: int) -> float:
-        """Return the moment of step k."""
+        """Return the time of step k."""
         return (k + self.jitter * (float(self._rng.random()) - 0.5)) * self.period_s
 
     def _field(self, number: int) -> Any:

@@ -1,4 +1,4 @@
-"""From the integer counts of a hardware counter to joules that never decrease. Every meter goes through here.
+"""Conversion of the integer counts of a hardware counter to joules that never decrease; used by every meter.
 
 count  250  254  [256 = 0]  3        joules since the first reading  0  4  9   (unit 1 J, wraps at 256)
 """
@@ -11,12 +11,12 @@ from hwopt.measure.energy.sensors.meter import SensorError
 
 
 class UnwrappedCounter:
-    """Unwraps a cumulative counter, for as many threads as read it.
+    """Unwraps a cumulative counter. Thread-safe.
 
     Args:
         unit_j: joules of one count.
-        wraps_at: count at which it starts again from 0; None for a counter that never wraps. It must
-            be read at least once each time around: a second wrap between two readings leaves no trace.
+        wraps_at: count at which the counter restarts from 0; None if it never wraps. It must be read at least
+            once between two wraps, since a second one cannot be detected.
     """
 
     def __init__(self, unit_j: float, wraps_at: int | None = None) -> None:
@@ -33,17 +33,18 @@ class UnwrappedCounter:
     def read(self, count: Callable[[], int]) -> float:
         """Read the hardware and return the joules since the first reading.
 
-        Reading and unwrapping are one act: a count that another thread's has overtaken would be a reset.
+        Reading and unwrapping are atomic; otherwise counts of two threads could be swapped and look like a
+        reset.
         """
         with self._lock:
             return self.advance(count())
 
     def advance(self, count: int) -> float:
-        """Take one reading and return the joules since the first.
+        """Process one reading and return the joules since the first.
 
         Raises:
-            SensorError: `counter_reset` where it went back without a known range, or left that range. The
-                counter goes on from there, so differences of later readings are right again.
+            SensorError: `counter_reset` if the count decreased without a known range, or left that range.
+                Counting continues from there, so differences of later readings are valid again.
         """
         last, self._last = self._last, count
         if last is None:

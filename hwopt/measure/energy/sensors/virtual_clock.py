@@ -1,9 +1,9 @@
-"""Time that passes only when everyone who lives in it sleeps: threads in virtual time, one after the other.
+"""Virtual clock for simulations: time advances only while all threads sleep, and one thread runs at a time.
 
     caller   |--work--| sleeps 5 ms                       |--work--|
     beside            |--reads--| sleeps 4 ms   |--reads--|            the earliest sleeper goes on, alone
 
-Exactly one thread runs at a time, so what is simulated is the same in every run.
+Since exactly one thread runs at a time, every run of a simulation is the same.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _JOIN_S = 1e-4
 
 
 class VirtualClock:
-    """A clock that jumps to where the next sleeper wakes."""
+    """Clock that jumps to the time at which the next sleeping thread wakes."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -23,11 +23,11 @@ class VirtualClock:
         self._order = count()
 
     def now(self) -> float:
-        """Return seconds since the clock was made."""
+        """Return the seconds since the clock was created."""
         return self._now
 
     def sleep(self, seconds: float) -> None:
-        """Let seconds pass, and all that others do meanwhile."""
+        """Let seconds pass; other threads run meanwhile."""
         wake_s = self._now + max(0.0, seconds)
         if not self._sleepers or self._sleepers[0][0] > wake_s:
             self._now = wake_s
@@ -37,7 +37,7 @@ class VirtualClock:
         turn.acquire()
 
     def start(self, run: Callable[[], None]) -> Callable[[], None]:
-        """Run something beside the caller; the returned function waits for its end."""
+        """Run a function in another thread; the returned function waits for its end."""
         turn, ended = self._queue(self._now), []
 
         def live() -> None:

@@ -1,4 +1,4 @@
-"""How each kind of operator is run alone: recipes by kind, and the kinds that have none, with the reason."""
+"""Recipes to run operators alone, by kind; and the kinds without a recipe, with the reason."""
 
 from hwopt.measure.operators.recipes import matrix, moving, norms, pointwise, recurrent, reductions, windows
 from hwopt.measure.operators.recipes.recipe import RecipeOf
@@ -28,11 +28,11 @@ WITHOUT_RECIPE: dict[str, str] = {
     **dict.fromkeys(("argmax", "argmin"), _OF_INDICES),
     **dict.fromkeys(
         ("bitwise_not", "bitwise_and", "bitwise_or", "bitwise_xor"),
-        "on whole numbers or truths only, and operands are made as floating-point numbers",
+        "it needs integer or boolean operands, and only floating-point operands are made",
     ),
-    **dict.fromkeys(("pointwise", "reduction", "unknown"), "which operator it is is not in the columns"),
+    **dict.fromkeys(("pointwise", "reduction", "unknown"), "the columns do not identify the operator"),
     **dict.fromkeys(("affine_grid", "bilinear", "cdist", "embedding_bag"), _RARE),
     **dict.fromkeys(("fractional_max_pool2d", "grid_sampler_3d", "upsample_antialiased"), _RARE),
-    "index": "which elements are read or written, and where, is not in the columns",
-    "fill": "which numbers are made is not in the columns: zeros, a range or random ones cost differently",
+    "index": "the positions of the elements that are read or written are not in the columns",
+    "fill": "the values are not in the columns: zeros, a range and random numbers have different costs",
 }

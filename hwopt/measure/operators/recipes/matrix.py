@@ -1,4 +1,4 @@
-"""Recipes of the kinds that multiply matrices: convolutions, linear layers, products, attention."""
+"""Recipes of matrix products: convolutions, linear layers, products, attention."""
 
 from collections.abc import Callable, Iterator
 from math import prod
@@ -28,19 +28,18 @@ _WINDOW = ("kernel", "stride", "padding", "dilation")
 def window_of(row: Row, n_spatial: int) -> tuple[Shape, Shape, Shape, Shape, Shape]:
     """Return sides, kernel, stride, padding and dilation, each with a value for each spatial dimension.
 
-    In 3-d the height holds depth times height: the sides of an image, of a kernel and of a stride are taken
-    as equal in height and width, as they nearly always are. Depth is padded and dilated where the kernel has
-    depth.
+    In 3-d the height column is depth times height; heights are assumed to equal widths, as is nearly always
+    the case. Depth is padded and dilated if the kernel has depth.
 
     Raises:
-        Unbuildable: where that is not possible.
+        Unbuildable: if the height column is not a multiple of the width.
     """
     sides, (kernel, stride, padding, dilation) = pair(row, "in"), (pair(row, name) for name in _WINDOW)
     if n_spatial < 3:
         first = 2 - n_spatial
         return sides[first:], kernel[first:], stride[first:], padding[first:], dilation[first:]
     if any(folded % width for folded, width in (sides, kernel, stride)):
-        raise Unbuildable(f"{row['kind']}: depth and height are one column, and the width divides it not")
+        raise Unbuildable(f"{row['kind']}: its height column (depth x height) is not a multiple of its width")
     has_depth = kernel[0] > kernel[1]
     volume, kernel_3d, stride_3d = (
         (folded // width, width, width) for folded, width in (sides, kernel, stride)
@@ -50,7 +49,7 @@ def window_of(row: Row, n_spatial: int) -> tuple[Shape, Shape, Shape, Shape, Sha
 
 
 def convolution(n_spatial: int) -> RecipeOf:
-    """Return the recipe of a convolution; its bytes tell whether it has a bias."""
+    """Return the recipe of a convolution, with a bias if the weight bytes include one."""
     function = (F.conv1d, F.conv2d, F.conv3d)[n_spatial - 1]
 
     def recipe(row: Row) -> Recipe:
@@ -69,7 +68,7 @@ def convolution(n_spatial: int) -> RecipeOf:
 
 
 def transposed_convolution(n_spatial: int) -> RecipeOf:
-    """Return the recipe of a transposed convolution, padded at the end until the output has its size."""
+    """Return the recipe of a transposed convolution, with output padding up to the output's size."""
     function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[n_spatial - 1]
 
     def recipe(row: Row) -> Recipe:
@@ -99,7 +98,7 @@ def _with_bias(row: Row, weight: Shape, c_out: int) -> tuple[Shape, ...]:
 
 
 def linear(row: Row) -> Recipe:
-    """Return the recipe of a linear layer: with a bias unless the bytes say that there is none."""
+    """Return the recipe of a linear layer, with a bias unless the weight bytes exclude one."""
     c_in, c_out = int(row["in_channels"]), int(row["out_channels"])
     n_rows = int(row["batch"]) * int(row["in_h"]) * int(row["in_w"])
     has_bias = n_of(row, "weight_bytes") != c_in * c_out
@@ -107,7 +106,7 @@ def linear(row: Row) -> Recipe:
 
 
 def _matmuls(row: Row) -> Iterator[Recipe]:
-    """Yield products of [B, M, K] and [B, K, N]; the second one or a sum's term may be one for all B."""
+    """Yield products of [B, M, K] and [B, K, N]; the second factor, or an added term, may be broadcast."""
     b, k, m, _ = image(row)
     n = int(row["out_channels"])
     if not is_known(row.get("input_bytes")):
@@ -127,7 +126,7 @@ matmul = first_fit(_matmuls)
 
 
 def _matrix_vectors(row: Row) -> Iterator[Recipe]:
-    """Yield the product of [M, K] and [K], that with a term [M] added, and the product of two vectors."""
+    """Yield the product of [M, K] and [K], the same with a term [M] added, and the product of two vectors."""
     m, k = int(row["batch"]), int(row["in_channels"])
     inner = int(row["elementwise_ops"]) // (2 * m) if is_known(row.get("elementwise_ops")) else m
     forms = (

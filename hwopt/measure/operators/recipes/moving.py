@@ -1,4 +1,4 @@
-"""Recipes of the kinds that only move elements: concatenation, copies, padding, look-up, shuffling."""
+"""Recipes of operators that move elements: concatenation, copies, padding, look-up, shuffling."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -27,7 +27,7 @@ from hwopt.measure.operators.recipes.recipe import (
 
 
 def _cats(row: Row) -> Iterator[Recipe]:
-    """Yield two operands along each dimension; how many there were, the columns do not tell."""
+    """Yield concatenations of two operands along each dimension; the number is not in the columns."""
     n_out = prod(out_shape(row))
     for shape in dict.fromkeys((plain(row), *shapes(row))):
         for dim in (1, *(d for d in range(len(shape)) if d != 1)):
@@ -38,7 +38,7 @@ def _cats(row: Row) -> Iterator[Recipe]:
                 continue
             other = (*shape[:dim], rest, *shape[dim + 1 :])
             yield Recipe(partial(_cat, dim=dim), (shape, other))
-            one = (1, *shape[1:])  # a token that is a weight, one for the whole batch
+            one = (1, *shape[1:])  # a token that is a weight, the same for the whole batch
             yield Recipe(partial(_cat_token, n=shape[0], dim=dim), (other,), (one,))
 
 
@@ -51,7 +51,7 @@ def _cat_token(y: Tensor, token: Tensor, n: int, dim: int) -> Tensor:
 
 
 def _copies(row: Row) -> Iterator[Recipe]:
-    """Yield a copy, or so many repetitions as the output has; the order of elements is not in the columns."""
+    """Yield copies, and repetitions up to the output's size; the order of elements is not in the columns."""
     yield Recipe(torch.clone, (plain(row),))
     yield Recipe(lambda x: torch.empty_like(x).copy_(x), (plain(row),))
     for shape in shapes(row):
@@ -67,7 +67,7 @@ def _of_rank(out: Shape, n_dimensions: int) -> Shape:
 
 
 def _pads(row: Row) -> Iterator[Recipe]:
-    """Yield a padding with zeros, half on each side; the columns do not tell the sides nor the mode."""
+    """Yield a padding with zeros, half on each side; sides and mode are not in the columns."""
     x, out = image(row), out_shape(row)
     more = [wanted - size for wanted, size in zip(out, x, strict=True)]
     amounts = [side for total in reversed(more) for side in (total // 2, total - total // 2)]
@@ -77,9 +77,9 @@ def _pads(row: Row) -> Iterator[Recipe]:
 
 
 def _embedding(row: Row) -> Recipe:
-    """Return the look-up of rows of a table [n, C]; the bytes tell how many are looked up."""
+    """Return the look-up of rows of a table [n, C]; their number follows from the output bytes."""
     if not is_known(row.get("output_bytes")):
-        raise Unbuildable("embedding: the bytes of the result are missing, which tell how many are looked up")
+        raise Unbuildable("embedding: output_bytes is missing, which gives the number of looked-up rows")
     table = (int(row["batch"]), int(row["in_channels"]))
     length = int(row["out_h"])
     n = n_of(row, "output_bytes") // (table[1] * length)
@@ -88,7 +88,7 @@ def _embedding(row: Row) -> Recipe:
 
 
 def _shuffles(row: Row) -> Iterator[Recipe]:
-    """Yield channels to pixels, pixels to channels, or channels shuffled in two groups."""
+    """Yield pixel shuffle, pixel unshuffle, or channel shuffle in two groups."""
     (in_h, _), (out_h, _) = pair(row, "in"), pair(row, "out")
     if out_h > in_h:
         yield Recipe(lambda x: F.pixel_shuffle(x, out_h // in_h), (image(row),))

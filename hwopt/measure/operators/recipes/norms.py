@@ -22,9 +22,9 @@ from hwopt.measure.operators.recipes.recipe import (
 
 
 def batch_norm(row: Row) -> Recipe:
-    """Return the recipe with stored statistics, or with the batch's own where the work says so.
+    """Return the recipe with stored statistics, or with the batch's if the number of operations requires it.
 
-    Weights: mean, variance, scale and shift; without scale and shift where the bytes say so.
+    Weights: mean, variance, and scale and shift if the weight bytes include them.
     """
     channels, shape = int(row["in_channels"]), plain(row)
     n_vectors = n_of(row, "weight_bytes") // channels if is_known(row.get("weight_bytes")) else 4
@@ -49,14 +49,14 @@ def _own_statistics(x: Tensor, scale: Tensor | None = None, shift: Tensor | None
 
 
 def layer_norm(row: Row) -> Recipe:
-    """Return the recipe over the last dimension of [N, L, C], with as many weights as the bytes say."""
+    """Return the recipe over the last dimension of [N, L, C]; weights follow from the weight bytes."""
     n, c, length, _ = image(row)
     n_weights = n_of(row, "weight_bytes") // c if is_known(row.get("weight_bytes")) else 2
     return Recipe(lambda x, *w: F.layer_norm(x, (c,), *w), ((n, length, c),), ((c,),) * min(n_weights, 2))
 
 
 def group_norm(row: Row) -> Recipe:
-    """Return the recipe with scale and shift, or without where there are no bytes of weights."""
+    """Return the recipe with scale and shift, or without if there are no weight bytes."""
     groups, channels = int(row["groups"]), int(row["in_channels"])
     n_weights = n_of(row, "weight_bytes") // channels if is_known(row.get("weight_bytes")) else 2
     weights = ((channels,),) * min(n_weights, 2)
@@ -64,7 +64,7 @@ def group_norm(row: Row) -> Recipe:
 
 
 def _weight_norms(row: Row) -> Iterator[Recipe]:
-    """Yield the direction of a weight times its length, a length for each output channel."""
+    """Yield weight normalisation, with a length for each output channel."""
     for shape in shapes(row):
         length = (*shape[:1], *(1 for _ in shape[1:]))
         for weights in ((0, 1), (), (0,), (1,)):
@@ -72,7 +72,7 @@ def _weight_norms(row: Row) -> Iterator[Recipe]:
 
 
 def _softmax(function: Callable[..., Tensor]) -> RecipeOf:
-    """Return the recipe over the last dimension, attention's own; the columns do not tell which it was."""
+    """Return the recipe over the last dimension, as in attention; the dimension is not in the columns."""
 
     def recipe(row: Row) -> Recipe:
         return Recipe(lambda x: function(x, dim=-1), (shapes(row)[0],))

@@ -1,4 +1,4 @@
-"""Recipes of the kinds that work element by element. They run out of place, whichever the network used."""
+"""Recipes of pointwise operators. They run out of place, even if the network's operator was in place."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -32,12 +32,12 @@ def _unary(function: Function) -> RecipeOf:
 
 
 def _binary(function: Function) -> RecipeOf:
-    """Return the recipe of an operator on two tensors, or on one and a number."""
+    """Return the recipe of an operator on two tensors, or on a tensor and a number."""
     return first_fit(partial(_pairs, function))
 
 
 def _pairs(function: Function, row: Row) -> Iterator[Recipe]:
-    """Yield operands; their bytes tell the second one's shape, and which of the two is a weight."""
+    """Yield pairs of operands; shape and role (input or weight) of the second follow from the bytes."""
     for x in dict.fromkeys((plain(row), *shapes(row))):
         n_other = (n_of(row, "input_bytes") + n_of(row, "weight_bytes") or prod(x)) - prod(x)
         if n_other == 0:
@@ -48,7 +48,7 @@ def _pairs(function: Function, row: Row) -> Iterator[Recipe]:
 
 
 def _broadcast(row: Row, x: Shape, n_elements: int) -> Iterator[Shape]:
-    """Yield the usual shapes of so many elements that broadcast with x to the row's result."""
+    """Yield the usual shapes with this number of elements that broadcast with x to the row's result."""
     n, c, *space = out_shape(row)
     ones = (1,) * len(space)
     own = (x, (*x[:2], *(1 for _ in x[2:])), (1, *x[1:]), x[-1:], ())
@@ -70,7 +70,7 @@ def _ternary(function: Function, n_least: int) -> RecipeOf:
 
 
 def _where(row: Row) -> Iterator[Recipe]:
-    """Yield choices by a condition of truths, between two tensors or a tensor and one number in a tensor."""
+    """Yield selections by a boolean condition, between two tensors or a tensor and a scalar tensor."""
     x = plain(row)
     for operands in ((x, x), (x, ()), ((), x)):
         yield Recipe(_choose, operands, wholes=(IntegerOperand(x, dtype="bool"),))
@@ -81,7 +81,7 @@ def _choose(x: Tensor, other: Tensor, condition: Tensor) -> Tensor:
 
 
 def _masked_fills(row: Row) -> Iterator[Recipe]:
-    """Yield a fill of [N, C, H, W] or [N, L, C], masked by truths of a shape that broadcasts."""
+    """Yield a fill of [N, C, H, W] or [N, L, C] with a boolean mask of a broadcastable shape."""
     for x in dict.fromkeys((plain(row), *shapes(row))):
         n_mask = int(row["input_bytes"]) - prod(x) * torch.empty((), dtype=_dtype(row)).element_size()
         for mask in _broadcast(row, x, n_mask):
@@ -96,7 +96,7 @@ def _dtype(row: Row) -> torch.dtype:
 
 
 def _prelu(row: Row) -> Iterator[Recipe]:
-    """Yield the function with a slope for each channel, and with one slope."""
+    """Yield the function with a slope for each channel, and with a single slope."""
     x = plain(row)
     for n_slopes in (int(row["in_channels"]), 1):
         yield Recipe(F.prelu, (x,), ((n_slopes,),))

@@ -1,9 +1,9 @@
-"""What a recipe is: an operator with the shapes of its operands, ready to be traced and run.
+"""Recipe: an operator with the shapes of its operands, ready to be traced and run.
 
-    row --recipe--> Recipe --trace--> the row as the tracer writes it
+    row --recipe--> Recipe --trace--> traced row
 
-Columns do not always tell an operator at once: a mean of [N, C, L, 1] may be over either dimension. Such a
-kind lists candidates, and `first_fit` takes the first whose trace is the row.
+Columns do not always determine the operator: a mean of [N, C, L, 1] may be over either dimension. Such a kind
+lists candidates, and `first_fit` takes the first one whose trace equals the row.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,11 +22,11 @@ from hwopt.profile.schema import ITEM_BYTES, LAYER_KEY
 
 Row = Mapping[str, Any]
 Shape = tuple[int, ...]
-DTYPES = ("float32", "float64", "float16", "bfloat16")  # of operands that can be made
+DTYPES = ("float32", "float64", "float16", "bfloat16")  # of floating-point operands
 
 
 class Unbuildable(HwoptError):
-    """A layer row that cannot be run alone, and why."""
+    """A layer row that cannot be run alone; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class IntegerOperand:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """An operator ready to run: `call(*inputs, *weights, *wholes)` on tensors of these shapes."""
+    """Operator ready to run: `call(*inputs, *weights, *wholes)` on tensors of these shapes."""
 
     call: Callable[..., Any]
     inputs: tuple[Shape, ...]
@@ -49,7 +49,7 @@ class Recipe:
 
     @property
     def n_elements(self) -> int:
-        """Elements of one set of operands."""
+        """Number of elements in one set of operands."""
         shapes = (*self.inputs, *self.weights, *(whole.shape for whole in self.wholes))
         return sum(prod(shape) for shape in shapes)
 
@@ -58,11 +58,11 @@ RecipeOf = Callable[[Row], Recipe]
 
 
 def trace_recipe(recipe: Recipe, kind: str, dtype: str) -> Layer:
-    """Return the operator as the tracer writes it.
+    """Return the traced layer of a recipe.
 
     Raises:
-        Unbuildable: where the tracer sees another operator than the one wanted.
-        InvalidInput: where the operator does not run on these shapes.
+        Unbuildable: if the trace is not a single layer of this kind.
+        InvalidInput: if the operator does not run on these shapes.
     """
     batch, *shape = (recipe.inputs[0] if recipe.inputs else ()) or (1,)
     graph = trace_once(_OneOperator(recipe), tuple(shape), batch, dtype)
@@ -72,7 +72,7 @@ def trace_recipe(recipe: Recipe, kind: str, dtype: str) -> Layer:
 
 
 class _OneOperator(nn.Module):
-    """The recipe as a network whose weights are parameters."""
+    """Network that runs a recipe, with the recipe's weights as parameters."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class _OneOperator(nn.Module):
 
 
 def first_fit(candidates: Callable[[Row], Iterator[Recipe]]) -> RecipeOf:
-    """Return a recipe that takes the first candidate whose trace is the row."""
+    """Return a recipe function that takes the first candidate whose trace equals the row."""
 
     def recipe(row: Row) -> Recipe:
         for candidate in candidates(row):
@@ -102,7 +102,7 @@ def first_fit(candidates: Callable[[Row], Iterator[Recipe]]) -> RecipeOf:
 
 
 def place(function: Callable[..., Any], operands: Sequence[Shape], weights: Collection[int]) -> Recipe:
-    """Return the recipe of `function(*operands)` where those at the positions `weights` are weights."""
+    """Return the recipe of `function(*operands)`, with the operands at positions `weights` as weights."""
     inputs = [i for i in range(len(operands)) if i not in weights]
     order = [*inputs, *sorted(weights)]
 
@@ -114,13 +114,13 @@ def place(function: Callable[..., Any], operands: Sequence[Shape], weights: Coll
 
 
 def subsets(n: int) -> Iterator[tuple[int, ...]]:
-    """Yield the sets of 0 to n of n positions, small ones first."""
+    """Yield all subsets of n positions, small ones first."""
     for size in range(n + 1):
         yield from combinations(range(n), size)
 
 
 def fits(layer: Layer, row: Row) -> bool:
-    """Whether a layer has the values of all columns of shapes and work that the row fills."""
+    """Return whether a layer equals a row in all filled columns of shape and work."""
     return all(
         getattr(layer, column) == row[column]
         for column in (*LAYER_KEY, "flops", "elementwise_ops")
@@ -129,18 +129,18 @@ def fits(layer: Layer, row: Row) -> bool:
 
 
 def is_known(value: Any) -> bool:
-    """Whether a cell is filled: neither None nor NaN."""
+    """Return whether a cell is filled: neither None nor NaN."""
     return value is not None and value == value
 
 
 def n_of(row: Row, column: str) -> int:
-    """Return the elements that a column of bytes stands for; 0 where it is not known."""
+    """Return the number of elements of a column of bytes; 0 if it is empty."""
     value = row.get(column)
     return int(value) // ITEM_BYTES[row["dtype"]] if value is not None and value == value else 0
 
 
 def pair(row: Row, name: str) -> tuple[int, int]:
-    """Return the value of the height and of the width."""
+    """Return the columns of height and width, such as in_h and in_w."""
     return int(row[f"{name}_h"]), int(row[f"{name}_w"])
 
 
@@ -150,13 +150,13 @@ def image(row: Row) -> Shape:
 
 
 def plain(row: Row) -> Shape:
-    """Return the first operand's shape: [N, C], or [N, C, H, W] where there is space."""
+    """Return the first operand's shape: [N, C, H, W], or [N, C] without spatial dimensions."""
     n, c, h, w = image(row)
     return (n, c) if h == w == 1 and row["out_h"] == row["out_w"] == 1 else (n, c, h, w)
 
 
 def shapes(row: Row) -> list[Shape]:
-    """Return the shapes that the tracer writes as the row's first operand, the likeliest first."""
+    """Return the shapes of the first operand that have the row's columns when traced, the likeliest first."""
     n, c, h, w = image(row)
     if w > 1:
         return [(n, c, h, w), (n, c, h, 1, w)]
@@ -167,6 +167,6 @@ def shapes(row: Row) -> list[Shape]:
 
 
 def out_shape(row: Row) -> Shape:
-    """Return the result's shape as [N, C, H, W]; its bytes tell the batch where they are known."""
+    """Return the result's shape as [N, C, H, W]; the batch follows from the output bytes, if filled."""
     item = (int(row["out_channels"]), *pair(row, "out"))
     return (n_of(row, "output_bytes") // prod(item) or int(row["batch"]), *item)

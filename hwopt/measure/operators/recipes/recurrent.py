@@ -1,4 +1,4 @@
-"""Recipes of recurrent layers: LSTM, GRU and plain RNN, one layer of them in one or both directions."""
+"""Recipes of recurrent layers: a single layer of LSTM, GRU or plain RNN, in one or both directions."""
 
 from collections.abc import Callable
 from math import prod
@@ -11,7 +11,7 @@ from hwopt.measure.operators.recipes.recipe import Recipe, RecipeOf, Row, Shape,
 
 
 def _recurrent(function: Callable[..., Any], n_gates: int, has_cell: bool) -> RecipeOf:
-    """Return the recipe on [N, L, C] from states of zeros; the bytes tell whether there are biases."""
+    """Return the recipe on [N, L, C] from states of zeros, with biases if the weight bytes include them."""
 
     def recipe(row: Row) -> Recipe:
         n, channels, length, _ = image(row)

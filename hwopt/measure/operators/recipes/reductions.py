@@ -1,4 +1,4 @@
-"""Recipes of the kinds that combine elements along dimensions; the columns before and after tell which."""
+"""Recipes of reductions and scans; the dimensions follow from the columns of operand and result."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,7 +23,7 @@ def _over_some(function: Callable[..., Any]) -> RecipeOf:
 
 
 def _subsets(shape: Shape) -> Iterator[tuple[int, ...]]:
-    """Yield the sets of dimensions that are worth reducing: few before many, the last before the first."""
+    """Yield the sets of dimensions to reduce, small sets first, last dimensions first."""
     for n in range(1, len(shape) + 1):
         yield from combinations(reversed(range(len(shape))), n)
 
@@ -42,12 +42,12 @@ def _over_one(function: Callable[..., Any]) -> RecipeOf:
 
 
 def _along_last(function: Callable[..., Any]) -> RecipeOf:
-    """Return the recipe along the last dimension; the columns do not tell which it was."""
+    """Return the recipe along the last dimension; the dimension is not in the columns."""
     return first_fit(lambda row: (Recipe(partial(function, dim=-1), (shape,)) for shape in shapes(row)))
 
 
 def _topks(row: Row) -> Iterator[Recipe]:
-    """Yield the k largest along each dimension, k from the output."""
+    """Yield top-k along each dimension, with k from the output."""
     for shape in shapes(row):
         for dim, size in reversed(list(enumerate(shape))):
             for k in {int(row["out_channels"]), int(row["out_h"]), int(row["out_w"])} - {size}:
@@ -55,7 +55,7 @@ def _topks(row: Row) -> Iterator[Recipe]:
 
 
 def _gated(row: Row) -> Iterator[Recipe]:
-    """Yield a half of the elements gated by the other, along each dimension."""
+    """Yield gated linear units along each dimension."""
     for shape in shapes(row):
         for dim in reversed(range(len(shape))):
             yield Recipe(partial(torch.nn.functional.glu, dim=dim), (shape,))

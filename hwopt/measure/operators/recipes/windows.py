@@ -1,4 +1,4 @@
-"""Recipes of the kinds that slide a window without weights: pooling and interpolation."""
+"""Recipes of windows without weights: pooling and interpolation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from hwopt.measure.operators.recipes.recipe import Recipe, RecipeOf, Row, image,
 
 
 def max_pool(n_spatial: int) -> RecipeOf:
-    """Return the recipe of a maximum over a window."""
+    """Return the recipe of max pooling."""
     function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[n_spatial - 1]
 
     def recipe(row: Row) -> Recipe:
@@ -27,7 +27,7 @@ def max_pool(n_spatial: int) -> RecipeOf:
 
 
 def avg_pool(n_spatial: int) -> RecipeOf:
-    """Return the recipe of a mean over a window."""
+    """Return the recipe of average pooling."""
     function: Any = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[n_spatial - 1]
 
     def recipe(row: Row) -> Recipe:
@@ -39,7 +39,7 @@ def avg_pool(n_spatial: int) -> RecipeOf:
 
 
 def _needs_ceil(row: Row, n_spatial: int) -> bool:
-    """Whether the output is larger than rounding down gives, in the width, which never holds a depth."""
+    """Return whether the output is rounded up, from the width except in 2-d, as height may include depth."""
     side = "w" if n_spatial != 2 else "h"
     size, kernel, stride, padding, dilation = (
         int(row[f"{name}_{side}"]) for name in ("in", "kernel", "stride", "padding", "dilation")
@@ -48,7 +48,7 @@ def _needs_ceil(row: Row, n_spatial: int) -> bool:
 
 
 def _adaptive(pool: Callable[..., Any], n_spatial: int = 2) -> RecipeOf:
-    """Return the recipe of a pool to a size; depth times height is pooled as a height of depth one."""
+    """Return the recipe of pooling to a size; depth times height is run as a height with depth 1."""
 
     def recipe(row: Row) -> Recipe:
         n, c, *sides = image(row)
@@ -60,7 +60,7 @@ def _adaptive(pool: Callable[..., Any], n_spatial: int = 2) -> RecipeOf:
 
 
 def _upsample(mode: str, n_spatial: int = 2) -> RecipeOf:
-    """Return the recipe of an interpolation to a size; depth times height is a height of depth one."""
+    """Return the recipe of interpolation to a size; depth times height is run as a height with depth 1."""
 
     def recipe(row: Row) -> Recipe:
         n, c, _, _ = image(row)
@@ -72,7 +72,7 @@ def _upsample(mode: str, n_spatial: int = 2) -> RecipeOf:
 
 
 def _grid_sampler(row: Row) -> Recipe:
-    """Return the recipe of sampling [N, C, H, W] at the places of a grid [N, H', W', 2]."""
+    """Return the recipe of sampling [N, C, H, W] at the positions of a grid [N, H', W', 2]."""
     grid = (int(row["batch"]), *pair(row, "out"), 2)
     return Recipe(lambda x, at: F.grid_sample(x, at, align_corners=False), (image(row), grid))
 

@@ -1,1 +1,1 @@
-"""Networks that are measured and that torchvision does not have: small random ones, blocks, a paper's."""
+"""Architectures that torchvision does not have: random small networks, blocks, NeuralPower's networks."""

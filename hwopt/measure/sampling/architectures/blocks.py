@@ -1,4 +1,4 @@
-"""Blocks that devices run as one where they can: what a sum of operators measured alone does not show.
+"""Blocks that devices may fuse, so that their time differs from the sum of their operators.
 
 conv_norm_relu      convolution, batch norm, ReLU
 separable           depthwise and pointwise convolution, each with batch norm and ReLU

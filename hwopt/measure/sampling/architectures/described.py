@@ -1,4 +1,4 @@
-"""Architectures as text, so that a measured network can be built again from its row in any later version.
+"""Architectures described by text, so that a measured network can be rebuilt from its row in later versions.
 
     {"architecture": "small_cnn", "input_shape": [3, 28, 28], "blocks": [{...}], "hidden": [64]}
     {"architecture": "small_mlp", "input_shape": [20], "hidden": [64, 32]}
@@ -6,8 +6,8 @@
     {"architecture": "torchvision", "model": "resnet18"}
     {"architecture": "nin"}                                          or another network of NeuralPower's table
 
-The text stands in the column `config` of networks.csv. It names classes of this package and their arguments,
-never code.
+The text is in the column `config` of networks.csv. It has names of architectures and their arguments, and no
+code.
 """
 
 import json
@@ -26,7 +26,7 @@ _LONGEST = 10_000  # characters of a description
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network by its description; calling it builds the network with fresh random weights.
+    """Description of a network; calling it builds the network with random weights.
 
     Raises (when called):
         InvalidInput: if the text is not a description, or names an unknown architecture.
@@ -36,7 +36,7 @@ class Architecture:
 
     @classmethod
     def of(cls, architecture: str, **arguments: Any) -> "Architecture":
-        """Describe an architecture; the arguments are numbers, texts, lists and `Block`s."""
+        """Return the description of an architecture with arguments: numbers, texts, lists and `Block`s."""
         return cls(json.dumps({"architecture": architecture, **arguments}, default=asdict))
 
     def __call__(self) -> nn.Module:
@@ -53,7 +53,7 @@ class Architecture:
             raise self._wrong(f"{type(error).__name__}: {error}") from error
 
     def _wrong(self, reason: str) -> InvalidInput:
-        return InvalidInput(f"no network can be built from {self.description[:200]!r}: {reason}")
+        return InvalidInput(f"cannot build a network from {self.description[:200]!r}: {reason}")
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _parse(text: str) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict) or "architecture" not in content:
         wanted = 'wanted a JSON object such as {"architecture": "torchvision", "model": "resnet18"}'
-        raise InvalidInput(f"no network can be built from {text[:200]!r}: {wanted}")
+        raise InvalidInput(f"cannot build a network from {text[:200]!r}: {wanted}")
     return content
 
 

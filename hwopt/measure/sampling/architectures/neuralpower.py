@@ -1,7 +1,7 @@
-"""The networks of NeuralPower's table (Cai et al. 2017) that torchvision does not have.
+"""Networks of NeuralPower's table (Cai et al. 2017) that torchvision does not have.
 
-Written from the papers that describe them. Dropout does nothing in inference and is left
-out. VGG-16 and AlexNet are torchvision's; its AlexNet is the later one of Krizhevsky 2014, without groups.
+Implemented from the papers; dropout, which does nothing in inference, is omitted. VGG-16 and AlexNet are
+torchvision's; its AlexNet is the later one of Krizhevsky 2014, without groups.
 """
 
 from torch import nn
@@ -25,7 +25,7 @@ def nin() -> nn.Module:
 def _mlp_convolution(
     c_in: int, widths: tuple[int, int, int], kernel: int, stride: int = 1, padding: int = 0
 ) -> list[nn.Module]:
-    """Return a convolution and two of 1x1, each with ReLU."""
+    """Return a convolution and two 1x1 convolutions, each with ReLU."""
     first, second, third = widths
     return [
         nn.Conv2d(c_in, first, kernel, stride, padding),
@@ -65,9 +65,9 @@ def _convolution(
 
 
 def cifar10_6conv() -> nn.Module:
-    """Return the network of six convolutions of Courbariaux et al. 2015, on [N, 3, 32, 32].
+    """Return the network with six convolutions of Courbariaux et al. 2015, on [N, 3, 32, 32].
 
-    Which network NeuralPower means by the name is our reading: this one has six convolutions and its size.
+    NeuralPower does not define the name; this network has the same size and number of convolutions.
     """
     layers: list[nn.Module] = []
     for c_in, c_out in ((3, 128), (128, 256), (256, 512)):

@@ -1,4 +1,4 @@
-"""Random small networks: CNNs of a few blocks, and linear layers for inputs that are no images."""
+"""Random small networks: CNNs of a few blocks for images, linear layers for other inputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A stage of a small CNN: one convolution of some form, then normalisation, activation and pooling."""
+    """Stage of a small CNN: a convolution, then optional normalisation, activation and pooling."""
 
     form: str  # plain, separable or residual
     channels: int
@@ -21,7 +21,7 @@ class Block:
 
 
 def random_block(rng: np.random.Generator, widest: int = 128, multiple: int = 1) -> Block:
-    """Draw a block; channels are log-uniform from 8 to the widest, and a multiple of a number."""
+    """Return a random block; channels are log-uniform from 8 to `widest`, rounded to a multiple."""
     return Block(
         form=str(rng.choice(["plain", "plain", "separable", "residual"])),
         channels=_multiple(int(np.exp(rng.uniform(np.log(8), np.log(widest)))), multiple),
@@ -33,12 +33,12 @@ def random_block(rng: np.random.Generator, widest: int = 128, multiple: int = 1)
 
 
 def _multiple(value: int, of: int) -> int:
-    """Return the nearest multiple of a number, at least that."""
+    """Return the nearest positive multiple of a number."""
     return max(1, round(value / of)) * of
 
 
 class SmallCNN(nn.Module):
-    """A random small CNN: blocks, then global pooling or flattening into linear layers."""
+    """Small CNN: blocks, then global pooling or flattening into linear layers."""
 
     def __init__(
         self, input_shape: tuple[int, int, int], blocks: Sequence[Block], hidden: Sequence[int]
@@ -92,7 +92,7 @@ class _Stage(nn.Module):
 
 
 class SmallMLP(nn.Module):
-    """A random small network of linear layers on a flattened input."""
+    """Small network of linear layers on a flattened input."""
 
     def __init__(self, input_shape: Sequence[int], hidden: Sequence[int]) -> None:
         super().__init__()
