@@ -73,11 +73,6 @@ class View:
         self._state: RunState | None = None
         self._lock = threading.RLock()
 
-    @property
-    def is_on(self) -> bool:
-        """Whether it shows anything."""
-        return self._state is not None
-
     def __enter__(self) -> "View":
         try:
             with self._harmless():

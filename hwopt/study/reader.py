@@ -127,6 +127,33 @@ class StudyReader:
             write_page(read_studies(self.store.path), Path(html))
         return report_text(self.store, Path(out) if out is not None else self.store.path.parent)
 
+    def export(self, number: int, out: str | Path, *, force: bool = False, onnx: bool = True) -> list[Path]:
+        """Write a trial into a folder to take away, and return what was written.
+
+        Weights (as a state dict, as safetensors, and as ONNX where the network allows), config, a card, and
+        the file of the search space. Of a plain function, which gives no weights, config and card alone; of a
+        loaded study, no space, and weights if they are kept.
+
+        Args:
+            number: of the trial.
+            out: folder to write into.
+            force: write into a folder that holds files, and over an earlier export.
+            onnx: write the network as ONNX as well, where that is possible.
+
+        Raises:
+            InvalidInput: where there is no such trial.
+            StudyError: where its weights are not kept though the objective gives them, or the folder holds
+                something.
+        """
+        number = whole_number("number", number)
+        return export_trial(
+            self.store.path, number, Path(out), force=force, onnx=onnx, **self._export_options()
+        )
+
+    def _export_options(self) -> dict[str, Any]:
+        """Return what is known beyond the file: whether weights are needed, and the space."""
+        return {"needs_weights": False}
+
     @property
     def _place(self) -> str:
         return str(self.store.path)
@@ -163,22 +190,6 @@ class LoadedStudy(StudyReader):
     def close(self) -> None:
         """Close the file; it can still be read."""
         self.store.close()
-
-    def export(self, number: int, out: str | Path, *, force: bool = False, onnx: bool = True) -> list[Path]:
-        """Write the config of a trial, a card and its weights, if kept, and return what was written.
-
-        Args:
-            number: of the trial.
-            out: folder to write into.
-            force: write into a folder that holds files, and over an earlier export.
-            onnx: write the network as ONNX as well, where that is possible.
-
-        Raises:
-            InvalidInput: where there is no such trial.
-            StudyError: where the folder holds something.
-        """
-        number = whole_number("number", number)
-        return export_trial(self.store.path, number, Path(out), False, force, onnx=onnx)
 
 
 def outline(n_trials: Mapping[str, int], front: list[FrontPoint]) -> str:

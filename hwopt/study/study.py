@@ -16,7 +16,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from rich import get_console
@@ -33,7 +33,7 @@ from hwopt.space.search_space import SearchSpace
 from hwopt.study.parts import as_made_of_parts, optimizer_of
 from hwopt.study.reader import LoadedStudy, StudyReader, outline
 from hwopt.study.run.executors import InProcess, LocalWorkers
-from hwopt.study.run.export import Rerun, export_trial, repeat_trial
+from hwopt.study.run.export import Rerun, repeat_trial
 from hwopt.study.run.limits import LARGEST_JOBS, LARGEST_STUDY, Stop
 from hwopt.study.run.loop import Driver
 from hwopt.study.run.objective_call import Objective
@@ -101,58 +101,6 @@ class Study(StudyReader):
         StudyError: where the file belongs to another experiment, or cannot be used.
     """
 
-    @overload
-    def __init__(
-        self,
-        path: str | Path,
-        space: SearchSpace,
-        costs: CostFunction | None,
-        objective: Objective | None = None,
-        *,
-        budgets: Budgets = (),
-        objectives: Sequence[str] = ("error",),
-        strategy: str = "ehvi",
-        aware: bool = True,
-        reference: Mapping[str, float] | None = None,
-        seed: int = 0,
-        description: Mapping[str, Any] | None = None,
-        stopping: Stopping | None = AUTOMATIC,
-        on_told: OnTold | None = None,
-        outcome_budgets: Budgets = (),
-        repeats: bool = False,
-        catch: Exceptions = (Exception,),
-        space_code: str | None = None,
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self,
-        path: str | Path,
-        space: Optimizer,
-        costs: Objective | None = None,
-        objective: Objective | None = None,
-        *,
-        description: Mapping[str, Any] | None = None,
-        stopping: Stopping | None = AUTOMATIC,
-        on_told: OnTold | None = None,
-        catch: Exceptions = (Exception,),
-        space_code: str | None = None,
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        optimizer: Optimizer,
-        objective: Objective | None = None,
-        description: Mapping[str, Any] | None = None,
-        stopping: Stopping | None = AUTOMATIC,
-        on_told: OnTold | None = None,
-        catch: Exceptions = (Exception,),
-        space_code: str | None = None,
-    ) -> None: ...
-
     @also_by_position
     def __init__(
         self,
@@ -199,6 +147,9 @@ class Study(StudyReader):
         except BaseException:
             self.store.close()
             raise
+
+    def _export_options(self) -> dict[str, Any]:
+        return {"needs_weights": self.state.is_resumable, "space": self.optimizer.space}
 
     @staticmethod
     def load(path: str | Path) -> LoadedStudy:
@@ -354,28 +305,6 @@ class Study(StudyReader):
         if out is None and self.is_in_memory:
             raise InvalidInput("a study in memory has no folder to write its report into; give out=")
         return super().report(out, html=html)
-
-    def export(self, number: int, out: str | Path, *, force: bool = False, onnx: bool = True) -> list[Path]:
-        """Write a trial into a folder to take away, and return what was written.
-
-        Weights (as a state dict, as safetensors, and as ONNX where the network allows), config, a card, and
-        the file of the search space; of a plain function, which gives no weights, config and card alone.
-
-        Args:
-            number: of the trial.
-            out: folder to write into.
-            force: write into a folder that holds files, and over an earlier export.
-            onnx: write the network as ONNX as well, where that is possible.
-
-        Raises:
-            InvalidInput: where there is no such trial.
-            StudyError: where its weights are not kept though the objective gives them, or the folder holds
-                something.
-        """
-        return export_trial(
-            self.store.path, whole_number("number", number), Path(out), self.state.is_resumable, force,
-            self.optimizer.space, onnx,
-        )  # fmt: skip
 
     def run_again(self, number: int, keep: bool = False) -> Rerun:
         """Train a trial again with its seed, and return the errors of both trainings.

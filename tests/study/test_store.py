@@ -23,6 +23,10 @@ def make_trial(number: int, **changes) -> Trial:
     return Trial(**{**fields, **changes})
 
 
+def ended(number, **changes):
+    return make_trial(number, **{"status": "complete", "error": 0.2, "train_s": 1.0, **changes})
+
+
 def test_what_is_written_is_read_back(tmp_path):
     with Store(tmp_path / "study.db") as store:
         store.set_meta(identity={"seed": 3})
@@ -30,7 +34,7 @@ def test_what_is_written_is_read_back(tmp_path):
         first, second, third = Epoch(0.5, 1.0, 30.0), Epoch(0.3, 0.75, 12.0), Epoch(0.2, 0.25)
         store.add_epochs(0, 1, [first])
         store.add_epochs(0, 2, [second, third])
-        store.end_trial(0, "complete", 0.2, {"test_error": 0.25}, None, 2.5, 9.0)
+        store.end_trial(ended(0, metrics={"test_error": 0.25}, train_s=2.5, elapsed_s=9.0))
         assert store.epochs(0) == [first, second, third]
     with Store(tmp_path / "study.db") as store:
         assert store.meta() == {"identity": {"seed": 3}}
@@ -55,7 +59,7 @@ def test_trials_are_told_in_the_order_in_which_they_end(tmp_path):
         for number in (0, 1):
             store.start_trial(make_trial(number))
         for number in (1, 0):
-            store.end_trial(number, "complete", 0.2)
+            store.end_trial(ended(number))
         assert [trial.told for trial in store.trials()] == [2, 1]
 
 
@@ -73,9 +77,9 @@ def test_a_restarted_trial_forgets_its_epochs(tmp_path):
 def test_an_ended_trial_cannot_end_again(tmp_path):
     with Store(tmp_path / "study.db") as store:
         store.start_trial(make_trial(0))
-        store.end_trial(0, "complete", 0.2)
+        store.end_trial(ended(0))
         with pytest.raises(StudyError, match="trial 0 is not running"):
-            store.end_trial(0, "failed")
+            store.end_trial(ended(0, status="failed", error=None))
         assert store.trials()[0].status == "complete"
 
 
@@ -150,7 +154,7 @@ def test_what_a_closed_study_holds_can_be_read_and_nothing_written(tmp_path):
     store.close()
     assert [trial.number for trial in store.trials()] == [0]
     with pytest.raises(StudyError, match="this study is closed; open it again"):
-        store.end_trial(0, "complete", 0.2)
+        store.end_trial(ended(0))
     store.close()
 
 
@@ -237,7 +241,7 @@ def test_a_full_disk_leaves_the_study_as_it_was(tmp_path):
         n_trials = len(store.trials())
     with Store(path) as store:
         assert len(store.trials()) == n_trials
-        store.end_trial(0, "complete", 0.2)
+        store.end_trial(ended(0))
 
 
 def test_a_file_that_another_program_locks_is_explained_and_intact(tmp_path):
@@ -248,10 +252,10 @@ def test_a_file_that_another_program_locks_is_explained_and_intact(tmp_path):
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StudyError, match="another program holds the file"):
-            store.end_trial(0, "complete", 0.2)
+            store.end_trial(ended(0))
         other.close()
         assert store.trials()[0].status == "running"
-        store.end_trial(0, "complete", 0.2)
+        store.end_trial(ended(0))
 
 
 def make_old(path):
@@ -259,7 +263,7 @@ def make_old(path):
     with Store(path) as store:
         store.start_trial(make_trial(0))
         store.add_epochs(0, 1, [Epoch(0.3, 1.0), Epoch(0.2, 1.0)])
-        store.end_trial(0, "complete", 0.2)
+        store.end_trial(ended(0))
     connection = sqlite3.connect(path)
     columns = [("trials", name) for name in ("attempts", "elapsed_s", "failure", "traceback")]
     for table, column in (*columns, ("epochs", "energy_j")):
@@ -288,11 +292,11 @@ def test_trials_of_another_study_are_copied_whole(tmp_path):
     with Store(tmp_path / "old.db") as old, Store(tmp_path / "new.db") as new:
         old.start_trial(make_trial(0))
         old.add_epochs(0, 1, [Epoch(0.3, 1.0, 5.0), Epoch(0.2, 1.0, 5.0)])
-        old.end_trial(0, "complete", 0.2, {"test_error": 0.3}, None, 2.0, 7.0)
+        old.end_trial(ended(0, metrics={"test_error": 0.3}, train_s=2.0, elapsed_s=7.0))
         new.copy_trials(old.trials(), {"from": "old"})
         assert new.meta() == {"from": "old"}
         copied, original = new.trials()[0], old.trials()[0]
         assert (copied.config, copied.curve, copied.told) == (original.config, original.curve, original.told)
         new.start_trial(make_trial(1))
-        new.end_trial(1, "complete", 0.1)
+        new.end_trial(ended(1, error=0.1))
         assert new.trials()[1].told == 2

@@ -27,7 +27,6 @@ class ParallelAxis:
 
     name: str
     ticks: tuple[tuple[float, str], ...]
-    is_hyperparameter: bool
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def _hyperparameter(dimension: dict[str, Any], front: Sequence[FrontPoint]) -> _
         floor + (1 - floor) * place(point.config[name]) if name in point.config else 0.0 for point in front
     ]
     texts = [format_value(point.config.get(name, _INACTIVE)) for point in front]
-    return ParallelAxis(name, tuple(ticks), is_hyperparameter=True), places, texts
+    return ParallelAxis(name, tuple(ticks)), places, texts
 
 
 def _scale(dimension: dict[str, Any]) -> tuple[Callable[[Any], float], list[tuple[float, str]]]:
@@ -119,12 +118,12 @@ def _quantity(metric: str, front: Sequence[FrontPoint]) -> _Column:
     name = "validation error" if metric == "error" else quantity_name(metric)
     texts = [format_quantity(metric, value) for value in values]
     if not len(finite):
-        return ParallelAxis(name, (), is_hyperparameter=False), [0.5] * len(values), texts
+        return ParallelAxis(name, ()), [0.5] * len(values), texts
     low, high = float(finite.min()), float(finite.max())
     place = _position(low, high, is_log=low > 0 and metric != "error")
     ticks = tuple((place(value), format_quantity(metric, value)) for value in dict.fromkeys((low, high)))
     places = [place(value) if math.isfinite(value) else math.nan for value in values]
-    return ParallelAxis(name, ticks, is_hyperparameter=False), places, texts
+    return ParallelAxis(name, ticks), places, texts
 
 
 def _position(low: float, high: float, is_log: bool) -> Callable[[float], float]:

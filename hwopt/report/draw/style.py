@@ -40,7 +40,6 @@ MATPLOTLIB_MARKERS = {
     "front": "o", "dominated": "o", "infeasible": "x", "stopped": "v", "paused": "D", "failed": "+",
     "running": "s",
 }  # fmt: skip
-MEASURED, TESTED = "measured", "test error"
 _GRID = "#e6e6e6"
 
 

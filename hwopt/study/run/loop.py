@@ -287,18 +287,7 @@ class Driver:
         )
         if active.checkpoint is not None and self._options.keep_weights != "none":
             state.files.save_weights(active.number, active.checkpoint)
-        state.store.end_trial(
-            active.number,
-            ended.status,
-            error,
-            metrics,
-            ended.reason,
-            ended.train_s,
-            ended.elapsed_s,
-            ended.is_feasible,
-            ended.failure,
-            ended.traceback,
-        )
+        state.store.end_trial(ended)
         log_end(ended)
         state.tell(ended)
         state.keep_reference()

@@ -240,36 +240,21 @@ class Store:
             rows = _epoch_rows(number, first, epochs, 0.0 if before is None else before[0])
             connection.executemany(_INSERT_EPOCH, rows)
 
-    def end_trial(
-        self,
-        number: int,
-        status: str,
-        error: float | None = None,
-        metrics: Mapping[str, float] | None = None,
-        reason: str | None = None,
-        train_s: float | None = 0.0,
-        elapsed_s: float | None = None,
-        is_feasible: bool | None = None,
-        failure: str | None = None,
-        traceback: str | None = None,
-    ) -> None:
-        """Write how a running trial ended.
-
-        `is_feasible` is what it was found to be where training reveals that; None leaves what was predicted.
-        """
+    def end_trial(self, trial: Trial) -> None:
+        """Write how a running trial ended: all of it but its epochs, which are there already."""
         with self._database.write() as connection:
             changed = connection.execute(
                 "UPDATE trials SET status = ?, error = ?, metrics = ?, reason = ?, train_s = ?, "
-                "elapsed_s = ?, is_feasible = COALESCE(?, is_feasible), failure = ?, traceback = ?, "
+                "elapsed_s = ?, is_feasible = ?, failure = ?, traceback = ?, "
                 "told = (SELECT COALESCE(MAX(told), 0) + 1 FROM trials) "
                 "WHERE number = ? AND status IN ('running', 'paused')",
                 (
-                    *(status, error, _dump(metrics or {}), reason, train_s, elapsed_s, is_feasible),
-                    *(failure, traceback, number),
+                    *(trial.status, trial.error, _dump(trial.metrics), trial.reason, trial.train_s),
+                    *(trial.elapsed_s, trial.is_feasible, trial.failure, trial.traceback, trial.number),
                 ),
             ).rowcount
         if changed != 1:
-            raise StudyError(f"{self.path}: trial {number} is not running or paused, so it cannot end")
+            raise StudyError(f"{self.path}: trial {trial.number} is not running or paused, so it cannot end")
 
     def copy_trials(self, trials: Sequence[Trial], meta: Mapping[str, Any]) -> None:
         """Write trials of another study as they are, with entries that describe this one."""

@@ -69,7 +69,7 @@ def test_layers_are_predicted_anew_only_when_the_front_has_changed(path):
         with Store(path) as store:
             store.start_trial(trial(1, None, told=None))
             server.page()
-            store.end_trial(1, "complete", 0.05)
+            store.end_trial(trial(1, 0.05, told=None))
             server.page()
     assert asked == [{0}, {1}]
 
