@@ -26,8 +26,56 @@ Value = str | int | float | bool | None
 _LARGEST_INTEGER = 2**53  # beyond it floats skip whole numbers
 
 
+class _Number:
+    """Base of the dimensions of numbers: an axis from low to high, perhaps logarithmic."""
+
+    name: str
+    low: float
+    high: float
+    log: bool
+    _margin = 0.0  # of the axis beyond both ends
+
+    def __repr__(self) -> str:
+        log = ", log=True" if self.log else ""
+        return f"{type(self).__name__}({self.low!r}, {self.high!r}{log}, name={self.name!r})"
+
+    def is_possible(self, value: Value) -> bool:
+        """Return whether a value of the dimension may be drawn: any of a number's."""
+        return True
+
+    @property
+    def width(self) -> int:
+        """Number of columns of an encoded value."""
+        return 1
+
+    def from_units(self, U: Array) -> list[Value]:
+        """Map numbers of [0, 1], shape [n], to values."""
+        raise NotImplementedError
+
+    def encode(self, values: Sequence[Value]) -> Array:
+        """Return the positions of n values in [0, 1], shape [n, 1]: the inverse of `from_units`."""
+        low, high = self._ends()
+        numbers = np.array(values, dtype=float).reshape(-1, 1)
+        return np.asarray(((np.log(numbers) if self.log else numbers) - low) / (high - low))
+
+    def steps(self, values: Sequence[Value], scale: float, rng: np.random.Generator) -> list[Value]:
+        """Draw near n values, perhaps themselves: normal in the unit interval, reflected at the ends."""
+        stepped = self.encode(values)[:, 0] + scale * rng.standard_normal(len(values))
+        return self.from_units(np.asarray(1 - np.abs(1 - np.mod(stepped, 2))))
+
+    def _on_axis(self, U: Array) -> Array:
+        """Map numbers of [0, 1], shape [n], to the axis from low to high."""
+        low, high = self._ends()
+        place = low + U * (high - low)
+        return np.asarray(np.exp(place) if self.log else place)
+
+    def _ends(self) -> tuple[float, float]:
+        low, high = self.low - self._margin, self.high + self._margin
+        return (math.log(low), math.log(high)) if self.log else (low, high)
+
+
 @dataclass(frozen=True, init=False, repr=False)
-class Real:
+class Real(_Number):
     """A real hyperparameter in [low, high]: `Real(1e-4, 1.0, log=True, name="learning_rate")`.
 
     Args:
@@ -55,31 +103,14 @@ class Real:
         if self.low == self.high:
             raise InvalidInput(f"dimension {self.name}: low and high are both {self.low:g}; leave it out")
 
-    def __repr__(self) -> str:
-        return _written(self)
-
     @property
     def n_values(self) -> float:
         """Number of values: infinite."""
         return math.inf
 
-    def is_possible(self, value: Value) -> bool:
-        """Return whether a value of the dimension may be drawn: any of a number's."""
-        return True
-
-    @property
-    def width(self) -> int:
-        """Number of columns of an encoded value."""
-        return 1
-
     def from_units(self, U: Array) -> list[Value]:
         """Map numbers of [0, 1], shape [n], to values."""
-        values = _values_at(U, self.low, self.high, self.log)
-        return list(np.clip(values, self.low, self.high).tolist())
-
-    def encode(self, values: Sequence[Value]) -> Array:
-        """Return the positions of n values in [0, 1], shape [n, 1]: the inverse of `from_units`."""
-        return _positions(values, self.low, self.high, self.log)
+        return list(np.clip(self._on_axis(U), self.low, self.high).tolist())
 
     def check(self, value: object) -> float:
         """Return the value as a float, or raise ValueError with the accepted values."""
@@ -91,17 +122,13 @@ class Real:
             raise ValueError(f"a number in [{self.low:g}, {self.high:g}]")
         return min(max(float(value), self.low), self.high)
 
-    def steps(self, values: Sequence[Value], scale: float, rng: np.random.Generator) -> list[Value]:
-        """Draw near n values: normal in the unit interval with deviation `scale`, reflected at the ends."""
-        return self.from_units(_stepped(self.encode(values)[:, 0], scale, rng))
-
     def neighbours(self, values: Sequence[Value], scale: float, rng: np.random.Generator) -> list[Value]:
         """Draw another value near each of n."""
         return self.steps(values, scale, rng)
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Integer:
+class Integer(_Number):
     """A whole hyperparameter in [low, high], both included: `Integer(4, 64, name="width")`.
 
     Args:
@@ -119,6 +146,7 @@ class Integer:
     low: int
     high: int
     log: bool
+    _margin = 0.5  # every value owns an interval
 
     def __init__(self, low: int, high: int, prior: str = "uniform", *, name: str, log: bool = False) -> None:
         ends = [_whole_end(name, end) for end in (low, high)]
@@ -130,31 +158,15 @@ class Integer:
                 f"{self.high}"
             )
 
-    def __repr__(self) -> str:
-        return _written(self)
-
     @property
     def n_values(self) -> float:
         """Number of values."""
         return self.high - self.low + 1
 
-    def is_possible(self, value: Value) -> bool:
-        """Return whether a value of the dimension may be drawn: any of a number's."""
-        return True
-
-    @property
-    def width(self) -> int:
-        """Number of columns of an encoded value."""
-        return 1
-
     def from_units(self, U: Array) -> list[Value]:
         """Map numbers of [0, 1], shape [n], to values; every value owns an interval."""
-        values = np.rint(_values_at(U, self.low - 0.5, self.high + 0.5, self.log))
+        values = np.rint(self._on_axis(U))
         return list(np.clip(values, self.low, self.high).astype(int).tolist())
-
-    def encode(self, values: Sequence[Value]) -> Array:
-        """Return the positions of n values in [0, 1], shape [n, 1]: the inverse of `from_units`."""
-        return _positions(values, self.low - 0.5, self.high + 0.5, self.log)
 
     def check(self, value: object) -> int:
         """Return the value as an int, or raise ValueError with the accepted values."""
@@ -162,10 +174,6 @@ class Integer:
         if isinstance(value, bool) or not isinstance(value, int) or not self.low <= value <= self.high:
             raise ValueError(f"a whole number in [{self.low}, {self.high}]")
         return value
-
-    def steps(self, values: Sequence[Value], scale: float, rng: np.random.Generator) -> list[Value]:
-        """Draw near n values, perhaps themselves: normal in the unit interval, reflected at the ends."""
-        return self.from_units(_stepped(self.encode(values)[:, 0], scale, rng))
 
     def neighbours(self, values: Sequence[Value], scale: float, rng: np.random.Generator) -> list[Value]:
         """Draw another value near each of n: at least one step away."""
@@ -311,12 +319,6 @@ def _set(dimension: Dimension, **fields: Any) -> None:
         object.__setattr__(dimension, name, value)
 
 
-def _written(dimension: Real | Integer) -> str:
-    """Return the call that makes a dimension of numbers."""
-    log = ", log=True" if dimension.log else ""
-    return f"{type(dimension).__name__}({dimension.low!r}, {dimension.high!r}{log}, name={dimension.name!r})"
-
-
 def _check_name(name: Any) -> str:
     if not isinstance(name, str) or not name:
         raise InvalidInput(f"name = {name!r} of a dimension must be a text such as 'width'")
@@ -414,23 +416,3 @@ def plain(value: object) -> Any:
 def _identity(value: Any) -> tuple[bool, Any]:
     """Return the identity of a choice: 1 and 1.0 are the same choice, True is another."""
     return isinstance(value, bool), value
-
-
-def _values_at(U: Array, low: float, high: float, log: bool) -> Array:
-    """Map numbers of [0, 1], shape [n], to an axis from low to high."""
-    if log:
-        return np.asarray(np.exp(math.log(low) + U * (math.log(high) - math.log(low))))
-    return np.asarray(low + U * (high - low))
-
-
-def _positions(values: Sequence[Value], low: float, high: float, log: bool) -> Array:
-    """Map n values to [0, 1], shape [n, 1]: the inverse of `_values_at`."""
-    numbers = np.array(values, dtype=float).reshape(-1, 1)
-    if log:
-        return np.asarray((np.log(numbers) - math.log(low)) / (math.log(high) - math.log(low)))
-    return np.asarray((numbers - low) / (high - low))
-
-
-def _stepped(U: Array, scale: float, rng: np.random.Generator) -> Array:
-    """Return numbers of [0, 1] after a normal step, folded back at the ends."""
-    return np.asarray(1 - np.abs(1 - np.mod(U + scale * rng.standard_normal(len(U)), 2)))

@@ -258,20 +258,7 @@ def _apply_budgets(found: Diagnosis, experiment: Experiment, space: SearchSpace,
     budgets = found.attempt(lambda: experiment.resolve_budgets(space, costs))
     if budgets is None:
         return
-    found.attempt(
-        lambda: Optimizer(
-            space,
-            costs,
-            budgets=budgets,
-            objectives=experiment.objectives,
-            strategy=experiment.strategy,
-            aware=experiment.aware,
-            reference=experiment.reference or None,
-            seed=experiment.seed,
-            outcome_budgets=experiment.outcome_limits(),
-            repeats=experiment.repeats,
-        )
-    )
+    found.attempt(lambda: Optimizer(space, costs, budgets=budgets, **experiment.optimizer_options()))
     if not budgets:
         return
     per_config = max(found.facts["space"]["price_s"], 1e-6)

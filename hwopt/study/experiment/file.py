@@ -164,6 +164,19 @@ class Experiment(Section):
                 raise InvalidInput(f"outcome_budgets.{metric}: no training reports it{near}")
         return [Budget(metric, section.limit) for metric, section in self.outcome_budgets.items()]
 
+    def optimizer_options(self, chance_error: float | None = None) -> dict[str, Any]:
+        """Return the arguments of an `Optimizer` besides space, costs and budgets.
+
+        Args:
+            chance_error: reference of the error where the file has none; None leaves it to be inferred.
+        """
+        known = {} if chance_error is None else {"error": chance_error}
+        return {
+            "objectives": self.objectives, "strategy": self.strategy, "aware": self.aware,
+            "reference": {**known, **self.reference}, "seed": self.seed,
+            "outcome_budgets": self.outcome_limits(), "repeats": self.repeats,
+        }  # fmt: skip
+
     def identity(self, digest: str | None = None) -> dict[str, Any]:
         """Return what makes a study of this experiment what it is, beside what the study knows itself.
 

@@ -98,17 +98,11 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
         costs,
         objective,
         budgets=budgets,
-        objectives=experiment.objectives,
-        strategy=experiment.strategy,
-        aware=experiment.aware,
-        reference={**({} if chance_error is None else {"error": chance_error}), **experiment.reference},
-        seed=experiment.seed,
         description=experiment.identity(None if dataset is None else dataset.digest),
         stopping=_stopping(experiment, chance_error),
         on_told=feedback,
-        outcome_budgets=experiment.outcome_limits(),
-        repeats=experiment.repeats,
         space_code=experiment.space_fingerprint(),
+        **experiment.optimizer_options(chance_error),
     )
     local_device, not_measured = _local_device(experiment, device)
     search = Search(experiment, space, device, model, budgets, study, feedback, local_device, not_measured)
