@@ -66,11 +66,19 @@ def _paper_table(title: str, metric: str, rows: "pd.DataFrame", methods: Sequenc
     table = _empty_table(title, ("network", "measured", *methods, f"80% interval of {methods[-1]}"))
     for row in rows.to_dict("records"):
         errors = [_share(row[method] / row["measured"] - 1, "+") for method in methods]
-        bounds = " to ".join(format_quantity(metric, row[name]) for name in ("low", "high"))
-        table.add_row(row["network"], format_quantity(metric, row["measured"]), *errors, bounds)
+        measured, interval = format_quantity(metric, row["measured"]), _interval(metric, row)
+        table.add_row(row["network"], measured, *errors, interval)
     sizes = [(rows[method] / rows["measured"] - 1).abs().mean() for method in methods]
     table.add_row("mean error", "", *map(_share, sizes), "")
     return table
+
+
+def _interval(metric: str, row: Mapping[Hashable, Any]) -> str:
+    """Return the bounds of a row; too few families allow none, or only the limit that the device enforces."""
+    low, high = (format_quantity(metric, row[name]) for name in ("low", "high"))
+    if not math.isfinite(row["high"]):
+        return "none" if not row["low"] > 0 else f"at least {low}"
+    return f"{low} to {high}" if row["low"] > 0 else f"at most {high}"
 
 
 def write_errors(folder: Path, tables: Mapping[str, "pd.DataFrame"]) -> list[Path]:

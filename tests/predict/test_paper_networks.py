@@ -52,6 +52,17 @@ def test_the_table_shows_errors_and_their_mean(rows):
     assert str(power.title).endswith("power")
 
 
+def test_a_bound_that_too_few_families_allow_is_said_to_be_none(rows):
+    one = rows.query("metric == 'power_w'").head(1)
+    for low, high, expected in (
+        (500.0, 650.0, "500 W to 650 W"),
+        (0.0, 762.0, "at most 762 W"),
+        (0.0, np.inf, "none"),
+    ):
+        (table,) = paper_tables("nvidia-h200", one.assign(low=low, high=high), ("hybrid",))
+        assert next(iter(table.columns[-1].cells)) == expected
+
+
 def test_a_profile_without_them_has_no_such_table(device):
     networks = device.profile.networks.query("source == 'random'").reset_index(drop=True)
     rows = paper_networks(Device(replace(device.profile, networks=networks)), ("hybrid",), ("graph",))
