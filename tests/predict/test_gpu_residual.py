@@ -8,10 +8,10 @@ import pytest
 
 from hwopt import load_device
 from hwopt.predict.gpu import times
-from hwopt.predict.gpu.class_residuals import MIN_ROWS, ClassResiduals
 from hwopt.predict.gpu.copies import copied_by_cudnn
 from hwopt.predict.gpu.facts import GpuFacts
 from hwopt.predict.gpu.kernels import Kernels
+from hwopt.predict.gpu.learned_factors import MIN_ROWS, LearnedFactors
 from hwopt.predict.gpu.model import GpuMethod
 from hwopt.predict.gpu.parameters import MEAN
 from hwopt.predict.measured_networks import MeasuredNetworks
@@ -47,7 +47,7 @@ def law_s(rows, departure):
 def fitted(n_rows, of_rows, of_networks):
     """Return the method of a profile with rows and networks of laws that depart so far."""
     rows, rng = convolutions(n_rows, 0), np.random.default_rng(1)
-    others = PROFILE.measured_layers.query("kind != 'conv2d'")
+    others = PROFILE.measured_layers.query("kind not in ('conv2d', 'linear')")
     table = pd.concat([rows, others], ignore_index=True).assign(power_w=np.nan)
     table["time_s"] = law_s(table, of_rows) * np.exp(0.05 * rng.standard_normal(len(table)))
     layers = PROFILE.network_layers
@@ -66,26 +66,37 @@ def row_error(method, departure):
 
 def test_where_the_law_departs_from_the_parameters_rows_and_networks_err_less():
     plain, learned = fitted(MIN_ROWS - 1, 0.4, 0.4), fitted(MIN_ROWS + 20, 0.4, 0.4)
-    assert not plain._residuals.models and list(learned._residuals.models) == ["conv2d windowed"]
-    assert any("rows teach a factor of the time: conv2d windowed" in note for note in learned.notes)
+    assert not plain._learned.models and list(learned._learned.models) == [True]
+    assert any(note.endswith("rows teach a factor of the time of matrix products") for note in learned.notes)
     assert row_error(learned, 0.4) < 0.5 * row_error(plain, 0.4)
     assert learned._network_error() < 0.5 * plain._network_error()
 
 
 def test_where_the_law_is_that_of_the_parameters_nothing_is_learned():
     method = fitted(MIN_ROWS + 20, 0.0, 0.0)
-    assert not method._residuals.models and method.notes == []
+    assert not method._learned.models and method.notes == []
     assert row_error(method, 0.0) < 0.03
 
 
 def test_what_networks_contradict_is_not_used():
     method = fitted(MIN_ROWS + 20, 0.4, 0.0)
-    assert not method._residuals.models and method.notes == []
+    assert not method._learned.models and method.notes == []
 
 
-def test_a_class_without_a_factor_keeps_its_time():
+def test_kinds_without_a_row_keep_their_time():
+    learned = fitted(MIN_ROWS + 20, 0.4, 0.4)._learned
+    rows = PROFILE.measured_layers.query("kind == 'linear'")
+    assert (learned.factor(rows, Kernels.of(rows, FACTS, copied_by_cudnn)) == 1).all()
+    assert (
+        learned.factor(convolutions(5, 3), Kernels.of(convolutions(5, 3), FACTS, copied_by_cudnn)) != 1
+    ).all()
+
+
+def test_without_learned_factors_a_kernel_keeps_its_time():
     rows = PROFILE.measured_layers
-    assert (ClassResiduals({}, FACTS.ceilings).factor(rows) == 1).all()
+    assert (
+        LearnedFactors.none(FACTS.ceilings).factor(rows, Kernels.of(rows, FACTS, copied_by_cudnn)) == 1
+    ).all()
 
 
 def test_derivatives_hold_with_a_factor():

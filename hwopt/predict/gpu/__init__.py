@@ -1,4 +1,4 @@
-"""A GPU's base model: some 25 parameters with priors, fitted on operators and network totals together.
+"""A GPU's base model: some 35 parameters with priors, fitted on operators and network totals together.
 
 facts     what device.json says of the chip
 kernels   which kernel an operator runs, and how much work it is: one function for each path

@@ -21,6 +21,7 @@ class GpuFacts:
         idle_w: power without work; None where its sensor was not characterised.
         cap_w: power limit; None where it is not known.
         clock_hz: largest clock of the multiprocessors; None where it is not known.
+        cache_bytes: of the last level; None where it is not known.
         is_channels_last: whether tensors were in that layout, so that no kernel copies them into it.
     """
 
@@ -31,6 +32,7 @@ class GpuFacts:
     idle_w: float | None
     cap_w: float | None
     clock_hz: float | None
+    cache_bytes: float | None
     is_channels_last: bool
 
     @property
@@ -64,6 +66,7 @@ class GpuFacts:
             idle_w=idle_w(profile),
             cap_w=power_limit_w(profile),
             clock_hz=_number(_mapping(profile, "limits").get("largest_core_clock_hz")),
+            cache_bytes=_number(hardware.get("last_level_cache_bytes")),
             is_channels_last=settings.get("channels_last") is True,
         )
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwopt.arrays import Array
-from hwopt.predict.gpu.copies import Column, CopyRule, Mask, products
+from hwopt.predict.gpu.copies import EVERYTHING, NOTHING, Column, Copies, CopyRule, Mask, copy_bytes, products
 from hwopt.predict.gpu.facts import GpuFacts
 from hwopt.predict.gpu.parameters import HALF, PLACE
 from hwopt.predict.layer_models.interface import is_matrix_kind
@@ -40,12 +40,18 @@ _ALIGNED_BYTES = 16  # that are read at once: channels in whole ones of them are
 _STEP, _SHORT_STEP = 32, 8  # elements that K is filled up to: on copies; elsewhere
 _IMAGE_CHANNELS = 4
 _RECURRENT_STEP_S = 2e-6  # of a product with the state and its gates; not measured
+_LEAST_K = 2048  # of a reduction: a longer one is split where multiprocessors are idle, as in cuBLAS
 _FEW_ROWS = 16  # up to which a linear layer is a product with vectors
-_PLACES = ("constant", "rate", "latency", "bandwidth")
+_THREADS, _MOST_BLOCKS = 2048, 32  # that a multiprocessor holds
+_START_READS = 5.0
+_INDEXING = 10  # reads of a window that an output's indices cost as much as
+_CACHED = 0.3  # of the cache that operands fill before they drive each other out
+_EPILOGUE = 45  # elements of K that writing a block of the result costs as much as
+_PLACES = ("constant", "rate", "latency", "bandwidth", "warmth")
 _HALVES = ("float16", "bfloat16")
 _COLUMNS = (
     *("batch", "in_channels", "out_channels", "in_h", "in_w", "out_h", "out_w", "kernel_h", "kernel_w"),
-    *("groups", "flops", "input_bytes", "weight_bytes", "output_bytes"),
+    *("groups", "stride_h", "dilation_h", "flops", "input_bytes", "weight_bytes", "output_bytes"),
 )
 
 
@@ -67,7 +73,9 @@ class Kernels:
         copy_bytes: workspace of the copies.
         flops_s: seconds of the FLOPs at the ceiling of the arithmetic.
         fill: share of the multiprocessors that have a block.
-        factor: of the time, learned beyond the parameters (`hwopt.predict.gpu.class_residuals`).
+        warmth: place of the factor of the time with operands in the cache.
+        cached: exponent of it within a network: 1 where the cache holds the operands, 0 where it cannot.
+        factor: of the time, learned beyond the parameters (`hwopt.predict.gpu.learned_factors`).
     """
 
     constant: Index
@@ -83,6 +91,8 @@ class Kernels:
     copy_bytes: Array
     flops_s: Array
     fill: Array
+    warmth: Index
+    cached: Array
     factor: Array
 
     @classmethod
@@ -98,7 +108,9 @@ class Kernels:
         is_convolution, is_linear = kinds == "conv2d", kinds == "linear"
         is_depthwise = is_convolution & (column["groups"] > 1) & (column["C"] == 1)
         is_product = is_matrix_kind(kinds) & ~is_convolution & ~is_linear
-        copied = is_convolution & ~is_depthwise & rule(column)
+        is_dense = is_convolution & ~is_depthwise
+        copies = np.full(len(rows), NOTHING)
+        copies[is_dense] = rule({name: values[is_dense] for name, values in column.items()})
         convolution_f = _ceilings(dtypes, facts.convolution_flops_per_s)
         matrix_f = _ceilings(dtypes, facts.matrix_flops_per_s)
         kernels.moved_s[:] = (
@@ -106,11 +118,14 @@ class Kernels:
         ) / facts.bytes_per_s
         kernels.flops_s[:] = column["flops"] / np.where(is_convolution, convolution_f, matrix_f)
         kernels.fill[:] = kernels.factor[:] = 1.0
-        _moving(kernels, ~is_matrix_kind(kinds), kinds)
+        kernels.warmth[:] = np.where(is_matrix_kind(kinds), PLACE["warm_matrix"], PLACE["warm_moving"])
+        if facts.cache_bytes is not None:
+            kernels.cached[:] = np.exp(-kernels.moved_s * facts.bytes_per_s / (_CACHED * facts.cache_bytes))
+        _moving(kernels, ~is_matrix_kind(kinds), kinds, column, facts.n_multiprocessors)
         _depthwise(kernels, is_depthwise, column, matrix_f)
         _linear(kernels, is_linear, column, matrix_f, facts)
         _product(kernels, is_product, n_steps(rows))
-        _convolution(kernels, is_convolution & ~is_depthwise, copied, column, convolution_f, facts)
+        _convolution(kernels, is_dense, copies, column, convolution_f, facts)
         _use_own_classes(kernels, np.isin(dtypes, _HALVES))
         return kernels
 
@@ -119,13 +134,58 @@ class Kernels:
         return Kernels(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
-def _moving(kernels: Kernels, own: Mask, kinds: NDArray[np.str_]) -> None:
-    """Kernels bound by bytes; those of one kind share a bandwidth."""
+def _moving(kernels: Kernels, own: Mask, kinds: NDArray[np.str_], column: Column, n_sm: int) -> None:
+    """Kernels bound by bytes, those of one kind with one bandwidth, or by blocks that wait for memory.
+
+    Grids as in PyTorch's CUDA sources: Normalization.cuh (a channel of an image a block of at most 512
+    threads), layer_norm_kernel.cu (a row a block), Reduce.cuh (an average to one pixel: a block's warps join
+    one after another), AdaptiveAveragePooling.cu (a thread walks over a window), DilatedMaxPool2d.cu and
+    AveragePool2d.cu (a thread computes the indices of its window and reads it).
+    """
     kernels.constant[own] = PLACE["c_moving"]
-    families = {"norm": "e_norm", "pool": "e_pool", "cat": "e_cat"}
     kernels.bandwidth[own] = PLACE["e_moving"]
-    for word, name in families.items():
-        kernels.bandwidth[own & (np.char.find(kinds, word) >= 0)] = PLACE[name]
+    of = {word: own & (np.char.find(kinds, word) >= 0) for word in ("norm", "pool", "cat", "adaptive")}
+    for word, name in (("norm", "e_norm"), ("pool", "e_pool"), ("cat", "e_cat"), ("adaptive", "e_norm")):
+        kernels.bandwidth[of[word]] = PLACE[name]
+    planes, channels = column["batch"] * column["out_channels"], column["in_channels"]
+    pixels, results = column["in_h"] * column["in_w"], column["out_h"] * column["out_w"]
+    high, wide = column["kernel_h"], column["kernel_w"]
+    is_batch = own & (np.char.find(kinds, "batch_norm") >= 0)
+    threads = np.clip(2.0 ** np.ceil(np.log2(pixels / 4)), 64, 512)
+    _blocks(kernels, is_batch, planes, threads, pixels / threads, _START_READS, n_sm)
+    is_row = own & np.isin(kinds, ("layer_norm", "softmax", "log_softmax"))
+    _blocks(kernels, is_row, column["batch"] * pixels, 128.0, channels / 512, _START_READS, n_sm)
+    kernels.steps[is_row] *= 2  # mean and deviation, then the result
+    is_average = of["adaptive"] & (results == 1)
+    threads = np.clip(2.0 ** np.floor(np.log2(pixels)), 32, 512)
+    reads = pixels / threads / 4 + threads / 64
+    _blocks(kernels, is_average, planes, threads, reads, _START_READS, n_sm)
+    lines = high * np.ceil(wide / 32) + high * wide / 20  # of the cache, and values in them
+    _blocks(kernels, of["adaptive"] & (results > 1), planes, 256.0, lines, 1.0, n_sm)
+    kernels.cached[of["adaptive"]] = 0.0
+    is_window = of["pool"] & ~of["adaptive"]
+    kernels.steps[is_window] = (planes * results * (_INDEXING + column["window"]) / n_sm)[is_window]
+    kernels.latency[is_window] = PLACE["tau_pool"]
+
+
+def _blocks(
+    kernels: Kernels,
+    own: Mask,
+    blocks: Array,
+    threads: Array | float,
+    reads: Array,
+    start: float,
+    n_sm: int,
+) -> None:
+    """Blocks of a kernel, each with so many reads in a row; as many run at once as threads fit.
+
+    The start of a block takes as long as `start` reads; that of the first ones is in the launch.
+    """
+    resident = n_sm * np.minimum(_THREADS / threads, _MOST_BLOCKS)
+    waves = np.maximum(blocks / resident, 1.0)
+    kernels.steps[own] = (waves * (reads + start) - start)[own]
+    kernels.latency[own] = PLACE["tau_read"]
+    kernels.warmth[own] = PLACE["warm_waiting"]
 
 
 def _depthwise(kernels: Kernels, own: Mask, column: Column, flops_per_s: Array) -> None:
@@ -137,19 +197,21 @@ def _depthwise(kernels: Kernels, own: Mask, column: Column, flops_per_s: Array) 
 
 
 def _linear(kernels: Kernels, own: Mask, column: Column, flops_per_s: Array, facts: GpuFacts) -> None:
-    """Blocks of the result, each with the whole reduction."""
+    """Blocks of the result, each with the whole reduction or, where few blocks have a long one, a part."""
     height, width = _LINEAR_BLOCK
     M, N, K = (column[name][own] for name in "MNK")
     blocks = np.ceil(M / height) * np.ceil(N / width)
     waves = np.maximum(blocks / facts.n_multiprocessors, 1.0)
+    splits = np.clip(np.floor(facts.n_multiprocessors / blocks), 1, np.ceil(K / _LEAST_K))
+    K = K / splits
     block_s = 2 * height * width * facts.n_multiprocessors / flops_per_s[own]
     kernels.constant[own] = PLACE["c_matrix"]
     kernels.has_extra[own] = M > _FEW_ROWS
     kernels.rate[own], kernels.latency[own] = PLACE["u_linear"], PLACE["tau_linear"]
     kernels.work_s[own] = waves * block_s * K * np.minimum(M / height, 1) * np.minimum(N / width, 1)
     kernels.steps[own] = waves * K * (M > 1)
-    kernels.bandwidth[own] = PLACE["e_matrix"]
-    kernels.fill[own] = np.minimum(blocks / facts.n_multiprocessors, 1.0)
+    kernels.bandwidth[own] = np.where(M > _FEW_ROWS, PLACE["e_matrix"], PLACE["e_vector"])
+    kernels.fill[own] = np.minimum(blocks * splits / facts.n_multiprocessors, 1.0)
 
 
 def _product(kernels: Kernels, own: Mask, n_steps: Array) -> None:
@@ -160,9 +222,10 @@ def _product(kernels: Kernels, own: Mask, n_steps: Array) -> None:
 
 
 def _convolution(
-    kernels: Kernels, own: Mask, copied: Mask, column: Column, flops_per_s: Array, facts: GpuFacts
+    kernels: Kernels, own: Mask, copies: Copies, column: Column, flops_per_s: Array, facts: GpuFacts
 ) -> None:
     """Convolutions as matrix products: copied, pointwise, or direct."""
+    copied = copies > NOTHING
     M, N, C, K, window = (column[name] for name in ("M", "N", "C", "K", "window"))
     aligned = column["aligned"]
     is_aligned = (column["in_channels"] % aligned == 0) & (column["out_channels"] % aligned == 0)
@@ -180,6 +243,7 @@ def _convolution(
     ):
         kernels.rate[chosen], kernels.latency[chosen] = PLACE[rate], PLACE[latency]
     filled = np.where(copied, window * _STEP * np.ceil(C / _STEP), _SHORT_STEP * np.ceil(K / _SHORT_STEP))
+    filled += np.where(copied | (is_pointwise & has_whole_rows), 0.0, _EPILOGUE)
     filled = np.where(is_image, window * _SHORT_STEP * np.ceil(C / _SHORT_STEP), filled)
     height, width = _BLOCK
     blocks = np.ceil(M / height) * np.ceil(N / width) * column["groups"]
@@ -187,14 +251,14 @@ def _convolution(
     block_s = 2 * height * width * facts.n_multiprocessors / flops_per_s
     kernels.constant[own] = PLACE["c_matrix"]
     kernels.bandwidth[own] = PLACE["e_matrix"]
+    kernels.bandwidth[is_pointwise] = PLACE["e_pointwise"]
     kernels.work_s[own] = (waves * block_s * filled)[own]
     kernels.steps[own] = (waves * filled)[own]
     kernels.fill[own] = np.minimum(blocks / facts.n_multiprocessors, 1.0)[own]
-    results = column["input_bytes"] + column["output_bytes"]
+    moved = column["input_bytes"] + np.where(copies == EVERYTHING, column["output_bytes"], 0.0)
     kernels.is_copied[copied] = 1.0
-    kernels.copy_s[copied] = (2 * results / facts.bytes_per_s)[copied]
-    input_filled = column["input_bytes"] * np.where(is_image, 1.0, aligned * np.ceil(C / aligned) / C)
-    kernels.copy_bytes[copied] = (input_filled + column["weight_bytes"] + column["output_bytes"])[copied]
+    kernels.copy_s[copied] = (2 * moved / facts.bytes_per_s)[copied]
+    kernels.copy_bytes[copied] = copy_bytes(column, aligned)[np.arange(len(own)), copies][copied]
 
 
 def _use_own_classes(kernels: Kernels, is_half: Mask) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 
 from hwopt.arrays import Array
 from hwopt.predict.gpu import times
-from hwopt.predict.gpu.class_residuals import ClassResiduals
 from hwopt.predict.gpu.copies import best_rule, never_copied
 from hwopt.predict.gpu.facts import GpuFacts
 from hwopt.predict.gpu.kernels import Kernels
+from hwopt.predict.gpu.learned_factors import LearnedFactors
 from hwopt.predict.gpu.memory import peak_bytes
 from hwopt.predict.gpu.parameters import PLACE
 from hwopt.predict.gpu.powers import KernelPower, NetworkPower
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LEAST_BUSY = 0.8  # of an eager network whose power says something of the device's
-_N_FOLDS = 8  # of networks, to choose by
+_N_FOLDS = 4  # of networks, to choose by
+_GROUPS = {True: "matrix products", False: "other operators"}
 _MIN_POWERS = 3  # rows with power, for there to be a power at all
 
 
@@ -71,15 +72,13 @@ class GpuFit:
             values["power_w"] = self.kernel_power.predict(layers.kernels, values["time_s"])
         return values
 
-    @property
-    def node_s(self) -> float:
-        """Seconds that a kernel takes more within a network."""
-        return float(np.exp(self.theta[PLACE["c_node"]]))
+    def within_s(self, layers: GpuLayers) -> Array:
+        """Return the seconds of each layer within its network, [n]."""
+        return times.within_s(self.theta, layers.kernels)
 
     def busy(self, layers: GpuLayers) -> Array:
         """Return the share of its time in which the device works on each network, [m]; 1 as a graph."""
-        device_s = layers.table.sum(times.kernel_s(self.theta, layers.kernels) + self.node_s)
-        return self._busy(layers, device_s)
+        return self._busy(layers, layers.table.sum(self.within_s(layers)))
 
     def _busy(self, layers: GpuLayers, device_s: Array) -> Array:
         if self.mode == "graph":
@@ -89,12 +88,12 @@ class GpuFit:
 
     def totals(self, layers: GpuLayers) -> dict[str, Array]:
         """Return the metrics of each network, [m]."""
-        alone, table = self.alone(layers), layers.table
-        device_s = table.sum(alone["time_s"] + self.node_s)
+        table, parts_s = layers.table, self.within_s(layers)
+        device_s = table.sum(parts_s)
         busy = self._busy(layers, device_s)
         totals = {"time_s": device_s / busy}
         if self.network_power is not None:
-            mean_w = table.sum(alone["power_w"] * (alone["time_s"] + self.node_s)) / device_s
+            mean_w = table.sum(self.alone(layers)["power_w"] * parts_s) / device_s
             busy_w = self.network_power.predict(mean_w, device_s / layers.n_operators)
             totals["power_w"] = busy_w * busy + self.idle_w * (1 - busy)
             totals["energy_j"] = totals["power_w"] * totals["time_s"]
@@ -104,7 +103,7 @@ class GpuFit:
     def layers(self, layers: GpuLayers) -> dict[str, Array]:
         """Return what each layer adds to its network's time, and its mean power in it, [n]."""
         alone, table, totals = self.alone(layers), layers.table, self.totals(layers)
-        parts_s = alone["time_s"] + self.node_s
+        parts_s = self.within_s(layers)
         added = {"time_s": parts_s * (totals["time_s"] / table.sum(parts_s))[table.segment]}
         if self.network_power is not None:
             mean_w = table.sum(alone["power_w"] * parts_s) / table.sum(parts_s)
@@ -143,22 +142,22 @@ class GpuMethod:
         self._rule = never_copied if facts.is_channels_last else best_rule(rows, prior.rule)
         self._row_s = rows["time_s"].to_numpy(dtype=float)
         self._kinds = [*set(rows["kind"]), *set(networks.table.layers["kind"])]
-        self._use(rows, ClassResiduals({}, facts.ceilings))
-        self._learn_residuals(rows)
+        self._use(rows, LearnedFactors.none(facts.ceilings))
+        self._learn_factors(rows)
         self._power = self._fit_kernel_power(rows["power_w"].to_numpy(dtype=float))
 
-    def _use(self, rows: "pd.DataFrame", residuals: ClassResiduals) -> None:
+    def _use(self, rows: "pd.DataFrame", learned: LearnedFactors) -> None:
         """Take up the factors of some classes, and find the parameters anew that no network teaches."""
-        self._residuals = residuals
+        self._learned = learned
         self._rows, self._layers = self._kernels(rows), self.prepare(self._networks.table)
         self._known: dict[bytes, Array] = {}
         nothing = np.zeros(len(self._networks), dtype=bool)
         self._start = times.fit(self._data(nothing), mean=self._prior.mean)
 
-    def _learn_residuals(self, rows: "pd.DataFrame") -> None:
+    def _learn_factors(self, rows: "pd.DataFrame") -> None:
         """Learn the factors of classes with many rows; none is used if left-out networks err more by them."""
         above = np.log(self._row_s / times.kernel_s(self._start, self._rows))
-        before, found = self._residuals, ClassResiduals.fit(rows, above, self._facts.ceilings)
+        before, found = self._learned, LearnedFactors.fit(rows, self._rows, above, self._facts.ceilings)
         if not found.models:
             return
         error = self._network_error()
@@ -166,8 +165,8 @@ class GpuMethod:
         if self._network_error() > error:
             self._use(rows, before)
             return
-        names = ", ".join(sorted(found.models))
-        self.notes.append(f"beyond the parameters of the chip, rows teach a factor of the time: {names}")
+        names = " and of ".join(_GROUPS[group] for group in found.models)
+        self.notes.append(f"beyond the parameters of the chip, rows teach a factor of the time of {names}")
 
     def _network_error(self) -> float:
         """Return the mean size of ln(measured / predicted time) of networks left out; 0 without any."""
@@ -183,7 +182,7 @@ class GpuMethod:
 
     def _kernels(self, rows: "pd.DataFrame") -> Kernels:
         kernels = Kernels.of(rows, self._facts, self._rule)
-        return replace(kernels, factor=self._residuals.factor(rows))
+        return replace(kernels, factor=self._learned.factor(rows, kernels))
 
     def prepare(self, table: NetworkTable) -> GpuLayers:
         """Return networks with the kernels of their layers."""
@@ -235,7 +234,7 @@ class GpuMethod:
         """Fit on graphs, and on eager networks that were not measured as graphs and keep the device busy."""
         assert self._power is not None
         table, alone = self._networks.table, fit.alone(self._layers)
-        parts_s = alone["time_s"] + fit.node_s
+        parts_s = fit.within_s(self._layers)
         device_s = table.sum(parts_s)
         busy = replace(fit, mode="eager")._busy(self._layers, device_s)
         eager_w = (self._networks.measured("eager", "power_w") - fit.idle_w * (1 - busy)) / busy

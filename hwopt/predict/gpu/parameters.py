@@ -2,7 +2,7 @@
 
 Each is the logarithm of a positive quantity, normal a priori: `typical` is exp(mean), `spread` the standard
 deviation of the logarithm. Shares are of the ceilings of device.json and so carry over to another chip. A
-parameter that no measurement touches stays at its prior's mean: some 27 are fitted at once.
+parameter that no measurement touches stays at its prior's mean: some 35 are fitted at once.
 """
 
 from dataclasses import dataclass, replace
@@ -46,12 +46,19 @@ _OTHERS = (
     Parameter("c_node", 0.5e-6, 1.0, "seconds more of any kernel within a network"),
     Parameter("e_copy", 0.6, 0.4, "share of the bandwidth: copies"),
     Parameter("e_matrix", 0.8, 0.3, "convolutions and matrix products"),
+    Parameter("e_pointwise", 0.8, 0.3, "1x1 convolutions"),
+    Parameter("e_vector", 0.8, 0.3, "linear layers of at most 16 rows"),
     Parameter("e_depthwise", 0.35, 0.5, "depthwise convolutions"),
     Parameter("u_depthwise", 0.035, 0.4, "share of the rate of matrix products: depthwise convolutions"),
     Parameter("e_moving", 0.75, 0.3, "kernels that move data, of other kinds than the next"),
     Parameter("e_norm", 0.6, 0.5, "normalisation"),
     Parameter("e_pool", 0.5, 0.5, "pooling"),
     Parameter("e_cat", 0.6, 0.5, "concatenation"),
+    Parameter("tau_read", 0.4e-6, 0.4, "seconds that a block waits for a value from memory"),
+    Parameter("tau_pool", 1.1e-10, 0.4, "seconds of a multiprocessor to read a value of a window"),
+    Parameter("warm_matrix", 0.9, 0.2, "factor of the time, operands in the cache: matrix products"),
+    Parameter("warm_moving", 0.9, 0.2, "the same, other kernels"),
+    Parameter("warm_waiting", 0.7, 0.4, "the same, kernels whose blocks wait for memory"),
     Parameter("host", 30e-6, 1.0, "seconds that the host takes to call an operator, eager"),
 )
 # Tensor cores multiply 16-bit operands in kernels of their own: the matrix classes are there a second time.

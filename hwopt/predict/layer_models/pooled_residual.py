@@ -57,8 +57,13 @@ class PooledResidual:
     own: dict[str, tuple[float, Residual]]
 
     @classmethod
-    def fit(cls, views: Sequence[View], y: Array, classes: NDArray[np.str_]) -> "PooledResidual":
-        """Fit y [n], ln of the measured time over the common base time, of rows of the given classes, [n]."""
+    def fit(
+        cls, views: Sequence[View], y: Array, classes: NDArray[np.str_], min_own: int = MIN_OWN
+    ) -> "PooledResidual":
+        """Fit y [n], ln of the measured time over the common base time, of rows of the given classes, [n].
+
+        A class of fewer than `min_own` rows has no model of its own.
+        """
         names = tuple(str(name) for name in np.unique(classes))
         wide = [_with_indicators(view.X, classes, names) for view in views]
         targets = [y - view.offset for view in views]
@@ -72,7 +77,7 @@ class PooledResidual:
         for name in names if len(names) > 1 else ():
             rows = classes == name
             n = int(rows.sum())
-            if n >= MIN_OWN:
+            if n >= min_own:
                 own[name] = (_SHARE * n / (n + _HALF), Residual.fit(X[rows], target[rows]))
         return cls(chosen, names, pooled, own)
 
