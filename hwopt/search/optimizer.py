@@ -266,7 +266,8 @@ class Optimizer:
         self._check_outcomes(checked, status)
         error = checked.pop("error", None)
         costs = self._price_one([config])
-        is_feasible = self._is_feasible(costs, checked)
+        is_within = bool(feasible(self.budgets, costs)[0])
+        is_feasible = self.is_feasible(config, checked, was_within_budgets=is_within)
         std = _check_std(error_std)
         self._observations.append(
             Observation(config, error, costs.at(0), status, is_feasible, checked, std, tuple(errors))
@@ -434,16 +435,28 @@ class Optimizer:
         state = self._search_state()
         return hypervolume(state.outcomes(state.front()), state.reference)
 
-    def is_feasible(self, config: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> bool:
+    def is_feasible(
+        self,
+        config: Mapping[str, Any],
+        metrics: Mapping[str, float] | None = None,
+        *,
+        was_within_budgets: bool | None = None,
+    ) -> bool:
         """Return whether a config is feasible: it can be priced and satisfies every budget.
 
-        Given the metrics of its training, they must satisfy the outcome budgets.
+        Args:
+            config: a config of the space.
+            metrics: of its training; they must satisfy the outcome budgets, and missing ones do.
+            was_within_budgets: whether its costs satisfied the budgets, if that was decided before, such as
+                when it was proposed; None prices it now.
         """
-        return self._is_feasible(self._price_one([self.space.validate(config)]), metrics or {})
-
-    def keeps_outcomes(self, metrics: Mapping[str, float]) -> bool:
-        """Return whether the metrics of a training satisfy the outcome budgets; missing metrics do."""
-        return all(metrics.get(budget.metric, 0.0) <= budget.limit for budget in self.outcome_budgets)
+        if was_within_budgets is None:
+            was_within_budgets = bool(
+                feasible(self.budgets, self._price_one([self.space.validate(config)]))[0]
+            )
+        return was_within_budgets and all(
+            (metrics or {}).get(budget.metric, 0.0) <= budget.limit for budget in self.outcome_budgets
+        )
 
     def price(self, config: Mapping[str, Any]) -> dict[str, float]:
         """Return the predicted costs of a config, SI units."""
@@ -527,9 +540,6 @@ class Optimizer:
                     "they must depend on the config alone (cache measured or random values)"
                 )
         return first
-
-    def _is_feasible(self, costs: Costs, metrics: Mapping[str, float]) -> bool:
-        return bool(feasible(self.budgets, costs)[0]) and self.keeps_outcomes(metrics)
 
     def _price_one(self, configs: Sequence[Config]) -> Costs:
         """Return the costs of configs. Cost objectives must be positive: they are compared on a log scale."""

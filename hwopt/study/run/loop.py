@@ -278,7 +278,9 @@ class Driver:
             status=result.status,
             error=error,
             metrics=metrics,
-            is_feasible=active.trial.is_feasible and state.optimizer.keeps_outcomes(metrics),
+            is_feasible=state.optimizer.is_feasible(
+                active.trial.config, metrics, was_within_budgets=active.trial.is_feasible
+            ),
             reason=result.reason,
             train_s=active.elapsed_s if result.elapsed_s is None else result.elapsed_s,
             elapsed_s=self._clock.elapsed_s,
