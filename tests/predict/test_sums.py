@@ -12,11 +12,8 @@ from hwopt.errors import InvalidInput
 from hwopt.network import trace
 from hwopt.predict.totals.block_regression import BlockRegression, outline
 from hwopt.predict.totals.layer_sum import LayerSum
-from hwopt.predict.totals.network_regression import (
-    NetworkRegression,
-    relative_least_squares,
-    traced_features,
-)
+from hwopt.predict.totals.least_squares import relative_least_squares
+from hwopt.predict.totals.network_regression import NetworkRegression, traced_features
 
 
 def block(rng):

@@ -28,12 +28,8 @@ from hwopt.gp import matern
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.one_thread import one_thread
-from hwopt.predict.totals.network_regression import (
-    MIN_OF_CLASS,
-    layer_classes,
-    layer_work,
-    relative_least_squares,
-)
+from hwopt.predict.totals.least_squares import relative_least_squares
+from hwopt.predict.totals.network_regression import MIN_OF_CLASS, layer_classes, layer_work
 
 MIN_BLOCKS = 8
 _LENGTHS = (0.5, 1.0, 2.0, 4.0)  # in standard deviations of all features together

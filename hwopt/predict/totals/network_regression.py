@@ -25,9 +25,9 @@ from hwopt.arrays import Array
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.layer_models.gp_regression import GPRegression
-from hwopt.predict.least_squares import relative_least_squares as relative_least_squares
 from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.totals.distance_width import DistanceWidth
+from hwopt.predict.totals.least_squares import relative_least_squares
 from hwopt.predict.totals.second_opinion import SecondOpinion, proportions, unknown_share
 from hwopt.profile.roofline import flops_and_bytes
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from hwopt.arrays import Array
-from hwopt.predict.least_squares import relative_least_squares
 from hwopt.predict.one_thread import one_thread
+from hwopt.predict.totals.least_squares import relative_least_squares
 
 _N_SHARED = 3  # columns: calls, FLOPs and bytes of all operators
 _N_TREES = 60
