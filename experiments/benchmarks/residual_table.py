@@ -136,7 +136,8 @@ def train_one(number: int, config: Mapping[str, Any], images: Dataset, plan: Pla
     curve = Curve((number, 0), module, every_class_first(images.test, plan.n_test_each_epoch), "cpu")
     try:
         result = train(module, images, settings.with_config(config), 0, curve)
-        outcome: Row = {"status": "complete", "error": result.error, "test_error": result.test_error}
+        test_error = result.metrics["test_error"]
+        outcome: Row = {"status": "complete", "error": result.error, "test_error": test_error}
     except TrainingFailed as failure:
         outcome = {"status": "failed", "reason": str(failure)}
     took = {"seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - cpu_begin}
