@@ -3,8 +3,11 @@
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +15,11 @@ import torch
 from hwopt import InvalidInput, Study, StudyError
 from hwopt.study.run.executors import LocalWorkers, worker_environment
 from tests.search.problem import costs, make_space
+from tests.search.test_freeze_thaw import curve
+from tests.study import thawing_study
 from tests.study.slices import N_EPOCHS, Sliced
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module", params=["local", "dask", "ray"])
@@ -99,6 +106,38 @@ def test_as_many_trials_run_at_a_time_as_the_executor_has_workers(tmp_path, exec
     with open_study(tmp_path / "study.db", Sliced(tmp_path)) as study:
         study.run(5, executor=executor, listener=listener)
     assert max(most) == executor.n_workers == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "dask"], indirect=True)  # Ray takes a minute for it
+def test_any_worker_resumes_paused_trainings_also_after_their_driver_was_killed(tmp_path, executor):
+    end_a_driver(tmp_path, executor)
+    with thawing_study.open_study(tmp_path) as study:
+        before = {trial.number: trial.curve for trial in study.trials()}
+        paused = [trial.number for trial in study.trials() if trial.status == "paused"]
+        study.run(10, executor=executor)
+        trials, objective = study.trials(), study.objective
+    assert paused and len(trials) == 10 and {"complete", "paused"} <= {trial.status for trial in trials}
+    n_again, processes = 0, []
+    for trial in trials:
+        epochs = objective.epochs(trial.seed)
+        assert trial.curve == curve(trial.config)[: len(trial.curve)]
+        assert trial.curve[: len(before.get(trial.number, ()))] == before.get(trial.number, ())
+        assert {epoch for epoch, _ in epochs} == set(range(1, len(trial.curve) + 1))
+        n_again += len(epochs) - len(trial.curve)
+        processes.append({process for _, process in epochs})
+    assert n_again <= 2  # the slice that each worker had in training
+    assert any(len(own) > 1 for own in processes)
+
+
+def end_a_driver(folder, executor):
+    """Search in another process, which is killed when it has resumed two trainings."""
+    client = getattr(executor, "_client", None)
+    addresses = [] if client is None else [client.scheduler.address]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.study.thawing_study", str(folder), *addresses]
+    with (folder / "log.txt").open("w") as log:
+        killed = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, timeout=60)
+    assert killed.returncode == -signal.SIGKILL, (folder / "log.txt").read_text()
 
 
 def environment(names):

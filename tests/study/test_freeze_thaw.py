@@ -5,7 +5,7 @@ import logging
 import math
 import pickle
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -274,6 +274,18 @@ def test_a_training_that_diverges_in_the_middle_fails_alone(tmp_path):
     assert "complete" in statuses and "paused" in statuses
 
 
+def test_first_trainings_that_diverge_alike_end_no_search_whose_others_went_on(tmp_path):
+    class Steep(Sliced):
+        def errors(self, config):
+            return (math.nan,) if config["x"] > 0.3 else super().errors(config)
+
+    with open_study(tmp_path, Steep()) as study:
+        study.run(12)
+        statuses = [t.status for t in study.trials()]
+    assert statuses.count("failed") >= 3 and "complete" in statuses
+    assert "complete" not in statuses[: statuses.index("failed") + 1]
+
+
 def test_trainings_that_end_before_their_last_epoch_are_complete(tmp_path):
     with open_study(tmp_path, Sliced(lasting=3)) as study:
         study.run(6)
@@ -341,6 +353,76 @@ def test_a_plain_objective_is_judged_by_the_front_and_one_that_reports_nothing_i
     with open_study(tmp_path, lambda config, report: curve(config)[-1], "silent.db", stopping=rule) as study:
         study.run(3)
         assert [t.status for t in study.trials()] == ["complete"] * 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "start"),
+    [
+        ([15.0] + [0.5] * 7, 32.0),  # the first one compiles, say: another start costs that again
+        ([0.5 * 2**k for k in range(8)], 0.0),
+    ],
+)
+def test_epochs_may_take_very_different_times(tmp_path, finished, seconds, start):
+    class Uneven(Sliced):
+        def run_slice(self, *arguments):
+            result = super().run_slice(*arguments)
+            done = pickle.loads(result.checkpoint)
+            return replace(result, seconds=tuple(seconds[done - len(result.errors) : done]))
+
+    objective = Uneven()
+    with open_study(tmp_path, objective) as study:
+        study.run(10)
+        trials = study.trials()
+        assert study.optimizer.slices.rule.restart_epochs == start
+    assert len([t for t in trials if t.status == "complete"]) >= 3
+    for trial in trials:
+        assert objective.trained[trial.seed] == list(range(1, len(trial.curve) + 1))
+        assert trial.train_s == sum(seconds[: len(trial.curve)])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "message"),
+    [
+        ((), "run_slice gave 1 errors and 0 seconds; give both for every epoch"),
+        ((math.nan,), "run_slice gave seconds nan of an epoch; give a finite number from 0"),
+        ((-1.0,), "run_slice gave seconds -1.0 of an epoch; give"),
+    ],
+)
+def test_seconds_that_are_none_fail_a_training_and_lose_nothing(tmp_path, seconds, message):
+    class Untimed(Sliced):
+        def run_slice(self, *arguments):
+            result = super().run_slice(*arguments)
+            is_wrong = pickle.loads(result.checkpoint) == 3 and arguments[0]["n"] % 3 == 0
+            return replace(result, seconds=seconds) if is_wrong else result
+
+    with open_study(tmp_path, Untimed()) as study:
+        study.run(10)
+        trials = study.trials()
+    failed = [t for t in trials if t.status == "failed"]
+    assert failed and all(t.reason.startswith(message) and len(t.curve) == 2 for t in failed)
+    assert any(t.status == "complete" for t in trials)
+
+
+@pytest.mark.parametrize("lasting", [5, 11])
+def test_trainings_of_another_length_than_the_study_was_told_are_complete_when_they_end(tmp_path, lasting):
+    with open_study(tmp_path, Sliced(12, lasting), stopping={**UNFINISHED, "n_epochs": 8}) as study:
+        study.run(8)
+        complete = [t for t in study.trials() if t.status == "complete"]
+    assert complete and {len(t.curve) for t in complete} == {lasting}
+    assert all(t.error == t.curve[-1] for t in complete)
+
+
+def test_a_plain_objective_that_ignores_the_answer_of_report_is_complete(tmp_path):
+    def deaf(config, report):
+        answers.append([report(epoch, error) for epoch, error in enumerate(curve(config), start=1)])
+        return curve(config)[-1]
+
+    answers = []
+    with open_study(tmp_path, deaf, stopping={"rule": "freeze_thaw", "n_epochs": N_EPOCHS}) as study:
+        study.run(12)
+        trials = study.trials()
+    assert any(not all(one) for one in answers)
+    assert {(t.status, t.error) for t in trials} == {("complete", curve(t.config)[-1]) for t in trials}
 
 
 # -- which rule, and its options

@@ -30,8 +30,10 @@ class FailureWatch:
                 f"and run the study again: trial {number} is then trained first"
             ) from _cause(failure)
 
-    def check(self, failure: Failure | None) -> None:
+    def check(self, failure: Failure | None, is_first: bool = True) -> None:
         """End the run for an exception that is not to be caught, and for first failures that are all alike.
+
+        `is_first` tells that no other training has come further than the failed one, in epochs.
 
         Raises:
             Exception: the one that the study does not catch, as the objective raised it.
@@ -42,6 +44,7 @@ class FailureWatch:
             return
         if failure.uncaught is not None:
             raise failure.raised()
+        self._has_succeeded |= not is_first
         if self._has_succeeded or failure.kind == OutOfMemory.__name__:
             return  # a search learns how much memory there is
         self._first.append(failure)

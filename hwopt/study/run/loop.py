@@ -260,6 +260,11 @@ class Driver:
             if self._listener is not None:
                 self._listener("epoch", active.now())
 
+    def _have_come_further(self, active: Active) -> bool:
+        """Tell whether an unfinished trial has more epochs than one that has ended."""
+        others = [*self._schedule.unfinished(), *(one.now() for one in self._running.values())]
+        return any(len(trial.curve) > len(active.errors) for trial in others)
+
     def _tell_listener(self, event: str, trial: Trial) -> None:
         if self._listener is not None:
             self._listener(event, trial)
@@ -299,4 +304,4 @@ class Driver:
         if ended.status == "complete":
             self._schedule.after_end()
         self._tell_listener("end", ended)
-        self._watch.check(failure)
+        self._watch.check(failure, not self._have_come_further(active))

@@ -141,11 +141,7 @@ def run_slice(
 
     def checked() -> TrainingResult:
         result = replace(reads.call(trained, config, records), reads=reads)
-        if len(result.seconds) != len(result.errors):
-            raise TrainingFailed(
-                f"run_slice: {len(result.errors)} errors and {len(result.seconds)} seconds; give one of each "
-                "for every epoch"
-            )
+        _check_seconds(result)
         beside_s = max(0.0, time.perf_counter() - begun - sum(result.seconds))
         result = replace(result, beside_s=beside_s if was_warm else None)
         errors = tuple(_error(error, "run_slice: errors") for error in result.errors)
@@ -162,6 +158,19 @@ def run_slice(
 
     result, failure = _tried(checked, catch)
     return TrainingResult((), (), failure=failure) if result is None else result
+
+
+def _check_seconds(result: TrainingResult) -> None:
+    """Raise TrainingFailed where a slice does not say how long each of its epochs took."""
+    if len(result.seconds) != len(result.errors):
+        raise TrainingFailed(
+            f"run_slice gave {len(result.errors)} errors and {len(result.seconds)} seconds; give both for "
+            "every epoch"
+        )
+    for value in result.seconds:
+        seconds = as_number(value)
+        if seconds is None or not 0 <= seconds < math.inf:
+            raise TrainingFailed(f"run_slice gave seconds {value!r} of an epoch; give a finite number from 0")
 
 
 def _tried(action: Callable[[], T], catch: Catch) -> tuple[T | None, Failure | None]:
