@@ -8,6 +8,7 @@ optuna = pytest.importorskip("optuna")
 from hwopt.errors import InvalidInput  # noqa: E402
 from hwopt.integrations.optuna import FrontStopper, HwoptSampler  # noqa: E402
 from hwopt.integrations.optuna.objectives import CURVE, EXPECTED  # noqa: E402
+from hwopt.search.learning_curves import final_errors  # noqa: E402
 from tests.integrations.optuna_problem import numbers  # noqa: E402
 
 N_EPOCHS = 8
@@ -65,6 +66,17 @@ def test_a_training_that_cannot_reach_the_front_stops_and_a_cheap_one_goes_on():
     assert len(stopped.user_attrs[CURVE]) < N_EPOCHS
     expected, std = stopped.user_attrs[EXPECTED]
     assert abs(expected - 0.40) < 3 * std < 0.3
+
+
+def test_the_end_of_a_curve_is_predicted_as_freeze_thaw_does():
+    study = study_of([*FRONT, (45, 0.40)], ["minimize"] * 2, FrontStopper(costs, N_EPOCHS, min_complete=4))
+    stopped = study.trials[6]
+    known = [stopped, *study.trials[:6]]
+    logs = [np.log(costs([trial.params])["time_s"]) for trial in known]
+    end = final_errors([trial.user_attrs[CURVE] for trial in known], N_EPOCHS, logs, [0])
+    assert stopped.user_attrs[EXPECTED] == pytest.approx(
+        [end.median[0], (end.high[0] - end.low[0]) / 2], rel=1e-6
+    )
 
 
 def test_order_direction_and_unit_of_the_objectives_do_not_matter():

@@ -6,7 +6,7 @@
 
 Optuna's `Trial.report` refuses studies of several objectives. If the costs are known before a training, only
 one objective has a curve, and the front says how low it must end to be of use: see
-`hwopt.train.stopping.front`.
+`hwopt.train.stopping.front`. What a curve ends at is predicted as freeze-thaw does.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from hwopt.scalars import as_number, whole_number
 from hwopt.search.optimizer import Budgets
 from hwopt.train.stopping import Curve
 from hwopt.train.stopping.base import Setting
-from hwopt.train.stopping.front import FrontRule
+from hwopt.train.stopping.front import FrontRule, FrontRuleByMoments
 
 _STATUSES = {
     TrialState.COMPLETE: "complete",
@@ -117,7 +117,7 @@ class FrontStopper:
         return True
 
     def _rule(self, objectives: Sequence[str]) -> FrontRule:
-        return FrontRule(Setting(self._n_epochs, None, tuple(objectives), ()), *self._options)
+        return FrontRuleByMoments(Setting(self._n_epochs, None, tuple(objectives), ()), *self._options)
 
     def _curve(self, trial: FrozenTrial, objectives: Objectives, scale: Scale) -> Curve:
         """Return what the rule sees of a trial; a complete one ends at the value that it returned."""

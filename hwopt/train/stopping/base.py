@@ -6,7 +6,7 @@ from numbers import Integral
 
 from hwopt.errors import InvalidInput
 from hwopt.scalars import as_number
-from hwopt.search.learning_curves import Extrapolation, extrapolate
+from hwopt.search.learning_curves import Extrapolation, FinalErrors, extrapolate, final_errors
 from hwopt.train.stopping.curve import Curve, Verdict
 
 
@@ -66,11 +66,23 @@ def stop(reason: str, trial: Curve, others: Sequence[Curve], setting: Setting) -
 
 def expected_end(trial: Curve, others: Sequence[Curve], setting: Setting) -> Extrapolation:
     """Extrapolate a curve from those of the trainings that did not fail, and from the known costs of all."""
+    errors, logs = _known(trial, others, setting)
+    return extrapolate(trial.errors, errors, setting.n_epochs, logs[0], logs[1:])
+
+
+def expected_end_by_moments(trial: Curve, others: Sequence[Curve], setting: Setting) -> FinalErrors:
+    """Extrapolate a curve as `expected_end`, by moments instead of draws, as freeze-thaw does."""
+    errors, logs = _known(trial, others, setting)
+    return final_errors([trial.errors, *errors], setting.n_epochs, logs, [0])
+
+
+def _known(
+    trial: Curve, others: Sequence[Curve], setting: Setting
+) -> tuple[list[Sequence[float]], list[list[float]]]:
+    """Return the errors of others that did not fail, and logarithms of costs: of the trial, then theirs."""
     costs = setting.known_costs if trial.has_costs(setting.known_costs) else ()
     usable = [c for c in others if c.status != "failed" and c.is_finite and c.has_costs(costs)]
-    errors = [c.errors for c in usable]
-    logs = [c.log_costs(costs) for c in (trial, *usable)]
-    return extrapolate(trial.errors, errors, setting.n_epochs, logs[0], logs[1:])
+    return [c.errors for c in usable], [list(c.log_costs(costs)) for c in (trial, *usable)]
 
 
 def complete(others: Sequence[Curve]) -> list[Curve]:

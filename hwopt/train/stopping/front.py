@@ -7,14 +7,22 @@
 +-------------------------> cost
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hwopt.search.learning_curves import checkpoints
 from hwopt.search.pareto import errors_to_beat
-from hwopt.train.stopping.base import Setting, check_between, check_count, complete, expected_end, is_judged
+from hwopt.train.stopping.base import (
+    Setting,
+    check_between,
+    check_count,
+    complete,
+    expected_end,
+    expected_end_by_moments,
+    is_judged,
+)
 from hwopt.train.stopping.curve import Curve, Verdict
 
 
@@ -57,7 +65,7 @@ class FrontRule:
         is_due = len(trial.errors) in checkpoints(n_epochs) and trial.is_finite
         if not is_judged(trial, self.min_epochs, n_epochs) or not is_due:
             return Verdict()
-        final = expected_end(trial, others, self.setting)
+        final = self._expected_end(trial, others)
         if sum(other.is_feasible for other in complete(others)) < self.min_complete:
             return Verdict(None, final.median, final.std)
         target = error_to_beat(trial, others, self.setting)
@@ -68,6 +76,29 @@ class FrontRule:
             f"epoch {len(trial.errors)}: the final error is below {target:.4g} with probability {chance:.3f}"
         )
         return Verdict(reason, final.median, final.std)
+
+    def _expected_end(self, trial: Curve, others: Sequence[Curve]) -> "_End":
+        final = expected_end(trial, others, self.setting)
+        return _End(final.median, final.std, final.probability_below)
+
+
+@dataclass(frozen=True)
+class FrontRuleByMoments(FrontRule):
+    """The same with the final error as freeze-thaw predicts it: by moments instead of draws."""
+
+    def _expected_end(self, trial: Curve, others: Sequence[Curve]) -> "_End":
+        final = expected_end_by_moments(trial, others, self.setting)
+        std = float(final.high[0] - final.low[0]) / 2
+        return _End(float(final.median[0]), std, lambda error: float(final.probability_below(error)[0]))
+
+
+@dataclass(frozen=True)
+class _End:
+    """Median, deviation and distribution function of a final error."""
+
+    median: float
+    std: float
+    probability_below: Callable[[float], float]
 
 
 def error_to_beat(trial: Curve, others: Sequence[Curve], setting: Setting) -> float:
