@@ -1,4 +1,4 @@
-"""From a configuration to a network to its layers: shapes, work, traffic, memory. Nothing is run.
+"""Layers of a config's network: shapes, work, traffic and memory, without running the network.
 
     config --build--> nn.Module --trace--> LayerGraph
 

@@ -1,8 +1,8 @@
-"""Memory of results while a network runs: storages, from allocation to last reference.
+"""Memory of activations while a network runs: storages, from allocation to the last reference.
 
-    allocate y         x held by the caller      relu_(y) takes nothing, y[0] shares y's storage
+    allocate y         x held by the caller      relu_(y) allocates nothing, y[0] shares y's storage
     |----------------------------------|
-                                       ^ the last reference dies: freed, as PyTorch's allocator would
+                                       ^ last reference: freed, as by PyTorch's allocator
 
 Only storages count, so views and in-place operators cost nothing. Workspaces that an operator allocates and
 frees itself are not counted.
@@ -23,7 +23,7 @@ class LiveMemory:
     """Bytes of live storages, and their peak.
 
     Args:
-        weights: addresses of storages of parameters and buffers, which are counted elsewhere.
+        weights: addresses of the storages of parameters and buffers, which are not counted here.
     """
 
     def __init__(self, weights: set[int]) -> None:
@@ -50,4 +50,4 @@ class LiveMemory:
 
     def _free(self, address: int, size: int, _: object) -> None:
         self.now_bytes -= size
-        del self._live[address]  # an address may be used again
+        del self._live[address]  # the address may be reused

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class EmptyOnMeta(TorchFunctionMode):
-    """Creates tensors of `torch.empty`, as most parameters are, on the meta device; others have values."""
+    """Creates tensors of `torch.empty`, such as most parameters, on the meta device; others have values."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -36,7 +36,7 @@ class EmptyOnMeta(TorchFunctionMode):
 
 
 class _Unfilled(TorchFunctionMode):
-    """Skips the initialization of parameters on the meta device, which takes half of the time to build."""
+    """Skips the initialization of parameters on the meta device, which is half of the build time."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -73,7 +73,7 @@ def build_network(space: SearchSpace, config: Mapping[str, Any], device: str = "
     """Return the network of a config.
 
     Args:
-        space: has a `build`.
+        space: search space with a `build`.
         config: values of the active hyperparameters.
         device: device of the parameters; a `build` that fails on "meta", since it needs their values, is
             called again on the CPU.
@@ -87,10 +87,10 @@ def build_network(space: SearchSpace, config: Mapping[str, Any], device: str = "
 def _built(
     space: SearchSpace, config: Mapping[str, Any], given: Callable[[], dict[str, Any]], device: str = "meta"
 ) -> nn.Module:
-    """Return the network of a config; `given` returns a new copy of the config for each try."""
+    """Return the network of a config; `given` returns a new copy of the config for each attempt."""
     build = space.build
     if build is None:
-        raise InvalidInput("the search space has no build=; give a function from config to torch.nn.Module")
+        raise InvalidInput("the search space has no build=; give a function that maps a config to a module")
     try:
         with fast_constructors():
             network = build_on(lambda: build(given()), device)
@@ -109,7 +109,7 @@ def trace_config(
     dtype: str = "float32",
     unknown: Literal["error", "count"] = "count",
 ) -> LayerGraph:
-    """Return the layers of a config's network at a batch size; nothing is allocated.
+    """Return the layers of a config's network at a batch size, without allocating memory.
 
     Raises:
         InvalidInput: if the network cannot be built, or does not run on the space's `input_shape`.
@@ -119,10 +119,10 @@ def trace_config(
 
 
 def outputs_on_meta(space: SearchSpace, config: Mapping[str, Any]) -> Any:
-    """Return what a config's network returns for one input in evaluation, its tensors on the meta device.
+    """Return the output of a config's network for one input in eval mode, on the meta device.
 
     Raises:
-        InvalidInput: where the network cannot be built, or does not run on the space's `input_shape`.
+        InvalidInput: if the network cannot be built, or does not run on the space's `input_shape`.
     """
     shape = (1, *(space.input_shape or ()))
     return _run(
@@ -136,10 +136,10 @@ class Recorded(Generic[T]):
 
     Attributes:
         result: result of the run; None if the network cannot be built or run.
-        reason: why there is no result.
-        reads: hyperparameters that building and running read, name -> value or `ABSENT`; configs that agree
-            in these have the same result, or fail alike.
-        unknown: keys that `build` asked for and that are not hyperparameters.
+        reason: reason for not having a result.
+        reads: hyperparameters read while building and running, name -> value or `ABSENT`; configs that agree
+            in these have the same result, or the same error.
+        unknown: keys read by `build` that are not hyperparameters.
     """
 
     result: T | None
@@ -160,10 +160,10 @@ def trace_recorded(
 
 
 def run_recorded(space: SearchSpace, config: Mapping[str, Any], run: Callable[[nn.Module], T]) -> Recorded[T]:
-    """Build a config's network, call `run` on it, and record which hyperparameters were read.
+    """Build a config's network, call `run` on it, and record the hyperparameters that were read.
 
-    If that fails with a recording config, `build` gets a plain dict, all of which counts as read. A config
-    that records already continues to.
+    If `build` fails with a recording config, it is called with a plain dict, and all hyperparameters count as
+    read. A `RecordedConfig` continues to record.
     """
     recorded = config if isinstance(config, RecordedConfig) else RecordedConfig(config, space.names)
     config = recorded.unread()

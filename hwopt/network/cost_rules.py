@@ -1,8 +1,7 @@
-"""Cost rules: a table from operator to rule, and the operators that are free.
+"""Cost rules: a table of rules by operator, and the operators without cost.
 
-A rule is a function from an `Operation` to the fields of its `Layer` that differ from the defaults. The tracer fills in
-name, operator, dtype, bytes (`output_bytes` if not given) and, from the first operand and the first result, the shapes. A
-rule of your own:
+A rule maps an `Operation` to the fields of its `Layer` that differ from the defaults. The tracer fills in name, operator,
+dtype, bytes (`output_bytes` if not given) and, from the first operand and the first result, the shapes. A custom rule:
 
     from hwopt.network import RULES, Operation
 
@@ -13,21 +12,21 @@ rule of your own:
     RULES["aten._fft_r2c"] = fft                       # an in-place form (`aten.relu_`) falls back on `aten.relu`
     RULES["aten.erfinv"] = elementwise("erfinv")       # one operation for each element of the result
 
-Conventions. `flops`: 2 for a multiply-add of a convolution, a matrix product or attention, without the bias, as PyTorch's
-flop counter. `elementwise_ops`, all others:
+Conventions. `flops`: 2 for a multiply-add of a convolution, a matrix product or attention, without the bias, as in
+PyTorch's flop counter. `elementwise_ops`, all other operations:
 
-    pointwise function             1 for each element of the result, whatever the function
+    pointwise function             1 for each element of the result
     pooling, interpolation         kernel_h * kernel_w (the elements combined) for each element of the result
     reduction                      1 for each element of the operand
     batch norm, stored statistics  2 for each element: scale and shift
     other normalisation            5 for each element: mean, variance, subtract, scale, shift
     softmax                        5 for each element: maximum, subtract, exponential, sum, divide
-    matrix-vector product          2 for each multiply-add (PyTorch's flop counter does not count it)
-    recurrent layer                13, 11 or 2 for each number of the state and step of an LSTM, GRU or RNN
+    matrix-vector product          2 for each multiply-add (not counted by PyTorch's flop counter)
+    recurrent layer                13, 11 or 2 for each element of the state and step of an LSTM, GRU or RNN
     moving data                    0: cat, copy, pad, index, embedding, fill
 
-Columns. Shapes [N, C, H, W] and [N, C] are taken as they are; [N, L, C] is L tokens of C channels: channels C, height L,
-width 1. With more than four dimensions the inner ones fold into the height. Kinds that know their channels say so:
+Columns. Shapes [N, C, H, W] and [N, C] are unchanged; [N, L, C] is L tokens of C channels: channels C, height L, width 1.
+With more than four dimensions the inner ones are folded into the height. Exceptions:
 
     conv1d, conv_transpose1d, batch_norm on [N, C, L]   height 1, width L, the kernel likewise
     conv3d, pooling in 3-d          depth folds into the height: in_h = D * H, kernel_h = kd * kh, stride_h = sd * sh
@@ -36,10 +35,10 @@ width 1. With more than four dimensions the inner ones fold into the height. Kin
     attention [B, heads, L, E]      batch B, groups = heads, in_channels = heads * E, in_h = out_h = L, kernel_h = number of keys
     lstm, gru, rnn [N, L, C]        one row a layer, both directions: groups = directions, in_h = out_h = L, kernel_h = size of
                                     the state, out_channels = directions * size of the result
-    pointwise, reduction            operators that PyTorch tags so and that have no kind of their own
-    unknown                         an operator without a rule: bytes of its operands and results, one operation a result
-    layer_norm                      channels = the normalised size, height = all between batch and channels
-    adaptive pooling, mean over H, W  the effective kernel and stride, in / out; the mean is an adaptive_avg_pool2d to 1 x 1
+    pointwise, reduction            operators with this tag in PyTorch and without a kind of their own
+    unknown                         operator without a rule: bytes of operands and results, 1 operation per element
+    layer_norm                      channels = normalised size, height = product of the dimensions in between
+    adaptive pooling, mean over H, W  effective kernel and stride, in / out; the mean is an adaptive_avg_pool2d to 1 x 1
 """  # noqa: E501
 
 from __future__ import annotations
@@ -61,10 +60,10 @@ class Operation:
 
     Attributes:
         name: for example "aten.convolution".
-        args: the positional arguments; trailing ones with their default value are absent.
-        kwargs: the keyword arguments.
-        operands: every tensor among the arguments, lists flattened, in order.
-        results: every tensor returned, in order.
+        args: positional arguments; trailing ones with their default value are absent.
+        kwargs: keyword arguments.
+        operands: all tensors in the arguments, lists flattened, in order.
+        results: all returned tensors, in order.
     """
 
     __slots__ = ("args", "kwargs", "name", "operands", "results", "_weights")
@@ -92,7 +91,7 @@ class Operation:
         return self.results[0]
 
     def argument(self, position: int, default: Any = None) -> Any:
-        """Return a positional argument, or the default that the operator has for it."""
+        """Return a positional argument, or `default` if it is absent."""
         return self.args[position] if position < len(self.args) else default
 
     def is_weight(self, tensor: Tensor) -> bool:
@@ -136,14 +135,14 @@ def columns(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
 
 
 def planes(shape: tuple[int, ...], n_spatial: int) -> tuple[int, int, int, int]:
-    """Return (batch, channels, height, width) of [N, C, *spatial] or [C, *spatial], depth in the height."""
+    """Return (batch, channels, height, width) of [N, C, *spatial] or [C, *spatial]; height includes depth."""
     batch = shape[0] if len(shape) == n_spatial + 2 else 1
     spatial = shape[len(shape) - n_spatial :]
     return batch, shape[-n_spatial - 1], prod(spatial[:-1]), spatial[-1] if spatial else 1
 
 
 def _pair(values: Any, n_spatial: int, neutral: int, fold: bool = False) -> tuple[int, int]:
-    """Return the value of height and of width, given one for each spatial dimension, or one for all."""
+    """Return the values of height and width from one value for each spatial dimension, or one for all."""
     values = list(values) if isinstance(values, (list, tuple)) else [values]
     if len(values) == 1:
         values *= n_spatial
@@ -186,7 +185,7 @@ def _with_flops(kind: str, **fields: Any) -> Fields:
 
 
 def _matrix_product(operation: Operation, first: int) -> Fields:
-    """Price [M, K] x [K, N], operands from position `first` on: linear if the second one is a weight."""
+    """Return the fields of [M, K] x [K, N], from argument `first` on: linear if the second is a weight."""
     a, b = operation.args[first : first + 2]
     (rows, inner), n = a.shape, b.shape[1]
     is_linear = operation.is_weight(b)
@@ -202,7 +201,7 @@ def _batched_matrix_product(operation: Operation, first: int) -> Fields:
 
 
 def _convolution_of_lines(operation: Operation) -> Fields:
-    """Price a convolution of [T, B, C] with weights [K, C, out]."""
+    """Return the fields of a convolution of [T, B, C] with weights [K, C, out]."""
     (length, batch, c_in), (kernel, _, c_out) = operation.x.shape, operation.args[1].shape
     out = (batch, c_out, 1, operation.out.shape[0])
     window = {"kernel_h": 1, "kernel_w": kernel, "padding_w": operation.argument(3, 0)}
@@ -210,7 +209,7 @@ def _convolution_of_lines(operation: Operation) -> Fields:
 
 
 def _trilinear(operation: Operation) -> Fields:
-    """Price a sum of products of three tensors; arguments 3 to 5 are the dimensions to expand."""
+    """Return the fields of a sum of products of three tensors; arguments 3 to 5 are dimensions to expand."""
     shapes = []
     for tensor, expanded in zip(operation.args[:3], operation.args[3:6], strict=True):
         shape = list(tensor.shape)
@@ -222,15 +221,15 @@ def _trilinear(operation: Operation) -> Fields:
 
 
 def _distances(operation: Operation) -> Fields:
-    """Price distances between rows [.., P, M] and [.., R, M]: subtract, power, add."""
+    """Return the fields of distances between rows [.., P, M] and [.., R, M]: subtract, power, add."""
     return {"kind": "cdist", "elementwise_ops": 3 * operation.x.shape[-1] * operation.out.numel()}
 
 
 def recurrent(kind: str) -> Rule:
     """Return the rule of a recurrent layer on [N, L, C].
 
-    Its operation has the positional arguments input, directions, state size, and size of the result in each
-    direction; its weights are among the operands.
+    The operation has the positional arguments input, directions, state size, and size of the result in each
+    direction; the operands include the weights.
     """
 
     def rule(operation: Operation) -> Fields:
@@ -289,7 +288,7 @@ def _effective_window(shapes: Fields) -> Fields:
 
 
 def _antialiased(radius: int) -> Rule:
-    """Return the rule of an interpolation whose kernel, of a given radius, widens as the image shrinks."""
+    """Return the rule of an antialiased interpolation, whose kernel is scaled with the reduction factor."""
 
     def rule(operation: Operation) -> Fields:
         shapes = _shape_fields(planes(operation.x.shape, 2), planes(operation.out.shape, 2))
@@ -302,7 +301,7 @@ def _antialiased(radius: int) -> Rule:
 
 
 def _mean(operation: Operation) -> Fields:
-    """Price a mean; over height and width it is global average pooling."""
+    """Return the fields of a mean; over height and width it is global average pooling."""
     x, dims = operation.x, operation.argument(1) or ()
     if x.dim() != 4 or {d % 4 for d in dims} != {2, 3}:
         return {"kind": "mean", "elementwise_ops": x.numel()}
@@ -322,7 +321,7 @@ def _batch_norm(operation: Operation) -> Fields:
     ops = (2 if has_statistics else 5) * operation.out.numel()
     fields = {"kind": "batch_norm", "elementwise_ops": ops, **_shape_fields(shape, shape)}
     if has_statistics:
-        fields["output_bytes"] = operation.out.nbytes  # it also returns statistics, which are not written
+        fields["output_bytes"] = operation.out.nbytes  # without the statistics, which are not written
     return fields
 
 
@@ -449,8 +448,8 @@ RULES: dict[str, Rule] = {
 # Kinds of all rules.
 KINDS = frozenset((*FORMULAS, UNKNOWN))
 
-# Views, and operators that only allocate memory or read one number: they make no layer. Operators that
-# PyTorch tags as views are free as well, unless they have a rule.
+# Views, and operators that only allocate memory or read one number, which are not layers. Other operators
+# that PyTorch marks as views are free as well, unless they have a rule.
 FREE: set[str] = {
     f"aten.{word}"
     for word in """

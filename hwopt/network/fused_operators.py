@@ -1,7 +1,6 @@
 """Fused operators that PyTorch decomposes on the meta device: attention and recurrent layers.
 
-Devices do not write the scores of attention to memory, and do not call the steps of a recurrent layer one by
-one.
+Fused kernels do not write attention scores to memory, and run all steps of a recurrent layer in one call.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class FusedLayers(TorchFunctionMode):
         record: called with an operator's name, arguments, operands and results.
 
     Attributes:
-        is_autocast: whether the network itself turned torch.autocast on, which operators do not show.
+        is_autocast: whether the network enabled torch.autocast, which does not show in operators.
     """
 
     def __init__(self, record: Record) -> None:

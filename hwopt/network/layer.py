@@ -1,7 +1,7 @@
 """Layers: traced operators with their shapes, work and traffic. Plain data, no torch.
 
-A multiply-add counts as two FLOPs. `flops` counts convolutions, matrix products and attention only, as
-PyTorch's flop counter does; element-wise work is in `elementwise_ops`. Both, and all bytes, are of the whole
+A multiply-add counts as two FLOPs. `flops` counts convolutions, matrix products and attention only, as in
+PyTorch's flop counter; element-wise work is in `elementwise_ops`. Both, and all bytes, are of the whole
 batch.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One operator of a network, the unit of measurement and of prediction.
+    """Operator of a network, the unit of measurement and prediction.
 
     Shapes are of the first tensor operand and of the result. Height and width are 1 for operators without
     space (linear). Without a kernel, kernel, stride and dilation are 1, padding is 0 and groups is 1.
@@ -39,8 +39,8 @@ class Layer:
     dtype: str = "float32"
     flops: int = 0
     elementwise_ops: int = 0
-    input_bytes: int = 0  # of operands that are not parameters or buffers
-    weight_bytes: int = 0  # of operands that are
+    input_bytes: int = 0  # of operands other than parameters and buffers
+    weight_bytes: int = 0  # of parameters and buffers
     output_bytes: int = 0
     live_bytes: int = 0  # of the network's inputs and results alive while it runs; no weights
 
@@ -67,10 +67,10 @@ METRICS = ("time_s", "power_w", "energy_j", "memory_bytes")
 
 @dataclass(frozen=True, slots=True)
 class LayerGraph:
-    """A traced network: its layers in running order, and its memory.
+    """Trace of a network: layers in running order, and memory.
 
-    `peak_activation_bytes` is the peak size of inputs and results alive at once, freed as PyTorch frees them.
-    The peak memory of inference is that plus parameters and buffers.
+    `peak_activation_bytes` is the peak size of live inputs and results, freed as in PyTorch. The peak memory
+    of inference is that plus parameters and buffers.
     """
 
     layers: tuple[Layer, ...]

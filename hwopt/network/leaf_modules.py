@@ -1,10 +1,10 @@
-"""Cached traces of torch.nn's own leaf modules, by input shape.
+"""Cached traces of torch.nn's leaf modules, by input shape.
 
     leaf, shape of its input --key--> LeafTrace: layers, memory, shape of its result
 
-Only modules of listed types that are exactly as torch made them: no hooks, no submodules, no other forward,
-float32 throughout. The key holds every attribute that their forward reads, and the shapes of their weights.
-For anything else the functions here return None, and the module is traced by running it.
+Modules must be of the listed types and unchanged: no hooks, no submodules, no replaced forward, float32
+throughout. The key has every attribute that the forward reads, and the shapes of the weights. For other
+modules the functions here return None, and the module is traced by running it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hwopt.network.tracing import Recorder, recorder_of
 _CONV = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
 _POOL = ("kernel_size", "stride", "padding", "ceil_mode")
 _NORM = ("num_features", "eps", "momentum", "affine", "track_running_stats")
-# Attributes that the forward of each type reads, beside parameters and buffers.
+# Attributes that the forward of each type reads, in addition to parameters and buffers.
 _READ: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv1d: (*_CONV, "padding_mode"),
     nn.Conv2d: (*_CONV, "padding_mode"),
@@ -70,12 +70,12 @@ class LeafTrace:
     """Layers and output of a leaf module for one input shape.
 
     Attributes:
-        layers: layers of the leaf as a network by itself.
-        shape: shape of its result, a contiguous float32 tensor.
+        layers: layers of the leaf, traced alone.
+        shape: shape of the result, a contiguous float32 tensor.
         n_bytes: bytes of the result.
         is_view: whether the result shares the input's memory.
-        peak_bytes: peak bytes of its input and results.
-        placed: layers within a network, by the leaf's path and the bytes alive beside its input.
+        peak_bytes: peak bytes of input and results.
+        placed: layers within a network, by path of the leaf and bytes of other live results.
     """
 
     layers: tuple[Layer, ...]
@@ -114,7 +114,7 @@ def is_default_torch() -> bool:
 
 
 def leaf_key(leaf: nn.Module) -> Key | None:
-    """Return everything that a leaf's forward depends on beside its input; None for other modules."""
+    """Return all that a leaf's forward depends on except its input; None for other modules."""
     kind = type(leaf)
     names = _READ.get(kind)
     state = leaf.__dict__
@@ -148,11 +148,11 @@ def weights_of(leaf: Any) -> tuple[list[Tensor], list[Tensor]] | None:
 
 
 def trace_leaf(leaf: nn.Module, key: Key, shape: Sequence[int]) -> LeafTrace | None:
-    """Return the trace of a leaf of this key on an input of this shape; None if it must be run."""
+    """Return the trace of a leaf with this key on an input of this shape; None if it must be run."""
     whole = (key, *shape)
     try:
         return _remembered[whole]
-    except TypeError:  # an attribute that cannot be a key, such as a list
+    except TypeError:  # an unhashable attribute, such as a list
         return None
     except KeyError:
         if len(_remembered) >= _MAX_REMEMBERED:
@@ -181,14 +181,14 @@ def _traced(leaf: nn.Module, shape: tuple[int, ...]) -> LeafTrace | None:
 
 
 def _in_eval_mode(leaf: nn.Module) -> nn.Module:
-    """Return a leaf in eval mode that shares the weights."""
+    """Return a copy of a leaf in eval mode with the same weights."""
     other = type(leaf).__new__(type(leaf))
     other.__dict__ = {**leaf.__dict__, "training": False}
     return other
 
 
 def _directly(leaf: Any, x: Tensor, recorder: Recorder) -> Any:
-    """Dispatch the operator that PyTorch runs for a leaf in the commonest cases; else return None."""
+    """Dispatch the operator that PyTorch runs for a leaf, in the most common cases; otherwise return None."""
     kind = type(leaf)
     if kind in _ELEMENTWISE and not leaf.__dict__.get("inplace", False):
         return recorder.dispatch(_ELEMENTWISE[kind], x)
@@ -241,7 +241,7 @@ def _is_plain(x: Tensor) -> bool:
 
 
 def distinct_sizes(parameters: Iterable[Tensor], buffers: Iterable[Tensor]) -> tuple[int, int, int]:
-    """Return elements and bytes of distinct parameters, and bytes of distinct buffers, as a trace counts."""
+    """Return elements and bytes of distinct parameters, and bytes of distinct buffers, as in a trace."""
     seen: set[Any] = set()
     n_elements = 0
     totals = []

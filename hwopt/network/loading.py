@@ -1,4 +1,4 @@
-"""Networks and search spaces by name: a user's Python file, or torchvision's models.
+"""Load networks and search spaces by name, from a user's Python file or torchvision.
 
 "torchvision:resnet18"      an untrained network of torchvision
 "nets.py:make_network"      the network that a function without arguments returns; INPUT_SHAPE of the file
@@ -28,7 +28,7 @@ def load_python_file(path: str | Path) -> ModuleType:
     """Import a user's Python file, with its folder on the import path, and return the module.
 
     Raises:
-        InvalidInput: if there is no such file, or importing it raises; the message has the line.
+        InvalidInput: if there is no such file, or importing it raises; the message has the line number.
     """
     path = Path(path)
     if not path.is_file():
@@ -48,7 +48,7 @@ def load_python_file(path: str | Path) -> ModuleType:
 
 
 def load_attribute(path: str | Path, name: str) -> Any:
-    """Return a name of a Python file.
+    """Return the value of a name in a Python file.
 
     Raises:
         InvalidInput: if the file cannot be imported.
@@ -58,13 +58,12 @@ def load_attribute(path: str | Path, name: str) -> Any:
 
 
 def call_function(path: str | Path, name: str) -> Any:
-    """Call a function of a Python file without arguments, and return what it returns.
+    """Call a function of a Python file without arguments, and return its result.
 
     Raises:
-        InvalidInput: where the file cannot be imported, or the function cannot be called so, or raises; the
-        message
-            has the line.
-        UnknownName: where it defines no such name.
+        InvalidInput: if the file cannot be imported, or the function needs arguments or raises; the message
+            has the line number.
+        UnknownName: if the file does not define the name.
     """
     return _called(path, load_attribute(path, name), name)
 
@@ -90,7 +89,7 @@ def load_model(spec: str) -> tuple[str, nn.Module, tuple[int, ...] | None]:
 
 @contextmanager
 def importing_from(folder: Path) -> Iterator[None]:
-    """Put a folder at the head of the import path within a block."""
+    """Prepend a folder to the import path within a block."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -139,7 +138,7 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _call(source: str, module: ModuleType, name: str) -> nn.Module:
-    """Return the network that a file's name stands for: a module, or a function that returns one."""
+    """Return the network with a name in a file: a module, or the result of a function."""
     from torch import nn
 
     made = _attribute(source, module, name)
@@ -153,7 +152,7 @@ def _call(source: str, module: ModuleType, name: str) -> nn.Module:
 
 
 def _called(path: str | Path, function: Any, name: str) -> Any:
-    """Return what a function of a file returns; the file's folder is on the import path meanwhile."""
+    """Return the result of a file's function, called with the file's folder on the import path."""
     if not callable(function):
         raise InvalidInput(f"{path}: {name} is {function!r:.100}; it must be a function")
     try:
@@ -161,7 +160,7 @@ def _called(path: str | Path, function: Any, name: str) -> Any:
     except TypeError as error:
         raise InvalidInput(f"{path}: {name}() is called without arguments: {error}") from None
     except ValueError:
-        pass  # of built-in functions that do not tell theirs
+        pass  # built-in functions may have no signature
     path_of_code = Path(path).resolve()
     try:
         with importing_from(path_of_code.parent):
@@ -172,9 +171,9 @@ def _called(path: str | Path, function: Any, name: str) -> Any:
 
 
 def _line(error: BaseException, path: Path) -> str:
-    """Return ' (line N)' of the file for an error that arose in it, else nothing."""
+    """Return ' (line N)' for an error raised in the file, otherwise an empty text."""
     if isinstance(error, SyntaxError):
-        return ""  # its message has the line
+        return ""  # its message has the line number
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
     ]

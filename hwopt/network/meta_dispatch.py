@@ -1,9 +1,10 @@
 """Cached dispatch of operators on meta tensors.
 
-PyTorch infers the result's shape in Python for many operators, which takes 50 to 600 microseconds each, and a
-search prices thousands of networks made of the same few layers. The commonest operators have meta functions
-of our own. For all others, results are cached by shapes, strides and types of the operands, and returned as
-empty tensors. Tensors that a forward makes on the host have values and are not cached.
+For many operators PyTorch infers the shape of the result in Python, which takes 50 to 600 microseconds each,
+and a search prices thousands of networks with the same few layers. The most common operators have the fast
+meta functions of `hwopt.network.meta_functions`. For all others, results are cached by shapes, strides and
+types of the operands, and returned as empty tensors. Tensors created on the host have values and are not
+cached.
 """
 
 from __future__ import annotations
@@ -79,12 +80,12 @@ class Operator:
 
     @property
     def is_free(self) -> bool:
-        """Whether it moves no data and does no work."""
+        """Whether the operator moves no data and does no work."""
         return self.name in FREE or self._base in FREE or (self._is_view and self.rule is None)
 
     @property
     def rule(self) -> Rule | None:
-        """Cost rule: its own, that of the operator that is not in place, or that of its tag in PyTorch."""
+        """Cost rule of the operator, else of its form that is not in place, else of its tag in PyTorch."""
         return RULES.get(self.name) or RULES.get(self._base) or self._marked
 
 
@@ -101,7 +102,7 @@ def operator_of(function: Any) -> Operator:
 
 
 def run_on_meta(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return the result on meta of an operator other than a view: new tensors, or its first argument."""
+    """Return the result on meta of an operator that is not a view: new tensors, or its first argument."""
     if operator.meta_function is not None and not (kwargs.keys() - _HARMLESS):
         out = operator.meta_function(args)
         if out is not None:
@@ -124,7 +125,7 @@ def _key(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     """Return the cache key of a call; None if its result must not be cached."""
     if not (operator.is_functional or operator.is_in_place):
         return None
-    # The default type is that of integers divided by integers.
+    # The default dtype is the dtype of quotients of integers.
     parts: list[Any] = [operator.function, torch.get_default_dtype()]
     if not _describe(args, parts):
         return None
@@ -149,7 +150,7 @@ def _describe(values: Any, parts: list[Any]) -> bool:
             return False
         else:
             parts.append(value)
-            parts.append(value.__class__)  # 1, 1.0 and True are equal but give other types
+            parts.append(value.__class__)  # 1, 1.0 and True are equal but may result in different dtypes
     return True
 
 
@@ -159,7 +160,7 @@ def _remember(key: Any, operator: Operator, args: tuple[Any, ...], out: Any) -> 
     else:
         results = [out] if isinstance(out, Tensor) else list(out)
         found = [(tuple(x.shape), x.stride(), x.dtype) for x in results]
-        # Only meta tensors that own their whole memory can be made again from shape, strides and type.
+        # Only meta tensors that own their whole memory can be recreated from shape, strides and type.
         if not all(x.is_meta and _owns_all(x) for x in results):
             found = None
         elif _share_memory([*results, *_tensors(args)], len(results)):

@@ -1,8 +1,8 @@
-"""Fast meta functions: results of the commonest operators on meta tensors.
+"""Fast meta functions: results of the most common operators on meta tensors.
 
-PyTorch's own take 100 to 1,200 microseconds each, and the first one a second, since it loads the compiler.
-These take two, in the plain cases: floating point, dense memory, shapes that fit. In every other case, wrong
-shapes included, they return None, and PyTorch's own are called.
+PyTorch's meta functions take 100 to 1,200 microseconds, and the first call a second, since it loads the
+compiler. These take two microseconds in plain cases: floating point, dense memory, valid shapes. In all other
+cases, invalid shapes included, they return None, and PyTorch's are called.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _same_in_place(args: tuple[Any, ...]) -> Any:
 
 
 def _fits(args: tuple[Any, ...]) -> bool:
-    """Whether the second operand is a number or just like the first, so that the result is too."""
+    """Return whether the second operand is a number, or a tensor with shape and dtype of the first."""
     x, other = args[:2]
     if not _is_plain(x):
         return False
@@ -83,7 +83,7 @@ def _mean(args: tuple[Any, ...]) -> Any:
 
 
 def _is_image(x: Any) -> bool:
-    """Whether it is [N, C, H, W], not empty, and in that order only: one channel, say, is in both orders."""
+    """Return whether a tensor is a nonempty [N, C, H, W] that is not contiguous in channels-last order."""
     return (
         _is_plain(x)
         and x.dim() == 4
@@ -93,7 +93,7 @@ def _is_image(x: Any) -> bool:
 
 
 def _slid(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any) -> tuple[int, ...] | None:
-    """Return height and width after a window slid over an image; None where it is not simply so."""
+    """Return height and width of the result of a sliding window; None except in plain cases."""
     windows = [kernel, stride, padding, dilation]
     if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in windows):
         return None
@@ -122,7 +122,7 @@ def _convolution(args: tuple[Any, ...]) -> Any:
 
 
 def _pooled(args: tuple[Any, ...], padding: Any, dilation: Any) -> tuple[int, ...] | None:
-    """Return the shape after pooling with args (x, kernel, stride, ...), None in other than plain cases."""
+    """Return the shape after pooling, args (x, kernel, stride, ...); None except in plain cases."""
     x, kernel = args[:2]
     stride = args[2] if len(args) > 2 and args[2] else kernel
     if not _is_image(x):
@@ -148,7 +148,7 @@ def _avg_pool(args: tuple[Any, ...]) -> Any:
 
 
 def _given(args: tuple[Any, ...], *defaults: Any) -> tuple[Any, ...]:
-    """Return the arguments after (x, kernel, stride), defaults where they are not given."""
+    """Return the arguments after (x, kernel, stride), with defaults for absent ones."""
     given = args[3:]
     return given + defaults[len(given) :]
 

@@ -1,7 +1,7 @@
-"""Context manager that moves a module to the meta device in one mode, and restores it exactly on exit.
+"""Context manager that moves a module to the meta device in eval or training mode, and restores it on exit.
 
-Nothing is copied: each module's dictionaries of parameters and buffers are replaced by ones that hold meta
-tensors of the same shapes. On exit they are put back, together with everything else that running may have
+Nothing is copied: each module's dictionaries of parameters and buffers are replaced by dictionaries of meta
+tensors with the same shapes. On exit they are restored, together with all state that running may have
 changed (`hwopt.network.module_state`). One network is on the meta device at a time; other threads wait.
 
 Wrappers (`DataParallel`, `DistributedDataParallel`, the result of `torch.compile`) run the wrapped module.
@@ -24,7 +24,7 @@ from hwopt.network.activation_memory import LiveMemory
 from hwopt.network.module_state import SavedState
 from hwopt.network.nested_tensors import tensors_in
 
-_ONE_AT_A_TIME = RLock()  # two threads may on_meta_device the same network, or two that share a module
+_ONE_AT_A_TIME = RLock()  # networks of two threads may share modules
 _TAKES_VALUES = frozenset(("aten._pack_padded_sequence",))  # its lengths are on the host, whatever the device
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -37,12 +37,12 @@ class MetaNetwork:
         dtype: data type of floating-point weights; None keeps their own.
         is_training: whether modules are in training mode, and weights require gradients as the originals do.
         memory: live storages of results.
-        state: state to restore; a host tensor is saved there before it is written to.
+        state: state to restore; host tensors are saved there before an operator writes to them.
         n_parameters: elements of distinct parameters.
         parameter_bytes: bytes of distinct parameters, in `dtype`.
         buffer_bytes: bytes of distinct buffers, in `dtype`.
         dtypes: floating-point types of the original parameters.
-        is_compiled: whether a part of the network was compiled.
+        is_compiled: whether a part of the network is compiled.
         is_autocast: whether an operator was called under torch.autocast.
         weights: storage addresses of parameters and buffers, of the originals and of their meta copies.
         path: running modules, outermost first.
@@ -70,12 +70,12 @@ class MetaNetwork:
         self.memory = LiveMemory(self.weights)
 
     def meta_of(self, tensor: Tensor) -> Tensor:
-        """Return a tensor on meta: itself, or a copy, which is the same one for all uses of a weight."""
+        """Return a tensor on the meta device: itself, or a copy; a weight has a single copy."""
         if id(tensor) in self._copies:
             return self._copies[id(tensor)][1]
         is_weight = tensor.untyped_storage()._cdata in self.weights
         dtype = self.dtype if is_weight and self.dtype and tensor.is_floating_point() else tensor.dtype
-        is_own = is_weight and self.is_training  # it gets a gradient
+        is_own = is_weight and self.is_training  # has a gradient
         if tensor.is_meta and tensor.dtype == dtype and not is_own:
             return tensor
         copy = torch.empty_strided(tensor.size(), tensor.stride(), dtype=dtype, device="meta")
@@ -83,13 +83,13 @@ class MetaNetwork:
             copy.requires_grad_()
         if is_weight:
             self.weights.add(copy.untyped_storage()._cdata)
-            self._copies[id(tensor)] = (tensor, copy)  # both stay alive, so neither address is used again
+            self._copies[id(tensor)] = (tensor, copy)  # keeps both alive, so that addresses are not reused
         return copy
 
     def on_one_device(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]:
-        """Return an operator's arguments, on meta if devices are mixed, and the tensors among them."""
+        """Return an operator's arguments, moved to meta if devices are mixed, and the tensors among them."""
         operands = list(tensors_in(args))
         if kwargs:
             operands += tensors_in(kwargs)
@@ -99,7 +99,7 @@ class MetaNetwork:
             if not self.memory.is_counted(tensor):
                 self._before.add(tensor.untyped_storage()._cdata)
         if has_meta and on_host and name not in _TAKES_VALUES:
-            # A tensor of one number may stay on the host: PyTorch mixes those with any device.
+            # Zero-dimensional tensors may stay on the host: PyTorch mixes them with any device.
             args, kwargs = self._moved(args), self._moved(kwargs)
             operands = [*tensors_in(args), *tensors_in(kwargs)]
         device = kwargs.get("device")
@@ -117,13 +117,13 @@ class MetaNetwork:
         return value
 
     def keep_written(self, operands: list[Tensor]) -> None:
-        """Save the values of host tensors from before this run, since an operator may write to them."""
+        """Save the values of host tensors that existed before this run and may be written to."""
         for tensor in operands:
             if not tensor.is_meta and tensor.untyped_storage()._cdata in self._before:
                 self.state.keep_tensor(tensor)
 
     def meta_of_all(self, tensors: dict[str, Tensor | None]) -> tuple[dict[str, Any], int, int]:
-        """Return parameters or buffers on meta, and the elements and bytes of those that are new."""
+        """Return parameters or buffers on meta, and the elements and bytes of those not counted yet."""
         copies: dict[str, Any] = {}
         n_elements = n_bytes = 0
         for name, tensor in tensors.items():
@@ -157,7 +157,7 @@ class MetaNetwork:
 def on_meta_device(
     module: nn.Module, dtype: torch.dtype | None, is_training: bool = False
 ) -> Iterator[MetaNetwork]:
-    """Move a network to the meta device, in one mode and its weights in `dtype`; restore it on exit.
+    """Move a network to the meta device in eval or training mode, weights in `dtype`; restore it on exit.
 
     Raises:
         InvalidInput: for a TorchScript module, or a lazy module that has not run.
@@ -185,12 +185,12 @@ def on_meta_device(
 
 
 def _move_hidden(meta: MetaNetwork, before: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
-    """Move modules that only a list, a dict or a closure refers to, and weights in lists."""
-    lent = {id(now) for now, _ in before}
+    """Move modules that are referenced by lists, dicts or closures only, and weights in lists."""
+    moved = {id(now) for now, _ in before}
     for root in meta.state.modules:  # grows during the loop
         for name, part in root.named_modules():
-            if id(part.__dict__) not in lent:
-                lent.add(id(part.__dict__))
+            if id(part.__dict__) not in moved:
+                moved.add(id(part.__dict__))
                 _move_part(part, name, meta, before)
                 meta.state.keep(before[-1][1].values())
     for container, content in meta.state.containers:
@@ -230,9 +230,9 @@ def _move_part(
 
 
 def _with_path(forward: Callable[..., Any], name: str, meta: MetaNetwork) -> Callable[..., Any]:
-    """Return a `forward` that records in `meta.path` that this module runs.
+    """Return a `forward` that keeps the module's name in `meta.path` while it runs.
 
-    Replacing `forward` is cheaper than hooks and keeps no further tensor alive.
+    Replacing `forward` is faster than hooks and does not keep tensors alive.
     """
     path = meta.path
 

@@ -1,8 +1,8 @@
-"""Snapshot of the state that running a network may change, and its restoration.
+"""Snapshot and restoration of the state that running a network may change.
 
-    attributes of modules      with the lists, dicts, sets, arrays and objects in them: restored
-    classes of modules         attributes restored; caches of functions cleared if they were filled
-    shared containers          referred to by hooks, or dictionaries of a class's file: meta tensors removed
+    attributes of modules      restored, with the lists, dicts, sets, arrays and objects in them
+    classes of modules         attributes restored; function caches cleared if entries were added
+    shared containers          of hooks, or dictionaries in a class's file: meta tensors removed
     host tensors               values restored if an operator wrote to them
 
 Containers are restored in place, so that every reference to them sees the old content.
@@ -27,12 +27,12 @@ from hwopt.space.recorded_config import RecordedConfig
 _ATOMS = frozenset(
     (int, float, bool, complex, str, bytes, type(None), type, range, slice, torch.dtype, torch.device)
     + (torch.Size, torch.layout, torch.memory_format, BuiltinFunctionType, ModuleType, nn.Parameter, Tensor)
-    + (RecordedConfig,)  # looking into it would count as reading it
+    + (RecordedConfig,)  # searching it would record reads
 )
-_MAX_ITEMS = 10_000  # of a container that is searched, and containers of a network
-_MAX_BYTES = 2**20  # of an array
+_MAX_ITEMS = 10_000  # in a searched container, and searched containers of a network
+_MAX_BYTES = 2**20  # of a saved array
 _SHARED = {*sys.stdlib_module_names, "torch", "numpy"} - {"__main__", "argparse", "types"}
-_CALLABLES = (FunctionType, MethodType, partial)  # objects that they refer to are shared
+_CALLABLES = (FunctionType, MethodType, partial)  # objects that they reference count as shared
 _ABSENT = object()
 _EMPTY: dict[Any, Any] = {}
 
@@ -58,7 +58,7 @@ class SavedState:
         self._tensors: list[tuple[Tensor, Tensor]] = []
 
     def keep(self, values: Iterable[Any]) -> None:
-        """Save the content of all containers in some values."""
+        """Save the content of all containers reachable from some values."""
         stack = [(value, self.containers) for value in values]
         while stack:
             value, place = stack.pop()
@@ -118,7 +118,7 @@ class SavedState:
 
 
 def _content(value: Any, kind: type) -> tuple[Any, Any]:
-    """Return a copy of a container's content, None for other values, and the items to search."""
+    """Return a copy of a container's content, or None for other values, and the items to search."""
     if isinstance(value, dict):
         return dict(value) if value else _EMPTY, value.values()
     if isinstance(value, (list, set, deque)):
@@ -193,7 +193,7 @@ def _put_back_attributes(kind: type, attributes: dict[str, Any]) -> None:
 
 
 def _drop_meta(container: Any, content: Any) -> None:
-    """Remove meta tensors from a shared container, whose other changes are kept."""
+    """Remove meta tensors from a shared container; its other changes are kept."""
     if isinstance(container, dict):
         for key, value in list(container.items()):
             if value is not content.get(key, _ABSENT) and _holds_meta(value):

@@ -1,4 +1,4 @@
-"""Networks as ONNX files, for other runtimes; needs `pip install 'hwopt[onnx]'`."""
+"""Export of networks to ONNX; needs `pip install 'hwopt[onnx]'`."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PACKAGES = ("onnx", "onnxscript")
-_N_EXAMPLE = 2  # items of the batch that is traced: 1 would be taken for a constant
+_N_EXAMPLE = 2  # items in the traced batch: a batch size of 1 would become a constant
 
 
 def write_onnx(network: nn.Module, input_shape: Sequence[int], path: Path) -> None:
-    """Write a network in evaluation mode, with input "images" and output "logits".
+    """Write a network in eval mode to an ONNX file, with input "images" and output "logits".
 
-    The batch size is free if the network allows that, else it is 1.
+    The batch size is dynamic if the network allows it, otherwise 1.
 
     Args:
-        network: with its weights, on the CPU.
-        input_shape: of one item, without the batch.
-        path: of the file.
+        network: network on the CPU.
+        input_shape: shape of one item, without the batch.
+        path: path of the file.
 
     Raises:
-        InvalidInput: if a package is missing, or if the network has an operation that ONNX cannot express.
+        InvalidInput: if a package is missing, or the network has an operation that ONNX does not support.
     """
     missing = [package for package in _PACKAGES if find_spec(package) is None]
     if missing:
@@ -38,7 +38,7 @@ def write_onnx(network: nn.Module, input_shape: Sequence[int], path: Path) -> No
     free = ({0: torch.export.Dim("batch")},)
     try:
         _export(network, (_N_EXAMPLE, *input_shape), path, free)
-    except Exception:  # torch raises many kinds for what it cannot trace
+    except Exception:  # torch raises exceptions of many types
         try:
             _export(network, (1, *input_shape), path, None)
         except Exception as error:
@@ -55,7 +55,7 @@ def _export(network: nn.Module, shape: Sequence[int], path: Path, free: Any) -> 
     network.eval()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what torch itself will change
+            warnings.simplefilter("ignore")  # deprecations within torch
             torch.onnx.export(
                 network,
                 (torch.zeros(tuple(shape)),),

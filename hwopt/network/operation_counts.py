@@ -1,13 +1,12 @@
-"""Formulas of a layer's work, given its columns: for the tracer and for files of rows.
+"""Formulas of a layer's work as functions of its columns, used by the tracer and for derived columns.
 
     FLOPs        2 for a multiply-add of a convolution, a matrix product, attention or a recurrent layer
     operations   element-wise work, see `hwopt.network.cost_rules`
-    elements     of the operands that are not weights, of the weights without biases, of the result
+    elements     of inputs, of weights without biases, of the result
     side         height or width of the result
 
-A formula takes columns as whole numbers, of one layer, or as arrays [n], of n layers of one kind. None stands
-for a number that does not follow from the columns, such as the size of a result that differs from the
-operand's.
+Columns are whole numbers of one layer, or arrays [n] of n layers of the same kind. A formula is None if the
+value cannot be derived from the columns, such as the size of a result that differs from the operand's.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from typing import Any
 Columns = Mapping[str, Any]
 Formula = Callable[[Columns], Any]
 
-# Pointwise functions: operator "aten.<word>" has the kind <word>.
+# Pointwise operators: "aten.<word>" has the kind <word>.
 POINTWISE = tuple(
     """
     relu hardtanh silu gelu sigmoid hardsigmoid hardswish tanh elu leaky_relu log_sigmoid_forward mish
@@ -28,7 +27,7 @@ POINTWISE = tuple(
     bitwise_xor isnan isinf isfinite tril triu floor_divide nan_to_num
     """.split()
 )
-# Reductions: likewise.
+# Reductions, likewise.
 REDUCTIONS = tuple(
     """
     sum amax amin max min prod var std var_mean std_mean argmax argmin any all norm linalg_vector_norm
@@ -37,13 +36,13 @@ REDUCTIONS = tuple(
 )
 # Kinds that move or create elements.
 MOVES = ("cat", "copy", "pad", "index", "embedding", "embedding_bag", "shuffle", "fill")
-_GATES = {"rnn": 1, "gru": 3, "lstm": 4}  # of a recurrent layer: matrices of its input, and of its state
-_STATE_OPS = {"rnn": 2, "gru": 11, "lstm": 13}  # element-wise operations of a step, per number of the state
+_GATES = {"rnn": 1, "gru": 3, "lstm": 4}  # matrices of a recurrent layer for its input, and for its state
+_STATE_OPS = {"rnn": 2, "gru": 11, "lstm": 13}  # element-wise operations of a step per element of the state
 
 
 @dataclass(frozen=True, slots=True)
 class Formulas:
-    """Formulas of a kind; None for those that do not follow from the columns."""
+    """Formulas of a kind; None for values that cannot be derived from the columns."""
 
     flops: Formula | None
     operations: Formula | None
@@ -52,7 +51,7 @@ class Formulas:
     outputs: Formula | None
     out_h: Formula | None
     out_w: Formula | None
-    place_bytes: int = 0  # further bytes of an element of the result: the index of a maximum
+    place_bytes: int = 0  # further bytes for each element of the result: the index of a maximum
 
 
 def zero(columns: Columns) -> Any:
@@ -61,22 +60,22 @@ def zero(columns: Columns) -> Any:
 
 
 def n_in(columns: Columns) -> Any:
-    """Return the elements of the first operand."""
+    """Return the number of elements of the first operand."""
     return columns["batch"] * columns["in_channels"] * columns["in_h"] * columns["in_w"]
 
 
 def n_out(columns: Columns) -> Any:
-    """Return the elements of the result."""
+    """Return the number of elements of the result."""
     return columns["batch"] * columns["out_channels"] * columns["out_h"] * columns["out_w"]
 
 
 def window(columns: Columns) -> Any:
-    """Return the elements of a window."""
+    """Return the number of elements in a window."""
     return columns["kernel_h"] * columns["kernel_w"]
 
 
 def of_result(ops: int) -> Formula:
-    """Return the formula of `ops` operations for each element of the result."""
+    """Return the formula for `ops` operations for each element of the result."""
     return lambda columns: ops * n_out(columns)
 
 
@@ -97,7 +96,7 @@ def _slid(side: str) -> Formula:
 
 
 def _spread(side: str) -> Formula:
-    """Return the formula of the size after a transposed convolution without output padding."""
+    """Return the formula of a transposed convolution's output side, without output padding."""
 
     def formula(columns: Columns) -> Any:
         size, kernel, stride, padding, dilation = _along(columns, side)
@@ -143,12 +142,12 @@ _ONE = of_result(1)
 
 
 def _plain(operations: Formula | None = _ONE, **others: Any) -> Formulas:
-    """Return the formulas of an operator on one operand, with a result of its size."""
+    """Return the formulas of an operator with one operand and a result of the same size."""
     return replace(Formulas(zero, operations, n_in, zero, n_out, _same("h"), _same("w")), **others)
 
 
 def _resized(operations: Formula | None = _ONE, **others: Any) -> Formulas:
-    """Return the formulas of an operator whose result has a size that does not follow from the columns."""
+    """Return the formulas of an operator whose result size cannot be derived from the columns."""
     return _plain(operations, **{"out_h": None, "out_w": None, **others})
 
 
@@ -218,7 +217,7 @@ FORMULAS: dict[str, Formulas] = {
         _times(5, _scores),
         flops=_attention_flops,
         inputs=_attention_operands,
-        outputs=lambda c: n_out(c) + c["batch"] * c["groups"] * c["in_h"],  # with the scores' normalisation
+        outputs=lambda c: n_out(c) + c["batch"] * c["groups"] * c["in_h"],  # and the softmax normalisers
     ),
     **{kind: _recurrent(kind) for kind in _GATES},
     **{f"max_pool{n}d": _pool(n, place_bytes=8) for n in (1, 2, 3)},
@@ -257,5 +256,5 @@ _NOTHING = Formulas(None, None, n_in, zero, n_out, _same("h"), _same("w"))
 
 
 def formulas_of(kind: str) -> Formulas:
-    """Return the formulas of a kind; an unknown one has an operand and a result of the same size."""
+    """Return the formulas of a kind; those of an unknown kind assume a result of the operand's size."""
     return FORMULAS.get(kind, _NOTHING)

@@ -1,4 +1,4 @@
-"""Repeated traces of a network, and notes on differences between them and from the network itself."""
+"""Repeated traces of a network, and notes on differences between traces or from the network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hwopt.network.layer import LayerGraph
 if TYPE_CHECKING:
     from hwopt.network.meta_module import MetaNetwork
 
-_MORE_TRACES = 6  # of a forward that draws random numbers on the host
+_MORE_TRACES = 6  # further traces of a forward that draws random numbers on the host
 
 
 def notes_on(meta: MetaNetwork) -> tuple[str, ...]:
@@ -25,13 +25,13 @@ def notes_on(meta: MetaNetwork) -> tuple[str, ...]:
     if meta.dtype is not None and meta.dtypes - {meta.dtype}:
         own = " and ".join(sorted(_name(dtype) for dtype in meta.dtypes))
         wanted = _name(meta.dtype)
-        notes.append(f"its weights are {own} and were traced as {wanted}; give the dtype that it runs in")
+        notes.append(f"the weights are {own} and were traced as {wanted}; pass the dtype of inference")
     if meta.is_compiled:
-        notes.append("torch.compile is ignored: traced as eager, operator by operator; compiled it is faster")
+        notes.append("torch.compile is ignored: traced in eager mode; the compiled network is faster")
     if meta.is_autocast and meta.dtype is not None:
         notes.append(
-            f"torch.autocast is ignored: all of it is traced as {_name(meta.dtype)}; give the dtype that "
-            "most of it runs in"
+            f"torch.autocast is ignored: everything is traced as {_name(meta.dtype)}; pass the dtype of most "
+            "operators"
         )
     return tuple(notes)
 
@@ -39,8 +39,8 @@ def notes_on(meta: MetaNetwork) -> tuple[str, ...]:
 def traced_repeatedly(trace: Callable[[], LayerGraph], n_traces: int) -> LayerGraph:
     """Return the first of at least `n_traces` traces, with a note if they differ.
 
-    A forward that draws random numbers on the host is traced more often, since they may decide what runs. The
-    generators of Python, NumPy and PyTorch are restored.
+    A forward that draws random numbers on the host is traced more often, since they may change the layers.
+    The random generators of Python, NumPy and PyTorch are restored.
     """
     with _random_states_kept():
         before = _random_states()
@@ -56,7 +56,7 @@ def _how_they_differ(graphs: list[LayerGraph]) -> str:
     layers, flops = sorted(len(graph.layers) for graph in graphs), sorted(graph.flops for graph in graphs)
     return (
         f"the network differs from run to run: in {len(graphs)} traces {layers[0]:,} to "
-        f"{layers[-1]:,} layers and {flops[0]:,} to {flops[-1]:,} FLOPs; the costs are of the first of them"
+        f"{layers[-1]:,} layers and {flops[0]:,} to {flops[-1]:,} FLOPs; the costs are those of the first"
     )
 
 

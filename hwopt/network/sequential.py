@@ -1,10 +1,9 @@
-"""Trace `nn.Sequential` of torch.nn's own modules, nested or not, without running them.
+"""Trace `nn.Sequential` of torch.nn's modules, nested or not, without running them.
 
-    [n, c, h, w] --leaf--> shape --leaf--> shape ...       with the cached traces of
-    `hwopt.network.leaf_modules`
+    [n, c, h, w] --leaf--> shape --leaf--> shape ...       cached traces of `hwopt.network.leaf_modules`
 
 The graph equals that of `hwopt.network.tracing`: while a leaf runs, the network's input, the inputs of the
-sequences around it, and its own input are alive.
+enclosing sequences, and the leaf's input are alive.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ _FORWARD = nn.Sequential.forward
 
 
 class _NotPlain(Exception):
-    """A part of the network must be traced by running it."""
+    """Raised if a part of the network must be traced by running it."""
 
 
 class _SequentialTrace:
-    """Trace in progress. A result is an index of its memory, which views share."""
+    """Trace in progress. Results are indices of memory blocks, which views share."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
@@ -37,12 +36,12 @@ class _SequentialTrace:
         self.alive: list[int] = [
             0
         ]  # memory of the network's input, and of the inputs of the sequences around
-        self.n_bytes = [_product(shape) * _ITEM_BYTES]  # of each memory
-        self.now = 0  # memory of the next leaf's input
+        self.n_bytes = [_product(shape) * _ITEM_BYTES]  # of each memory block
+        self.now = 0  # memory block of the next leaf's input
         self.peak_bytes = self.n_bytes[0]
 
     def walk(self, module: nn.Module, path: str) -> None:
-        """Trace a module; one that occurs twice has its first path."""
+        """Trace a module; a module that occurs twice keeps its first path."""
         path = self.paths.setdefault(id(module), path)
         if type(module) is not nn.Sequential:
             self._pass(module, path)
@@ -74,7 +73,7 @@ class _SequentialTrace:
 
 
 def _is_as_made(state: dict[str, Any]) -> bool:
-    """Return whether an `nn.Sequential` has only its modules, and the forward of its class."""
+    """Return whether an `nn.Sequential` has only modules, and the forward of its class."""
     more = ("_forward_hooks", "_forward_pre_hooks", "_parameters", "_buffers", "forward")
     is_compiled = state.get("_compiled_call_impl") is not None
     return nn.Sequential.forward is _FORWARD and not is_compiled and not any(state.get(k) for k in more)

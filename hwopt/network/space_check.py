@@ -1,11 +1,10 @@
-"""Determine which hyperparameters of a space its networks depend on, by building a few dozen of them.
+"""Find the hyperparameters of a space that its networks depend on, by building a few dozen networks.
 
     config --build, recording--> hyperparameters read, layers
-    the same config with other values of hyperparameters not listed as structural --> other layers? --> an
-    error
+    same config, other values of hyperparameters not listed as structural --> other layers? --> error
 
-If a hyperparameter changes the layers without being seen to be read (C code reads a dict past its methods),
-recording is not trusted, and every hyperparameter counts as read.
+If a hyperparameter changes the layers without a recorded read (C code may bypass the methods of a dict),
+recording is incomplete, and every hyperparameter counts as read.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 
 N_BUILT = 24  # networks that are built and compared
 _N_REBUILT = 6  # of these, built twice
-N_SEEN = 64  # networks with a hyperparameter to build before it counts as never read
-_N_DRAWN = 20_000  # configs drawn to find those
+N_SEEN = 64  # networks with a hyperparameter that are built before it counts as never read
+_N_DRAWN = 20_000  # configs sampled to find them
 _LOG = logging.getLogger("hwopt")
 
 
@@ -44,7 +43,7 @@ class SpaceCheck:
     Attributes:
         read: hyperparameters that `build`, a network's forward or a condition reads.
         is_recorded: whether recording is complete; otherwise all hyperparameters count as read.
-        unknown: keys that `build` asked for and that are not hyperparameters.
+        unknown: keys read by `build` that are not hyperparameters.
     """
 
     read: frozenset[str]
@@ -88,12 +87,12 @@ def _check(space: SearchSpace) -> SpaceCheck:
 def _warn_of_random(
     space: SearchSpace, configs: Sequence[Config], traced: Sequence[Recorded[LayerGraph]]
 ) -> bool:
-    """Warn if a config has other layers when it is built again, and return whether one has."""
+    """Return whether a config has other layers when it is built again, with a warning if so."""
     for config, one in list(zip(configs, traced, strict=True))[:_N_REBUILT]:
         if not _is_alike(space, config, one):
             text = (
-                "the network of a config has other layers each time that it is built, so its costs are not "
-                "those of the trained network; build and forward must not draw layers at random (config "
+                "the network of a config has other layers each time it is built, so its costs are not those "
+                "of the trained network; build and forward must not choose layers at random (config "
                 f"{dict(config)})"
             )
             _LOG.warning("%s", text)
@@ -109,13 +108,13 @@ def _unlisted(space: SearchSpace) -> list[str]:
 def changing(
     space: SearchSpace, config: Config, one: Recorded[LayerGraph], values: Config, names: Sequence[str]
 ) -> str | None:
-    """Return the first of some hyperparameters whose change alone changes the layers; or None."""
+    """Return the first of some hyperparameters whose change alone changes the layers; None for none."""
     others = {name: values[name] for name in names if name in config and config[name] != values[name]}
     if not others or _is_alike(space, _changed(space, config, others), one):
         return None
     for name, value in others.items():
         changed = _changed(space, config, {name: value})
-        is_read = name in one.reads or changed.keys() == config.keys()  # else conditions explain the layers
+        is_read = name in one.reads or changed.keys() == config.keys()  # else a condition changed the layers
         if is_read and not _is_alike(space, changed, one):
             return name
     return None
@@ -155,7 +154,7 @@ def conditions_read(space: SearchSpace) -> frozenset[str]:
             recorded = RecordedConfig(values, space.names)
             try:
                 condition(recorded)
-            except Exception:  # it may expect a hyperparameter to be absent
+            except Exception:  # it may require an inactive hyperparameter
                 recorded.read_all()
             read |= recorded.reads.keys()
     return frozenset(read)
@@ -164,7 +163,7 @@ def conditions_read(space: SearchSpace) -> frozenset[str]:
 def never_read(space: SearchSpace, check: SpaceCheck, others: frozenset[str]) -> list[str]:
     """Return the hyperparameters, apart from `others`, that neither `build` nor a condition reads.
 
-    One that the first check did not see read is looked for in `N_SEEN` more networks that have it.
+    A hyperparameter without a recorded read is searched in `N_SEEN` further networks in which it is active.
     """
     suspects = [name for name in space.names if name not in check.read | others]
     if not suspects:

@@ -4,7 +4,7 @@
                                           |                                                  LayerGraph
                                           +--> storages alive ------------------> peak -----/
 
-Nothing is allocated or computed: a meta tensor has a shape and no data.
+Nothing is allocated or computed: meta tensors have shapes and no data.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ def trace(
     unknown: Literal["error", "count"] = "count",
     n_traces: int = 1,
 ) -> LayerGraph:
-    """Return the layers of a network, in running order of inference, and its memory.
+    """Return the layers of a network in inference, in running order, and its memory.
 
     The network may be on any device, meta included, and is left unchanged. It is traced in eval mode, with
-    its floating-point parameters and buffers in `dtype`. Conventions: `hwopt.network.cost_rules`.
+    floating-point parameters and buffers in `dtype`. Conventions: `hwopt.network.cost_rules`.
 
     Args:
         module: the network; its forward takes one tensor [batch_size, *input_shape].
         input_shape: shape of one item, without the batch, for example (3, 224, 224).
         batch_size: items in a pass; work and bytes are of the whole batch.
-        dtype: of the input, for example "float16"; with an integer type, parameters keep their own.
+        dtype: data type of the input, for example "float16"; with an integer type, parameters keep theirs.
         unknown: "error" raises for an operator without a cost rule; "count" makes it a layer of kind
             "unknown" with the bytes of its operands and results, counted in `unknown_operators`.
         n_traces: least number of traces; if they differ, there is a note in `notes`. A forward that draws
@@ -80,13 +80,13 @@ def trace_once(
     dtype: str = "float32",
     unknown: Literal["error", "count"] = "count",
 ) -> LayerGraph:
-    """Return one trace; arguments and errors are those of `trace`."""
+    """Return a single trace; arguments and errors are those of `trace`."""
     torch_dtype = _check_arguments(module, input_shape, batch_size, dtype, unknown)
     return run_traced(module, (batch_size, *input_shape), torch_dtype, unknown == "count").graph
 
 
 class Traced(NamedTuple):
-    """A trace with the meta tensor that went in, and the network's output."""
+    """A trace with the input, a meta tensor, and the output of the network."""
 
     graph: LayerGraph
     x: Tensor
@@ -96,7 +96,7 @@ class Traced(NamedTuple):
 def run_traced(
     module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, tolerates_unknown: bool = False
 ) -> Traced:
-    """Trace a network on an input of a shape, batch included; arguments and errors are those of `trace`."""
+    """Trace a network on an input of this shape, batch included; errors are those of `trace`."""
     whole, module = module, getattr(module, "_orig_mod", module)  # torch.compile wraps it
     with on_meta_device(module, dtype if dtype.is_floating_point else None) as meta:
         meta.is_compiled |= whole is not module
@@ -179,9 +179,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self.__torch_dispatch__(func, (), args)
 
     def record(self, name: str, args: tuple[Any, ...], operands: list[Tensor], results: list[Tensor]) -> None:
-        """Record a layer that devices run as one operator although PyTorch decomposes it.
+        """Record a layer that devices run as one operator, although PyTorch decomposes it.
 
-        States of zeros that a recurrent module has just made are part of it.
+        Zero states that a recurrent module has just created are part of it.
         """
         path = self._meta.path[-1] if self._meta.path else ""
         while self.layers and (self.layers[-1].operator, self.layers[-1].name) == (_STATE_OPERATOR, path):
@@ -213,7 +213,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         weights, input_bytes, weight_bytes = self._meta.weights, 0, 0
         for tensor in operation.operands:
             storage = tensor.untyped_storage()
-            n_bytes = min(tensor.nbytes, storage.nbytes())  # an expanded tensor is read once
+            n_bytes = min(tensor.nbytes, storage.nbytes())  # expanded tensors are read once
             if storage._cdata in weights:
                 weight_bytes += n_bytes
             else:
@@ -257,7 +257,7 @@ def _why_it_failed(module: nn.Module, shape: tuple[int, ...], meta: MetaNetwork,
     if isinstance(error, NotImplementedError) or "meta" in reason.lower():
         hint = "a trace has shapes and no values, so forward must not depend on the values of tensors"
     else:
-        hint = "give the input_shape, without the batch, that the network was made for"
+        hint = "give the input_shape of the network, without the batch"
     return f"{name} does not run on an input of shape {shape} ({where}): {reason}; {hint}"
 
 

@@ -2,8 +2,8 @@
 
     forward --keeps what backward needs--> sum of the outputs --backward--> a gradient for each parameter
 
-Parameters, their gradients, buffers and activations count. The state of an optimizer, the loss and workspaces
-of kernels do not, so it is a lower bound.
+Parameters, gradients, buffers and activations are counted. Optimizer state, loss and workspaces of kernels
+are not, so the result is a lower bound.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hwopt.network.meta_module import MetaNetwork, on_meta_device
 from hwopt.network.nested_tensors import output_tensors, tensors_in
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _MemoryRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, meta: MetaNetwork) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._meta = meta
@@ -39,9 +39,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def training_memory_bytes(module: nn.Module, input_shape: Sequence[int], batch_size: int = 1) -> int:
-    """Return the peak memory of one training step of a batch, in bytes, without the optimizer's state.
+    """Return the peak memory of a training step with one batch, in bytes, without the optimizer's state.
 
-    The backward pass begins at the sum of all tensors with gradients in the output, which may be nested.
+    The backward pass starts at the sum of all output tensors with gradients; the output may be nested.
 
     Raises:
         InvalidInput: if the network does not run, or has no gradient, on the meta device.
@@ -52,7 +52,7 @@ def training_memory_bytes(module: nn.Module, input_shape: Sequence[int], batch_s
         try:
             x = torch.empty((batch_size, *input_shape), device="meta")
             memory.hold([x])
-            with _Counter(meta):
+            with _MemoryRecorder(meta):
                 _sum(module(x)).backward()  # type: ignore[no-untyped-call]
         except Exception as error:
             reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
@@ -66,5 +66,5 @@ def _sum(out: Any) -> Tensor:
     """Return the sum of all tensors with gradients in a network's output."""
     sums = [tensor.sum() for tensor in output_tensors(out) if tensor.requires_grad]
     if not sums:
-        raise InvalidInput("its output does not require grad: no tensor in it has a gradient")
+        raise InvalidInput("no tensor of its output requires grad")
     return sum(sums[1:], sums[0])

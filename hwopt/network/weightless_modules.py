@@ -1,11 +1,11 @@
-"""Fast constructors of torch.nn's commonest modules, for building networks on the meta device.
+"""Fast constructors of torch.nn's most common modules, for building networks on the meta device.
 
     nn.Conv2d(8, 16, 3)     constructed by torch; its attributes are cached without the sizes
     nn.Conv2d(16, 24, 3)    copied from the cache, with new weights
 
-Otherwise a convolution takes a tenth of a millisecond: initial values, which nothing on meta has, and forty
-attributes that are checked one by one. Subclasses, other threads, arguments that are not plain values, and
-all modules that are not built on meta are constructed by torch.
+In torch a convolution takes a tenth of a millisecond, for initial values, which meta tensors do not have, and
+forty attributes that are checked one by one. Subclasses, modules of other threads or with arguments that are
+not plain values, and all modules outside of `building_on_meta` are constructed by torch.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _weight(shape: tuple[int, ...]) -> nn.Parameter:
 
 @contextmanager
 def fast_constructors() -> Iterator[None]:
-    """Replace the constructors of the commonest modules; they are fast within `building_on_meta` only."""
+    """Replace the constructors of the most common modules; they are fast within `building_on_meta` only."""
     if getattr(_this_thread, "is_patching", False):
         yield
         return
@@ -137,7 +137,7 @@ def _fast_init(kind: type[nn.Module], make: Callable[..., None]) -> Callable[...
             make(self, *args, **kwargs)
             _remember(key, self)
         elif n == 2 and any(size % template.constants.get("groups", 1) for size in args[:2]):
-            make(self, *args, **kwargs)  # which raises
+            make(self, *args, **kwargs)  # raises
         else:
             template.fill(self, args[:n])
 

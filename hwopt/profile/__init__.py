@@ -1,4 +1,4 @@
-"""Device profiles as files: schema, reading and writing, plausibility, roofline. No torch, no sensor."""
+"""Device profiles: schema, reading and writing, plausibility checks, roofline. No torch, no sensors."""
 
 from hwopt.profile.device_profile import DeviceProfile
 from hwopt.profile.roofline import Ceilings

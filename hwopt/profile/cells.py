@@ -1,6 +1,6 @@
 """Read a CSV file of rows as a table and check every cell: numbers in range and in SI units, plain texts.
 
-The index of a table is the line of the file on which each row begins, until `one_row_a_key` replaces it.
+The index of a table has the line on which each row begins, until `one_row_a_key` replaces it.
 """
 
 import re
@@ -17,9 +17,9 @@ from hwopt.profile.text_file import FORMULA_STARTS, UNPRINTABLE, clean, not_a_fo
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_WORD = 200  # characters of a name or a word
+MAX_WORD = 200  # characters in a name or a word
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_SLOW = 60.0  # factor by which single times may exceed the largest believable one, if the median does not
+_SLOW = 60.0  # factor by which single times may exceed the largest plausible one, if the median does not
 _LONGEST_PASS_S = 3600.0  # of a whole network
 
 
@@ -30,15 +30,15 @@ def read_table(
 
     Args:
         path: the file, UTF-8.
-        required: columns that must be there and filled in every line.
+        required: columns that must be filled in every line.
         is_network: whether times are of whole networks, which may take longer.
-        notes: sentences on what was left out, changed or not understood are appended.
+        notes: notes on omitted, changed or unused contents are appended.
 
     Returns:
-        One row a line, indexed by its line; numbers as floats with NaN for empty cells, texts as str.
+        A row for each line, indexed by line; numbers as floats with NaN for empty cells, texts as str.
 
     Raises:
-        InvalidInput: with file, line, what came and what was wanted.
+        InvalidInput: with file, line, the value and the accepted values.
     """
     notes = [] if notes is None else notes
     table = _read_texts(path, notes)
@@ -83,25 +83,25 @@ def _numbers(path: Path, cells: "pd.Series[str]") -> "pd.Series[float]":
 
 
 def _number(cell: str) -> float:
-    """Return the number, NaN for an empty cell, infinity for anything but a finite number."""
+    """Return the number of a cell; NaN if it is empty, infinity if it is not a finite number."""
     if not cell:
         return float("nan")
     return float(cell) if _NUMBER.fullmatch(cell) else float("inf")
 
 
 def _hint(cell: str) -> str:
-    """Return what to do about a cell that is not a number."""
+    """Return a hint for a cell that is not a number."""
     if "," in cell or "_" in cell or " " in cell:
         return "; write a decimal point and nothing between the digits"
     if cell.lower().lstrip("+-") in ("nan", "na", "n/a", "null", "none", "-", "#n/a"):
-        return "; leave it empty where unknown"
+        return "; leave it empty if unknown"
     return "" if cell.isascii() else "; write the digits 0 to 9"
 
 
 def _check_range(
     path: Path, values: "pd.Series[float]", column: Column, is_network: bool, notes: list[str]
 ) -> None:
-    """Refuse values outside the range of their column: another unit is likelier than such a device."""
+    """Raise InvalidInput for values outside the range of their column, probably in another unit."""
     least, most = column.least, column.most
     if column.kind == "whole":
         wrong = (values < least) | ((values % 1 != 0) & values.notna())
@@ -109,8 +109,8 @@ def _check_range(
         refuse(path, values > most, values, f"it must be at most {int(most):,}")
     elif column.unit:
         unit = column.unit
-        refuse(path, values <= 0, values, f"it must be positive, in {unit}; leave it empty where unknown")
-        wanted = f"than {{:g}} {unit} is not believable; is it in another unit, such as {column.other_unit}?"
+        refuse(path, values <= 0, values, f"it must be positive, in {unit}; leave it empty if unknown")
+        wanted = f"than {{:g}} {unit} is not plausible; is it in another unit, such as {column.other_unit}?"
         refuse(path, values < least, values, "less " + wanted.format(least))
         if column.name.endswith("time_s"):
             most = _with_slow_ones(path, values, _LONGEST_PASS_S if is_network else most, notes)
@@ -121,22 +121,22 @@ def _check_range(
 
 
 def _with_slow_ones(path: Path, values: "pd.Series[float]", most: float, notes: list[str]) -> float:
-    """Return the largest time that is accepted, and note times above `most`.
+    """Return the largest accepted time, and note times above `most`.
 
-    With another unit most rows are above it, with a slow layer few.
+    If the unit is wrong most rows are above it, with a slow layer only a few.
     """
     is_slow = values > most
     if not is_slow.any() or values.median() > most / _SLOW:
         return most
     notes.append(
         f"{path.name}, line {values.index[is_slow][0]}: {int(is_slow.sum())} values of {values.name} above "
-        f"{most:g} seconds, up to {values.max():g}; the median is {values.median():.3g}: taken as they are"
+        f"{most:g} seconds, up to {values.max():g}; accepted, since the median is {values.median():.3g}"
     )
     return most * _SLOW
 
 
 def _check_words(path: Path, cells: "pd.Series[str]", is_name: bool) -> None:
-    """Refuse words that are not printable, too long, or formulas; names that are paths."""
+    """Raise InvalidInput for words that are unprintable, too long or formulas, and names that are paths."""
     for check in (word_fault, name_fault) if is_name else (word_fault,):
         faults = {cell: fault for cell in cells.unique() if (fault := check(cell))}
         if faults:
@@ -147,11 +147,11 @@ def _check_words(path: Path, cells: "pd.Series[str]", is_name: bool) -> None:
 def word_fault(text: str) -> str:
     """Return the fault of a word such as a kind; empty if there is none."""
     if not text.isprintable() or UNPRINTABLE in text:
-        return "it holds a character that is not printable; write plain text"
+        return "it has a character that is not printable; write plain text"
     if len(text) > MAX_WORD:
-        return f"it has {len(text):,} characters; at most {MAX_WORD} are read"
+        return f"it has {len(text):,} characters; at most {MAX_WORD} are accepted"
     if text.startswith(FORMULA_STARTS):
-        return f"a spreadsheet would run it; it must not begin with {' '.join(FORMULA_STARTS)}"
+        return f"a spreadsheet would run it as a formula; it must not begin with {' '.join(FORMULA_STARTS)}"
     return ""
 
 
@@ -159,12 +159,12 @@ def name_fault(text: str) -> str:
     """Return the fault of a name of a device or network, which must not be a path; empty if there is none."""
     parts = text.split("/")
     if "\\" in text or ".." in parts or text in (".", "~") or text.startswith(("/", "~/")):
-        return "it is a name, not a path; write it without .. and \\ and with no / at its beginning"
+        return "it must be a name, not a path; write it without .., \\ and a leading /"
     return ""
 
 
 def _made_plain(path: Path, cells: "pd.Series[str]", notes: list[str]) -> "pd.Series[str]":
-    """Return free texts, each in one printable line that a spreadsheet does not run."""
+    """Return free texts, each as one printable line that a spreadsheet does not run as a formula."""
     import pandas as pd
 
     codes, texts = pd.factorize(cells)
@@ -172,7 +172,7 @@ def _made_plain(path: Path, cells: "pd.Series[str]", notes: list[str]) -> "pd.Se
     is_changed = np.array([one != text for one, text in zip(plain, texts, strict=True)], dtype=bool)
     n_changed = int(is_changed[codes].sum())
     if n_changed:
-        notes.append(f"{path.name}: {n_changed} cells of {clean(str(cells.name))} were made plain text")
+        notes.append(f"{path.name}: {n_changed} cells of {clean(str(cells.name))} were changed to plain text")
     return pd.Series([plain[code] for code in codes], cells.index, dtype=str, name=cells.name)
 
 
@@ -180,17 +180,17 @@ def _note_unknown(path: Path, table: "pd.DataFrame", notes: list[str]) -> None:
     unknown = [shown(name) + like(name, COLUMNS) for name in table.columns if name not in COLUMNS]
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        notes.append(f"{path.name}: columns that are not used: {', '.join(unknown[:5])}{more}")
+        notes.append(f"{path.name}: unused columns: {', '.join(unknown[:5])}{more}")
 
 
 def like(word: str, known: Iterable[str]) -> str:
-    """Return " (like 'x'?)" for the nearest known word, or nothing."""
+    """Return " (like 'x'?)" with the nearest known word, or an empty text."""
     match = nearest(word, known, cutoff=0.75)
     return f" (like {shown(match)}?)" if match else ""
 
 
 def refuse(path: Path, wrong: Any, values: "pd.Series[Any]", wanted: str) -> None:
-    """Raise for the first row where `wrong` is true; the index of `values` holds the lines, or names."""
+    """Raise InvalidInput for the first row where `wrong` is true; the index has lines or names."""
     positions = np.flatnonzero(np.asarray(wrong, dtype=bool))
     if len(positions):
         line, value = values.index[positions[0]], values.iloc[positions[0]]
@@ -200,7 +200,7 @@ def refuse(path: Path, wrong: Any, values: "pd.Series[Any]", wanted: str) -> Non
 
 
 def one_row_a_key(path: Path, table: "pd.DataFrame", key: Sequence[str]) -> "pd.DataFrame":
-    """Return the rows with one of each key, indexed from 0; a row with a time replaces attempts without.
+    """Return one row of each key, indexed from 0; a row with a time replaces rows without.
 
     Raises:
         InvalidInput: if two rows of the same key both have a time, or the table has no times.

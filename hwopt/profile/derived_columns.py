@@ -1,7 +1,7 @@
-"""What follows from the other columns of layer rows: output size, FLOPs, bytes, energy or power.
+"""Derived columns of layer rows: output size, FLOPs, bytes, energy or power, computed from other columns.
 
-A file from elsewhere may leave these out; the formulas are those of the tracer
-(`hwopt.network.operation_counts`), over whole columns at once. What does not follow is NaN, never 0.
+Files written by hand may omit them. The formulas are those of the tracer (`hwopt.network.operation_counts`),
+applied to whole columns. Values that cannot be derived are NaN, never 0.
 """
 
 from collections.abc import Callable
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 def complete(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Return a copy of layer rows, [n], with every shape and work column filled, or NaN.
 
-    What a pass held beside its operands and result, `workspace_bytes`, follows from the memory where that is
-    there. An energy or a power is filled where the other and a time are there, see `complete_energy`.
+    `workspace_bytes`, the memory beyond operands and result, is derived from `memory_bytes`. Energy or power
+    is derived from the other and a time, see `complete_energy`.
 
     Raises:
-        InvalidInput: where `kind`, `batch`, `in_channels` or `out_channels` is missing.
+        InvalidInput: if `kind`, `batch`, `in_channels` or `out_channels` is missing.
     """
     rows = rows.copy()
     for column in ("kind", "batch", "in_channels", "out_channels"):
         if column not in rows.columns:
-            raise InvalidInput(f"layer rows lack the column {column}; it follows from no other")
+            raise InvalidInput(f"layer rows lack the column {column}, which cannot be derived from others")
     for name in ("device", *SHAPE_COLUMNS):
         if COLUMNS[name].default is not None:
             _fill(rows, name, COLUMNS[name].default)
@@ -47,9 +47,9 @@ def complete(rows: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def complete_energy(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """Return a copy of rows, [n], of layers or networks, with the third of time, power and energy.
+    """Return a copy of rows of layers or networks, [n], with energy derived from power or power from energy.
 
-    Energy is of a pass as it ran while energy was read, so the time is `loop_time_s` where the row has it.
+    The time is `loop_time_s` if the row has it, the time of a pass while energy was measured.
     """
     rows = rows.copy()
     if "time_s" not in rows.columns:
@@ -72,7 +72,7 @@ def _fill(rows: "pd.DataFrame", column: str, values: Any) -> None:
 
 
 def _output_side(rows: "pd.DataFrame", side: str) -> Any:
-    """Return the output's height or width, [n]; NaN where it does not follow, except of a side of 1."""
+    """Return the output's height or width, [n]; if not derivable, 1 for an input side of 1, else NaN."""
 
     def of_kind(own: Formulas, columns: Columns) -> Any:
         formula = own.out_h if side == "h" else own.out_w
@@ -84,7 +84,7 @@ def _output_side(rows: "pd.DataFrame", side: str) -> Any:
 
 
 def _by_kind(rows: "pd.DataFrame", of_kind: Callable[[Formulas, Columns], Any]) -> "pd.Series[float]":
-    """Return what follows from the columns of each row, [n], by the formulas of its kind."""
+    """Return `of_kind` applied to the rows of each kind and its formulas, [n]."""
     import pandas as pd
 
     values = np.full(len(rows), np.nan)
@@ -98,9 +98,9 @@ def _by_kind(rows: "pd.DataFrame", of_kind: Callable[[Formulas, Columns], Any]) 
 
 
 def _work(rows: "pd.DataFrame") -> dict[str, Any]:
-    """Return FLOPs, element-wise operations and bytes that follow, each a Series [n]; else NaN.
+    """Return FLOPs, element-wise operations and bytes, each a Series [n]; NaN if they cannot be derived.
 
-    Biases are left out: they are in no column.
+    Biases are not included, since they are not in the columns.
     """
     item = rows["dtype"].map(ITEM_BYTES).astype(float).fillna(4)
     place_bytes = _by_kind(rows, lambda own, columns: own.place_bytes)
@@ -122,16 +122,17 @@ def _work(rows: "pd.DataFrame") -> dict[str, Any]:
 
 
 def incomplete(rows: "pd.DataFrame") -> NDArray[np.bool_]:
-    """Return which complete rows, [n], lack a side or work that did not follow from the other columns."""
+    """Return whether each completed row lacks a side or work that could not be derived, bool [n]."""
     return rows[[*DERIVED_COLUMNS]].isna().any(axis=1).to_numpy(dtype=bool)
 
 
 def note_incomplete(rows: "pd.DataFrame") -> list[str]:
-    """Say, a line a kind, which rows are not used since what they lack did not follow."""
+    """Return a note for each kind with incomplete rows, which are not used."""
     lacking = rows[incomplete(rows)]
     notes = []
     for kind, own in lacking.groupby("kind", sort=True):
         names = ", ".join(name for name in DERIVED_COLUMNS if own[name].isna().any())
-        known = "" if str(kind) in FORMULAS else ", a kind that is not known"
-        notes.append(f"{len(own)} rows of {shown(kind)}{known}: not used, {names} do not follow; give them")
+        known = "" if str(kind) in FORMULAS else ", an unknown kind"
+        missing = f"{names} cannot be derived; add them"
+        notes.append(f"{len(own)} rows of {shown(kind)}{known}: not used, {missing}")
     return notes

@@ -1,6 +1,6 @@
-"""The device.json of a profile: who was measured, with what, and what it can do at most.
+"""The device.json of a profile: identity, settings and ceilings of the device.
 
-Read and checked is what the rest relies on; the other keys are kept as they are, their texts made printable.
+Required keys are checked; other keys are kept unchanged, with their texts made printable.
 """
 
 import json
@@ -14,9 +14,9 @@ from hwopt.profile.roofline import Ceilings
 from hwopt.profile.text_file import read_json, shown
 
 PROTOCOL_VERSION = 1
-OLDEST_PROTOCOL = 1  # whose figures still mean the same
+OLDEST_PROTOCOL = 1  # oldest version with comparable values
 DEVICE_FILE = "device.json"
-# Between what a ceiling can be on any device: what lies outside is in another unit.
+# Plausible range of each ceiling; values outside are probably in another unit.
 _CEILINGS = {
     "flops_per_s": (1e5, 1e19, "FLOPs a second"),
     "bytes_per_s": (1e5, 1e17, "bytes a second"),
@@ -25,10 +25,10 @@ _CEILINGS = {
 
 
 def read_info(path: Path, notes: list[str] | None = None) -> dict[str, Any]:
-    """Read device.json and check what the rest relies on: name, protocol version, ceilings.
+    """Read device.json and check its required keys: name, protocol version, ceilings.
 
     Raises:
-        InvalidInput: for a missing file, broken JSON, a newer protocol, or ceilings that are no ceilings.
+        InvalidInput: for a missing file, invalid JSON, a newer protocol, or implausible ceilings.
     """
     info = read_json(path)
     if not isinstance(info, dict):
@@ -44,12 +44,12 @@ def read_info(path: Path, notes: list[str] | None = None) -> dict[str, Any]:
     _check_ceilings(path, info["ceilings"])
     for key in ("hardware", "software", "settings"):
         if not isinstance(info.get(key, {}), dict):
-            raise InvalidInput(f"{path}: {key} = {shown(info[key])}; wanted an object, or no such key")
+            raise InvalidInput(f"{path}: {key} = {shown(info[key])}; it must be an object, or absent")
     return info
 
 
 def check_device_name(name: object) -> None:
-    """Refuse what is no name of a device: no text, empty, a path, a formula, or not printable."""
+    """Raise InvalidInput unless a name of a device is a nonempty printable text, not a path or formula."""
     if not isinstance(name, str) or not name.strip():
         raise InvalidInput(f"name = {shown(name)}; wanted the name of the device, such as 'nvidia-h200'")
     fault = word_fault(name) or name_fault(name)
@@ -62,17 +62,17 @@ def _check_version(path: Path, version: object, notes: list[str] | None) -> None
         raise InvalidInput(f"{path}: protocol_version = {shown(version)}; it must be a whole number from 1")
     if version > PROTOCOL_VERSION:
         raise InvalidInput(
-            f"{path}: protocol_version = {version}; this hwopt knows up to {PROTOCOL_VERSION}; "
+            f"{path}: protocol_version = {version}; this version of hwopt reads up to {PROTOCOL_VERSION}; "
             "upgrade hwopt, or measure the device again"
         )
     if version < OLDEST_PROTOCOL:
         raise InvalidInput(
-            f"{path}: protocol_version = {version}; its figures mean something else than those of "
-            f"{OLDEST_PROTOCOL}, the oldest that this hwopt reads; measure the device again"
+            f"{path}: protocol_version = {version}; the oldest that this version of hwopt reads is "
+            f"{OLDEST_PROTOCOL}; measure the device again"
         )
     if version < PROTOCOL_VERSION and notes is not None:
-        today = f"today's is {PROTOCOL_VERSION}: what it added is empty"
-        notes.append(f"{path.name}: measured by protocol {version}, {today}")
+        newest = f"the newest is {PROTOCOL_VERSION}: columns added since are empty"
+        notes.append(f"{path.name}: measured with protocol {version}, {newest}")
 
 
 def _check_ceilings(path: Path, values: object) -> None:
@@ -85,12 +85,12 @@ def _check_ceilings(path: Path, values: object) -> None:
     for name, (least, most, unit) in _CEILINGS.items():
         value = getattr(ceilings, name)
         if not least <= value <= most:
-            wanted = f"between {least:g} and {most:g} {unit} is believable; is it in another unit?"
+            wanted = f"plausible is {least:g} to {most:g} {unit}; is it in another unit?"
             raise InvalidInput(f"{path}: ceiling {name} = {value:g}; {wanted}")
 
 
 def write_info(folder: Path, info: Mapping[str, Any]) -> None:
-    """Write device.json, at once or not at all."""
+    """Write device.json atomically."""
     unfinished = folder / f"{DEVICE_FILE}.part"
     unfinished.unlink(missing_ok=True)
     unfinished.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")

@@ -1,21 +1,21 @@
-"""A device profile: a folder of measurements of one device. Text files only, so loading one can run nothing.
+"""Device profile: a folder of measurements of one device. It has text files only; loading executes nothing.
 
     device.json          identity, software, sensors, settings, ceilings, protocol version
     layers.csv           measured operators, one a line
     networks.csv         measured networks, each for fitting, calibrating or testing
     network_layers.csv   every operator of those networks, so that calibration needs none of their code
-    oracle.csv           may be absent: operators of the test networks measured one by one; never fitted on
-    repeats.csv          may be absent: what a campaign measured again, to see how steady the device was
+    oracle.csv           optional: operators of the test networks measured one by one; never fitted on
+    repeats.csv          optional: repeated measurements and reference workloads of a campaign
 
-The columns of the CSV files are listed in `hwopt.profile.schema`. Of device.json the rest relies on
+The columns of the CSV files are listed in `hwopt.profile.schema`. Required keys of device.json:
 
-    name                 of the device: printable, no path
-    protocol_version     whole number; a newer one than `PROTOCOL_VERSION` is refused, an older one stated
-    ceilings             {"flops_per_s": ..., "bytes_per_s": ..., "launch_s": ...}: FLOPs a second, bytes a
-                         second and seconds, see `hwopt.profile.roofline`; it may hold more
+    name                 name of the device: printable, not a path
+    protocol_version     whole number; versions newer than `PROTOCOL_VERSION` are refused, older ones noted
+    ceilings             {"flops_per_s": ..., "bytes_per_s": ..., "launch_s": ...}: FLOPs per second, bytes
+                         per second and seconds, see `hwopt.profile.roofline`; further keys are allowed
 
-and takes `kind`, `date`, `hardware`, `software`, `sensors` and `settings` as they are. Other files are not
-opened. What a reader of the numbers should know, but what is no fault, is in `DeviceProfile.notes`.
+Optional keys are `kind`, `date`, `hardware`, `software`, `sensors` and `settings`. Other files are not
+opened. Remarks on the data that are not errors are in `DeviceProfile.notes`.
 """
 
 import hashlib
@@ -71,15 +71,14 @@ class DeviceProfile:
     """Measurements of one device, checked and complete.
 
     Attributes:
-        folder: where they lie.
+        folder: folder of the profile.
         info: contents of device.json.
-        layers: one measured operator a row, shapes and work complete; NaN where a metric was not measured.
-        networks: one measured network a row, once for each mode.
-        network_layers: one operator of a measured network a row, in the order in which they ran.
-        held_out: operators of the test networks measured one by one, rows as in `layers`; never
-            fitted on.
-        repeats: what was measured again.
-        notes: what a reader of these numbers should know.
+        layers: measured operators, one a row, with complete shapes and work; NaN for metrics not measured.
+        networks: measured networks, one row for each network and mode.
+        network_layers: operators of the measured networks, one a row, in running order.
+        held_out: operators of the test networks measured one by one, rows as in `layers`; never fitted on.
+        repeats: repeated measurements and reference workloads.
+        notes: remarks on the data.
     """
 
     folder: Path
@@ -92,7 +91,7 @@ class DeviceProfile:
     notes: tuple[str, ...] = ()
 
     def digest(self) -> str:
-        """Return a fingerprint of all that it holds."""
+        """Return a hash of the whole contents."""
         found = hashlib.sha256(json.dumps(self.info, sort_keys=True, default=str).encode())
         for table in (self.layers, self.networks, self.network_layers, self.held_out, self.repeats):
             found.update(table.to_csv().encode())
@@ -103,7 +102,7 @@ class DeviceProfile:
         """Read and check a profile.
 
         Raises:
-            InvalidInput: with file, line, what came, what was wanted and what to do.
+            InvalidInput: with file, line, the value, the accepted values and a hint.
         """
         folder, notes = Path(folder), list[str]()
         info = read_info(folder / DEVICE_FILE, notes)
@@ -117,7 +116,7 @@ class DeviceProfile:
         repeats = read_repeats(folder / REPEAT_FILE, notes)
         if info.get("is_simulated"):
             notes.append(
-                "simulated: the figures come from formulas, not from a device; predict nothing from them"
+                "simulated: the values come from formulas, not from a device; do not use them for predictions"
             )
         notes += [f"{LAYER_FILE}: {note}" for note in note_incomplete(layers)]
         notes += _note_devices(str(info["name"]), layers)
@@ -136,7 +135,7 @@ class DeviceProfile:
 
     @property
     def measured_layers(self) -> "pd.DataFrame":
-        """The layer rows that have a time and their work, and none that its measurement refused."""
+        """Layer rows with a time and complete work, without contended and failed ones."""
         refused = self.layers["status"].isin(("contended", "failed"))
         known = self.layers["time_s"].notna() & ~refused & ~incomplete(self.layers)
         return self.layers[known].reset_index(drop=True)
@@ -148,16 +147,16 @@ def read_layers(
     ceilings: Ceilings | None = None,
     is_one_a_key: bool = True,
 ) -> "pd.DataFrame":
-    """Read a layers.csv, complete what follows from other columns, and keep one row a key.
+    """Read a layers.csv, fill derived columns, and keep one row of each key.
 
     Args:
         path: the file.
-        notes: what a reader should know is appended.
-        ceilings: of the device, to check the times against.
-        is_one_a_key: whether a layer may be there once only; otherwise all rows are kept.
+        notes: remarks on the data are appended.
+        ceilings: ceilings of the device, to check the times.
+        is_one_a_key: whether to keep one row of each key and refuse duplicates; otherwise keep all rows.
 
     Raises:
-        InvalidInput: with file, line, what came, what was wanted.
+        InvalidInput: with file, line, the value and the accepted values.
     """
     notes = [] if notes is None else notes
     table = read_table(path, required=("kind", "batch", "in_channels", "out_channels"), notes=notes)
@@ -179,7 +178,7 @@ def read_layers(
 
 
 def read_networks(path: Path, notes: list[str] | None = None) -> "pd.DataFrame":
-    """Read a networks.csv; each network is in one of the splits, and there once for each mode."""
+    """Read a networks.csv; each network is in one split and has one row for each mode."""
     notes = [] if notes is None else notes
     required = ("network", "split", "batch", "dtype", "mode")
     table = read_table(path, required=required, is_network=True, notes=notes)
@@ -201,14 +200,14 @@ def read_network_layers(path: Path, notes: list[str] | None = None) -> "pd.DataF
     table = _complete(path, read_table(path, required=required, notes=notes), notes)
     lacks = _series(table, incomplete(table)).astype(bool)
     refuse(
-        path, lacks, table["kind"], "its work does not follow from its columns; give sides, flops and bytes"
+        path, lacks, table["kind"], "its work cannot be derived; add the columns of sides, flops and bytes"
     )
     table = one_row_a_key(path, _with_columns(table, NETWORK_LAYER_COLUMNS), ("network", "position"))
     return table.sort_values(["network", "position"], kind="stable", ignore_index=True)
 
 
 def read_repeats(path: Path, notes: list[str] | None = None) -> "pd.DataFrame":
-    """Read a repeats.csv, in the order of the file; an empty table where there is none."""
+    """Read a repeats.csv, in the order of the file; return an empty table if it does not exist."""
     if not os.path.lexists(path):
         return _empty(REPEAT_COLUMNS)
     table = read_table(path, required=("role",), is_network=True, notes=notes)
@@ -217,7 +216,7 @@ def read_repeats(path: Path, notes: list[str] | None = None) -> "pd.DataFrame":
 
 
 def _complete(path: Path, table: "pd.DataFrame", notes: list[str]) -> "pd.DataFrame":
-    """Complete layer rows, and check what came of it."""
+    """Fill the derived columns of layer rows, and check them."""
     notes += note_kinds(path.name, table)
     table = complete(table)
     for side in ("out_h", "out_w"):
@@ -225,11 +224,11 @@ def _complete(path: Path, table: "pd.DataFrame", notes: list[str]) -> "pd.DataFr
     grouped = (table["kind"] == "conv2d") & (table["in_channels"] % table["groups"] != 0)
     refuse(path, grouped, table["groups"], "it must divide in_channels")
     moved = _series(table, operand_bytes(table)).rename("input_bytes + weight_bytes + output_bytes")
-    refuse(path, moved <= 0, moved, "an operator moves at least a byte")
+    refuse(path, moved <= 0, moved, "it must be at least 1")
     unknown = sorted({str(dtype) for dtype in table["dtype"] if dtype not in ITEM_BYTES})
     if unknown:
         names = ", ".join(shown(dtype) for dtype in unknown[:5])
-        notes.append(f"{path.name}: bytes of dtype {names} are taken as 4 an element where not given")
+        notes.append(f"{path.name}: dtype {names} is unknown; 4 bytes an element are assumed if not given")
     return table
 
 
@@ -245,18 +244,18 @@ def _check_modes(path: Path, table: "pd.DataFrame") -> None:
 
 
 def _check_one_network_a_name(path: Path, table: "pd.DataFrame") -> None:
-    """Refuse one name for several batch sizes or dtypes: network_layers.csv holds the layers of one."""
+    """Raise InvalidInput if networks of several batch sizes or dtypes have the same name."""
     firsts = table.drop_duplicates("network").set_index("network")
     for column in ("batch", "dtype", "split"):
         differs = table[column].to_numpy() != table["network"].map(firsts[column]).to_numpy()
-        wanted = f"another row of this network has another {column}; name them apart, such as net-b1, net-b8"
+        wanted = f"another row of this network has another {column}; use different names: net-b1, net-b8"
         refuse(path, differs, table["network"], wanted)
 
 
 def _check_network_times(
     path: Path, networks: "pd.DataFrame", network_layers: "pd.DataFrame", ceilings: Ceilings
 ) -> None:
-    """Refuse network times that contradict the ceilings; the rows have names, no lines, by now."""
+    """Raise InvalidInput for network times that contradict the ceilings."""
     parts = network_layers[["network"]].assign(bound_s=bound_s(network_layers, ceilings), n=1.0)
     sums = parts.groupby("network", sort=False)[["bound_s", "n"]].sum()
     known = networks[networks["network"].isin(sums.index)]
@@ -269,11 +268,11 @@ def _check_network_times(
 def _note_devices(name: str, layers: "pd.DataFrame") -> list[str]:
     others = sorted({str(device) for device in layers["device"]} - {name, "unknown", ""})
     shown_names = ", ".join(shown(device) for device in others[:5])
-    return [f"{LAYER_FILE}: rows of {shown_names}, while the profile is of {shown(name)}"] if others else []
+    return [f"{LAYER_FILE}: rows of {shown_names}, but the profile is of {shown(name)}"] if others else []
 
 
 def _note_network_layers(networks: "pd.DataFrame", network_layers: "pd.DataFrame") -> list[str]:
-    """State the networks that are in one of the two files only; in a run that goes on that is normal."""
+    """Return notes on networks that are in only one of the two files, as is normal during a campaign."""
     measured, with_layers = set(networks["network"]), set(network_layers["network"])
     notes = []
     for missing, here, there in (
@@ -288,7 +287,7 @@ def _note_network_layers(networks: "pd.DataFrame", network_layers: "pd.DataFrame
 
 
 def _with_columns(table: "pd.DataFrame", columns: Sequence[str]) -> "pd.DataFrame":
-    """Return the table with the columns that it lacks, empty."""
+    """Return the table with its missing columns added, empty."""
     import pandas as pd
 
     missing = [column for column in columns if column not in table.columns]

@@ -1,8 +1,8 @@
-"""Sums over a network's own operators, measured one by one: the bound of what adding up can reach.
+"""Sums over a network's operators measured one by one: the limit of additive predictions.
 
-network measured whole      --------------------------- 1.00     what a prediction is held against
-its operators, measured     ------------------------- 0.95       what is lost by adding up: the protocol
-its operators, predicted    -------------------- 0.90            what the layer model adds to that
+measured network            --------------------------- 1.00     reference of the prediction
+its operators, measured     ------------------------- 0.95       error of adding up
+its operators, predicted    -------------------- 0.90            further error of the layer model
 """
 
 from typing import TYPE_CHECKING
@@ -14,16 +14,16 @@ from hwopt.profile.schema import LAYER_KEY, NETWORK_KEY
 if TYPE_CHECKING:
     import pandas as pd
 
-_MOST_UNMEASURED = 0.1  # of a network's least time, for its sum to stand for it
+_MOST_UNMEASURED = 0.1  # largest unmeasured share of a network's least time
 
 
 def operator_sums(profile: DeviceProfile) -> "pd.DataFrame":
     """Return sums over the operators of test networks, one row a network and mode.
 
     Columns: network, split, batch, dtype, mode; time_s and energy_j of the network; sum_time_s and
-    sum_energy_j over its operators; n_operators; n_unmeasured, those without a time of their own;
-    unmeasured_share, of the network's least time by the roofline; time_ratio and energy_ratio, sum over
-    network. A sum is scaled up by what is unmeasured where that is at most a tenth, else it is NaN.
+    sum_energy_j over its operators; n_operators; n_unmeasured, the number of operators without a time;
+    unmeasured_share, their share of the network's roofline time; time_ratio and energy_ratio, sum over
+    network. A sum is scaled up for unmeasured operators if their share is at most a tenth, else it is NaN.
     """
     layers = profile.network_layers.copy()
     layers["least_s"] = least_time_s(layers, profile.ceilings)
@@ -50,7 +50,7 @@ def operator_sums(profile: DeviceProfile) -> "pd.DataFrame":
 
 
 def _share_without(layers: "pd.DataFrame", metric: str) -> "pd.Series[float]":
-    """Return for each network which share of its least time is of layers without a figure."""
+    """Return for each network the share of layers without a value of the metric in its least time."""
     total = layers.groupby("network", sort=False)["least_s"].sum()
     missing = layers[layers[metric].isna()].groupby("network", sort=False)["least_s"].sum()
     return (missing.reindex(total.index).fillna(0.0) / total).astype(float)

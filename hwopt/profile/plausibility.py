@@ -1,8 +1,8 @@
 """Consistency checks of the values of a profile; a contradiction usually means that a unit is wrong.
 
 energy = power x time           within `ENERGY_TOLERANCE`
-memory >= operands              no less than a `MEMORY_FACTOR`th of them
-time >= roofline                no more than `FASTEST` times below; in the median no more than `SLOWEST` above
+memory >= operands              at least their bytes / `MEMORY_FACTOR`
+time >= roofline                at most `FASTEST` times below it; the median at most `SLOWEST` times above
 """
 
 from collections import Counter
@@ -21,24 +21,21 @@ from hwopt.profile.text_file import shown
 if TYPE_CHECKING:
     import pandas as pd
 
-ENERGY_TOLERANCE = 0.25  # by which energy and power times time may differ
-MEMORY_FACTOR = 300.0  # by which memory may be below the bytes of the operands
-FASTEST = 100.0  # by which a time may be below the roofline: caches, and narrower types than the ceiling's
-SLOWEST = 300.0  # by which the median of the times may be above it
-_MIN_ROWS = 8  # that a median is of
+ENERGY_TOLERANCE = 0.25  # largest relative difference between energy and power x time
+MEMORY_FACTOR = 300.0  # largest ratio of operand bytes to memory
+FASTEST = 100.0  # largest ratio of roofline to time: caches, and data types smaller than the ceiling's
+SLOWEST = 300.0  # largest median ratio of time to roofline
+_MIN_ROWS = 8  # least number of rows for a median
 _PREFIXES = ((1e9, "giga"), (1e6, "mega"), (1e3, "kilo"), (1e-3, "milli"), (1e-6, "micro"))
 
 
 def check_energy(path: Path, rows: "pd.DataFrame") -> None:
-    """Refuse rows whose energy is not their power times their time, where all three are there.
-
-    The time is that of a pass while energy was read, `loop_time_s`, or `time_s`: one of them has to agree.
-    """
+    """Raise InvalidInput for rows whose energy is not power x time, with either `loop_time_s` or `time_s`."""
     if not {"time_s", "power_w", "energy_j"} <= set(rows.columns):
         return
     times = [rows[name] for name in ("time_s", "loop_time_s") if name in rows.columns]
     factors = [(rows["energy_j"] / (rows["power_w"] * time_s)).to_numpy(dtype=float) for time_s in times]
-    off = np.abs(np.log(np.stack(factors)))  # [1 or 2, n]; NaN where a figure is missing
+    off = np.abs(np.log(np.stack(factors)))  # [1 or 2, n]; NaN for a missing value
     nearest_off = np.fmin.reduce(off)
     wrong = nearest_off > np.log(1 + ENERGY_TOLERANCE)
     if wrong.any():
@@ -51,7 +48,7 @@ def check_energy(path: Path, rows: "pd.DataFrame") -> None:
 
 
 def check_memory(path: Path, rows: "pd.DataFrame", least_bytes: "pd.Series[float]") -> None:
-    """Refuse memory far below the bytes that a row must have held, `least_bytes`, [n]."""
+    """Raise InvalidInput for memory far below the bytes of operands and results, `least_bytes`, [n]."""
     if "memory_bytes" not in rows.columns:
         return
     wrong = (rows["memory_bytes"] * MEMORY_FACTOR < least_bytes).to_numpy(dtype=bool)
@@ -63,13 +60,13 @@ def check_memory(path: Path, rows: "pd.DataFrame", least_bytes: "pd.Series[float
 
 
 def check_times(path: Path, time_s: "pd.Series[float]", bound_s: Array, launch_s: Array) -> None:
-    """Refuse times that the ceilings do not allow, or that are far above them throughout.
+    """Raise InvalidInput for times far below the roofline, or times with a median far above it.
 
     Args:
-        path: the file that they are from.
-        time_s: measured, [n], indexed by line; NaN where not measured.
-        bound_s: the roofline of each row, [n], seconds.
-        launch_s: the launch floors of each row, [n], seconds.
+        path: file of the times.
+        time_s: measured times, [n], indexed by line; NaN if not measured.
+        bound_s: roofline of each row, [n], seconds.
+        launch_s: launch latencies of each row, [n], seconds.
     """
     times = time_s.to_numpy(dtype=float)
     with np.errstate(invalid="ignore"):
@@ -79,37 +76,37 @@ def check_times(path: Path, time_s: "pd.Series[float]", bound_s: Array, launch_s
         refuse(
             path, too_fast, time_s,
             f"by the ceilings of device.json it takes at least {float(bound_s[too_fast][0]):.3g} s, "
-            f"{factor:.3g} times as long; is it seconds of a pass of the whole batch, and are the ceilings "
-            "in FLOPs and bytes a second?",
+            f"{factor:.3g} times as long; is it in seconds for a pass of the whole batch, and are the "
+            "ceilings in FLOPs and bytes per second?",
         )  # fmt: skip
     known = np.isfinite(times) & np.isfinite(bound_s)
     ratio = float(np.median((times / (bound_s + launch_s))[known])) if known.sum() >= _MIN_ROWS else 0.0
     if ratio > SLOWEST:
         unit = "microseconds" if ratio > 1e3 * SLOWEST else "milliseconds"
         raise InvalidInput(
-            f"{path}: in the median {time_s.name} is {ratio:.3g} times what device.json's ceilings allow, "
-            f"more than {SLOWEST:g}; it is wanted in seconds: is it in {unit}, or are the ceilings in others?"
+            f"{path}: the median of {time_s.name} is {ratio:.3g} times the roofline of device.json, more "
+            f"than {SLOWEST:g}; is it in {unit} instead of seconds, or are the ceilings in another unit?"
         )
 
 
 def _likely_prefix(factor: float) -> str:
-    """Return the prefix of the unit that explains a factor best."""
+    """Return the unit prefix that is nearest to a factor."""
     return min(_PREFIXES, key=lambda prefix: abs(np.log(prefix[0] / factor)))[1]
 
 
 def note_kinds(name: str, rows: "pd.DataFrame") -> list[str]:
-    """State the kinds of layer rows that the tracer never writes; they are fitted like any other."""
+    """Return notes on kinds of layer rows that are unknown to the tracer; they are fitted like any other."""
     counts = Counter(kind for kind in rows["kind"] if kind not in KINDS)
     notes = []
     for kind, n in sorted(counts.items()):
         match = nearest(kind, KINDS, cutoff=0.8)
         like = f"; did you mean {match}?" if match else ""
-        notes.append(f"{name}: kind {shown(kind)} is none of the tracer's, {n} rows{like}")
+        notes.append(f"{name}: kind {shown(kind)} is unknown to the tracer, {n} rows{like}")
     return notes if len(notes) <= 5 else [*notes[:5], f"{name}: and {len(notes) - 5} more such kinds"]
 
 
 def note_reasons(name: str, rows: "pd.DataFrame") -> list[str]:
-    """State metrics without a figure and without a reason, in rows that tell their energy's status."""
+    """Return notes on missing metrics without a reason, in rows with an energy status."""
     told = rows[rows["energy_status"] != ""]
     notes = []
     for metric, reason in (

@@ -1,4 +1,4 @@
-"""Roofline of a device: its two rates and the launch latency bound the time of every operator from below.
+"""Roofline of a device: two rates and the launch latency, a lower bound of the time of every operator.
 
 time >= max(FLOPs / matrix rate, bytes / bandwidth) + launch latency   (Williams et al. 2009)
 """
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RECURRENT_KINDS = ("lstm", "gru", "rnn")
-_STEP_LAUNCHES = 4  # of a product with the state, and the gates; not measured
+_STEP_LAUNCHES = 4  # launches in a step: a product with the state, and the gates; an estimate
 _WINDOWED = ("conv1d", "conv2d", "conv3d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d")
-_LINE = 16  # values of float32 in a cache line
+_LINE = 16  # float32 values in a cache line
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Ceilings:
     """Measured limits of the roofline, with the settings of the profile (on a CPU: one thread).
 
     Attributes:
-        flops_per_s: FLOPs a second of a large matrix product; a multiply-add counts two.
-        bytes_per_s: bytes read plus bytes written a second by a large copy.
-        launch_s: seconds that the smallest operator takes.
+        flops_per_s: FLOPs per second of a large matrix product; a multiply-add counts as two.
+        bytes_per_s: bytes read plus bytes written per second in a large copy.
+        launch_s: launch latency: seconds of the smallest operator.
     """
 
     flops_per_s: float
@@ -46,7 +46,7 @@ class Ceilings:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "Ceilings":
-        """Read ceilings from a mapping such as the `ceilings` of a device.json, which may hold more."""
+        """Return the ceilings in a mapping such as `ceilings` of a device.json; further keys are ignored."""
         names = tuple(cls.__dataclass_fields__)
         missing = [name for name in names if name not in values]
         if missing:
@@ -57,7 +57,7 @@ class Ceilings:
 def estimate_ceilings(rows: "pd.DataFrame") -> Ceilings:
     """Return the best rates and the shortest time of measured rows, which are complete and have `time_s`.
 
-    A rate that no row shows is taken as so high that it never binds.
+    A rate that no row determines is set so high that it never binds.
     """
     time_s = rows["time_s"].to_numpy(dtype=float)
     flops = rows["flops"].to_numpy(dtype=float)
@@ -99,7 +99,7 @@ class Roofline:
 def bound_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
     """Return max(FLOPs / matrix rate, bytes / bandwidth) of each row, [n], in seconds.
 
-    Each step of a recurrent layer takes at least some launch latencies, since it waits for the one before.
+    A step of a recurrent layer takes at least some launch latencies, since it depends on the step before.
     """
     flops, moved = flops_and_bytes(rows)
     bound = np.maximum(flops / ceilings.flops_per_s, moved / ceilings.bytes_per_s)
@@ -107,7 +107,7 @@ def bound_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
 
 
 def least_time_s(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
-    """Return the bound with the launch latency on top, [n], in seconds."""
+    """Return the roofline bound plus the launch latency, [n], in seconds."""
     return bound_s(rows, ceilings) + ceilings.launch_s
 
 
@@ -118,9 +118,9 @@ def n_steps(rows: "pd.DataFrame") -> Array:
 
 
 def flops_and_bytes(rows: "pd.DataFrame") -> tuple[Array, Array]:
-    """Return FLOPs and least bytes moved of each row, each [n].
+    """Return FLOPs and least traffic in bytes of each row, each [n].
 
-    A window smaller than its stride skips a part of the input.
+    Windows smaller than their stride skip a part of the input.
     """
     flops = rows["flops"].to_numpy(dtype=float)
     read, weights, written = (rows[name].to_numpy(dtype=float) for name in OPERAND_COLUMNS)
@@ -130,7 +130,7 @@ def flops_and_bytes(rows: "pd.DataFrame") -> tuple[Array, Array]:
 def touched_share(rows: "pd.DataFrame") -> Array:
     """Return the share of the input's bytes that the windows of convolutions and pools read, [n].
 
-    Rows of an image are skipped whole, columns only as far as they lie outside a cache line of 16 values.
+    Rows of an image are skipped as a whole, columns only outside the cache lines (16 values) that are read.
     """
     share = np.ones(len(rows))
     kinds = rows["kind"].to_numpy(dtype=str)

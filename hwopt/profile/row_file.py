@@ -1,4 +1,4 @@
-"""CSV files of a profile that rows are appended to."""
+"""CSV files that rows are appended to during a campaign."""
 
 import csv
 import os
@@ -12,17 +12,17 @@ from hwopt.profile.text_file import clean, not_a_formula, read_cells
 
 
 class RowFile:
-    """A CSV file that rows are appended to, each flushed: a killed run loses at most the row in work.
+    """CSV file that rows are appended to. Each row is flushed, so a killed run loses at most one row.
 
-    A line that was cut while it was being written is dropped when the file is opened again.
+    An incomplete last line of a killed run is dropped when the file is opened again.
 
     Args:
-        path: the file; it is created with `columns` as its first line, or continued with its own. Where it is
-            from before one of `LATER_COLUMNS` was added, it gets that one, empty.
-        columns: names of the cells.
+        path: the file; created with `columns` as its header, or continued with its own columns. Missing
+            columns in `LATER_COLUMNS` are added, empty.
+        columns: names of the columns.
 
     Raises:
-        InvalidInput: where the file lacks other columns, or is no regular file.
+        InvalidInput: if the file lacks other columns, or is not a regular file.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ class RowFile:
         return tuple(columns)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write one row; None and NaN become empty cells, texts one printable line that is no formula."""
+        """Write one row; None and NaN become empty cells, texts become one printable line, not a formula."""
         self.append_all([row])
 
     def append_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -75,7 +75,7 @@ def _cell(value: Any) -> Any:
 
 
 def write_cells(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write a whole file anew, at once or not at all."""
+    """Replace a whole file atomically."""
     unfinished = path.with_suffix(".part")
     unfinished.unlink(missing_ok=True)
     with unfinished.open("x", encoding="utf-8", newline="") as file:
@@ -86,7 +86,7 @@ def write_cells(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def drop_cut_line(path: Path) -> None:
-    """Remove a last line that does not end: writing it was interrupted."""
+    """Remove an incomplete last line, left by an interrupted run."""
     check_own_file(path)
     with path.open("rb+") as file:
         content = file.read()
@@ -95,6 +95,6 @@ def drop_cut_line(path: Path) -> None:
 
 
 def check_own_file(path: Path) -> None:
-    """Refuse to write where there is a link, a folder, a pipe or a device."""
+    """Raise InvalidInput if a path is a link, a folder, a pipe or a device."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise InvalidInput(f"{path} is a link or no file; rows are appended to a regular file of the folder")
+        raise InvalidInput(f"{path} is a link or not a file; rows are appended to regular files only")

@@ -2,13 +2,13 @@
 
 Each file is UTF-8 CSV with a header, columns in any order; lines end in LF, CRLF or CR. Units are SI; work
 and costs are of one pass of the whole batch. A metric that was not measured is an empty cell, never 0, with
-the reason in its reason column. Further columns are accepted, noted and not used.
+the reason in its reason column. Unknown columns are accepted, noted and not used.
 
-    layers.csv           one measured operator a line: `LAYER_COLUMNS`
-    oracle.csv           operators of validation networks, never fitted on: the same columns
-    networks.csv         one measured network and mode a line: `NETWORK_COLUMNS`
-    network_layers.csv   one operator of a measured network a line: `NETWORK_LAYER_COLUMNS`
-    repeats.csv          what a campaign measured again: `REPEAT_COLUMNS`
+    layers.csv           measured operators, one a line: `LAYER_COLUMNS`
+    oracle.csv           operators of the test networks, never fitted on: the same columns
+    networks.csv         measured networks, a line for each network and mode: `NETWORK_COLUMNS`
+    network_layers.csv   operators of the measured networks, one a line: `NETWORK_LAYER_COLUMNS`
+    repeats.csv          repeated measurements and reference workloads: `REPEAT_COLUMNS`
 """
 
 from dataclasses import dataclass
@@ -19,20 +19,21 @@ from hwopt.network.layer import METRICS, SHAPE_COLUMNS, WORK_COLUMNS
 MODES = ("eager", "graph")
 BOUNDS = ("device", "host")
 SPLITS = ("fit", "calibrate", "test")
-ROLES = ("sentinel", "repeat")
+REFERENCE_ROLE = "sentinel"  # of a reference workload, in files
+ROLES = (REFERENCE_ROLE, "repeat")
 ITEM_BYTES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1, "int64": 8,
     "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16,
 }  # fmt: skip
-_LARGEST = 1e15  # of a number without a range of its own
+_LARGEST = 1e15  # largest value of a column without a range
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column.
+    """Column of a CSV file.
 
     Attributes:
-        name: in the header.
+        name: name in the header.
         kind: "name" of a device or network, which must not be a path; "word"; free "text"; "whole" number; or
             "number".
         meaning: contents of a cell.
@@ -83,8 +84,8 @@ _WINDOW = "in_{0}, kernel_{0}, stride_{0}, padding_{0}, dilation_{0}"
 _SHAPE = "kind and shape"
 COLUMNS = {column.name: column for column in (
     Column("device", "name", "name of the device", default="unknown"),
-    Column("network", "name", "name of the network; another one for each batch size and dtype"),
-    _size("position", "place in the order in which the operators ran, from 0", least=0),
+    Column("network", "name", "name of the network; a different one for each batch size and dtype"),
+    _size("position", "position in running order, from 0", least=0),
     Column("name", "word", "path of the module that ran it"),
     Column("kind", "word", "conv2d, linear, relu, ...; other kinds are accepted and noted"),
     _size("batch", "items in a pass"),
@@ -112,7 +113,7 @@ COLUMNS = {column.name: column for column in (
     Column("memory_bytes", "number", "peak bytes of a pass, operands included", 1.0, 1e13, "bytes", "bits"),
     Column("modelled_memory_bytes", "number", "bytes of parameters, buffers and live activations",
            1.0, 1e13, "bytes", "bits"),
-    Column("workspace_bytes", "number", "peak bytes of a pass beside operands and result", 0.0,
+    Column("workspace_bytes", "number", "peak bytes of a pass, less operands and result", 0.0,
            derived_from="memory_bytes, input_bytes, weight_bytes, output_bytes", is_later=True),
     _work("flops", "FLOPs; a multiply-add counts two", _SHAPE),
     _work("elementwise_ops", "element-wise operations", _SHAPE),
@@ -121,42 +122,42 @@ COLUMNS = {column.name: column for column in (
     _work("output_bytes", "bytes of the result", _SHAPE),
     _work("live_bytes", "bytes of live inputs and results of the network, no weights", is_later=True),
     Column("operator", "word", "name of the operator"),
-    Column("source", "word", "origin of the network, or why the operator was chosen"),
+    Column("source", "word", "origin of the network or operator"),
     Column("split", "word", "fit, calibrate or test"),
     Column("input_shape", "word", "batch first, such as 8x3x224x224"),
     Column("status", "word", "ok, contended, failed, ..."),
-    Column("time_reason", "text", "why there is no time"),
-    Column("energy_reason", "text", "why there is no energy: code of `hwopt.profile.reasons`, then detail"),
-    Column("memory_reason", "text", "why there is no memory"),
-    Column("spread", "number", "disagreement of the rounds, a share of the time", 0.0),
-    Column("n_blocks", "number", "blocks that were timed", 0.0),
+    Column("time_reason", "text", "reason for a missing time"),
+    Column("energy_reason", "text", "reason for a missing energy: code of `hwopt.profile.reasons`, details"),
+    Column("memory_reason", "text", "reason for a missing memory"),
+    Column("spread", "number", "relative difference between the rounds of timing", 0.0),
+    Column("n_blocks", "number", "timed blocks", 0.0),
     Column("n_passes", "number", "passes in a block", 0.0),
-    _later("mode", "word", "how it ran: eager or graph"),
-    _time("eager_time_s", "seconds of a pass called operator by operator", is_later=True),
-    _time("loop_time_s", "seconds of a pass while energy was read", is_later=True),
-    _later("idle_subtracted_energy_j", "number", "joules above those of the idle device"),
-    _later("energy_uncertainty", "number", "a share of energy_j", 0.0),
-    Column("core_clock_hz", "number", "clock while energy was read", 1e6, 1e11, "hertz", "megahertz",
+    _later("mode", "word", "eager or graph"),
+    _time("eager_time_s", "seconds of a pass in eager mode", is_later=True),
+    _time("loop_time_s", "seconds of a pass while energy was measured", is_later=True),
+    _later("idle_subtracted_energy_j", "number", "joules without those of the idle device"),
+    _later("energy_uncertainty", "number", "relative standard uncertainty of energy_j", 0.0),
+    Column("core_clock_hz", "number", "clock while energy was measured", 1e6, 1e11, "hertz", "megahertz",
            is_later=True),
-    _later("temperature_c", "number", "degrees Celsius while energy was read"),
-    _later("throttled", "word", "cause of lowered clocks"),
+    _later("temperature_c", "number", "degrees Celsius while energy was measured"),
+    _later("throttled", "word", "causes of throttling"),
     _later("elapsed_s", "number", "seconds since the campaign began", 0.0),
-    _later("energy_status", "word", "ok, or why energy is doubtful"),
+    _later("energy_status", "word", "ok, suspect or failed"),
     _later("config", "text", "JSON object that the network is built from: hyperparameters, or a description "
            "as in `hwopt.measure.sampling.architectures.described`"),
-    _later("bound", "word", "what limits the speed of an eager row: device or host"),
-    Column("role", "word", "sentinel: a reference workload; repeat: a row of a file"),
-    Column("file", "word", "file of the row that was repeated; never opened"),
-    Column("key", "text", "key of the row that was repeated"),
-    Column("ratio", "number", "time over the first one", 0.0),
+    _later("bound", "word", "bound of the time of an eager row: device or host"),
+    Column("role", "word", "sentinel: a reference workload; repeat: a repeated row"),
+    Column("file", "word", "file of the repeated row; never opened"),
+    Column("key", "text", "key of the repeated row"),
+    Column("ratio", "number", "time over the first time", 0.0),
 )}  # fmt: skip
 
 TEXT_COLUMNS = frozenset(name for name, column in COLUMNS.items() if column.is_text)
 LATER_COLUMNS = frozenset(name for name, column in COLUMNS.items() if column.is_later)
 DERIVED_COLUMNS = tuple(name for name in (*SHAPE_COLUMNS, *WORK_COLUMNS) if COLUMNS[name].derived_from)
 OPERAND_COLUMNS = ("input_bytes", "weight_bytes", "output_bytes")
-# A measured operator is identified by its shapes and by the bytes of its operands: these differ between a
-# product with a scale for each channel and one with a single scale, or with and without a bias.
+# A measured operator is identified by its shapes and the bytes of its operands, which differ for example with
+# and without a bias.
 LAYER_KEY = (*SHAPE_COLUMNS, *OPERAND_COLUMNS)
 NETWORK_KEY = ("network", "batch", "dtype", "mode")
 

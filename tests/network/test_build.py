@@ -80,7 +80,9 @@ def test_a_build_that_returns_no_module_is_an_error_that_shows_what_it_returned(
 
 
 def test_a_space_without_build_or_input_shape_is_an_error_that_says_what_to_give():
-    with pytest.raises(InvalidInput, match="the search space has no build=; give a function from config"):
+    with pytest.raises(
+        InvalidInput, match="the search space has no build=; give a function that maps a config"
+    ):
         trace_config(space_of(None), CONFIG)
     with pytest.raises(InvalidInput, match="the search space has no input_shape=; give the shape"):
         trace_config(space_of(mlp, input_shape=None), CONFIG)

@@ -357,7 +357,7 @@ def test_weights_of_another_type_than_they_are_taken_as_are_noted(wrap):
     network = wrap(nn.Sequential(convolution()))
     own = str(network[0].weight.dtype).removeprefix("torch.")
     assert trace(network, SHAPE).notes == (
-        f"its weights are {own} and were traced as float32; give the dtype that it runs in",
+        f"the weights are {own} and were traced as float32; pass the dtype of inference",
     )
     assert trace(network, SHAPE, dtype=own).notes == ()
 
@@ -401,7 +401,7 @@ def test_a_forward_under_autocast_is_noted():
             return x @ x
 
     (note,) = trace(Function(forward), SHAPE).notes
-    assert note.startswith("torch.autocast is ignored: all of it is traced as float32")
+    assert note.startswith("torch.autocast is ignored: everything is traced as float32")
     with torch.autocast("cpu", torch.bfloat16):
         assert trace(Function(lambda x: x @ x), SHAPE).notes == ()
 

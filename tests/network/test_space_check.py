@@ -179,5 +179,5 @@ def test_a_build_that_draws_layers_at_random_is_warned_of(structural):
         return nn.Sequential(*[nn.Conv2d(1, 1, 3) for _ in range(rng.integers(1, 4))], nn.Flatten())
 
     space = SearchSpace([Integer(4, 32, name="width")], build, (1, 16, 16), structural)
-    with pytest.warns(UserWarning, match="has other layers each time that it is built"):
+    with pytest.warns(UserWarning, match="has other layers each time it is built"):
         assert not check_space(space).is_recorded

@@ -248,7 +248,7 @@ def test_an_input_of_the_wrong_shape_is_an_error_that_names_the_module_and_the_s
     text = str(caught.value)
     assert text.startswith("Sequential does not run on an input of shape (2, 3, 12, 12) (in '4'): ")
     assert "288" in text and "128" in text  # 8 channels of 6 x 6 places came, of 4 x 4 were wanted
-    assert text.endswith("give the input_shape, without the batch, that the network was made for")
+    assert text.endswith("give the input_shape of the network, without the batch")
 
 
 def test_a_forward_that_depends_on_values_is_an_error_that_says_so():

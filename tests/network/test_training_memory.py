@@ -68,7 +68,8 @@ def test_the_network_is_left_as_it_was():
 
 def test_what_cannot_be_trained_says_why():
     with pytest.raises(
-        InvalidInput, match="ReLU cannot be trained on the meta device: .*does not require grad"
+        InvalidInput,
+        match="ReLU cannot be trained on the meta device: .*no tensor .* requires grad",
     ):
         training_memory_bytes(nn.ReLU(), (3,))
     with pytest.raises(InvalidInput, match="Linear cannot be trained"):

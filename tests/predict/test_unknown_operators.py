@@ -57,7 +57,7 @@ def test_the_costs_of_networks_of_another_type_say_so(device):
     model = device.cost_model(space)
     model([{"w": 2}, {"w": 3}])
     assert model.notes == [
-        "2 of 2 networks: its weights are float16 and were traced as float32; give the dtype that it runs in"
+        "2 of 2 networks: the weights are float16 and were traced as float32; pass the dtype of inference"
     ]
 
 

@@ -84,7 +84,7 @@ def test_a_measurement_replaces_an_earlier_attempt_without_a_time(tmp_path):
     [
         (b"", "empty"),
         (b"\xff\xfe\x00kind", "not UTF-8"),
-        (b'kind,batch\n"conv2d,1\n', "no valid CSV"),
+        (b'kind,batch\n"conv2d,1\n', "invalid CSV"),
         (b"kind,batch,in_channels,time_s\nrelu,1,1,1\n", "column out_channels is missing"),
         (b"kind,batch,in_channels,out_channels\nrelu,1,1,1\n", "column time_s is missing"),
     ],
@@ -104,10 +104,10 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "device.json, line 1: no valid JSON"),
+        ("{", "device.json, line 1: invalid JSON"),
         ("[]", "wanted an object"),
         ('{"name": "x"}', "key protocol_version is missing"),
-        ('{"name": "x", "protocol_version": 99, "ceilings": {}}', "knows up to 1; upgrade hwopt"),
+        ('{"name": "x", "protocol_version": 99, "ceilings": {}}', "reads up to 1; upgrade hwopt"),
         ('{"name": "x", "protocol_version": "1", "ceilings": {}}', "must be a whole number"),
         ('{"name": "x", "protocol_version": 1, "ceilings": {}}', "ceilings lack flops_per_s"),
         ('{"name": "x", "protocol_version": 1, "ceilings": 3}', "wanted an object of numbers"),

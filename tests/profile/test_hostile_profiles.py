@@ -115,7 +115,7 @@ def environment():
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_pickles_is_no_table(copy, name):
     (copy / name).write_bytes(pickle.dumps({"kind": ["conv2d"]}))
-    with pytest.raises(InvalidInput, match=f"{name}: (not UTF-8 text|holds NUL)"):
+    with pytest.raises(InvalidInput, match=f"{name}: (not UTF-8 text|it has NUL)"):
         DeviceProfile.load(copy)
 
 
@@ -170,14 +170,14 @@ def test_a_file_where_the_folder_should_be_is_an_error(copy):
         ("", "name = ''; wanted the name"),
         ("  ", "wanted the name of the device"),
         (["law"], "name = \\['law'\\]; wanted the name"),
-        ("../../x", "it is a name, not a path"),
-        ("/etc/passwd", "it is a name, not a path"),
-        ("C:\\x", "it is a name, not a path"),
+        ("../../x", "it must be a name, not a path"),
+        ("/etc/passwd", "it must be a name, not a path"),
+        ("C:\\x", "it must be a name, not a path"),
         ("\x1b]0;owned\x07", "a character that is not printable"),
         ("a\u202eb", "a character that is not printable"),
         ("\ud800", "a character that is not printable"),
-        ("=1+1", "a spreadsheet would run it"),
-        ("x" * 1000, "it has 1,000 characters; at most 200 are read"),
+        ("=1+1", "a spreadsheet would run it as a formula"),
+        ("x" * 1000, "it has 1,000 characters; at most 200 are accepted"),
     ],
 )
 def test_a_name_that_is_none_is_refused(tmp_path, name, message):
@@ -205,13 +205,13 @@ def test_names_of_real_devices_are_accepted():
         ('{"protocol_version": 1e999}', "the number 1e999; every number must be finite"),
         ('{"ceilings": NaN}', "the number NaN; every number must be finite"),
         ('{"ceilings": -Infinity}', "the number -Infinity"),
-        ('{"name": "a", "name": "b"}', "the key 'name' is there twice"),
-        ('{"name": "a\nb"}', "line 1: no valid JSON: Invalid control character"),
-        ('{"name": "a"} x', "line 1: no valid JSON: Extra data"),
+        ('{"name": "a", "name": "b"}', "the key 'name' occurs twice"),
+        ('{"name": "a\nb"}', "line 1: invalid JSON: Invalid control character"),
+        ('{"name": "a"} x', "line 1: invalid JSON: Extra data"),
         ("NaN", "the number NaN"),
         ('"text"', "wanted an object with name"),
         (" " * 2_000_000, "2,000,000 bytes; at most 1,048,576 are read"),
-        ("\0", "holds NUL"),
+        ("\0", "it has NUL"),
     ],
 )
 def test_json_that_would_break_a_reader_is_refused(tmp_path, text, message):
@@ -223,11 +223,14 @@ def test_json_that_would_break_a_reader_is_refused(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ceilings": {**vars_of(CEILINGS), "flops_per_s": 60.0}}, "flops_per_s = 60; between 100000 and"),
-        ({"ceilings": {**vars_of(CEILINGS), "launch_s": 5.0}}, "launch_s = 5; .* seconds is believable"),
+        (
+            {"ceilings": {**vars_of(CEILINGS), "flops_per_s": 60.0}},
+            "flops_per_s = 60; plausible is 100000",
+        ),
+        ({"ceilings": {**vars_of(CEILINGS), "launch_s": 5.0}}, "launch_s = 5; plausible is .* seconds"),
         ({"ceilings": {**vars_of(CEILINGS), "bytes_per_s": True}}, "bytes_per_s = True; it must be a number"),
-        ({"hardware": ["cpu"]}, "hardware = \\['cpu'\\]; wanted an object"),
-        ({"settings": None}, "settings = None; wanted an object"),
+        ({"hardware": ["cpu"]}, "hardware = \\['cpu'\\]; it must be an object"),
+        ({"settings": None}, "settings = None; it must be an object"),
         ({"protocol_version": True}, "protocol_version = True; it must be a whole number"),
         ({"protocol_version": 1.0}, "protocol_version = 1; it must be a whole number"),
     ],
@@ -245,13 +248,19 @@ def test_texts_of_a_device_file_are_made_printable(tmp_path):
 
 def test_a_newer_protocol_is_refused_and_an_older_one_is_stated(copy, monkeypatch):
     with_info(copy, protocol_version=2)
-    with pytest.raises(InvalidInput, match="protocol_version = 2; this hwopt knows up to 1; upgrade hwopt"):
+    with pytest.raises(
+        InvalidInput, match="protocol_version = 2; this version of hwopt reads up to 1; upgrade hwopt"
+    ):
         DeviceProfile.load(copy)
     monkeypatch.setattr(device_file, "PROTOCOL_VERSION", 3)
     stated = DeviceProfile.load(copy).notes
-    assert stated == ("device.json: measured by protocol 2, today's is 3: what it added is empty",)
+    assert stated == (
+        "device.json: measured with protocol 2, the newest is 3: columns added since are empty",
+    )
     monkeypatch.setattr(device_file, "OLDEST_PROTOCOL", 3)
-    with pytest.raises(InvalidInput, match="protocol_version = 2; its figures mean something else"):
+    with pytest.raises(
+        InvalidInput, match="protocol_version = 2; the oldest that this version of hwopt reads"
+    ):
         DeviceProfile.load(copy)
 
 
@@ -276,7 +285,7 @@ def test_a_profile_that_is_being_written_is_read_without_its_last_line(copy):
 
 def test_rows_of_another_device_are_stated(copy):
     with_info(copy, name="other")
-    assert DeviceProfile.load(copy).notes == ("layers.csv: rows of 'law', while the profile is of 'other'",)
+    assert DeviceProfile.load(copy).notes == ("layers.csv: rows of 'law', but the profile is of 'other'",)
 
 
 def test_notes_of_a_profile_begin_those_of_its_models_and_predictions(copy):

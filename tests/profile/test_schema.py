@@ -40,13 +40,13 @@ def with_cell(tmp_path, column, cell):
         ('"0,001"', "write a decimal point and nothing between the digits"),
         ("1 000", "write a decimal point and nothing between the digits"),
         ("٣", "write the digits 0 to 9"),
-        ("NaN", "leave it empty where unknown"),
-        ("n/a", "leave it empty where unknown"),
+        ("NaN", "leave it empty if unknown"),
+        ("n/a", "leave it empty if unknown"),
         ("1e999", "time_s = '1e999'; it must be a finite number"),
         ("-inf", "time_s = '-inf'; it must be a finite number"),
         ("0x1p-3", "time_s = '0x1p-3'; it must be a finite number"),
-        ("1e-320", "less than 1e-09 seconds is not believable"),
-        ("3000", "more than 60 seconds is not believable; is it in another unit, such as milliseconds"),
+        ("1e-320", "less than 1e-09 seconds is not plausible"),
+        ("3000", "more than 60 seconds is not plausible; is it in another unit, such as milliseconds"),
     ],
 )
 def test_a_time_that_is_no_plain_number_is_refused_with_what_to_write(tmp_path, cell, message):
@@ -64,34 +64,39 @@ def test_a_slow_layer_among_fast_ones_is_stated_and_a_file_in_milliseconds_refus
     )
     assert rows["time_s"].max() == 284
     assert any(
-        "line 2: 1 values of time_s above 60 seconds, up to 284; the median is 0.001" in n for n in notes
+        "line 2: 1 values of time_s above 60 seconds, up to 284; accepted, since the median is 0.001" in n
+        for n in notes
     )
     for slow, rest in (("4000", "1e-3"), ("284", "150")):
         text = "\n".join(
             [COLUMNS, ROW.replace("1e-3", slow), *(one.replace("1e-3", rest) for one in fast), ""]
         )
-        with pytest.raises(InvalidInput, match="seconds is not believable"):
+        with pytest.raises(InvalidInput, match="seconds is not plausible"):
             read_layers(layers_file(tmp_path, text))
 
 
 @pytest.mark.parametrize(
     ("column", "cell", "message"),
     [
-        ("power_w", "250000", "more than 5000 watts is not believable; .* such as milliwatts"),
-        ("core_clock_hz", "1980", "less than 1e.06 hertz is not believable; .* such as megahertz"),
+        ("power_w", "250000", "more than 5000 watts is not plausible; .* such as milliwatts"),
+        ("core_clock_hz", "1980", "less than 1e.06 hertz is not plausible; .* such as megahertz"),
         ("elapsed_s", "-1", "elapsed_s = -1; it must be at least 0"),
         ("temperature_c", "1e300", "it must be at most 1e.15"),
         ("groups", "3", "groups = 3; it must be at most|groups = 3"),
         ("out_h", "1e300", "out_h = 1e.300; it must be at most 10,000,000"),
         ("mode", "grahp", "mode = 'grahp'; wanted eager or graph"),
-        ("source", "=cmd|' /C calc'!A0", "a spreadsheet would run it; it must not begin with = "),
+        (
+            "source",
+            "=cmd|' /C calc'!A0",
+            "would run it as a formula; it must not begin with = ",
+        ),
         ("operator", "@SUM(A1)", "a spreadsheet would run it"),
         ("operator", "+1", "a spreadsheet would run it"),
         ("operator", "-1", "a spreadsheet would run it"),
         (
             "operator",
             "\x1b[31mred",
-            r"operator = '\\x1b\[31mred'; it holds a character that is not printable",
+            r"operator = '\\x1b\[31mred'; it has a character that is not printable",
         ),
         ("operator", '"two\nlines"', "not printable"),
         ("operator", "a\u202eb", "not printable"),
@@ -111,7 +116,7 @@ def test_a_cell_that_no_device_can_mean_is_refused(tmp_path, column, cell, messa
 @pytest.mark.parametrize("name", ["../../x", "/etc", "~/x", "a\\b", "a/../b", "..", "~"])
 def test_a_device_or_network_that_is_called_like_a_path_is_refused(tmp_path, name):
     path = layers_file(tmp_path, f"{COLUMNS}\n{ROW.replace('cpu', name)}\n")
-    with pytest.raises(InvalidInput, match="it is a name, not a path"):
+    with pytest.raises(InvalidInput, match="it must be a name, not a path"):
         read_layers(path)
 
 
@@ -122,7 +127,7 @@ def test_free_text_is_made_plain_and_that_is_stated(tmp_path):
     path = layers_file(tmp_path, "\n".join([f"{COLUMNS},time_reason", *lines]) + "\n")
     texts = read_layers(path, notes)["time_reason"].tolist()
     assert texts == ["'=1+1", "two lines", "\ufffd[31mred", "-1", "fine"]
-    assert notes == ["layers.csv: 3 cells of time_reason were made plain text"]
+    assert notes == ["layers.csv: 3 cells of time_reason were changed to plain text"]
 
 
 @given(st.text())
@@ -134,7 +139,7 @@ def test_clean_text_is_one_printable_line_that_no_spreadsheet_runs(text):
 
 def test_lines_are_counted_as_an_editor_does_also_after_blank_lines_and_quoted_ones(tmp_path):
     text = f'{COLUMNS},time_reason\n\n{ROW},"two\nlines"\n{ROW},x,y\n'
-    with pytest.raises(InvalidInput, match="line 5: 10 cells, the header names 9; a cell that holds a comma"):
+    with pytest.raises(InvalidInput, match="line 5: 10 cells, the header has 9; quote cells with a comma"):
         read_layers(layers_file(tmp_path, text))
 
 
@@ -145,9 +150,9 @@ def test_lines_are_counted_as_an_editor_does_also_after_blank_lines_and_quoted_o
         (f",{COLUMNS}\n0,{ROW}\n", "column 1 has no name; .*index=False in pandas"),
         (f"{COLUMNS},=x\n{ROW},1\n", "column 9 is called '=x'; wanted a plain word"),
         (f"{COLUMNS},\x1b[1m\n{ROW},1\n", "column 9 is called"),
-        (f"{COLUMNS}\n{ROW.replace(',8,1e-3', '')}\n", "line 2: 6 cells, the header names 8"),
+        (f"{COLUMNS}\n{ROW.replace(',8,1e-3', '')}\n", "line 2: 6 cells, the header has 8"),
         (f'{COLUMNS}\n{ROW}\n"open', "left out"),
-        (f'{COLUMNS}\n"open,{ROW}\n', "line 2: no valid CSV: unexpected end of data"),
+        (f'{COLUMNS}\n"open,{ROW}\n', "line 2: invalid CSV: unexpected end of data"),
         (COLUMNS.replace("time_s", "time_ms") + "\n", "time_s is missing; .* in seconds .like 'time_ms'"),
         (COLUMNS.replace("batch", "bacth") + "\n", "column batch is missing; .*like 'bacth'"),
         ("k\0nd\n", "NUL characters: binary, or UTF-16; save it as UTF-8"),
@@ -157,7 +162,7 @@ def test_lines_are_counted_as_an_editor_does_also_after_blank_lines_and_quoted_o
         ("\n\n", "empty; wanted at least a line of column names"),
         (",".join(f"c{i}" for i in range(100_000)) + "\n", "100,000 columns; at most 1,000 are read"),
         (f"{COLUMNS}\n{ROW},{'x' * 2_000_000}\n", "line 2: 2,000,024 bytes in a line; at most 1,048,576"),
-        (f"{COLUMNS},a\n{ROW},{'x' * 200_000}\n", "line 2: no valid CSV: field larger than"),
+        (f"{COLUMNS},a\n{ROW},{'x' * 200_000}\n", "line 2: invalid CSV: field larger than"),
     ],
 )
 def test_what_is_no_table_is_named_with_its_line(tmp_path, text, message):
@@ -195,7 +200,7 @@ def test_a_last_line_that_does_not_end_is_left_out_and_shown(tmp_path):
         notes = []
         path = layers_file(tmp_path, f"{COLUMNS}\n{ROW}".encode() + end + b"\n" + cut)
         assert len(read_layers(path, notes)) == 1
-        assert notes == ["layers.csv, line 3: left out, it does not end: a row being written? 'cpu,r\ufffd'"]
+        assert notes == ["layers.csv, line 3: left out, as it is incomplete: 'cpu,r\ufffd'"]
 
 
 def test_a_last_row_is_kept_without_a_newline_if_it_is_whole(tmp_path):
@@ -208,13 +213,13 @@ def test_a_last_row_is_kept_without_a_newline_if_it_is_whole(tmp_path):
     for cut in (ROW[: ROW.rindex(",")], ROW[: ROW.rindex(",") + 1], '"' + ROW):
         notes = []
         found = read_layers(layers_file(tmp_path, f"{COLUMNS}\n{ROW}\n{cut}"), notes)
-        assert len(found) == 1 and "left out, it does not end" in notes[0]
+        assert len(found) == 1 and "left out, as it is incomplete" in notes[0]
 
 
 def test_columns_that_are_not_known_are_stated_with_the_nearest(tmp_path):
     notes = []
     found = read_layers(layers_file(tmp_path, f"{COLUMNS},powr_w,colour\n{ROW},5,-3\n"), notes)
-    assert notes == ["layers.csv: columns that are not used: 'powr_w' (like 'power_w'?), 'colour'"]
+    assert notes == ["layers.csv: unused columns: 'powr_w' (like 'power_w'?), 'colour'"]
     assert found["colour"].tolist() == ["-3"]
 
 
@@ -223,8 +228,8 @@ def test_unknown_kinds_and_types_are_accepted_and_stated(tmp_path):
     columns, row = f"{COLUMNS},dtype", ROW.replace("relu", "conv_2d") + ",float4"
     assert len(read_layers(layers_file(tmp_path, f"{columns}\n{row}\n"), notes)) == 1
     assert notes == [
-        "layers.csv: kind 'conv_2d' is none of the tracer's, 1 rows; did you mean conv2d?",
-        "layers.csv: bytes of dtype 'float4' are taken as 4 an element where not given",
+        "layers.csv: kind 'conv_2d' is unknown to the tracer, 1 rows; did you mean conv2d?",
+        "layers.csv: dtype 'float4' is unknown; 4 bytes an element are assumed if not given",
     ]
 
 
@@ -291,7 +296,7 @@ def test_a_network_is_there_once_for_each_mode(tmp_path):
         read_networks(path)
     path.write_text("\n".join([columns, lines[0], lines[1].replace("1,float32", "8,float32")]) + "\n")
     with pytest.raises(
-        InvalidInput, match="line 3: network = 'a'; another row .* another batch; name them apart"
+        InvalidInput, match="line 3: network = 'a'; another row .* another batch; use different names"
     ):
         read_networks(path)
 
@@ -349,11 +354,11 @@ def test_rows_are_written_in_one_plain_line_each(tmp_path):
 def test_rows_are_appended_to_regular_files_of_the_folder_only(tmp_path):
     (tmp_path / "mine.txt").write_text("mine, cut")
     (tmp_path / "rows.csv").symlink_to(tmp_path / "mine.txt")
-    with pytest.raises(InvalidInput, match="a link or no file"):
+    with pytest.raises(InvalidInput, match="a link or not a file"):
         RowFile(tmp_path / "rows.csv", ("a",))
     assert (tmp_path / "mine.txt").read_text() == "mine, cut"
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InvalidInput, match="a link or no file"):
+    with pytest.raises(InvalidInput, match="a link or not a file"):
         RowFile(tmp_path / "folder", ("a",))
 
 

@@ -30,7 +30,7 @@ from hwopt.measure.cpu.contention import (
 from hwopt.measure.cpu.timing import NanosecondClock, Timing, TimingProtocol, Workload, time_workloads
 from hwopt.profile.device_profile import read_repeats
 from hwopt.profile.row_file import RowFile
-from hwopt.profile.schema import REPEAT_COLUMNS
+from hwopt.profile.schema import REFERENCE_ROLE, REPEAT_COLUMNS
 
 REPEATED_SHARE = 0.05
 # Largest relative excess over the best time. On two cores of a virtual machine, 95% quantile and maximum of
@@ -135,7 +135,7 @@ class MonitoredTimer:
         if timing.time_s is None:
             return f"reference workload {name!r} has no time: {timing.reason}"
         best_s = self.best_s.get(name, timing.time_s)
-        self._write("sentinel", name, timing, best_s)
+        self._write(REFERENCE_ROLE, name, timing, best_s)
         self.best_s[name] = min(best_s, timing.time_s)
         ratio, clock = timing.time_s / best_s, clock_hz()
         if ratio <= 1 + TOLERANCES[name]:
@@ -174,7 +174,7 @@ def best_times_s(path: Path) -> dict[str, float]:
         InvalidInput: if the file is not a repeats.csv; the message has the line.
     """
     table = read_repeats(path)
-    times = table[(table["role"] == "sentinel") & table["time_s"].notna()]
+    times = table[(table["role"] == REFERENCE_ROLE) & table["time_s"].notna()]
     return {str(key): float(time_s) for key, time_s in times.groupby("key")["time_s"].min().items()}
 
 

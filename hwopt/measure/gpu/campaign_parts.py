@@ -33,7 +33,7 @@ from hwopt.profile.device_profile import (
     read_networks,
     read_repeats,
 )
-from hwopt.profile.schema import LAYER_KEY, NETWORK_KEY
+from hwopt.profile.schema import LAYER_KEY, NETWORK_KEY, REFERENCE_ROLE
 
 _AGAIN = ("contended",)
 _PICKS = 24  # operators selected at once; the next ones while the second half is measured
@@ -240,7 +240,7 @@ class ReferencePart:
         self.share, self.n_done = session.part_shares.reference_workloads, 0
         self._operators = reference_operators(session.dtype)
         table = read_repeats(session.folder / REPEAT_FILE)
-        rows = table[(table["role"] == "sentinel") & table["time_s"].notna()]
+        rows = table[(table["role"] == REFERENCE_ROLE) & table["time_s"].notna()]
         firsts = rows.drop_duplicates("key").set_index("key")["time_s"]
         self._first_s: dict[str, float] = {str(key): float(time_s) for key, time_s in firsts.items()}
 
@@ -256,7 +256,7 @@ class ReferencePart:
         self._n_before = self._n_others()
         for i, operator in enumerate(self._operators):
             key = text_key(operator.key)
-            time_s = self._session.repeat("sentinel", operator, "", i == 0, self._first_s.get(key))
+            time_s = self._session.repeat(REFERENCE_ROLE, operator, "", i == 0, self._first_s.get(key))
             if time_s is not None:
                 self._first_s.setdefault(key, time_s)
 

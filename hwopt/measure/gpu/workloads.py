@@ -40,7 +40,7 @@ def reference_operators(dtype: str) -> list[Operator]:
     for kind, shape in shapes.items():
         row = {**Layer("", kind, "", 1, 1, 1, 1, 1, 1, 1).row(), **shape, "dtype": dtype}
         recipe = recipe_of(row)
-        found.append(Operator(trace_recipe(recipe, kind, dtype), recipe, "sentinel"))
+        found.append(Operator(trace_recipe(recipe, kind, dtype), recipe, "reference"))
     return found
 
 

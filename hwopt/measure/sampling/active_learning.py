@@ -9,9 +9,9 @@
 Predictions are of the logarithm of time over roofline, so a share times a deviation is a relative error of a
 network. An operator that dominates many networks comes first, unless similar ones are measured; own_i is the
 part of its time that no other operator predicts. Members of the ensemble are trees, each on a bootstrap
-sample. Trees alone agree where there are no rows, since each repeats the nearest one. So each member is a
-random linear prior function plus a tree that is fitted to the residuals: where no row corrects the prior
-functions, members disagree (Osband et al. 2018). Without rows there are only the prior functions.
+sample. Trees alone agree far from all rows, since each repeats the nearest one. So each member is a random
+linear prior function plus a tree fitted to the residuals: far from all rows the prior functions are not
+corrected, and members disagree (Osband et al. 2018). Without rows there are only the prior functions.
 Conditioning is that of a Gaussian process with the covariance of the predictions.
 """
 
@@ -168,7 +168,7 @@ def _predictions(
 def _prior_slopes(X: Array, n_kinds: int, is_new: NDArray[np.bool_]) -> Array:
     """Return the standard deviations of a prior function's slopes, [d].
 
-    All sizes together have the prior's variance, and a kind without rows has a whole one of its own.
+    All sizes together have the prior's variance; a kind without rows has a variance of 1 in addition.
     """
     n_sizes = X.shape[1] - n_kinds
     deviation = X[:, :n_sizes].std(axis=0)
