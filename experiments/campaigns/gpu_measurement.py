@@ -3,7 +3,7 @@
     python experiments/campaigns/gpu_measurement.py --device nvidia-h200 --out results/measurement/nvidia-h200
 
 Reads the rows of a profile, and of the folders of `gpu_run.py` in OUT, and needs no GPU. Writes README.md and
-one CSV file a table; prospective.csv is written by `gpu_predictions.py` and shown here.
+one CSV file a table; present.csv is written by `gpu_predictions.py`, and shown here beside prospective.csv.
 """
 
 import argparse
@@ -182,17 +182,24 @@ def markdown(table: pd.DataFrame) -> str:
     return text if len(shown) == len(table) else f"{text}\n\nThe first {len(shown)} of {len(table)} rows."
 
 
-def prospective(path: Path) -> list[str]:
-    """Return the section on predictions of networks that were measured after a fit."""
+def predicted(folder: Path) -> list[str]:
+    """Return the section on predictions of networks that were measured after a fit, if they are there."""
+    then, now = (folder / f"{name}.csv" for name in ("prospective", "present"))
+    if not then.exists() or not now.exists():
+        return []
     return [
         "## Networks measured after a fit, predicted",
         "Mean error in percent by hybrid, NeuralPower's method and Paleo. `first` is the profile of the "
         "first campaign, before any of these networks was measured; `all` the whole profile, which holds "
         "none of these. `in bounds`: percent of the networks within hybrid's 90% bound, in the order of the "
         "columns.",
-        markdown(summary(pd.read_csv(path))),
-        "`prospective.csv` (median, root mean square, bias and HyperPower's linear models too), "
-        "`predictions.csv` (every network), by",
+        "**A prospective test**: the model is the one that was there before the networks were measured.",
+        markdown(summary(pd.read_csv(then))),
+        "**The present model**, on the same rows: its form was chosen with these networks in sight, though "
+        "its parameters are fitted to none of them.",
+        markdown(summary(pd.read_csv(now))),
+        "`prospective.csv` and `present.csv` (median, root mean square, bias and HyperPower's linear models "
+        "too), `..._predictions.csv` (every network); the present ones by",
         "    python experiments/campaigns/gpu_predictions.py",
     ]
 
@@ -224,8 +231,7 @@ def main() -> None:
     for name, (title, table) in tables.items():
         table.to_csv(arguments.out / f"{name}.csv", index=False, float_format="%.6g")
         parts += [f"## {title}", markdown(table), f"`{name}.csv`"]
-    if (arguments.out / "prospective.csv").exists():
-        parts += prospective(arguments.out / "prospective.csv")
+    parts += predicted(arguments.out)
     path = arguments.out / "README.md"
     kept = path.read_text().partition("## What to read from it")[2] if path.exists() else ""
     parts += ["## What to read from it" + (kept.rstrip("\n") or "\n")]

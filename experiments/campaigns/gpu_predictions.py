@@ -1,4 +1,4 @@
-"""Networks that were measured after a profile was fitted, predicted beside measured: a prospective test.
+"""Networks that were measured after a profile was fitted, predicted beside measured.
 
     python experiments/campaigns/gpu_predictions.py --device nvidia-h200 --out results/measurement/nvidia-h200
 
@@ -10,9 +10,11 @@ of its first campaign. What is predicted:
 
 Three methods beside each other, with the 90% bound of the first; HyperPower's linear models of the two spaces
 in ten folds, which is no prospective test: they are fitted to the other networks of the same space. Writes
-predictions.csv (a row for each network, mode and metric) and prospective.csv (errors by source). No GPU is
-needed. The costs of results/fashion_mnist_h200/front.csv, as its search had them, are written beside what was
-measured (measured.csv there).
+present.csv (errors by source) and present_predictions.csv (a row for each network, mode and metric) by the
+present model, whose form was chosen with these networks in sight. prospective.csv and its predictions are
+by the model that was there before they were measured; they are kept, and nothing writes them again. The
+costs of results/fashion_mnist_h200/front.csv, as its search had them, are written beside what was measured
+(measured.csv there). No GPU is needed.
 """
 
 import argparse
@@ -198,8 +200,8 @@ def main() -> None:
     rows = pd.concat([table for part in parts for table in predictions(part)], ignore_index=True)
     rows = with_linear(rows, read_networks(asked.out / "hyperpower" / NETWORK_FILE))
     table = errors(rows)
-    rows.to_csv(asked.out / "predictions.csv", index=False, float_format="%.5g")
-    table.to_csv(asked.out / "prospective.csv", index=False, float_format="%.4g")
+    rows.to_csv(asked.out / "present_predictions.csv", index=False, float_format="%.5g")
+    table.to_csv(asked.out / "present.csv", index=False, float_format="%.4g")
     beside = beside_front(FRONT, read_networks(asked.out / "fronts" / NETWORK_FILE))
     beside.to_csv(FRONT.with_name("measured.csv"), index=False, float_format="%.5g")
     print(summary(table).to_string())
