@@ -13,7 +13,7 @@ from hwopt.measure.energy.sensors.registry import SENSORS
 from hwopt.network import RULES
 from hwopt.predict.layer_models import registry
 from hwopt.search.registry import STRATEGIES
-from hwopt.study.experiment.file import load_experiment
+from hwopt.study.experiment.experiment import load_experiment
 from tests.profile.profiles import write_profile
 
 ROOT = Path(__file__).parent.parent

@@ -33,7 +33,7 @@ from hwopt.costs import Budget, price
 from hwopt.predict.device import load_device
 from hwopt.search.pareto import hypervolume, nondominated
 from hwopt.space.search_space import Config, SearchSpace
-from hwopt.study.experiment.file import Experiment, load_experiment
+from hwopt.study.experiment.experiment import Experiment, load_experiment
 from hwopt.study.store.store import Store
 
 EXPERIMENT = Path(__file__).parents[1] / "fashion_mnist_h200.toml"

@@ -24,8 +24,8 @@ from scipy.stats import binomtest
 from skopt.space import Categorical, Integer, Real
 
 from hwopt import Budget, Costs, Optimizer, SearchSpace, load_device
-from hwopt.predict.calibrated_model import DeviceModel
 from hwopt.predict.device import Device
+from hwopt.predict.device_model import DeviceModel
 from hwopt.predict.layer_models.interface import LayerModel
 from hwopt.predict.layer_models.registry import make_model
 from hwopt.predict.network_table import NetworkTable

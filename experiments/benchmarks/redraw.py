@@ -15,7 +15,7 @@ import pandas as pd
 
 from hwopt import Budget, plot
 from hwopt.report.draw.style import save
-from hwopt.study.experiment.file import load_experiment
+from hwopt.study.experiment.experiment import load_experiment
 from hwopt.study.store.store import Store, Trial
 
 RESULTS = Path(__file__).parents[2] / "results"

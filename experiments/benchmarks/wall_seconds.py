@@ -28,9 +28,9 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import pandas as pd
 
 from hwopt.profile.row_file import RowFile
-from hwopt.study.experiment.file import Experiment, load_experiment
+from hwopt.study.experiment.experiment import Experiment, load_experiment
 from hwopt.study.experiment.search import open_search
-from hwopt.study.experiment.sections import StoppingSection
+from hwopt.study.experiment.sections import StoppingRuleSection
 from hwopt.study.run.limits import Stop
 from hwopt.study.store.store import Trial
 
@@ -87,7 +87,7 @@ def measure(problem: str, experiment: Experiment, seed: int, out: Path) -> None:
         if name in set(own.search):
             continue
         target = None
-        changed = experiment.changed(strategy=strategy, seed=seed, stopping=StoppingSection(rule=rule))
+        changed = experiment.changed(strategy=strategy, seed=seed, stopping=StoppingRuleSection(rule=rule))
         if rule != "none":
             target = float(own.hypervolume.max())
             changed = changed.changed(n_trials=3 * experiment.n_trials)

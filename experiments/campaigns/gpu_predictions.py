@@ -41,7 +41,7 @@ from hwopt.profile.device_profile import (
     read_network_layers,
     read_networks,
 )
-from hwopt.study.experiment.file import SpaceFile
+from hwopt.study.experiment.experiment import SpaceFile
 
 METHODS = ("hybrid", "neuralpower", "paleo")
 GROUPS = ("fronts", "hyperpower")

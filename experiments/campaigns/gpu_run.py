@@ -53,7 +53,7 @@ from hwopt.predict.hyperpower import MIN_NETWORKS, encode, fit_linear
 from hwopt.profile.device_json import DEVICE_FILE, read_info
 from hwopt.profile.device_profile import NETWORK_FILE, DeviceProfile, read_networks
 from hwopt.space.search_space import SearchSpace
-from hwopt.study.experiment.file import SpaceFile, load_experiment
+from hwopt.study.experiment.experiment import SpaceFile, load_experiment
 
 ROOT = Path(__file__).parents[2]
 SPACES = {name: ROOT / "search_spaces" / f"{name}.py" for name in ("hyperpower_mnist", "hyperpower_cifar10")}

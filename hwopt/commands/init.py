@@ -29,8 +29,7 @@ def init(
 
     Example: hwopt init mine
     """
-    from hwopt.study.experiment.schema_file import schema_path
-    from hwopt.study.experiment.templates import describe_templates, write_template
+    from hwopt.study.experiment.templates import describe_templates, schema_path, write_template
 
     if list_:
         for one, description in describe_templates().items():

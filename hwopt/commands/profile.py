@@ -45,7 +45,7 @@ def profile(
     from hwopt.report.device import write_profile_report
     from hwopt.report.prediction import validation_table
     from hwopt.report.progress import ProgressDisplay
-    from hwopt.study.experiment.file import SpaceFile
+    from hwopt.study.experiment.experiment import SpaceFile
 
     seconds = parse_quantity("--budget", budget, DURATION_UNITS)
     loaded = SpaceFile(str(space))() if space else None

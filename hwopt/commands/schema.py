@@ -8,6 +8,6 @@ def schema() -> None:
 
     Example: hwopt schema > hwopt.schema.json
     """
-    from hwopt.study.experiment.schema_file import schema_path
+    from hwopt.study.experiment.templates import schema_path
 
     print(schema_path().read_text(encoding="utf-8"), end="")

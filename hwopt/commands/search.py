@@ -15,7 +15,7 @@ from hwopt.errors import StudyError
 if TYPE_CHECKING:
     from hwopt.report.live_view import View
     from hwopt.report.progress import ProgressDisplay
-    from hwopt.study.experiment.file import Experiment
+    from hwopt.study.experiment.experiment import Experiment
     from hwopt.study.experiment.search import Search
     from hwopt.study.store.store import Trial
 
@@ -80,7 +80,7 @@ def search(
 
 def _load(path: Path, out: Path | None) -> "tuple[Experiment, Path]":
     """Return the experiment of a file, or of a study, and the folder of its results."""
-    from hwopt.study.experiment.file import load_experiment
+    from hwopt.study.experiment.experiment import load_experiment
     from hwopt.study.experiment.retarget import experiment_of
 
     if path.suffix == ".db":

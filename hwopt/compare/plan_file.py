@@ -7,7 +7,7 @@ n_trials = 60
 [arguments]                                of the problem; those called path are relative to the file
 path = "../data/table.csv"
 
-A search experiment (`hwopt.study.experiment.file`) is a problem as well: its networks are really trained.
+A search experiment (`hwopt.study.experiment`) is a problem as well: its networks are really trained.
 """
 
 import tomllib
@@ -23,7 +23,7 @@ from hwopt.compare.problems.registry import NamedProblem
 from hwopt.compare.trained import prepare
 from hwopt.errors import InvalidInput, did_you_mean
 from hwopt.progress import Progress
-from hwopt.study.experiment.file import load_experiment
+from hwopt.study.experiment.experiment import load_experiment
 
 
 class ComparisonPlan(BaseModel):

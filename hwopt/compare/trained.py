@@ -10,7 +10,7 @@ from hwopt.predict.device import load_device
 from hwopt.progress import Progress
 from hwopt.search.optimizer import Optimizer
 from hwopt.space.search_space import Config
-from hwopt.study.experiment.file import Experiment, load_experiment
+from hwopt.study.experiment.experiment import Experiment, load_experiment
 from hwopt.study.experiment.search import open_search, training_objective
 from hwopt.study.run.objective_call import Objective, run_objective
 from hwopt.train.outcomes import OUTCOMES

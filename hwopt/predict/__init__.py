@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from hwopt.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from hwopt.predict.calibrated_model import DeviceModel
     from hwopt.predict.cost_model import CostModel
     from hwopt.predict.device import Device, Prediction, load_device, shipped_devices
+    from hwopt.predict.device_model import DeviceModel
     from hwopt.predict.energy_precision import crossover_alpha, epr
     from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
     from hwopt.predict.layer_models.registry import model_names, register_model
@@ -25,7 +25,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "hwopt.predict.calibrated_model": "DeviceModel",
+        "hwopt.predict.device_model": "DeviceModel",
         "hwopt.predict.cost_model": "CostModel",
         "hwopt.predict.device": "Device Prediction load_device shipped_devices",
         "hwopt.predict.energy_precision": "crossover_alpha epr",

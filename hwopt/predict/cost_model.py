@@ -13,7 +13,7 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.costs import Costs
 from hwopt.network.layer import LayerGraph
-from hwopt.predict.calibrated_model import DeviceModel
+from hwopt.predict.device_model import DeviceModel
 from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.price_serialization import as_config, packed, unpacked
 from hwopt.predict.uncertainty.unknown_operators import UnknownOfMany

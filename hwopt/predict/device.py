@@ -17,8 +17,8 @@ from hwopt.costs import Costs
 from hwopt.errors import InvalidInput
 from hwopt.network.layer import LayerGraph
 from hwopt.predict.asked_precision import check_precision
-from hwopt.predict.calibrated_model import DeviceModel
 from hwopt.predict.cost_model import NO_WORK, CostModel, check_structural
+from hwopt.predict.device_model import DeviceModel
 from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.prior import prior_profile
 from hwopt.predict.shipped import load_profile

@@ -6,7 +6,7 @@ z holds the values of numbers as they are, choices one-hot, 0 where a hyperparam
 least squared relative error on profiled networks of the space, with a ridge penalty of the least root mean
 squared percentage error in 10-fold cross-validation; the intercept and the penalty are additions to the
 paper's form. Energy is power times time. All networks fit and all calibrate (CV+), as for the other methods
-(`hwopt.predict.calibrated_model`): those alike in z are one group. Nothing is traced: a config whose network
+(`hwopt.predict.device_model`): those alike in z are one group. Nothing is traced: a config whose network
 cannot be built has a price too.
 """
 

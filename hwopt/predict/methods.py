@@ -3,7 +3,7 @@
 method          layers alone                       network
 hybrid, a GPU   `hwopt.predict.gpu`: one vector of parameters for both
 others          a layer model, fitted once on      sums with a few coefficients, fitted on networks
-                operators, which are no network's  (`hwopt.predict.network_model`)
+                operators, which are no network's  (`hwopt.predict.layer_aggregation`)
 """
 
 from dataclasses import dataclass, replace
@@ -15,17 +15,17 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.predict.gpu.facts import GpuFacts, idle_w
 from hwopt.predict.gpu.prior import TYPICAL, GpuPrior
-from hwopt.predict.layer_models.hybrid import Hybrid
-from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
-from hwopt.predict.layer_models.registry import Factory, make_model
-from hwopt.predict.measured_networks import Mask, MeasuredNetworks
-from hwopt.predict.network_model import (
+from hwopt.predict.layer_aggregation import (
     MIN_NETWORKS,
     NetworkModel,
     SummedLayers,
     fit_network_model,
     with_host,
 )
+from hwopt.predict.layer_models.hybrid import Hybrid
+from hwopt.predict.layer_models.interface import LayerModel, LayerPrediction
+from hwopt.predict.layer_models.registry import Factory, make_model
+from hwopt.predict.measured_networks import Mask, MeasuredNetworks
 from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.prior import OFF, prior_profile
 from hwopt.predict.shipped import load_profile, shipped_devices

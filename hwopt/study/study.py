@@ -30,7 +30,7 @@ from hwopt.search.optimizer import Budgets, Optimizer
 from hwopt.search.pricing_steps import OnPriced
 from hwopt.signatures import also_by_position
 from hwopt.space.search_space import SearchSpace
-from hwopt.study.parts import as_made_of_parts, optimizer_of
+from hwopt.study.constructor_arguments import optimizer_of, resolved_arguments
 from hwopt.study.reader import LoadedStudy, StudyReader, outline
 from hwopt.study.run.executors import InProcess, LocalWorkers
 from hwopt.study.run.export import Rerun, repeat_trial
@@ -42,7 +42,7 @@ from hwopt.study.run.running_trial import RunOptions
 from hwopt.study.run.schedule import Listener
 from hwopt.study.run.seeds import trial_seed as trial_seed
 from hwopt.study.run.state import OnTold, StudyState
-from hwopt.study.run.stopping_names import AUTOMATIC, RuleMaker, automatic_rule, stopping_from
+from hwopt.study.run.stopping_argument import AUTOMATIC, RuleMaker, automatic_rule, stopping_from
 from hwopt.study.store.columns import check_metric_names
 from hwopt.study.store.copied_trials import copy_priced, ended_trials
 from hwopt.study.store.files import IN_MEMORY, KEEP_WEIGHTS, check_path, temporary_file
@@ -125,7 +125,7 @@ class Study(StudyReader):
         optimizer: Optimizer | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in _NO_PARTS}
-        self._arguments = as_made_of_parts(given)
+        self._arguments = resolved_arguments(given)
         self.is_in_memory = isinstance(path, str) and path == IN_MEMORY
         path = temporary_file(self) if self.is_in_memory else check_path(path)
         self.objective: Any = self._arguments["objective"]

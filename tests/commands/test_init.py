@@ -8,10 +8,9 @@ from PIL import Image
 
 from hwopt.network import trace_config
 from hwopt.study.experiment.checks import check_outputs, check_shapes, load_data
-from hwopt.study.experiment.file import load_experiment
-from hwopt.study.experiment.schema_file import schema_path
+from hwopt.study.experiment.experiment import load_experiment
 from hwopt.study.experiment.search import training_objective
-from hwopt.study.experiment.templates import check_name, describe_templates
+from hwopt.study.experiment.templates import check_name, describe_templates, schema_path
 from hwopt.study.run.unread_hyperparameters import check_unread
 
 TEMPLATES = list(describe_templates())

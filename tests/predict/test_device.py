@@ -13,8 +13,8 @@ from hwopt.errors import InvalidInput, UnknownName
 from hwopt.network import LayerGraph, trace
 from hwopt.network.layer import METRICS
 from hwopt.predict import shipped_devices
+from hwopt.predict.layer_aggregation import NetworkModel, SummedLayers, fit_network_model, memory_bytes
 from hwopt.predict.layer_models.interface import LayerPrediction
-from hwopt.predict.network_model import NetworkModel, SummedLayers, fit_network_model, memory_bytes
 from hwopt.predict.network_table import NetworkTable
 from hwopt.space.search_space import SearchSpace
 from tests.profile.profiles import CEILINGS, timed, write_profile

@@ -5,9 +5,9 @@ import pytest
 
 from hwopt.errors import InvalidInput
 from hwopt.network import trace
-from hwopt.predict.calibrated_model import DeviceModel
 from hwopt.predict.device import load_device
-from hwopt.predict.network_model import NetworkModel
+from hwopt.predict.device_model import DeviceModel
+from hwopt.predict.layer_aggregation import NetworkModel
 from tests.profile.profiles import write_profile
 
 HOST_S = 0.02  # about what the law's networks take themselves

@@ -13,11 +13,11 @@ from hwopt.predict import load_device
 from hwopt.predict.gpu.facts import GpuFacts
 from hwopt.predict.gpu.model import GpuMethod
 from hwopt.predict.gpu.parameters import PLACE
+from hwopt.predict.layer_aggregation import NetworkModel, SummedLayers, fit_network_model
 from hwopt.predict.layer_models.hybrid import Hybrid
 from hwopt.predict.layer_models.interface import LayerPrediction
 from hwopt.predict.layer_models.registry import make_model
 from hwopt.predict.measured_networks import MeasuredNetworks
-from hwopt.predict.network_model import NetworkModel, SummedLayers, fit_network_model
 from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.prior import default_prior
 from tests.profile.profiles import CEILINGS, layer_rows, write_profile

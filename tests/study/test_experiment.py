@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hwopt import Budget, Costs, HwoptError, Study, StudyError
-from hwopt.study.experiment.file import Experiment, load_experiment
+from hwopt.study.experiment.experiment import Experiment, load_experiment
 from hwopt.train.settings import TrainingSettings
 from tests.search.problem import costs, make_space
 

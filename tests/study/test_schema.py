@@ -10,9 +10,9 @@ import pytest
 
 from hwopt.predict.layer_models.registry import model_names
 from hwopt.report.strategies import DESCRIPTIONS
-from hwopt.study.experiment import schema as made
-from hwopt.study.experiment.file import Experiment
-from hwopt.study.experiment.schema_file import schema_path
+from hwopt.study.experiment import json_schema as made
+from hwopt.study.experiment.experiment import Experiment
+from hwopt.study.experiment.templates import schema_path
 from hwopt.train.settings import TrainingSettings
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def validator():
 
 def test_the_shipped_schema_is_that_of_the_models(command_line):
     assert schema_path().read_text() == made.schema_text(), (
-        f"python -m hwopt.study.experiment.schema > {schema_path()}"
+        f"python -m hwopt.study.experiment.json_schema > {schema_path()}"
     )
     code, out, _ = command_line("schema")
     assert code == 0 and out == made.schema_text()

@@ -11,7 +11,7 @@ process, is what is left: overlap, caches, launch queues; it is fitted to errors
 sample little is left. Sum or constant, extra features or none, and the share a of the second opinion have the
 least error on networks left out. a grows with the share of work that is of no known class: such a coefficient
 was never measured. These networks are marked, and their intervals are wider. Networks whose layers were
-measured are better served by `hwopt.predict.network_model`.
+measured are better served by `hwopt.predict.layer_aggregation`.
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from hwopt.arrays import Array
 from hwopt.network.cost_rules import UNKNOWN
 from hwopt.network.layer import LayerGraph
-from hwopt.predict.calibrated_model import DeviceModel
+from hwopt.predict.device_model import DeviceModel
 from hwopt.predict.network_table import NetworkTable
 
 _N_SHOWN = 5  # operators that a note names

@@ -12,8 +12,8 @@ import numpy as np
 
 from hwopt.arrays import Array
 from hwopt.network.layer import METRICS
-from hwopt.predict.calibrated_model import DeviceModel
 from hwopt.predict.device import Device
+from hwopt.predict.device_model import DeviceModel
 from hwopt.predict.network_table import NetworkTable
 from hwopt.predict.uncertainty.families import architecture, family
 from hwopt.profile.device_profile import DeviceProfile

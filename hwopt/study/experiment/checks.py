@@ -4,7 +4,7 @@ import numpy as np
 
 from hwopt.errors import HwoptError, InvalidInput
 from hwopt.space.search_space import Config, SearchSpace
-from hwopt.study.experiment.file import Experiment
+from hwopt.study.experiment.experiment import Experiment
 from hwopt.train.data import Dataset
 from hwopt.train.energy import energy_used_j, why_no_energy
 from hwopt.train.placement import check_device

@@ -33,7 +33,7 @@ from hwopt.study.experiment.checks import (
     check_where_trained,
     load_data,
 )
-from hwopt.study.experiment.file import Experiment, SpaceFile, load_experiment
+from hwopt.study.experiment.experiment import Experiment, SpaceFile, load_experiment
 from hwopt.study.experiment.own_objective import FileObjective
 from hwopt.study.experiment.search import training_objective
 from hwopt.study.run.objective_call import run_objective, run_slice

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from hwopt.errors import HwoptError, StudyError
 from hwopt.network import trace_config
-from hwopt.predict.calibrated_model import DeviceModel
 from hwopt.predict.device import Device, Prediction
+from hwopt.predict.device_model import DeviceModel
 from hwopt.report.analysis.study_data import StudyData
 from hwopt.report.page.content import Networks
 from hwopt.space.search_space import SearchSpace
-from hwopt.study.experiment.file import Experiment
+from hwopt.study.experiment.experiment import Experiment
 from hwopt.study.experiment.retarget import experiment_of
 from hwopt.study.experiment.search import load_profile_of
 from hwopt.study.store.code_identity import is_same

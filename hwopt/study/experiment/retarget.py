@@ -6,7 +6,7 @@ from pathlib import Path
 from hwopt.costs import CONFIDENCE
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.progress import Progress
-from hwopt.study.experiment.file import Experiment
+from hwopt.study.experiment.experiment import Experiment
 from hwopt.study.experiment.search import open_search
 from hwopt.study.experiment.sections import BudgetSection
 from hwopt.study.store.copied_trials import copy_priced, ended_trials

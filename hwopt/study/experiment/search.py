@@ -26,7 +26,7 @@ from hwopt.study.experiment.checks import (
     check_where_trained,
     load_data,
 )
-from hwopt.study.experiment.file import Experiment, SpaceFile
+from hwopt.study.experiment.experiment import Experiment, SpaceFile
 from hwopt.study.experiment.online_calibration import TRAINING_MEMORY, Feedback, Recalibrated, TrainingMemory
 from hwopt.study.experiment.own_objective import FileObjective, file_objective
 from hwopt.study.experiment.sections import resolved_source
@@ -34,7 +34,7 @@ from hwopt.study.run.executors import InProcess, threads_of_worker
 from hwopt.study.run.objective_call import run_objective
 from hwopt.study.run.schedule import Listener
 from hwopt.study.run.seeds import fresh_seed
-from hwopt.study.run.stopping_names import AUTOMATIC
+from hwopt.study.run.stopping_argument import AUTOMATIC
 from hwopt.study.run.unread_hyperparameters import check_unread
 from hwopt.study.store.price_cache import restore_prices
 from hwopt.study.store.store import Store, Trial

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hwopt.costs import CONFIDENCE
 from hwopt.errors import InvalidInput
 from hwopt.study.run.limits import Stop
-from hwopt.study.run.stopping_names import AUTOMATIC
+from hwopt.study.run.stopping_argument import AUTOMATIC
 from hwopt.train.data import DatasetSpec
 from hwopt.train.stopping import StoppingRule, make_stopping_rule
 from hwopt.units import DURATION_UNITS, parse_quantity
@@ -20,7 +20,7 @@ from hwopt.units import DURATION_UNITS, parse_quantity
 class Section(BaseModel):
     """A table of the file: no unknown keys, no other types.
 
-    The docstring of a field is its description in the JSON schema; see `hwopt.study.experiment.schema`.
+    The docstring of a field is its description in the JSON schema; see `hwopt.study.experiment.json_schema`.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
@@ -169,7 +169,7 @@ class VerifySection(Section):
         return {"measure": given, "trained": given} if isinstance(given, bool) else given
 
 
-class StopSection(Section):
+class SearchLimitsSection(Section):
     """Limits of the search beside `n_trials`; see `hwopt.study.run.limits.Stop`."""
 
     wall_s: float | str | None = None
@@ -191,7 +191,7 @@ class StopSection(Section):
         )
 
 
-class StoppingSection(Section):
+class StoppingRuleSection(Section):
     """Early termination: the name of a rule, and its own options beside it."""
 
     model_config = ConfigDict(extra="allow", frozen=True)

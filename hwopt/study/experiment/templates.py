@@ -22,6 +22,11 @@ _SCHEMA_LINE = re.compile(r"^#:schema .*$", flags=re.MULTILINE)
 _LONGEST = 60
 
 
+def schema_path() -> Path:
+    """Return the path of the JSON schema of experiment files; `json_schema` generates it."""
+    return Path(str(files("hwopt") / "templates" / "experiment.schema.json"))
+
+
 def template_folder(template: str) -> Path:
     """Return the folder of a template.
 

@@ -11,6 +11,6 @@ A rule is a frozen dataclass: its fields are the options that an experiment may 
 """
 
 from hwopt.train.stopping.curve import Curve, StoppingRule, Verdict, judge_epochs
-from hwopt.train.stopping.make import RULES, make_stopping_rule
+from hwopt.train.stopping.registry import RULES, make_stopping_rule
 
 __all__ = ["RULES", "Curve", "StoppingRule", "Verdict", "judge_epochs", "make_stopping_rule"]

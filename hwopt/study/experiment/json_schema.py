@@ -1,9 +1,9 @@
-"""The JSON schema of experiment files, by which editors complete and check them.
+"""JSON schema of experiment files, with which editors complete and check them.
 
     models, settings, registries --experiment_schema--> hwopt/templates/experiment.schema.json, in the package
 
-After a change of the models it is written anew: `python -m hwopt.study.experiment.schema >` that file. It is
-looser than `load_experiment`, which knows what follows from several keys.
+After a change of the models, write the file again: `python -m hwopt.study.experiment.json_schema`. The schema is
+looser than `load_experiment`, which also checks keys against each other.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from hwopt.predict.shipped import shipped_devices
-from hwopt.study.experiment.file import Experiment
+from hwopt.study.experiment.experiment import Experiment
 from hwopt.train.outcomes import OUTCOMES
 from hwopt.train.schedule import SCHEDULES
 from hwopt.train.settings import OPTIMIZERS, TrainingSettings
@@ -58,7 +58,7 @@ def experiment_schema() -> dict[str, Any]:
     ):
         keys[place]["properties"] = {metric: {"$ref": f"#/$defs/{section}"} for metric in metrics}
     _add_words(schema)
-    _add_rules(sections["StoppingSection"])
+    _add_rules(sections["StoppingRuleSection"])
     return schema
 
 
@@ -70,7 +70,7 @@ def _add_words(schema: dict[str, Any]) -> None:
         (SOURCES, sections["DataSection"]["properties"], "name"),
         (OPTIMIZERS, training, "optimizer"),
         (SCHEDULES, training, "schedule"),
-        (RULES, sections["StoppingSection"]["properties"], "rule"),
+        (RULES, sections["StoppingRuleSection"]["properties"], "rule"),
     ]
     for words, owner, key in closed:
         owner[key]["enum"] = list(words)

@@ -15,7 +15,7 @@ _DEFAULTS: dict[str, Any] = {  # of what an optimizer has
 }  # fmt: skip
 
 
-def as_made_of_parts(given: Mapping[str, Any]) -> dict[str, Any]:
+def resolved_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a study as space, costs, objective and so on, with those of a given optimizer.
 
     Raises:

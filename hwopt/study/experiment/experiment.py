@@ -43,9 +43,9 @@ from hwopt.study.experiment.sections import (
     DataSection,
     DeviceSection,
     OutcomeBudgetSection,
+    SearchLimitsSection,
     Section,
-    StoppingSection,
-    StopSection,
+    StoppingRuleSection,
     VerifySection,
     resolved_source,
 )
@@ -103,9 +103,9 @@ class Experiment(Section):
     """Complete configs to train first."""
     verify: VerifySection = VerifySection()  # type: ignore[call-arg]
     """What is trained again and measured at the end; true is short for measuring."""
-    stop: StopSection = StopSection()
+    stop: SearchLimitsSection = SearchLimitsSection()
     """The search ends at the first of these, or after n_trials."""
-    stopping: StoppingSection = StoppingSection()
+    stopping: StoppingRuleSection = StoppingRuleSection()
     """Trainings that cannot win end early."""
 
     _folder: Path = PrivateAttr(default=Path("."))
@@ -326,7 +326,7 @@ def _keys(place: Sequence[str]) -> list[str]:
     """Return the keys that are known at a place of the file."""
     sections: dict[str, type[BaseModel]] = {
         "device": DeviceSection, "data": DataSection, "verify": VerifySection, "budgets": BudgetSection,
-        "outcome_budgets": OutcomeBudgetSection, "stop": StopSection, "stopping": StoppingSection,
+        "outcome_budgets": OutcomeBudgetSection, "stop": SearchLimitsSection, "stopping": StoppingRuleSection,
     }  # fmt: skip
     model = sections[place[0]] if place and place[0] in sections else Experiment
     return list(model.model_fields)
