@@ -1,4 +1,4 @@
-"""Strategies by name: those of hwopt and those of other libraries, with whether they are installed."""
+"""List of the strategies of hwopt and of other libraries, and whether each is installed."""
 
 import json
 from collections.abc import Iterable
@@ -7,29 +7,14 @@ from dataclasses import asdict, dataclass
 from rich.table import Table
 
 from hwopt.search.registry import missing_package, peer_names
-from hwopt.search.strategies import STRATEGIES
+from hwopt.search.strategies import SHIPPED_STRATEGIES, STRATEGIES
 
-DESCRIPTIONS = {
-    "ehvi": "expected hypervolume improvement of the error, the costs known (default)",
-    "ei": "expected improvement of the error, within the budgets (HyperPower's HW-IECI)",
-    "cwei": "expected improvement times the probability that the budgets hold (HW-CWEI)",
-    "ieci": "expected improvement integrated over the space (Gramacy and Lee 2010)",
-    "random": "uniform draws; what breaks a budget is rejected before training",
-    "random_walk": "normal steps from the best so far; rejected likewise (HyperPower's Rand-Walk)",
-    "scalarized": "expected improvement of accuracy * cost^-0.07 (MnasNet, Tan et al. 2019)",
-    "epr": "expected improvement of error * cost (NeuralPower, Cai et al. 2017)",
-    "botorch:qlognehvi": "noisy expected hypervolume improvement (Daulton et al. 2021)",
-    "optuna:tpe": "tree-structured Parzen estimators (Bergstra et al. 2011)",
-    "optuna:tpe_multivariate": "the same over groups of hyperparameters jointly (Falkner et al. 2018)",
-    "optuna:nsga2": "evolution by nondominated sorting (Deb et al. 2002)",
-    "optuna:gp": "Optuna's Gaussian processes of objectives and budgets",
-    "skopt:gp": "scikit-optimize's Gaussian process of one scalarised objective",
-}
+_DESCRIPTIONS = {info.name: info.description for info in SHIPPED_STRATEGIES}
 
 
 @dataclass(frozen=True)
 class StrategyFacts:
-    """A strategy: its name, what it does in a line, and the line that installs it (None where it can run)."""
+    """A strategy: name, one-line description, and the command that installs it; None if it is installed."""
 
     name: str
     description: str
@@ -53,7 +38,7 @@ def strategies_json(facts: Iterable[StrategyFacts]) -> str:
 
 
 def strategies_table(facts: Iterable[StrategyFacts]) -> Table:
-    """Return a row for each strategy."""
+    """Return a table with one row per strategy."""
     table = Table("strategy", "chooses by", "installed", box=None, padding=(0, 2, 0, 0))
     for one in facts:
         table.add_row(one.name, one.description, "yes" if one.install is None else "no")
@@ -61,7 +46,7 @@ def strategies_table(facts: Iterable[StrategyFacts]) -> Table:
 
 
 def install_lines(facts: Iterable[StrategyFacts]) -> list[str]:
-    """Return a line for each command that installs what is missing."""
+    """Return one line for each command that installs missing libraries, with their strategies."""
     needed: dict[str, list[str]] = {}
     for one in facts:
         if one.install is not None:
@@ -70,8 +55,8 @@ def install_lines(facts: Iterable[StrategyFacts]) -> list[str]:
 
 
 def _description(name: str) -> str:
-    """Return a line on a strategy; of one that was registered the first line of its docstring."""
-    return DESCRIPTIONS.get(name) or (STRATEGIES.get(name).__doc__ or "").partition("\n")[0]
+    """Return a one-line description; for a strategy registered by a user, the first line of its docstring."""
+    return _DESCRIPTIONS.get(name) or (STRATEGIES.get(name).__doc__ or "").partition("\n")[0]
 
 
 def _install(name: str) -> str | None:

@@ -1,9 +1,11 @@
-"""The strategies of hwopt, registered by name. Importing this module registers them.
+"""Table of the strategies that hwopt ships. Importing this module registers them.
 
 ehvi                               expected hypervolume improvement with known costs: the default
 ei, cwei, ieci, scalarized, epr    baselines with a model, see `hwopt.search.baselines`
 random, random_walk                baselines without a model, see `hwopt.search.random_search`
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from hwopt.search.state import Observation, Rejection, SearchState, Selection, S
 from hwopt.search.surrogate import Surrogate
 
 __all__ = [
+    "SHIPPED_STRATEGIES",
     "STRATEGIES",
     "ModelBased",
     "Observation",
@@ -25,6 +28,7 @@ __all__ = [
     "SearchState",
     "Selection",
     "Strategy",
+    "StrategyInfo",
     "draw_feasible",
     "ehvi",
     "find_strategy",
@@ -47,9 +51,46 @@ def hypervolume_improvement(
 
 ehvi = ModelBased(hypervolume_improvement)
 
-OWN_STRATEGIES: dict[str, Strategy] = {
-    "ehvi": ehvi, "ei": ei, "cwei": cwei, "ieci": ieci, "random": random, "random_walk": random_walk,
-    "scalarized": scalarized, "epr": epr,
-}  # fmt: skip
-for _name, _strategy in OWN_STRATEGIES.items():
-    register_strategy(_name, _strategy)
+
+@dataclass(frozen=True)
+class StrategyInfo:
+    """A strategy that hwopt ships: the source of its registration, its help and the schema of experiments.
+
+    Attributes:
+        name: as in `strategy=`; those of other libraries begin with the library's name and a colon.
+        description: one line.
+        strategy: the function; None for another library's, which its entry point registers.
+    """
+
+    name: str
+    description: str
+    strategy: Strategy | None = None
+
+
+SHIPPED_STRATEGIES = (
+    StrategyInfo("ehvi", "expected hypervolume improvement of the error, the costs known (default)", ehvi),
+    StrategyInfo("ei", "expected improvement of the error, within the budgets (HyperPower's HW-IECI)", ei),
+    StrategyInfo("cwei", "expected improvement times the probability that the budgets hold (HW-CWEI)", cwei),
+    StrategyInfo("ieci", "expected improvement integrated over the space (Gramacy and Lee 2010)", ieci),
+    StrategyInfo(
+        "scalarized", "expected improvement of accuracy * cost^-0.07 (MnasNet, Tan et al. 2019)", scalarized
+    ),
+    StrategyInfo("epr", "expected improvement of error * cost (NeuralPower, Cai et al. 2017)", epr),
+    StrategyInfo("random", "uniform draws; configs over a budget are rejected before training", random),
+    StrategyInfo(
+        "random_walk",
+        "normal steps from the best so far, rejected likewise (HyperPower's Rand-Walk)",
+        random_walk,
+    ),
+    StrategyInfo("optuna:tpe", "tree-structured Parzen estimators (Bergstra et al. 2011)"),
+    StrategyInfo(
+        "optuna:tpe_multivariate", "the same over groups of hyperparameters jointly (Falkner et al. 2018)"
+    ),
+    StrategyInfo("optuna:nsga2", "evolution by nondominated sorting (Deb et al. 2002)"),
+    StrategyInfo("optuna:gp", "Optuna's Gaussian processes of objectives and budgets"),
+    StrategyInfo("botorch:qlognehvi", "noisy expected hypervolume improvement (Daulton et al. 2021)"),
+    StrategyInfo("skopt:gp", "scikit-optimize's Gaussian process of one scalarised objective"),
+)
+for _info in SHIPPED_STRATEGIES:
+    if _info.strategy is not None:
+        register_strategy(_info.name, _info.strategy)

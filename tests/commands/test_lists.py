@@ -12,10 +12,8 @@ import hwopt
 from hwopt.cli import app
 from hwopt.predict.device import Device, load_device, shipped_devices
 from hwopt.report.devices import device_facts
-from hwopt.report.strategies import DESCRIPTIONS
-from hwopt.search import strategies
 from hwopt.search.registry import peer_names
-from hwopt.search.strategies import STRATEGIES
+from hwopt.search.strategies import SHIPPED_STRATEGIES, STRATEGIES
 from tests.profile.profiles import write_profile
 
 
@@ -55,7 +53,9 @@ def test_every_strategy_is_listed_with_a_line_and_whether_it_can_run(command_lin
     monkeypatch.setattr("hwopt.search.registry.find_spec", lambda library: None if library == "optuna" else 1)
     code, out, _ = command_line("strategies", "--json")
     listed = {one["name"]: one for one in json.loads(out)["strategies"]}
-    assert code == 0 and set(listed) == {*STRATEGIES, *peer_names()} >= set(DESCRIPTIONS)
+    assert code == 0 and set(listed) == {*STRATEGIES, *peer_names()} >= {
+        one.name for one in SHIPPED_STRATEGIES
+    }
     assert all(one["description"] for one in listed.values())
     assert listed["ehvi"]["is_installed"] and listed["ehvi"]["install"] is None
     assert not listed["optuna:tpe"]["is_installed"]
@@ -64,7 +64,9 @@ def test_every_strategy_is_listed_with_a_line_and_whether_it_can_run(command_lin
 
 
 def test_every_strategy_of_ours_and_every_peer_has_its_own_line():
-    assert set(strategies.OWN_STRATEGIES) | set(peer_names()) == set(DESCRIPTIONS)
+    assert {one.name for one in SHIPPED_STRATEGIES if one.strategy is None} == set(peer_names())
+    assert all(one.strategy is STRATEGIES[one.name] for one in SHIPPED_STRATEGIES if one.strategy is not None)
+    assert all(one.description for one in SHIPPED_STRATEGIES)
 
 
 def complete(words):

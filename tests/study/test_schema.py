@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from hwopt.predict.layer_models.registry import model_names
-from hwopt.report.strategies import DESCRIPTIONS
+from hwopt.search.strategies import SHIPPED_STRATEGIES
 from hwopt.study.experiment import json_schema as made
 from hwopt.study.experiment.experiment import Experiment
 from hwopt.study.experiment.templates import schema_path
@@ -54,7 +54,9 @@ def test_every_key_is_described():
 
 def test_the_words_that_editors_offer_are_those_that_there_are():
     schema = json.loads(schema_path().read_text())
-    assert set(schema["properties"]["strategy"]["anyOf"][0]["enum"]) == set(DESCRIPTIONS)
+    assert set(schema["properties"]["strategy"]["anyOf"][0]["enum"]) == {
+        info.name for info in SHIPPED_STRATEGIES
+    }
     device = schema["$defs"]["DeviceSection"]["properties"]
     assert set(device["method"]["anyOf"][0]["enum"]) <= {*model_names(), "hyperpower"}
 

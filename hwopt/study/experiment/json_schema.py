@@ -2,8 +2,8 @@
 
     models, settings, registries --experiment_schema--> hwopt/templates/experiment.schema.json, in the package
 
-After a change of the models, write the file again: `python -m hwopt.study.experiment.json_schema`. The schema is
-looser than `load_experiment`, which also checks keys against each other.
+After a change of the models, write the file again: `python -m hwopt.study.experiment.json_schema`. The schema
+is looser than `load_experiment`, which also checks keys against each other.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from hwopt.predict.shipped import shipped_devices
+from hwopt.search.strategies import SHIPPED_STRATEGIES
 from hwopt.study.experiment.experiment import Experiment
 from hwopt.train.outcomes import OUTCOMES
 from hwopt.train.schedule import SCHEDULES
@@ -21,10 +22,6 @@ from hwopt.train.settings import OPTIMIZERS, TrainingSettings
 from hwopt.train.sources import SOURCES
 from hwopt.train.stopping import RULES
 
-_STRATEGIES = (  # others may be registered, or installed
-    *("ehvi", "ei", "cwei", "ieci", "scalarized", "epr", "random", "random_walk"),
-    *("optuna:tpe", "optuna:tpe_multivariate", "optuna:nsga2", "optuna:gp", "botorch:qlognehvi", "skopt:gp"),
-)
 _METHODS = ("hybrid", "neuralpower", "paleo", "hyperpower")
 _COSTS = ("time_s", "power_w", "energy_j", "memory_bytes")
 _ALTERNATIVES = {  # definition -> keys of which exactly one must be there
@@ -79,7 +76,7 @@ def _add_words(schema: dict[str, Any]) -> None:
         (shipped_devices(), device, "profile"),
         (["cpu", "cuda:0"], device, "measure"),
         (_METHODS, device, "method"),
-        (_STRATEGIES, keys, "strategy"),
+        ([info.name for info in SHIPPED_STRATEGIES], keys, "strategy"),  # others may be registered
         (["error", *_COSTS], keys["objectives"], "items"),
     ]
     for words, owner, key in open_:
