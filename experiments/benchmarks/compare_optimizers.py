@@ -95,7 +95,7 @@ def run_problem(arguments: argparse.Namespace, name: str, console: Console) -> C
 def goal_rows(needs: Sequence[Row]) -> list[Row]:
     """Return for each peer and number of trainings what ours needs, by problem and as their median.
 
-    Shares are of the peer's trainings; infinite where ours never gets there.
+    Shares are of the peer's trainings; infinite if ours never gets there.
     """
     rows = []
     for peer, goals in GOALS.items():

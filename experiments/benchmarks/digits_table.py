@@ -118,7 +118,7 @@ def open_table(out: Path, plan: Plan) -> list[Row]:
     """Write plan.json and configs.csv, or read those that are there; return the configs.
 
     Raises:
-        InvalidInput: where the folder holds a table of another plan.
+        InvalidInput: if the folder holds a table of another plan.
     """
     import pandas as pd
 

@@ -246,7 +246,7 @@ def open_table(out: Path, plan: Plan, training_device: str) -> list[Row]:
     """Write plan.json and configs.csv, or check that what is there is of this plan; return the configs.
 
     Raises:
-        InvalidInput: where the folder holds a table of another plan.
+        InvalidInput: if the folder holds a table of another plan.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "plan.json"

@@ -28,7 +28,7 @@ class DaskExecutor(Executor):
         threads: of one training; None leaves them as the worker has them.
 
     Raises:
-        InvalidInput: where Dask is not installed, or no scheduler answers.
+        InvalidInput: if Dask is not installed, or no scheduler answers.
     """
 
     def __init__(self, cluster: Any, threads: int | None = None) -> None:
@@ -66,7 +66,7 @@ class DaskExecutor(Executor):
     def _allow_failures(self, n: int | None) -> int | None:
         """Set how often the scheduler starts a task again whose worker died, and return what it was.
 
-        None where this client may not run functions on the scheduler: then its own number stays.
+        None if this client may not run functions on the scheduler: then its own number stays.
         """
         if n is None:
             return None

@@ -20,7 +20,7 @@ class RayExecutor(Executor):
         threads: cores that one training takes.
 
     Raises:
-        InvalidInput: where Ray is not installed, or no cluster answers.
+        InvalidInput: if Ray is not installed, or no cluster answers.
     """
 
     def __init__(self, address: str | None = None, threads: int = 1) -> None:

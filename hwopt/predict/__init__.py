@@ -1,4 +1,4 @@
-"""From layers to costs: Paleo, NeuralPower, the hybrid, and intervals; `load_device` joins them to a profile.
+"""Cost models: layer models (Paleo, NeuralPower, hybrid), networks and intervals. Start from `load_device`.
 
 Names are imported when they are first used, so that `import hwopt.predict` loads nothing heavy.
 """

@@ -1,7 +1,7 @@
-"""Price configs of a space: each distinct network is built, traced and predicted once.
+"""Costs of the configs of a search space: each distinct network is built, traced and predicted once.
 
-config --seen--> ReadTree by what its network was made from --> costs
-`-------new--> traced, recording what is read --> all new ones predicted in one call --^
+config --seen--> ReadTree of the hyperparameters that `build` read --> costs
+`-------new--> traced, recording the reads --> all new networks predicted in one call --^
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from hwopt.space.search_space import Config, Key, SearchSpace
 
 NO_WORK = "the network has no operator that costs anything"
-_N_CHECKED = 8  # kept prices that are computed anew before the others are taken
-_N_COMPARED = 64  # networks with the same listed hyperparameters that are compared, at most
+_N_CHECKED = 8  # stored prices that are recomputed before the others are accepted
+_N_COMPARED = 64  # largest number of compared networks with the same listed hyperparameters
 
 
 @dataclass(frozen=True, slots=True)
 class _Price:
     """Price of one network: costs and widening factors by metric, or the reason why it has none.
 
-    `errors` are its calibration errors, those of one metric after those of another.
+    `errors` are the calibration errors, metric after metric.
     """
 
     values: tuple[float, ...]
@@ -42,16 +42,16 @@ class _Price:
 
 
 def _same(one: _Price, other: _Price) -> bool:
-    """Return whether two prices agree except for the order of sums."""
+    """Return whether two prices are equal up to the rounding of sums."""
     pairs = ((one.values, other.values), (one.widening, other.widening), (one.errors, other.errors))
     return all(np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True) for a, b in pairs)
 
 
 def check_structural(space: "SearchSpace") -> "SpaceCheck | None":
-    """Check a space's list of structural hyperparameters, or find them; None where it builds no networks.
+    """Check a space's list of structural hyperparameters, or find them; None if it builds no networks.
 
     Raises:
-        InvalidInput: where the list lacks a hyperparameter that changes the layers.
+        InvalidInput: if the list lacks a hyperparameter that changes the layers.
     """
     from hwopt.network import check_space
 
@@ -63,7 +63,7 @@ def check_structural(space: "SearchSpace") -> "SpaceCheck | None":
 
 
 def key_names(space: "SearchSpace") -> tuple[str, ...]:
-    """Return the hyperparameters that tell networks apart whether `build` is seen to read them or not.
+    """Return the hyperparameters that distinguish networks even if `build` is not seen to read them.
 
     Raises:
         InvalidInput: as of `check_structural`.
@@ -75,10 +75,10 @@ def key_names(space: "SearchSpace") -> tuple[str, ...]:
 
 
 class CostModel:
-    """Prices configs of a space: a callable from configs to `Costs`.
+    """Cost model of a search space: a callable from configs to `Costs`.
 
-    Configs share a price where they agree in what `build` (or the network's forward) reads of them and in
-    what the space lists as structural.
+    Configs share a price if they agree in the hyperparameters that `build` (or the network's forward) reads
+    and in those that the space lists as structural.
 
     Raises:
         InvalidInput: here or when configs are priced, for a hyperparameter that changes the layers and is
@@ -92,11 +92,11 @@ class CostModel:
         self._known: ReadTree[_Price] = ReadTree()
         self._by_list: dict[Key, Config] = {}
         self._n_compared = 0
-        self._kept = b""  # what was taken up last
+        self._kept = b""  # prices that `keep` accepted last
         self._unknown = UnknownOfMany()
 
     def __call__(self, configs: Sequence[Mapping[str, Any]]) -> Costs:
-        """Return the costs of n configs; NaN with the reason where a network cannot be built or traced."""
+        """Return the costs of n configs; NaN with the reason if a network cannot be built or traced."""
         found = [self._known.find(config) for config in configs]
         if None in found:
             self._price_new([config for config, price in zip(configs, found, strict=True) if price is None])
@@ -118,7 +118,7 @@ class CostModel:
         return self.model.metrics
 
     def identity(self) -> dict[str, Any]:
-        """Return what prices depend on beside the space: the profile's content, the method, what is asked."""
+        """Return the dependencies of prices besides the space: profile, method, batch size, dtype, mode."""
         return {
             "profile": self.model.profile.digest(),
             "method": self.model.name,
@@ -129,14 +129,14 @@ class CostModel:
         }
 
     def kept(self) -> bytes:
-        """Return everything that is priced, as bytes."""
+        """Return all prices so far, as bytes."""
         reads, prices = zip(*self._known.items(), strict=True) if self._known else ((), ())
         names = ("values", "widening", "errors")
         arrays = {name: np.array([getattr(price, name) for price in prices]) for name in names}
         return packed(reads, [price.reason for price in prices], **arrays)
 
     def keep(self, kept: bytes) -> bool:
-        """Take what `kept` returned, unless a few of the prices that are computed anew are others."""
+        """Load prices that `kept` returned; return False if a recomputed sample of them differs."""
         if kept == self._kept:
             return True
         reads, reasons, arrays = unpacked(kept)
@@ -166,7 +166,7 @@ class CostModel:
         return dict(zip(self.metrics, table.T, strict=True))
 
     def _price_new(self, configs: Sequence[Mapping[str, Any]]) -> None:
-        """Price configs that are not known; those that turn out to be the same network only once."""
+        """Price new configs, each distinct network once."""
         from hwopt.network.weightless_modules import fast_constructors
 
         new: ReadTree[int] = ReadTree()
@@ -181,7 +181,7 @@ class CostModel:
             self._known.add(config, one.reads, price)
 
     def _graph(self, config: Mapping[str, Any]) -> "Recorded[LayerGraph]":
-        """Trace a network; what it was made from includes what the space lists."""
+        """Trace a network; its recorded reads include the hyperparameters that the space lists."""
         from hwopt.network import trace_recorded
 
         one = trace_recorded(self.space, config, self.batch_size, self.dtype)
@@ -212,7 +212,7 @@ class CostModel:
         return [_Price(*one) for one in zip(values, zip(*factors, strict=True), errors, strict=True)]
 
     def _check_listed(self, config: Mapping[str, Any], one: "Recorded[LayerGraph]") -> None:
-        """Compare networks that agree in what is listed and not in what is read; the first few of them."""
+        """Compare the first networks that agree in listed hyperparameters but differ in one that is read."""
         from hwopt.network.space_check import changing, unlisted
 
         if not self.space.is_listed or self._n_compared >= _N_COMPARED:

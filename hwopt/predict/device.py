@@ -1,9 +1,9 @@
-"""From the name of a device to what networks cost on it.
+"""Devices by name or folder, and the costs of networks on them.
 
     load_device("amd-epyc") --> Device --cost_model(space)--> CostModel: configs --> Costs
                                   |----predict(graph)-------> Prediction: a table of layers, totals, intervals
 
-Models are fitted from the profile's rows when they are first asked for, and kept in memory.
+Models are fitted to the profile's rows on first use, and kept in memory.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from hwopt.profile.device_profile import DeviceProfile
 from hwopt.profile.schema import MODES
 from hwopt.signatures import also_by_position
 
-_BUSY = 0.9  # share of the time: a device that works less waits for its host
+_BUSY = 0.9  # busy share of the time below which a device counts as waiting for its host
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
 
 
 def load_device(name_or_path: str | Path, prior: str | Path | None = None) -> "Device":
-    """Return a device by the name of a shipped profile, or by the path of a profile's folder.
+    """Return a device by the name of a shipped profile or the path of a profile folder.
 
     Args:
-        name_or_path: of the profile.
-        prior: name or path of the profile of a device of the same kind, which predictions start from: its
-            fit, scaled to this device's measurements; "none" for no prior. None takes the `prior` of
+        name_or_path: name or path of the profile.
+        prior: name or path of the profile of a device of the same kind, whose fit serves as a prior and is
+            scaled to this device's measurements; "none" for no prior. None takes the `prior` of
             device.json, if there is one.
 
     Raises:
-        UnknownName: where it is neither.
-        InvalidInput: where the profile is broken; the message has file, line and what to do.
+        UnknownName: if it is neither.
+        InvalidInput: if the profile is broken; the message has file, line and what to do.
     """
     profile = load_profile(name_or_path)
     if prior is not None:
@@ -59,18 +59,18 @@ def load_device(name_or_path: str | Path, prior: str | Path | None = None) -> "D
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one network costs.
+    """Predicted costs of one network.
 
     Attributes:
-        layers: one row a layer, in running order: name, kind, shapes, FLOPs; time_s, what it adds to the
-            network's time, so that the column sums to the total, and its share; power_w and energy_j where
-            the device has power; memory_bytes, its operands, weights and result, which do not sum to the
+        layers: one row per layer, in running order: name, kind, shapes, FLOPs; time_s, its contribution to
+            the network's time (the column sums to the total), and its share; power_w and energy_j if the
+            device has power; memory_bytes of its operands, weights and result, which do not sum to the
             network's; output_shape; is_fallback, too few measured rows of its kind; is_extrapolated, outside
             their range.
         total: metric -> value of one pass of the batch, SI units.
-        costs: the totals with their predictive distribution, n = 1.
-        notes: what a reader must know, such as kinds without measured rows.
-        unknown: operator without a cost rule -> share of the time; they are priced by the bytes they move.
+        costs: predictive distribution of the totals, n = 1.
+        notes: caveats, such as kinds without measured rows.
+        unknown: operator without a cost rule -> share of the time; priced by the bytes it moves.
     """
 
     layers: "pd.DataFrame"
@@ -103,7 +103,7 @@ class Device:
         return self._models[method, mode]
 
     def checked_model(self, method: str, mode: str) -> DeviceModel:
-        """Return the fitted model, or say why there is none in this mode.
+        """Return the fitted model of a method, after a check of the mode.
 
         Raises:
             InvalidInput: for a mode that no network was measured in.
@@ -119,13 +119,13 @@ class Device:
         Args:
             graph: the network.
             method: name of a layer model.
-            mode: "eager", or "graph" where the profile has CUDA graphs.
-            precision: "default" (a GPU's convolutions in TF32), "ieee" or "bfloat16"; None takes what the
-                profile was measured in.
+            mode: "eager", or "graph" if the profile has CUDA graphs.
+            precision: "default" (a GPU's convolutions in TF32), "ieee" or "bfloat16"; None takes the
+                profile's.
 
         Raises:
-            InvalidInput: where the profile has no rows of the network's dtype, or of the mode, or is of
-                another precision; for a network that does no work.
+            InvalidInput: if the profile has no rows of the network's dtype or of the mode, or has another
+                precision; for a network that does no work.
         """
         self._check(graph.batch_size, graph.dtype, mode, precision)
         if not graph.layers:
@@ -163,20 +163,21 @@ class Device:
         mode: str = "eager",
         precision: str | None = None,
     ) -> "CostModel | HyperPower":
-        """Return the costs of a space's configs on this device.
+        """Return the cost model of a search space on this device.
 
         Args:
-            space: has `build` and `input_shape`.
-            batch_size: items a pass.
+            space: a space with `build` and `input_shape`.
+            batch_size: items per pass.
             method: name of a layer model; or "hyperpower", linear in the structural hyperparameters, which
-                needs no build but measured networks of this space.
+                needs no `build` but measured networks of this space.
             dtype: of weights and activations; one that the profile measured.
-            mode: "eager", or "graph" where the profile has CUDA graphs.
-            precision: as of `predict`.
+            mode: "eager", or "graph" if the profile has CUDA graphs.
+            precision: as for `predict`.
 
         Raises:
-            InvalidInput: for a batch size, dtype, mode or precision without measured rows; a space without
-                build, or whose list of structural hyperparameters lacks one that changes the layers.
+            InvalidInput: for a batch size, dtype, mode or precision without measured rows; for a space
+                without `build`, or whose list of structural hyperparameters lacks one that changes the
+                layers.
             UnknownName: for an unknown method.
         """
         self._check(batch_size, dtype, mode, precision)
@@ -216,7 +217,7 @@ class Device:
 
 
 def _notes_on_layers(layers: "pd.DataFrame", costs: Costs) -> list[str]:
-    """Say which layers lie beyond the measurements, and how much wider that makes the intervals."""
+    """Return notes on layers outside the measured range, and on the wider intervals that follow."""
     notes = []
     for column, reason in (
         ("is_fallback", "fallback, too few measured rows of the kind"),
@@ -228,16 +229,16 @@ def _notes_on_layers(layers: "pd.DataFrame", costs: Costs) -> list[str]:
             notes.append(f"{reason}: {parts} of the time")
     wider = [f"{metric} {factor[0]:.2g}" for metric, factor in costs.widening.items() if factor[0] > 1.05]
     if wider:
-        notes.append(f"intervals are wider for that, by factors of the logarithm: {', '.join(wider)}")
+        notes.append(f"intervals are therefore wider, by these factors (on a log scale): {', '.join(wider)}")
     return notes
 
 
 def _notes_on_host(busy: float, time_s: float) -> list[str]:
-    """Say where the device waits for the host that calls the operators, one by one."""
+    """Return a note if the device waits for the host that launches the operators one by one."""
     if busy > _BUSY:
         return []
     return [
-        f"the host is the bottleneck: it takes {1e3 * time_s:.3g} ms to call the operators one by one, and "
-        f"the device works {1e3 * busy * time_s:.3g} ms of it; as a CUDA graph (mode graph) the network "
-        "takes about that"
+        f"the host is the bottleneck: it takes {1e3 * time_s:.3g} ms to launch the operators one by one, of "
+        f"which the device is busy for {1e3 * busy * time_s:.3g} ms; as a CUDA graph (mode graph) the "
+        "network would take about that"
     ]

@@ -1,20 +1,20 @@
-"""A profile and a method: layers and networks predicted, and the errors on networks that no fit has seen.
+"""Cost models of one device by one method, calibrated on networks that are left out of the fit.
 
     all operators, all networks ----------fit--> predictions
     all networks but one fold ------------fit--> predictions of that fold --> ln(measured / predicted)
     (a fold is a family, or several: `hwopt.predict.uncertainty.families`)                         |
                                                        CV+ bounds, validation() <------+
 
-Every network fits and every network calibrates (CV+, Barber, Candes, Ramdas and Tibshirani 2021): the bound
-of a new network is the quantile, over the measured networks i, of its prediction by the fit without the fold
-of i times measured_i / predicted_i of that fit. Families count alike, whatever their number of networks.
+Every network serves both the fit and the calibration (CV+, Barber, Candes, Ramdas and Tibshirani 2021): the
+bound of a new network is the quantile, over the measured networks i, of its prediction by the fit without
+the fold of i times measured_i / predicted_i of that fit. Each family has the same total weight.
 
-The promise of 1 - alpha is kept on average over profiles and over new networks of new families that are
-like the measured ones; a single profile of n families may keep less, by some sqrt(alpha (1 - alpha) / n). The
-proven floor, whatever the method, is 1 - 2 alpha with folds of one family, with K folds of several families
+Coverage is 1 - alpha on average over profiles and over networks of new families similar to the measured
+ones; with a single profile of n families it may be lower, by about sqrt(alpha (1 - alpha) / n). The
+proven bound, whatever the method, is 1 - 2 alpha with folds of one family, with K folds of several families
 1 - 2 alpha - min(2 (1 - 1/K) / (n/K + 1), (1 - K/n) / (K + 1)); interpolation takes 1 / (n + 1) from it.
 
-Networks unlike the measured ones, and layers beyond the measured rows, widen the distribution: see
+The distribution is wider for networks unlike the measured ones and for layers outside the measured range: see
 `hwopt.predict.uncertainty.shift` and `hwopt.predict.uncertainty.extrapolation`.
 """
 
@@ -41,32 +41,32 @@ from hwopt.profile.device_profile import DeviceProfile
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_FOLDS = 20  # refits; up to so many families each is a fold of its own
-MIN_FAMILIES = 4  # with fewer nothing is known of how errors grow away from them
+MOST_FOLDS = 20  # refits; up to this number of families each is a fold of its own
+MIN_FAMILIES = 4  # with fewer, the growth of errors with the distance from them cannot be fitted
 _LEVEL = 0.9  # of the upper bound whose coverage is reported
 
 
 class DeviceModel:
-    """Cost models of one device by one method, fitted when constructed.
+    """Cost models of one device by one method, fitted at construction.
 
     Args:
         profile: the measurements.
         method: name of a method, such as "hybrid".
         mode: "eager", or "graph" for networks replayed as CUDA graphs.
-        other: the model of the same profile and method in the other mode, whose layers are used again.
-        layer_model: one that is fitted to the profile's layers already; None fits one.
+        other: model of the same profile and method in the other mode; its fitted layers are reused.
+        layer_model: already fitted to the profile's layers; None fits one.
 
     Attributes:
         networks: the measured networks.
-        method: fitted to the operators.
-        full: its fit to all networks.
-        notes: what a reader of the predictions must know.
+        method: the method, fitted to the operators.
+        full: fit of the method to all networks.
+        notes: caveats about the predictions.
         residuals: metric -> ln(measured / predicted) of each measured network by the fit without its fold,
             shape [n_calibration].
         weights: metric -> 1 / size of its family for each of those, [n_calibration].
-        unknown: how far layers are from what was measured.
-        caps: metric -> value that the device enforces: the power limit of its board, or the most that was
-            measured, where that is more.
+        unknown: distance of layers from the measured range.
+        caps: metric -> limit that the device enforces: the power limit of its board, or the largest measured
+            value if that is more.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class DeviceModel:
         self._learn_growth()
 
     def _power_cap(self) -> dict[str, float]:
-        """Return the power limit of the board; none where device.json has none."""
+        """Return the power limit of the board; empty if device.json has none."""
         limit_w = power_limit_w(self.profile)
         if limit_w is None or not self._has_power:
             return {}
@@ -107,7 +107,7 @@ class DeviceModel:
         return {"power_w": max(limit_w, float(np.nanmax(powers)))}
 
     def _leave_families_out(self) -> None:
-        """Refit without each fold of families; its errors calibrate."""
+        """Refit without each fold of families; the errors on the left-out fold calibrate."""
         fold = self.networks.folds(MOST_FOLDS, self.mode)
         self._out = LeftOut.of(self.method, self.networks, self._layers, fold, self.mode)
         nothing = np.full(len(self.networks), np.nan)
@@ -120,7 +120,7 @@ class DeviceModel:
         self._vouched = self._own_deviations()
         for metric, errors in self.residuals.items():
             if not len(errors):
-                self.notes.append(f"{metric}: no measured network to calibrate on; it has no bound")
+                self.notes.append(f"{metric}: no measured network to calibrate on, so it has no bound")
 
     def _learn_growth(self) -> None:
         """Fit the growth of errors with the distance from the measured networks (`uncertainty.shift`)."""
@@ -150,7 +150,7 @@ class DeviceModel:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics that are predicted for networks on this device."""
+        """Metrics that this model predicts for networks."""
         return METRICS if self._has_power else ("time_s", "memory_bytes")
 
     def predict_layers(self, rows: "pd.DataFrame") -> LayerPrediction:
@@ -159,11 +159,11 @@ class DeviceModel:
         return LayerPrediction(self.full.alone(layers), self.method.is_fallback(layers))
 
     def costs(self, table: NetworkTable, layers: Any = None) -> Costs:
-        """Return the metrics of m networks with their predictive distribution, in one vectorised call.
+        """Return the predictive distribution of the metrics of m networks, in one vectorised call.
 
         Args:
             table: the networks.
-            layers: what the method prepared of them, where that is there already.
+            layers: the networks as returned by the method's `prepare`; None prepares them.
         """
         layers = self.method.prepare(table) if layers is None else layers
         values = self.full.totals(layers)
@@ -173,7 +173,7 @@ class DeviceModel:
     def _residuals_of(self, values: dict[str, Array], layers: Any) -> dict[str, Array]:
         """Return metric -> residual i + ln(prediction without its fold / prediction), [m, n_calibration].
 
-        A residual of a network far from the others counts as what it would be at the typical distance.
+        The residual of a network far from the others is scaled down to the typical distance.
         """
         others = [fit.totals(layers) for fit in self._out.fits]
         found = dict(self.residuals)
@@ -188,7 +188,7 @@ class DeviceModel:
         return found
 
     def _widening(self, layers: Any) -> dict[str, Array]:
-        """Return metric -> factor of each network, [m]: unlike the measured ones, or of unknown layers."""
+        """Return metric -> widening factor, [m], for networks unlike the measured ones and unknown layers."""
         factors = widening(self._deviations(layers), self._vouched, self.residuals)
         if self._likeness is None:
             return factors
@@ -200,7 +200,7 @@ class DeviceModel:
         }
 
     def _unknown_without(self, left_out: Mask) -> Unknown:
-        """Return what is not known of layers if some of the networks, [m], had not been measured."""
+        """Return the measured range of layers without some of the networks, [m]."""
         rows, layers = self.profile.measured_layers, self.networks.table.layers
         kept = layers[~left_out[self.networks.table.segment]] if self.method.learns_layers else None
         return Unknown.of(rows, self.profile.ceilings, kept)
@@ -211,7 +211,7 @@ class DeviceModel:
         return unknown.networks(layers.table, self.method.is_fallback(layers), parts_s)
 
     def _own_deviations(self) -> dict[str, Array]:
-        """Return the deviations of the measured networks, [m], each as if its fold had not been measured."""
+        """Return the deviations of the measured networks, [m], each without the networks of its fold."""
         if not len(self.networks):
             return {}
         found = self._deviations(self._layers)
@@ -222,9 +222,9 @@ class DeviceModel:
         return found
 
     def left_out_costs(self, i: int) -> Costs:
-        """Return the costs of the measured network i as if its family had never been measured, n = 1.
+        """Return the costs of the measured network i, predicted without its family, n = 1.
 
-        Its prediction is by the fit without it; the calibration errors are those of the other families.
+        The fit leaves its fold out; the calibration errors are those of the other families.
         """
         families = self.networks.families
         values, residuals, weights = {}, {}, {}
@@ -246,10 +246,9 @@ class DeviceModel:
         """Return the errors on whole networks, one row for each metric and fold_kind.
 
         Columns: metric, level, mode, fold_kind, n_groups, the figures of
-        `hwopt.predict.validation.error_metrics`, and coverage_90: the share of networks, families counting
-        alike, that stayed below the 90% upper bound that the other families give. Rows of `out_of_group` are
-        predictions by fits that saw neither the network nor others of its family, `in_sample` those by the
-        fit to all.
+        `hwopt.predict.validation.error_metrics`, and coverage_90: the share of networks (each family has the
+        same weight) below the 90% upper bound from the other families. Rows of `out_of_group` are predicted
+        by fits without the network's family, rows of `in_sample` by the fit to all networks.
         """
         return self._validation.copy()
 
@@ -270,7 +269,7 @@ class DeviceModel:
         return rows
 
     def _coverage(self, metric: str, known: np.ndarray[Any, Any]) -> float:
-        """Return the share of networks below the bound that the others give; NaN where none is finite."""
+        """Return the share of networks below the other families' bound; NaN if a bound is infinite."""
         families = self.networks.families[known]
         bounds = np.array([self.left_out_costs(i).upper(metric, _LEVEL)[0] for i in known])
         if not np.isfinite(bounds).all():

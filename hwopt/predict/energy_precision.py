@@ -1,4 +1,4 @@
-"""The energy-precision ratio (Cai et al. 2017): one number for error and energy, lower is better."""
+"""Energy-precision ratio (Cai et al. 2017): one number for error and energy; lower is better."""
 
 import math
 
@@ -10,15 +10,15 @@ from hwopt.errors import InvalidInput
 
 
 def epr(error: ArrayLike, energy_j: ArrayLike, alpha: float = 1.0) -> Array:
-    """Return error**alpha * energy: what a network spends on an item, weighed with how often it errs.
+    """Return error**alpha * energy: energy of an item, weighted by the error.
 
     Args:
         error: share of wrong answers, 0 to 1, shape [n] or a number.
         energy_j: energy of one item in joules, shape [n] or a number.
-        alpha: how much precision counts; 0 compares the energies alone.
+        alpha: weight of the error; 0 compares the energies alone.
 
     Returns:
-        The ratio in joules, shape [n]; NaN where one of the two is NaN.
+        The ratio in joules, shape [n]; NaN if one of the two is NaN.
 
     Raises:
         InvalidInput: for an error outside [0, 1], an energy that is not positive, or a negative alpha.
@@ -34,19 +34,19 @@ def epr(error: ArrayLike, energy_j: ArrayLike, alpha: float = 1.0) -> Array:
 
 
 def crossover_alpha(error_a: float, energy_a: float, error_b: float, energy_b: float) -> float:
-    """Return the alpha at which two networks have the same ratio; above it the one of less error is better.
+    """Return the alpha at which two networks have the same ratio; above it the lower error wins.
 
     alpha = ln(energy_b / energy_a) / ln(error_a / error_b)
 
-    Negative where one network has both less error and less energy: it is better at every alpha. NaN where
-    both err alike: then no alpha changes their order.
+    Negative if one network has both less error and less energy: it is better at every alpha. NaN if both
+    errors are equal: no alpha changes the order.
 
     Raises:
         InvalidInput: for errors that are not in (0, 1], or energies that are not positive.
     """
     epr([error_a, error_b], [energy_a, energy_b])
     if not (error_a > 0 and error_b > 0):
-        raise InvalidInput("a network without any error is better at every large alpha; no crossover")
+        raise InvalidInput("a network with error 0 is better at every large alpha; there is no crossover")
     if error_a == error_b:
         return float("nan")
     return math.log(energy_b / energy_a) / math.log(error_a / error_b)

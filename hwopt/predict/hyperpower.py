@@ -1,13 +1,13 @@
-"""HyperPower (Stamoulis et al. 2018): every cost linear in the structural hyperparameters of a space.
+"""HyperPower (Stamoulis et al. 2018): each cost is linear in the structural hyperparameters of a space.
 
     cost(z) = w_0 + sum_j w_j z_j
 
-z holds the values of numbers as they are, choices one-hot, 0 where a hyperparameter is inactive. w has the
-least squared relative error on profiled networks of the space, with a ridge penalty of the least root mean
-squared percentage error in 10-fold cross-validation; the intercept and the penalty are additions to the
-paper's form. Energy is power times time. All networks fit and all calibrate (CV+), as for the other methods
-(`hwopt.predict.device_model`): those alike in z are one group. Nothing is traced: a config whose network
-cannot be built has a price too.
+z holds numbers as they are and choices one-hot, 0 if a hyperparameter is inactive. w minimises the squared
+relative error on measured networks of the space; its ridge penalty has the least root mean squared
+percentage error in 10-fold cross-validation; the intercept and the penalty are additions to the
+paper's form. Energy is power times time. All networks serve fit and calibration (CV+), as for other methods
+(`hwopt.predict.device_model`): networks with equal z are one group. Nothing is traced: a config whose network
+cannot be built has a price as well.
 """
 
 import json
@@ -28,12 +28,12 @@ from hwopt.space.search_space import Categorical, Config, SearchSpace
 if TYPE_CHECKING:
     import pandas as pd
 
-MIN_NETWORKS = 10  # to fit on: one a fold
-MOST_FOLDS = 20  # refits that calibrate
+MIN_NETWORKS = 10  # to fit on: one per fold
+MOST_FOLDS = 20  # refits for the calibration
 _FITTED = ("time_s", "power_w", "memory_bytes")
 _N_FOLDS = 10
 _PENALTIES = (1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-_LOWEST = 0.5  # of the least measured value: no cost is predicted below
+_LOWEST = 0.5  # smallest prediction, as a share of the smallest measured value
 _MAX_CONFIG = 10_000  # characters of a config in networks.csv
 
 
@@ -42,11 +42,11 @@ class LinearCost:
     """One metric as a linear function of z.
 
     Attributes:
-        weights: of z, shape [d], in the metric's unit for one of the hyperparameter's.
+        weights: of z, shape [d], in the metric's unit per unit of the hyperparameter.
         intercept: in the metric's unit.
         penalty: of the squared weights of standardised columns.
-        lowest: what no prediction is below.
-        rmspe: root mean squared percentage error out of fold, a share.
+        lowest: smallest prediction.
+        rmspe: root mean squared percentage error out of fold, as a share.
     """
 
     weights: Array
@@ -61,23 +61,23 @@ class LinearCost:
 
 
 class HyperPower:
-    """Prices configs of a space: a callable from configs to `Costs`, fitted when constructed.
+    """Linear cost model of a space: a callable from configs to `Costs`, fitted at construction.
 
     Args:
-        profile: has measured networks of the space, with their configs.
+        profile: profile with measured networks of the space and their configs.
         space: their search space.
-        batch_size: items a pass.
+        batch_size: items per pass.
         dtype: of the networks.
 
     Attributes:
-        models: metric -> fitted function, for every metric that networks were measured for.
+        models: metric -> fitted function, for each measured metric.
         residuals: metric -> ln(measured / predicted) of each network by the fit without its fold,
             [n_calibration].
         weights: metric -> 1 / size of its group for each of those, [n_calibration].
-        notes: what a reader of the predictions must know.
+        notes: caveats about the predictions.
 
     Raises:
-        InvalidInput: where the profile has too few networks of this space at this batch size and dtype.
+        InvalidInput: if the profile has too few networks of this space at this batch size and dtype.
     """
 
     def __init__(self, profile: DeviceProfile, space: SearchSpace, batch_size: int, dtype: str) -> None:
@@ -96,7 +96,7 @@ class HyperPower:
         self._leave_folds_out(Z, y)
 
     def _leave_folds_out(self, Z: Array, y: Mapping[str, Array]) -> None:
-        """Refit without each fold of groups; its errors calibrate."""
+        """Refit without each fold of groups; the errors on the left-out fold calibrate."""
         group = np.unique(Z, axis=0, return_inverse=True)[1].ravel()
         n_groups = int(group.max()) + 1
         fold = (np.random.default_rng(0).permutation(n_groups) % min(MOST_FOLDS, n_groups))[group]
@@ -114,11 +114,11 @@ class HyperPower:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics that are predicted."""
+        """Predicted metrics."""
         return tuple(_values(self.models, encode(self.space, [])))
 
     def lines(self) -> list[str]:
-        """Say of each metric how well it is linear."""
+        """Return one line per metric with the error of its linear fit, and the notes."""
         d = len(encode(self.space, [{}])[0])
         return [
             f"{metric}: linear in {d} columns, RMSPE {model.rmspe:.1%} out of fold; "
@@ -138,7 +138,7 @@ class HyperPower:
 
 
 def _fit(Z: Array, y: Mapping[str, Array], kept: Mask, least: int) -> dict[str, LinearCost]:
-    """Fit each metric, [n], that at least so many of the networks that are kept, [n], have."""
+    """Fit each metric, [n], that is measured for at least `least` of the kept networks, [n]."""
     chosen = {metric: kept & np.isfinite(own) for metric, own in y.items()}
     return {m: fit_linear(Z[own], y[m][own]) for m, own in chosen.items() if own.sum() >= least}
 
@@ -154,7 +154,7 @@ def _values(models: Mapping[str, LinearCost], Z: Array) -> dict[str, Array]:
 def networks_of_space(
     profile: DeviceProfile, space: SearchSpace, batch_size: int, dtype: str
 ) -> tuple["pd.DataFrame", list[Config], list[str]]:
-    """Return the measured networks of a space, [n], their configs and notes on those that were left out."""
+    """Return the measured networks of a space, [n], their configs, and notes on those left out."""
     networks = profile.networks
     chosen = (networks["source"] == "space") & (networks["mode"] == "eager")
     chosen &= (networks["batch"] == batch_size) & (networks["dtype"] == dtype)
@@ -165,7 +165,7 @@ def networks_of_space(
             kept.append(row)
         except HwoptError as reason:
             reasons.append(str(reason))
-    notes = [f"{len(reasons)} networks are of another space and left out: {reasons[0]}"] if reasons else []
+    notes = [f"{len(reasons)} networks of another space are left out: {reasons[0]}"] if reasons else []
     if len(kept) < MIN_NETWORKS:
         raise InvalidInput(
             _too_few(profile, len(kept), batch_size, dtype) + "".join(f" ({n})" for n in notes)
@@ -188,7 +188,7 @@ def encode(space: SearchSpace, configs: Sequence[Mapping[str, Any]]) -> Array:
 
 
 def fit_linear(Z: Array, y: Array) -> LinearCost:
-    """Fit y [n], positive, on Z [n, d]: the penalty of the least error in 10-fold cross-validation."""
+    """Fit y [n], positive, on Z [n, d], with the penalty of least error in 10-fold cross-validation."""
     fold = np.random.default_rng(0).permutation(len(y)) % min(_N_FOLDS, len(y))
     errors = []
     for penalty in _PENALTIES:
@@ -203,9 +203,9 @@ def fit_linear(Z: Array, y: Array) -> LinearCost:
 
 
 def _ridge(Z: Array, y: Array, penalty: float) -> tuple[Array, float]:
-    """Return weights [d] and intercept of least mean ((w_0 + Z w) / y - 1)^2 + penalty * |weights|^2.
+    """Return weights [d] and intercept that minimise mean ((w_0 + Z w) / y - 1)^2 + penalty * |weights|^2.
 
-    Penalised are the weights of standardised columns as shares of the mean cost.
+    The penalty applies to the weights of standardised columns as shares of the mean cost.
     """
     mean, scale = Z.mean(axis=0), Z.std(axis=0)
     standard = np.where(scale > 0, (Z - mean) / np.where(scale > 0, scale, 1.0), 0.0)
@@ -225,7 +225,7 @@ def _parse(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise InvalidInput("no config is kept with it")
+        raise InvalidInput("networks.csv has no config of it")
     return content
 
 
@@ -234,7 +234,7 @@ def _too_few(profile: DeviceProfile, n: int, batch_size: int, dtype: str) -> str
     others = sorted({(int(batch), str(kind)) for batch, kind in own[["batch", "dtype"]].to_numpy()})
     found = ", ".join(f"batches of {batch} in {kind}" for batch, kind in others)
     return (
-        f"method 'hyperpower': profile {profile.name!r} has {n} networks of this space with a config, at "
-        f"batches of {batch_size} in {dtype}, to fit on; it takes {MIN_NETWORKS}. It has networks of a space "
-        f"at: {found or 'none'}. Measure some: hwopt profile --space FILE --batch-size {batch_size}"
+        f"method 'hyperpower': profile {profile.name!r} has {n} measured networks of this space at batch "
+        f"size {batch_size} in {dtype}; the fit needs {MIN_NETWORKS}. The profile has networks of a "
+        f"space at: {found or 'none'}. Measure some: hwopt profile --space FILE --batch-size {batch_size}"
     )

@@ -1,16 +1,16 @@
-"""From layers to a network: sums, and a few coefficients fitted on measured networks.
+"""Aggregation of layers to a network: sums, with a few coefficients fitted to measured networks.
 
     time    sum over layers of  a * t (matrix products) or b * t (the rest) + c * launch floor
             on a GPU whose operators a host calls one by one (eager), at least h for each operator
     power   time-weighted mean of the layers' power, times one scale; idle power while the GPU waits
     energy  power * time
-    memory  parameters, buffers and live activations; or, where it is more, those of a convolution with d
-            times the copies that its kernel makes in a layout of its own
+    memory  parameters, buffers and live activations; or, if it is more, those of a convolution with d
+            times the copies that its kernel makes in its own layout
 
-Layers measured alone read their operands from far memory; within a network operands are near, while modules
-add their calls and each operator finds the caches full of another's code. a, b and c, of least squared
-relative error, are what that amounts to on this device. A GPU's are fitted on networks replayed as graphs,
-where no host is waited for, and h on eager ones.
+Layers measured alone read their operands from main memory; within a network operands are often cached, while
+module calls and cold instruction caches add time. a, b and c absorb these effects; they minimise the squared
+relative error. On a GPU they are fitted to networks replayed as graphs, which do not wait for the host, and h
+to eager networks.
 """
 
 from collections.abc import Mapping
@@ -24,20 +24,20 @@ from hwopt.arrays import Array
 from hwopt.predict.layer_models.interface import LayerPrediction, is_matrix_kind
 from hwopt.predict.network_table import NetworkTable
 
-MIN_NETWORKS = 4  # with fewer measured networks the layers are summed as they are
+MIN_NETWORKS = 4  # with fewer measured networks the coefficients stay neutral
 # Weight, in networks, of each time coefficient's squared distance from its neutral value, and from a prior's.
 _NEUTRAL_WEIGHTS, _PRIOR_WEIGHTS = np.array([0.3, 0.3, 1e-4]), np.array([0.3, 0.3, 1e-2])
 _WORKSPACES = np.linspace(0.0, 1.5, 31)
 _SHARPNESS = 8.0
-_TILE = 16  # channels of a block in the layout that convolutions copy to
-_IMAGE_CHANNELS = 3  # inputs of so few channels are read as they are
+_TILE = 16  # channels per block in the layout that convolutions copy to
+_IMAGE_CHANNELS = 3  # inputs with at most this number of channels are not copied
 _CONVOLUTION_COLUMNS = (
     *("input_bytes", "weight_bytes", "output_bytes", "in_channels", "out_channels", "kernel_h", "kernel_w"),
 )
 
 
 class SummedLayers:
-    """Layers of m networks, each predicted alone, with what every fit of the coefficients shares.
+    """Layers of m networks, each predicted alone, with the sums that all fits of the coefficients share.
 
     Args:
         table: the networks.
@@ -55,7 +55,7 @@ class SummedLayers:
 
     @property
     def power_w(self) -> Array | None:
-        """Power of each layer alone, [n], in watts; None where the device has none."""
+        """Power of each layer alone, [n], in watts; None if the device has none."""
         return self.predicted.values.get("power_w")
 
     @cached_property
@@ -76,7 +76,7 @@ class SummedLayers:
 
     @cached_property
     def energy_parts(self) -> Array:
-        """Sum of power times those, [m, 3]."""
+        """Sum of power times `parts`, [m, 3]."""
         assert self.power_w is not None
         power_w, matrix = self.power_w, self.is_matrix
         joules = power_w * self.time_s
@@ -84,7 +84,7 @@ class SummedLayers:
         return np.stack([self.table.sum(column) for column in columns], axis=1)
 
     def memory_bytes(self, workspace: float) -> Array:
-        """Return the peak memory of each network, [m], where convolutions make this share of their copies."""
+        """Return the peak memory of each network, [m], if convolutions make this share of their copies."""
         if workspace not in self._peaks:
             self._peaks[workspace] = memory_bytes(self.table, workspace)
         return self._peaks[workspace]
@@ -92,16 +92,16 @@ class SummedLayers:
 
 @dataclass(frozen=True, slots=True)
 class NetworkModel:
-    """Coefficients of one device and method; the defaults add up the layers as they are."""
+    """Coefficients of one device and method; the defaults are a plain sum of the layers."""
 
     matrix_scale: float = 1.0
     other_scale: float = 1.0
-    overhead: float = 0.0  # launch floors an operator, beyond its own
+    overhead: float = 0.0  # extra launch floors per operator
     power_scale: float = 1.0
-    workspace: float = 0.0  # share of the copies of convolutions that is really made
+    workspace: float = 0.0  # share of the copies of convolutions that kernels actually make
     launch_s: float = 0.0
-    host_s: float = 0.0  # that the host takes to call an operator, where the device may wait for it
-    idle_w: float = 0.0  # power while it waits
+    host_s: float = 0.0  # host time per operator; 0 if the device never waits for the host
+    idle_w: float = 0.0  # power of a waiting device
 
     @property
     def _coefficients(self) -> Array:
@@ -112,20 +112,20 @@ class NetworkModel:
         return layers.predicted.values
 
     def device_s(self, layers: SummedLayers) -> Array:
-        """Return the seconds that the device works on each network, [m]."""
+        """Return the busy time of the device for each network, [m], in seconds."""
         return np.asarray(layers.parts @ self._coefficients)
 
     def busy(self, layers: SummedLayers) -> Array:
-        """Return the share of its time in which the device works on each network, [m].
+        """Return the share of each network's time in which the device is busy, [m].
 
-        Host and device work side by side, so the longer of the two counts; where they are alike, each waits
-        for the other now and then: a power mean, not a maximum.
+        Host and device work in parallel, so the longer of the two counts; if they are similar, each waits
+        for the other at times: hence a power mean and not a maximum.
         """
         host_s = self.host_s * layers.parts[:, 2]
         return np.asarray((1 + (host_s / self.device_s(layers)) ** _SHARPNESS) ** (-1 / _SHARPNESS))
 
     def layers(self, layers: SummedLayers) -> dict[str, Array]:
-        """Return what each layer adds to its network's time, waiting included, and its mean power, [n]."""
+        """Return the time that each layer adds to its network, waiting included, and its mean power, [n]."""
         scale = np.where(layers.is_matrix, self.matrix_scale, self.other_scale)
         busy = self.busy(layers)[layers.table.segment]
         added = {"time_s": (scale * layers.time_s + self.overhead * self.launch_s) / busy}
@@ -155,13 +155,13 @@ def fit_network_model(
 
     Args:
         layers: of the m networks.
-        measured: metric -> what they were measured at, [m]; NaN where they were not, or are not to be used.
+        measured: metric -> measured values, [m]; NaN if not measured or not to be used.
         launch_s: the device's launch floor, in seconds.
-        prior: model of another device, which the coefficients shrink to; None is the neutral one, from which
-            fewer than 4 networks change nothing.
+        prior: model of another device, towards which the coefficients shrink; None is the neutral model,
+            which fewer than 4 networks do not change.
 
     Returns:
-        The model, and notes on what could not be fitted.
+        The model, and notes on coefficients that could not be fitted.
     """
     known = np.isfinite(measured["time_s"])
     model, notes = replace(prior or NetworkModel(), launch_s=launch_s), list[str]()
@@ -172,7 +172,9 @@ def fit_network_model(
         a, b, c = _least_squares(parts, np.ones(known.sum()), centre, weights)
         model = replace(model, matrix_scale=float(a), other_scale=float(b), overhead=float(c))
     else:
-        what = "layers are summed as they are" if prior is None else "layers are summed as on the prior"
+        what = (
+            "layers are summed without correction" if prior is None else "layers are summed as on the prior"
+        )
         notes.append(f"fewer than {MIN_NETWORKS} measured networks to fit on: {what}")
     if _enough(measured["power_w"]) and layers.power_w is not None:
         model = replace(model, power_scale=_power_scale(layers, measured["power_w"]))
@@ -188,13 +190,13 @@ def _enough(measured: Array) -> bool:
 def with_host(
     model: NetworkModel, layers: SummedLayers, measured: Mapping[str, Array], idle_w: float | None
 ) -> NetworkModel:
-    """Return a GPU's model, fitted on graphs, for networks whose operators the host calls one by one.
+    """Extend a GPU's model, fitted to graphs, to networks whose operators the host launches one by one.
 
     Args:
-        model: of the same networks as graphs.
+        model: fitted to the same networks as graphs.
         layers: of the m networks.
-        measured: what the networks were measured at, eager, [m], as in `fit_network_model`.
-        idle_w: power of the device without work; None where it is not known: then waiting counts as none.
+        measured: measured values of the eager networks, [m], as in `fit_network_model`.
+        idle_w: idle power of the device; None if unknown, which counts as 0.
     """
     from scipy.optimize import minimize_scalar
 
@@ -208,7 +210,7 @@ def with_host(
         busy = replace(model, host_s=float(np.exp(log_host_s))).busy(layers)
         return float(np.sum(((device_s / busy)[known] / time_s[known] - 1) ** 2))
 
-    most = float(np.log(np.max((time_s / layers.parts[:, 2])[known])))  # s an operator
+    most = float(np.log(np.max((time_s / layers.parts[:, 2])[known])))  # s per operator
     best = minimize_scalar(error, bounds=(most - 10.0, most), method="bounded", options={"xatol": 1e-4})
     return replace(model, host_s=float(np.exp(best.x)), idle_w=idle_w or 0.0)
 
@@ -223,7 +225,7 @@ def _least_squares(A: Array, b: Array, neutral: Array, weights: Array) -> Array:
 
 
 def _fit_workspace(layers: SummedLayers, measured_bytes: Array) -> float:
-    """Return the workspace of the least mean absolute logarithmic error."""
+    """Return the workspace with the least mean absolute log error."""
     known = np.isfinite(measured_bytes)
     errors = [
         np.abs(np.log(layers.memory_bytes(w)[known] / measured_bytes[known])).mean() for w in _WORKSPACES
@@ -238,19 +240,17 @@ def _power_scale(layers: SummedLayers, measured_w: Array) -> float:
 
 
 def memory_bytes(table: NetworkTable, workspace: float) -> Array:
-    """Return the peak memory of each network, [m], with a share of the copies that convolutions make.
+    """Return the peak memory of each network, [m], including a share of the copies that convolutions make.
 
-    A convolution with a window, or on the few channels of an image, copies weights and input into blocks of
-    channels, computes a blocked output, drops the input's copy and writes the output in the network's layout:
-    beyond input and output it holds max(blocked input + blocked output - output, blocked output), and the
-    copy of the weights.
+    A convolution with a window, or with the few input channels of an image, copies weights and input into
+    blocks of channels, computes a blocked output, frees the copy of the input and writes the output in the
+    network's layout: besides input and output it holds max(blocked input + blocked output - output, blocked
+    output), and the copy of the weights.
     """
     column = {name: table.layers[name].to_numpy(dtype=float) for name in _CONVOLUTION_COLUMNS}
     blocked_in = column["input_bytes"] * _blocks(column["in_channels"])
     blocked_out = column["output_bytes"] * _blocks(column["out_channels"])
-    blocked_in = np.where(
-        column["in_channels"] > _IMAGE_CHANNELS, blocked_in, 0.0
-    )  # images are read as they are
+    blocked_in = np.where(column["in_channels"] > _IMAGE_CHANNELS, blocked_in, 0.0)  # images are not copied
     copies = column["weight_bytes"] + np.maximum(
         blocked_in + blocked_out - column["output_bytes"], blocked_out
     )
@@ -265,5 +265,5 @@ def memory_bytes(table: NetworkTable, workspace: float) -> Array:
 
 
 def _blocks(channels: Array) -> Array:
-    """Return how much larger a tensor becomes when its channels are filled up to whole blocks, [n]."""
+    """Return the growth factor of a tensor whose channels are padded to whole blocks, [n]."""
     return np.ceil(channels / _TILE) * _TILE / channels

@@ -1,4 +1,4 @@
-"""The measured networks of a profile in one table, and their division into families."""
+"""Measured networks of a profile in one table, and their families."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,12 +20,12 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class MeasuredNetworks:
-    """The m networks of a profile that have layers and a figure, each once for all its modes.
+    """The m networks of a profile with layers and a measured metric; one entry for all modes of a network.
 
     Attributes:
-        frame: network, source, batch, dtype and family of each, [m].
+        frame: network, source, batch, dtype and family of each network, [m].
         table: their layers.
-        figures: mode -> metric -> what was measured, NaN where it was not, [m].
+        figures: mode -> metric -> measured values, NaN if not measured, [m].
     """
 
     frame: "pd.DataFrame"
@@ -34,7 +34,7 @@ class MeasuredNetworks:
 
     @classmethod
     def of(cls, profile: DeviceProfile) -> "MeasuredNetworks":
-        """Return the networks of a profile, in the order of its file."""
+        """Return the networks of a profile, in file order."""
         rows = profile.networks
         has_layers = rows["network"].isin(set(profile.network_layers["network"]))
         rows = rows[has_layers & rows[list(METRICS)].notna().any(axis=1)]
@@ -59,23 +59,23 @@ class MeasuredNetworks:
         return len(self.frame)
 
     def measured(self, mode: str, metric: str) -> Array:
-        """Return a metric in a mode, [m]; NaN where it was not measured."""
+        """Return a metric in a mode, [m]; NaN if it was not measured."""
         return self.figures.get(mode, {}).get(metric, np.full(len(self), np.nan))
 
     def only(self, kept: Mask, mode: str) -> dict[str, Array]:
-        """Return the figures of a mode, metric -> [m], NaN for networks that are not kept."""
+        """Return the measured values of a mode, metric -> [m], NaN for networks that are not kept."""
         return {metric: np.where(kept, self.measured(mode, metric), np.nan) for metric in METRICS}
 
     def has_mode(self, mode: str) -> Mask:
-        """Return which networks have a figure in a mode, [m]."""
+        """Return a mask of the networks with a measured metric in a mode, [m]."""
         own = [np.isfinite(self.measured(mode, metric)) for metric in METRICS]
         return np.asarray(np.any(own, axis=0), dtype=bool)
 
     def folds(self, n_most: int, mode: str) -> NDArray[np.intp]:
-        """Deal the families to folds; return the fold of each network, [m].
+        """Assign the families to folds; return the fold of each network, [m].
 
-        A fold is one family where there are at most `n_most`, and otherwise several, dealt at random (always
-        alike). Families without a figure in the mode are in none: -1.
+        A fold is one family if there are at most `n_most`, otherwise several, drawn with a fixed seed.
+        Families without a measurement in the mode are in no fold: -1.
         """
         families = self.families
         own = np.unique(families[self.has_mode(mode)])
@@ -85,6 +85,6 @@ class MeasuredNetworks:
 
 
 def group_weights(families: NDArray[np.str_]) -> Array:
-    """Return 1 / size of its family for each network, [n]; they sum to the number of families."""
+    """Return 1 / size of the family of each network, [n]; the sum is the number of families."""
     _, place, counts = np.unique(families, return_inverse=True, return_counts=True)
     return np.asarray(1.0 / counts[place], dtype=float)

@@ -1,9 +1,9 @@
-"""Prediction methods by name: each can be fitted to a device profile and any subset of its networks.
+"""Prediction methods by name; each can be fitted to a device profile and any subset of its networks.
 
 method          layers alone                       network
 hybrid, a GPU   `hwopt.predict.gpu`: one vector of parameters for both
-others          a layer model, fitted once on      sums with a few coefficients, fitted on networks
-                operators, which are no network's  (`hwopt.predict.layer_aggregation`)
+others          a layer model, fitted once to      sums with a few coefficients, fitted to networks
+                operators measured alone           (`hwopt.predict.layer_aggregation`)
 """
 
 from dataclasses import dataclass, replace
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
 
 
 _NO_CHIP = (
-    "device.json has no hardware.n_multiprocessors: this GPU's layers are predicted as a CPU's are, by the "
-    "roofline and what rows teach beyond it; measure the device again, or add the number"
+    "device.json has no hardware.n_multiprocessors: this GPU's layers are predicted with the CPU's model, a "
+    "roofline with a learned factor; measure the device again, or add the number"
 )
 
 
 class Fit(Protocol):
-    """A method, fitted to operators and some networks; `layers` is what its method's `prepare` returned."""
+    """A method, fitted to operators and some networks; `layers` is the result of the method's `prepare`."""
 
     def alone(self, layers: Any) -> dict[str, Array]:
         """Return time and power of each layer measured alone, [n]."""
         ...
 
     def layers(self, layers: Any) -> dict[str, Array]:
-        """Return what each layer adds to its network's time, and its mean power in it, [n]."""
+        """Return the time that each layer adds to its network, and its mean power within the network, [n]."""
         ...
 
     def busy(self, layers: Any) -> Array:
-        """Return the share of its time in which the device works on each network, [m]."""
+        """Return the share of each network's time in which the device is busy, [m]."""
         ...
 
     def totals(self, layers: Any) -> dict[str, Array]:
@@ -65,9 +65,9 @@ class Method(Protocol):
     """A method for one device, fitted to its operators.
 
     Attributes:
-        notes: what a reader of the predictions must know.
-        learns_layers: whether networks teach it layers as well, and not sums of them alone.
-        layer_model: fitted to the operators; None where networks teach it layers as well.
+        notes: caveats about the predictions.
+        learns_layers: whether the layer model is fitted to networks too, not only the sums.
+        layer_model: fitted to the operators; None if the layer model is fitted to networks too.
     """
 
     notes: list[str]
@@ -75,15 +75,15 @@ class Method(Protocol):
     layer_model: LayerModel | None
 
     def prepare(self, table: NetworkTable) -> Any:
-        """Return of m networks what every fit needs and none changes."""
+        """Return the inputs of m networks that all fits share."""
         ...
 
     def is_fallback(self, layers: Any) -> Mask:
-        """Return which layers have too few measured rows of their kind, [n]."""
+        """Return a mask of the layers with too few measured rows of their kind, [n]."""
         ...
 
     def fit(self, kept: Mask, mode: str) -> tuple[Fit, list[str]]:
-        """Return the fit to the measured networks that are kept, [m], and notes on what it lacked."""
+        """Return the fit to the kept measured networks, [m], and notes on missing data."""
         ...
 
 
@@ -96,7 +96,7 @@ def make_method(
         profile: the measurements.
         name: of the method.
         networks: measured, of the profile.
-        layer_model: of that name, fitted to the profile's layers already; None fits one where it is needed.
+        layer_model: of that name, already fitted to the profile's layers; None fits one if needed.
 
     Raises:
         UnknownName: for an unknown method.
@@ -116,15 +116,16 @@ def make_method(
         method = GpuMethod(profile.measured_layers, facts, networks, _gpu_prior(prior, facts))
     if prior is not None:
         n = len(profile.measured_layers)
-        method.notes.append(f"{n} measured layers: predictions start from profile {prior.name!r} as a prior")
+        method.notes.append(
+            f"{n} measured layers: profile {prior.name!r} serves as a prior of the predictions"
+        )
     return method
 
 
 def layer_factory(profile: DeviceProfile, name: str, networks: MeasuredNetworks) -> Factory:
-    """Return what makes an unfitted layer model of a method as a device has it.
+    """Return a function that makes the unfitted layer model of a method for a device.
 
-    Of a GPU's hybrid, whose parameters are those of networks too, it is fitted to all measured networks as
-    well as to the rows.
+    The layer model of a GPU's hybrid is fitted to all measured networks as well as to the rows.
     """
     if name != "hybrid":
         return partial(make_model, name)
@@ -141,7 +142,7 @@ def layer_factory(profile: DeviceProfile, name: str, networks: MeasuredNetworks)
 
 @dataclass(frozen=True)
 class _Prior:
-    """Profile that another one starts from: its name, its chip if it is a GPU, and its fitted method."""
+    """Profile that serves as a prior: its name, its chip if it is a GPU, and its fitted method."""
 
     name: str
     facts: GpuFacts | None
@@ -149,7 +150,7 @@ class _Prior:
 
 
 def _prior_of(profile: DeviceProfile) -> _Prior | None:
-    """Return the prior of a profile; None where it names none."""
+    """Return the prior of a profile; None if it names none."""
     prior = prior_profile(profile)
     if prior is None:
         return None
@@ -160,7 +161,7 @@ def _prior_of(profile: DeviceProfile) -> _Prior | None:
 
 @lru_cache(maxsize=2)
 def _shipped_prior(name: str) -> _Prior:
-    """Return a shipped profile as a prior; a process fits it once."""
+    """Return a shipped profile as a prior; fitted once per process."""
     return _fitted_prior(load_profile(name))
 
 
@@ -170,7 +171,7 @@ def _fitted_prior(prior: DeviceProfile) -> _Prior:
 
 
 def _gpu_prior(prior: _Prior | None, facts: GpuFacts) -> GpuPrior:
-    """Return what a GPU's fit starts from."""
+    """Return the prior of a GPU's parameters."""
     if prior is None or prior.facts is None:
         return TYPICAL
     from hwopt.predict.gpu.model import GpuMethod
@@ -180,7 +181,7 @@ def _gpu_prior(prior: _Prior | None, facts: GpuFacts) -> GpuPrior:
 
 
 class Summed:
-    """A layer model, fitted on a profile's operators, and sums of its layers, fitted on networks."""
+    """Layer model fitted to a profile's operators, with sums of layers fitted to networks."""
 
     learns_layers = False
     layer_model: LayerModel | None
@@ -209,7 +210,7 @@ class Summed:
         return self._model.predict(rows)
 
     def is_fallback(self, layers: SummedLayers) -> Mask:
-        """Return which layers have too few measured rows of their kind, [n]."""
+        """Return a mask of the layers with too few measured rows of their kind, [n]."""
         return layers.predicted.is_fallback
 
     def whole(self) -> NetworkModel:
@@ -217,7 +218,7 @@ class Summed:
         return self.fit(np.ones(len(self._networks), dtype=bool), "eager")[0]
 
     def fit(self, kept: Mask, mode: str) -> tuple[NetworkModel, list[str]]:
-        """Fit on networks as graphs where there are such, then on eager ones what the host adds."""
+        """Fit the device's coefficients to CUDA graphs, if any, then the host's to eager networks."""
         graphs, eager = (self._networks.only(kept, name) for name in ("graph", "eager"))
         launch_s = self._profile.ceilings.launch_s
         if np.isfinite(graphs["time_s"]).sum() < MIN_NETWORKS:

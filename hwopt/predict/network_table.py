@@ -1,4 +1,4 @@
-"""Many networks as one table of layers, so that all of them are predicted in one call."""
+"""Table of the layers of many networks, which are predicted in one call."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class NetworkTable:
     """The layers of m networks, one after another.
 
     Attributes:
-        layers: one row a layer, [n].
-        segment: which network each layer belongs to, shape [n], ascending from 0 to m - 1.
+        layers: one row per layer, [n].
+        segment: index of the network of each layer, shape [n], ascending from 0 to m - 1.
         memory_bytes: parameters, buffers and live activations of each network, shape [m].
         n_networks: m.
     """
@@ -62,7 +62,7 @@ class NetworkTable:
 
     @classmethod
     def of_layers(cls, rows: "pd.DataFrame") -> "NetworkTable":
-        """Return the table of one network of complete layer rows, [n], whose memory is not asked for."""
+        """Return the table of one network of complete layer rows, [n], with memory 0."""
         return cls(rows, np.zeros(len(rows), dtype=np.intp), np.zeros(1), 1)
 
     def sum(self, values: Array) -> Array:
@@ -71,11 +71,11 @@ class NetworkTable:
         return sums.astype(float)
 
     def most(self, values: Array) -> Array:
-        """Return the most of the values of layers, [n], in each network, [m]; 0 for one without layers."""
+        """Return the largest value of the layers, [n], of each network, [m]; 0 for one without layers."""
         most = np.zeros(self.n_networks)
         np.maximum.at(most, self.segment, values)
         return most
 
     def all_of(self, holds: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return whether something holds for all layers, [n], of each network, [m]."""
+        """Return whether a condition holds for all layers, [n], of each network, [m]."""
         return np.asarray(self.sum((~holds).astype(float)) == 0)

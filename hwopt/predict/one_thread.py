@@ -1,6 +1,6 @@
-"""Numerical libraries on one thread: predictions do not depend on the number of threads, and are quicker.
+"""Limit of numerical libraries to one thread: predictions do not depend on the thread count, and are faster.
 
-Finding the libraries of a process takes 15 ms, so what was found is kept until another module is imported.
+Finding the libraries of a process takes 15 ms, so the result is kept until another module is imported.
 """
 
 import sys
@@ -12,7 +12,7 @@ _found: tuple[int, ThreadpoolController] | None = None
 
 
 def one_thread() -> AbstractContextManager[object]:
-    """Return a context in which the libraries that are loaded by now compute on one thread."""
+    """Return a context in which the currently loaded libraries compute on one thread."""
     global _found
     n = len(sys.modules)
     if _found is None or _found[0] != n:

@@ -1,4 +1,4 @@
-"""Prices as bytes and back: arrays without pickles, and what each network was made from as JSON."""
+"""Serialization of prices to bytes: arrays without pickles, and the recorded reads of `build` as JSON."""
 
 import io
 import json
@@ -13,7 +13,7 @@ Reads = Mapping[str, Any]
 
 
 def packed(reads: Sequence[Reads], reasons: Sequence[str | None], **arrays: Any) -> bytes:
-    """Return n prices as bytes: what each was made from, why it has none, and arrays [n, ...] of figures."""
+    """Return n prices as bytes: the reads of each, the reason of a missing price, and arrays [n, ...]."""
     text = json.dumps([[_pairs(one) for one in reads], list(reasons)])
     file = io.BytesIO()
     np.savez_compressed(file, text=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
@@ -21,7 +21,7 @@ def packed(reads: Sequence[Reads], reasons: Sequence[str | None], **arrays: Any)
 
 
 def unpacked(content: bytes) -> tuple[list[Reads], list[str | None], dict[str, Any]]:
-    """Return what `packed` was given."""
+    """Return the arguments of `packed`."""
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     pairs, reasons = json.loads(arrays.pop("text").tobytes().decode())
@@ -29,7 +29,7 @@ def unpacked(content: bytes) -> tuple[list[Reads], list[str | None], dict[str, A
 
 
 def as_config(reads: Reads) -> dict[str, Any]:
-    """Return a config that has just what was read."""
+    """Return the config of the recorded reads."""
     return {name: value for name, value in reads.items() if value is not ABSENT}
 
 

@@ -1,14 +1,14 @@
-"""Another device's profile as the prior of a device on which little was measured.
+"""Profile of another device as the prior of a device with few measurements.
 
     profile --"prior" in device.json--> profile of a device of the same kind --fit--> its method
-            --rows, networks----------> what differs between the devices, shrunk to nothing
+            --rows, networks----------> difference between the devices, shrunk towards zero
 
 a CPU    predictions of the prior are one more view of the layers (`hwopt.predict.layer_models.hybrid`), used
-         if it errs less on rows left out; coefficients of networks shrink to the prior's
+         if its error on rows left out is lower; coefficients of networks shrink towards the prior's
 a GPU    the parameters' priors are centred on the other GPU's (`hwopt.predict.gpu.prior`)
 
-A profile with few rows gets the shipped profile of its kind as a prior when it is measured (`default_prior`);
-"none" in its place switches that off.
+When a profile with few rows is measured, it gets the shipped profile of its kind as a prior
+(`default_prior`); "none" disables the prior.
 """
 
 from functools import lru_cache
@@ -19,15 +19,15 @@ from hwopt.predict.shipped import load_profile, shipped_devices
 from hwopt.profile.device_profile import DeviceProfile
 
 OFF = "none"
-FEW_ROWS = {"cpu": 600, "gpu": 160}  # measured operators, up to which a profile gets a prior by default
+FEW_ROWS = {"cpu": 600, "gpu": 160}  # profiles with fewer measured operators get a prior by default
 
 
 def prior_profile(profile: DeviceProfile) -> DeviceProfile | None:
-    """Return the profile that a profile names as its prior; None where it names none, or "none".
+    """Return the profile that a profile names as its prior; None if it names none, or "none".
 
     Raises:
         InvalidInput: for a prior of another kind, without layers, or that is the profile itself.
-        UnknownName: for one that is no profile.
+        UnknownName: for an unknown profile.
     """
     name = profile.info.get("prior")
     if name is None or name == OFF:
@@ -53,9 +53,9 @@ def prior_profile(profile: DeviceProfile) -> DeviceProfile | None:
 
 
 def default_prior(profile: DeviceProfile) -> str | None:
-    """Return the name of the shipped profile that a profile of few rows starts from; None where none suits.
+    """Return the name of the shipped profile that suits a profile of few rows as a prior; None if none does.
 
-    It is of the same kind and precision, of the same model of processor if there is one such.
+    The prior has the same kind and precision, and the same processor model if there is such a profile.
     """
     kind, n = str(profile.info.get("kind")), len(profile.measured_layers)
     if profile.info.get("is_simulated") or not 0 < n < FEW_ROWS.get(kind, 0):

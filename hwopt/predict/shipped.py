@@ -1,4 +1,4 @@
-"""Device profiles that came with the package."""
+"""Device profiles that ship with the package."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -9,7 +9,7 @@ from hwopt.profile.device_profile import DeviceProfile
 
 
 def shipped_devices() -> dict[str, Path]:
-    """Return the profiles that came with the package: name -> folder."""
+    """Return the shipped profiles: name -> folder."""
     folder = Path(str(files("hwopt") / "devices"))
     if not folder.is_dir():
         return {}
@@ -17,11 +17,11 @@ def shipped_devices() -> dict[str, Path]:
 
 
 def load_profile(name_or_path: str | Path) -> DeviceProfile:
-    """Return a profile by the name of a shipped one, or by the path of a profile's folder.
+    """Return a profile by the name of a shipped one or the path of a profile folder.
 
     Raises:
-        UnknownName: where it is neither.
-        InvalidInput: where the profile is broken; the message has file, line and what to do.
+        UnknownName: if it is neither.
+        InvalidInput: if the profile is broken; the message has file, line and what to do.
     """
     shipped = shipped_devices()
     if str(name_or_path) in shipped:

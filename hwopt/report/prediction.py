@@ -31,7 +31,7 @@ class Predicted:
     batch_size: int
     input_shape: tuple[int, ...]
     prediction: Prediction
-    training_memory_bytes: int | None = None  # of a training step, an estimate; None where not asked for
+    training_memory_bytes: int | None = None  # of a training step, an estimate; None if not asked for
     mode: str = "eager"
 
 

@@ -22,7 +22,7 @@ def ranking_rows(store: Store, ranking: str = "epr", alpha: float = 1.0) -> list
 
     Raises:
         UnknownName: for another ranking.
-        InvalidInput: where energy is not among the costs of the study.
+        InvalidInput: if energy is not among the costs of the study.
     """
     if ranking not in RANKINGS:
         raise UnknownName(f"no ranking {ranking!r}; known: {', '.join(RANKINGS)}")
@@ -60,7 +60,7 @@ def ranking_table(rows: Sequence[Row], alpha: float, is_per_item: bool) -> Table
 
 
 def batch_size(store: Store) -> int | None:
-    """Return the items of a pass that a study's costs are of; None where the study does not tell."""
+    """Return the items of a pass that a study's costs are of; None if the study does not tell."""
     description: Any = store.meta()["identity"].get("description") or {}
     device = description.get("device") if isinstance(description, dict) else None
     n_items = device.get("batch_size") if isinstance(device, dict) else None

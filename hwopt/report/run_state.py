@@ -46,7 +46,7 @@ class RunState:
         running: trials in training, the latest event last.
         paused: paused trials, by number.
         recent: the latest ended trials, each with whether it came to the front.
-        volume: hypervolume of the front; None where no reference is known.
+        volume: hypervolume of the front; None if no reference is known.
         gain: the last growth of the hypervolume.
         broken: priced configs that broke a budget, by budget.
         pricing: how many configs of how many are priced, while the space is surveyed.
@@ -133,7 +133,7 @@ class RunState:
 
     @property
     def energy_j(self) -> float | None:
-        """Joules of the trainings; None where none was measured."""
+        """Joules of the trainings; None if none was measured."""
         unfinished = [*self.running.values(), *self.paused.values()]
         under_way = [trial.energy_j for trial in unfinished if trial.energy_j is not None]
         return self._energy_j + sum(under_way) if self._measures_energy or under_way else None

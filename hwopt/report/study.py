@@ -36,7 +36,7 @@ def write_report(store: Store, folder: Path) -> Iterator[Table | str]:
     """Write front.csv, trials.csv and front.png into a folder, and yield what to print.
 
     Raises:
-        InvalidInput: where the folder cannot be written.
+        InvalidInput: if the folder cannot be written.
     """
     meta = store.meta()
     identity = meta["identity"]

@@ -25,7 +25,7 @@ class PlotPoints:
     """Points of a plot of error against cost.
 
     Attributes:
-        metric: name of the cost, in SI units; None where the horizontal axis counts trials.
+        metric: name of the cost, in SI units; None if the horizontal axis counts trials.
         front: cost and error, shape [k, 2].
         dominated: the same of feasible, dominated trials, [n, 2].
         infeasible: the same of trials that break a limit, [m, 2].

@@ -85,7 +85,7 @@ def write_errors(folder: Path, tables: Mapping[str, "pd.DataFrame"]) -> list[Pat
     """Write each table as a CSV file into a folder and return the paths.
 
     Raises:
-        InvalidInput: where the folder cannot be written.
+        InvalidInput: if the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ def resolved_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a study as space, costs, objective and so on, with those of a given optimizer.
 
     Raises:
-        InvalidInput: where there is neither a space nor an optimizer; where an optimizer comes with something
+        InvalidInput: if there is neither a space nor an optimizer; where an optimizer comes with something
             that is its own, or was used already.
     """
     arguments = {name: value for name, value in given.items() if name != "optimizer"}
@@ -47,7 +47,7 @@ def resolved_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def given_optimizer(given: Mapping[str, Any]) -> Optimizer | None:
-    """Return the optimizer among the arguments of a study, None where there is none."""
+    """Return the optimizer among the arguments of a study, None if there is none."""
     first = given["space"]
     optimizer: Any = given["optimizer"] if given["optimizer"] is not None else first
     if not isinstance(optimizer, Optimizer):

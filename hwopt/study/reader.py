@@ -72,8 +72,8 @@ class StudyReader:
                 own budgets hold in any case.
 
         Raises:
-            Infeasible: where no trained network keeps the limits; the message names the nearest.
-            StudyError: where no feasible training is complete.
+            Infeasible: if no trained network keeps the limits; the message names the nearest.
+            StudyError: if no feasible training is complete.
             UnknownName: for a metric that the study does not predict.
         """
         trained = [trial for trial in self.trials() if trial.status == "complete" and trial.is_feasible]
@@ -121,7 +121,7 @@ class StudyReader:
                 the networks' layers, for which it runs the file of the search space.
 
         Raises:
-            InvalidInput: where the folder or the file cannot be written.
+            InvalidInput: if the folder or the file cannot be written.
         """
         if html is not None:
             write_page(read_studies(self.store.path), Path(html))
@@ -163,7 +163,7 @@ class StudyReader:
         return outline(Counter(trial.status for trial in trials), front_of(trials, self.objectives))
 
     def _identity_kept(self) -> Mapping[str, Any]:
-        """Return the facts that make the study what it is; raise StudyError where none is written yet."""
+        """Return the facts that make the study what it is; raise StudyError if none is written yet."""
         identity: Mapping[str, Any] | None = self.store.meta().get("identity")
         if identity is None:
             raise StudyError(f"{self._place} holds no trials yet")

@@ -98,7 +98,7 @@ class Study(StudyReader):
         optimizer: in place of space, costs, budgets and all that `Optimizer` takes.
 
     Raises:
-        StudyError: where the file belongs to another experiment, or cannot be used.
+        StudyError: if the file belongs to another experiment, or cannot be used.
     """
 
     @also_by_position
@@ -156,7 +156,7 @@ class Study(StudyReader):
         """Return a study to be read, without its space and objective; also while another process runs it.
 
         Raises:
-            StudyError: where there is no study at the path, or it is damaged.
+            StudyError: if there is no study at the path, or it is damaged.
         """
         return LoadedStudy(Store(check_path(path), read_only=True))
 
@@ -190,7 +190,7 @@ class Study(StudyReader):
                 be.
 
         Raises:
-            Infeasible: where no config keeps the budgets.
+            Infeasible: if no config keeps the budgets.
         """
         self.optimizer.on_priced = on_priced
         region = self.optimizer.feasible_region
@@ -251,9 +251,9 @@ class Study(StudyReader):
             catch: exceptions of the objective that fail one training, instead of the study's own.
 
         Raises:
-            Infeasible: where no config keeps the budgets and nothing was trained.
+            Infeasible: if no config keeps the budgets and nothing was trained.
             InvalidInput: for an objective that does not take (config, report).
-            StudyError: where the file cannot be written, or was deleted; where the objective cannot be sent
+            StudyError: if the file cannot be written, or was deleted; where the objective cannot be sent
                 to the workers, or lacks a module there.
             TrainingFailed: where the first three trainings fail alike.
             Exception: what the objective raised that is not to be caught.
@@ -314,7 +314,7 @@ class Study(StudyReader):
             keep: keep its weights, where the errors are the same and the objective gives weights.
 
         Raises:
-            InvalidInput: where there is no such trial, or it has no epoch.
+            InvalidInput: if there is no such trial, or it has no epoch.
         """
         return repeat_trial(self.objective, self.store.path, whole_number("number", number), keep)
 
@@ -337,8 +337,8 @@ class Study(StudyReader):
 
         Raises:
             InvalidInput: for a file that exists, or costs that are none.
-            StudyError: where no training has ended.
-            UnknownName: where the new costs lack a metric that has a budget or is an objective.
+            StudyError: if no training has ended.
+            UnknownName: if the new costs lack a metric that has a budget or is an objective.
         """
         to = check_path(path)
         if to.exists():

@@ -34,7 +34,7 @@ class Failure:
     Attributes:
         reason: one line for tables.
         kind: name of the exception's class.
-        traceback: where the exception came from; None where nothing was raised in the objective.
+        traceback: where the exception came from; None if nothing was raised in the objective.
         is_import: whether something could not be imported, which no config can help.
         uncaught: the exception, where it is not one that a study catches.
     """
@@ -90,7 +90,7 @@ def failure_of(error: Exception, catch: Catch) -> Failure:
 
 
 def failure_of_transfer(error: BaseException) -> Failure | None:
-    """Return the failure of an objective or a result that cannot be sent; None where a worker died."""
+    """Return the failure of an objective or a result that cannot be sent; None if a worker died."""
     is_pickling = isinstance(error, pickle.PicklingError) or "pickle" in str(error).lower()
     if not is_pickling and not isinstance(error, HwoptError):
         return None

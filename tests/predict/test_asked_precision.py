@@ -47,11 +47,11 @@ def test_precisions_are_those_that_are_measured():
 
 
 def test_what_does_not_fit_together_says_so(profile):
-    with pytest.raises(InvalidInput, match="'bfloat16' is of bfloat16, the network is of float32"):
+    with pytest.raises(InvalidInput, match="'bfloat16' is for bfloat16, the network is float32"):
         check_precision(profile, "bfloat16", "float32")
     with pytest.raises(InvalidInput, match="did you mean ieee"):
         check_precision(profile, "iee", "float32")
-    with pytest.raises(InvalidInput, match="does not say which precision it was measured in"):
+    with pytest.raises(InvalidInput, match="does not record the one it was measured in"):
         check_precision(measured_in(profile), "ieee", "float32")
 
 

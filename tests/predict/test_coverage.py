@@ -75,7 +75,7 @@ def test_a_kind_never_measured_and_shapes_far_outside_widen_the_interval_and_say
         factor = prediction.costs.widening["time_s"][0]
         assert factor > 1.2
         assert any(text in note for note in prediction.notes)
-        assert any("intervals are wider for that" in note and f"time_s {factor:.2g}" in note
+        assert any("intervals are therefore wider" in note and f"time_s {factor:.2g}" in note
                    for note in prediction.notes)  # fmt: skip
         assert relative_width(prediction.costs) > 1.1 * relative_width(inside.costs)
 

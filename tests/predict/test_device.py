@@ -79,7 +79,7 @@ def test_a_prediction_is_a_table_whose_times_sum_to_the_total(device, graph):
     assert [note.split(": ")[0] for note in prediction.notes] == [
         "fallback, too few measured rows of the kind",
         "extrapolation, outside the measured range of the kind",
-        "intervals are wider for that, by factors of the logarithm",
+        "intervals are therefore wider, by these factors",
     ]
     assert prediction.notes[0].split(": ")[1].startswith("batch_norm ")
     assert prediction.costs.upper("time_s", 0.9)[0] > total["time_s"]
@@ -237,7 +237,7 @@ def test_without_networks_layers_are_summed_as_they_are(tmp_path):
     model = device.model()
     assert model.full.matrix_scale == 1.0
     assert all(len(errors) == 0 for errors in model.residuals.values())  # and so no bound
-    assert any("layers are summed as they are" in note for note in model.notes)
+    assert any("layers are summed without correction" in note for note in model.notes)
     assert any("time_s: no measured network to calibrate on" in note for note in model.notes)
     assert model.validation().empty
 

@@ -47,5 +47,5 @@ def test_a_factor_is_taken_out_where_it_is_asked_for_and_said():
 
 
 def test_an_unknown_drift_names_the_nearest():
-    with pytest.raises(InvalidInput, match="drift = 'delays'; did you mean delay"):
+    with pytest.raises(InvalidInput, match="unknown drift 'delays'; did you mean delay"):
         cross_validate(ROWS, drift="delays")

@@ -151,7 +151,7 @@ def test_networks_of_another_space_are_left_out_and_said(profile):
     other = json.dumps({"width": 3})
     device = profile(change=lambda t: t.assign(config=t["config"].where(t.index % 8 != 0, other)))
     costs = device.cost_model(SPACE, batch_size=4, method="hyperpower")
-    assert "10 networks are of another space" in costs.notes[0] and "width" in costs.notes[0]
+    assert "10 networks of another space are left out" in costs.notes[0] and "width" in costs.notes[0]
 
 
 def test_a_metric_with_too_few_figures_is_absent_and_said(profile):

@@ -58,7 +58,7 @@ def test_a_profile_names_its_prior_or_the_caller_does(tmp_path):
     write_profile(tmp_path / "older", n_layers=200, n_networks=12)
     folder = write_profile(tmp_path / "new", n_layers=30, n_networks=6, seed=1)
     model = load_device(folder, prior=tmp_path / "older").model()
-    assert "30 measured layers: predictions start from profile 'law' as a prior" in model.notes
+    assert "30 measured layers: profile 'law' serves as a prior of the predictions" in model.notes
     by_call = model.predict_layers(TEST).values["time_s"]
     info = json.loads((folder / "device.json").read_text())
     (folder / "device.json").write_text(json.dumps({**info, "prior": str(tmp_path / "older")}))

@@ -83,7 +83,7 @@ def test_rows_without_a_time_are_left_out_and_said(file):
         file(ROWS.assign(time_s=ROWS["time_s"].where(ROWS.index >= 3))[[*LEADING, "time_s"]]), notes
     )
     assert len(rows) == 57 and "rows.csv: 3 rows without time_s are left out" in notes
-    with pytest.raises(InvalidInput, match="60 rows and not one with a time_s"):
+    with pytest.raises(InvalidInput, match="none of 60 rows has a time_s"):
         read_rows(file(ROWS.assign(time_s=None)[[*LEADING, "time_s"]]))
 
 
@@ -175,7 +175,7 @@ def test_what_cannot_be_validated_ends_with_code_2_and_one_message(run, file, tm
         ((rows, "--device", "x"), "give either a file of layer rows or --device"),
         ((rows, "--method", "palio"), "did you mean paleo?"),
         ((rows, "--drift", "facto"), "did you mean factor?"),
-        ((rows, "--method", "hyperpower"), "has no layer form"),
+        ((rows, "--method", "hyperpower"), "prices whole configs, not layers"),
         ((tmp_path / "none.csv",), "no such file"),
         ((rows, "--method", "paleo", "--out", rows), "choose another --out"),
     ):

@@ -156,7 +156,7 @@ def test_the_command_compares_devices_and_batch_sizes_and_writes_files(run, fold
     ("arguments", "text"),
     [
         (("--batch-size", "0"), "should be greater than or equal to 1"),
-        (("--method", "hyperpower"), "has no layer form"),
+        (("--method", "hyperpower"), "prices whole configs, not layers"),
         (("--figure", "x.gif"), "must end in .png, .pdf or .svg"),
         (("--csv", "/nonexistent/x.csv"), "No such file"),
     ],

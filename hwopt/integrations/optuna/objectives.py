@@ -146,7 +146,7 @@ def recognise(study: Study, complete: Sequence[FrozenTrial], costs: Costs) -> Ob
         costs: predicted for them, [n].
 
     Raises:
-        InvalidInput: where not exactly one objective is left that is no known cost.
+        InvalidInput: if not exactly one objective is left that is no known cost.
     """
     is_maximised = tuple(d == StudyDirection.MAXIMIZE for d in study.directions)
     k = len(is_maximised)

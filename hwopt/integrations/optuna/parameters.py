@@ -39,7 +39,7 @@ class Indexed:
         return self.low + self.step * index if self.choices is None else self.choices[index]
 
     def index(self, value: Any) -> int:
-        """Return the index of a value; raise ValueError where it is not among them."""
+        """Return the index of a value; raise ValueError if it is not among them."""
         return round((value - self.low) / self.step) if self.choices is None else self.choices.index(value)
 
 
@@ -61,7 +61,7 @@ class Parameter:
         return value if self.indexed is None else self.indexed.value(int(value or 0))
 
     def encode(self, value: Any) -> Value:
-        """Return a value of a trial as the dimension has it; raise ValueError where it has no such value."""
+        """Return a value of a trial as the dimension has it; raise ValueError if it has no such value."""
         return self.dimension.check(value if self.indexed is None else self.indexed.index(value))
 
     @cached_property

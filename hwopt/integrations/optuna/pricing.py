@@ -57,7 +57,7 @@ class Pricing:
         return []
 
     def __call__(self, many: Sequence[Parameters]) -> Costs:
-        """Return the costs of n dicts of parameters; NaN where a parameter is not there."""
+        """Return the costs of n dicts of parameters; NaN if a parameter is not there."""
         try:
             return price(self.costs, many)
         except Exception:  # perhaps for one of them

@@ -191,7 +191,7 @@ class _Search:
         return optimizer
 
     def _config(self, trial: FrozenTrial) -> Config | None:
-        """Return the config of a trial; None where it ended before it had one, or has left the space."""
+        """Return the config of a trial; None if it ended before it had one, or has left the space."""
         if trial.state == TrialState.RUNNING and PROPOSAL in trial.system_attrs:
             return self._space.valid(json.loads(trial.system_attrs[PROPOSAL]))
         config = self._space.encode(trial.params)

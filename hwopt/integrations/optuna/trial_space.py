@@ -94,7 +94,7 @@ class TrialSpace:
         return _decoded(self.parameters, config)
 
     def encode(self, parameters: Mapping[str, Any]) -> Config | None:
-        """Return the config of a trial's parameters; None where a value is outside the space.
+        """Return the config of a trial's parameters; None if a value is outside the space.
 
         What a trial lacks has the middle of its range: it was not needed, or the trial did not get so far.
         """
@@ -112,14 +112,14 @@ class TrialSpace:
         return {name: value for name, value in parameters.items() if self.encode({name: value}) is not None}
 
     def valid(self, config: Mapping[str, Any]) -> Config | None:
-        """Return a config as the space has it; None where it is none of its configs, or no longer."""
+        """Return a config as the space has it; None if it is none of its configs, or no longer."""
         try:
             return self.space.validate(config)
         except HwoptError:
             return None
 
     def price(self, pricing: Pricing, configs: Sequence[Mapping[str, Value]]) -> Costs:
-        """Return the costs of n configs; NaN where a parameter is missing that no trial has suggested yet."""
+        """Return the costs of n configs; NaN if a parameter is missing that no trial has suggested yet."""
         many = [self.decode(config) for config in configs]
         return pricing(many) if self.is_inferred else price(pricing.costs, many)
 
@@ -185,7 +185,7 @@ def inferred_space(
 
 
 def _check_complete(pricing: Pricing, trials: Sequence[FrozenTrial]) -> None:
-    """Raise InvalidInput where the costs read a parameter that a complete trial did not suggest."""
+    """Raise InvalidInput if the costs read a parameter that a complete trial did not suggest."""
     for trial in trials[-1:]:
         missing = pricing.missing(trial.params)
         if missing:
@@ -235,7 +235,7 @@ def _is_before(other: str, name: str, suggested: Sequence[str]) -> bool:
 
 
 def _condition(parent: Parameter, name: str, complete: Sequence[FrozenTrial]) -> Condition | None:
-    """Return the condition by one parent's values; None where they do not tell the trials apart."""
+    """Return the condition by one parent's values; None if they do not tell the trials apart."""
     values: dict[bool, set[Value]] = {True: set(), False: set()}
     for trial in complete:
         if parent.name in trial.params:

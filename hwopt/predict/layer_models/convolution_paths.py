@@ -1,9 +1,9 @@
-"""Work of a convolution as PyTorch runs it on a CPU: by a native kernel, or by oneDNN in blocks of channels.
+"""Work of a convolution in PyTorch on a CPU: in a native kernel, or in oneDNN with blocks of channels.
 
     native    1x1 without stride or dilation in batches below 16; or one image of at most 20,480 values
               without groups and with a window of at most 3: a matrix product of copied windows for each image
-    oneDNN    everything else: tensors are copied to blocks of 16 channels and back, whole blocks are
-              computed, also of a depthwise convolution; inputs of at most 3 channels are read as they are
+    oneDNN    all others: tensors are copied to blocks of 16 channels and back, whole blocks are computed,
+              also for a depthwise convolution; inputs of at most 3 channels are not copied
 
 The rules are those of `use_mkldnn` in PyTorch's Convolution.cpp for one thread and float32, and of AVX-512. A
 model uses these features only if they reduce its error on rows left out, so they do no harm on other devices.
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _BLOCK = 16  # channels
-_SMALL = 20_480  # values of an image that a native kernel takes
-_BATCH = 16  # from which a 1x1 convolution is oneDNN's
+_SMALL = 20_480  # largest number of values of an image for a native kernel
+_BATCH = 16  # from this batch size on, a 1x1 convolution runs in oneDNN
 _IMAGE_CHANNELS = 3
 _ITEM_BYTES = 4
 _COLUMNS = (
@@ -34,15 +34,15 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class ConvolutionPaths:
-    """Path and work of n rows.
+    """Kernel path and work of n rows.
 
     Attributes:
-        is_native: whether a native kernel takes the row, shape [n].
+        is_native: whether the row runs in a native kernel, shape [n].
         flops: with whole blocks of channels, shape [n].
         copied_bytes: of the copies to another layout, or of the copied windows, shape [n].
         moved_bytes: of input, weights and output, shape [n].
         blocked_values: of the input in whole blocks of channels, shape [n].
-        plain_flops: without filled blocks, shape [n].
+        plain_flops: without padding to blocks, shape [n].
     """
 
     is_native: NDArray[np.bool_]
@@ -54,7 +54,7 @@ class ConvolutionPaths:
 
     @classmethod
     def of(cls, rows: "pd.DataFrame") -> "ConvolutionPaths":
-        """Return the paths of complete rows, [n]; those that are no convolutions do their plain work."""
+        """Return the paths of complete rows, [n]; other operators than convolutions keep their plain work."""
         c = {name: rows[name].to_numpy(dtype=float) for name in _COLUMNS}
         is_conv = np.char.startswith(rows["kind"].to_numpy(dtype=str), "conv")
         is_native = is_conv & _is_native(c)
@@ -76,7 +76,7 @@ class ConvolutionPaths:
         )
 
     def time_s(self, ceilings: Ceilings) -> Array:
-        """Return FLOPs and all bytes at the device's rates, one after the other, [n], in seconds."""
+        """Return FLOPs and bytes at the device's rates, summed without overlap, [n], in seconds."""
         moved = self.moved_bytes + self.copied_bytes
         return np.asarray(self.flops / ceilings.flops_per_s + moved / ceilings.bytes_per_s)
 

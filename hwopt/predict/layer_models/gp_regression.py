@@ -1,8 +1,8 @@
 """Gaussian process regression on standardised features: Matern-3/2, a length-scale for each feature.
 
-The length-scales, the variance and the noise maximise the marginal likelihood of some of the rows times a
-weak log-normal prior (MacKay 1992; Neal 1996), so that irrelevant features fade out; predictions come from
-all rows.
+The length-scales, the variance and the noise maximise the marginal likelihood of a subset of the rows times a
+weak log-normal prior (MacKay 1992; Neal 1996), which suppresses irrelevant features; predictions use all
+rows.
 """
 
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class GPRegression:
     Attributes:
         used: whether each feature varies, shape [d]; the others are ignored.
         shift, scale: features are used as (x - shift) / scale, each shape [n_used].
-        process: on these.
-        loo_errors: leave-one-out errors, measured less predicted, in the rows' order, shape [n], in the
-            target's unit; NaN for rows that predictions do not come from.
+        process: Gaussian process of the scaled features.
+        loo_errors: leave-one-out errors, measured minus predicted, in the rows' order, shape [n], in the
+            target's unit; NaN for rows that are not used.
         loo_error: mean of their absolute values.
     """
 
@@ -53,9 +53,9 @@ class GPRegression:
         Args:
             X: features, finite.
             y: target.
-            n_choose: rows that the hyperparameters are fitted to; drawn without replacement, always the same.
+            n_choose: number of rows that the hyperparameters are fitted to, drawn with a fixed seed.
             n_steps: steps of that fit.
-            n_most: rows that predictions come from; drawn in the same way if there are more.
+            n_most: largest number of rows that predictions use, drawn likewise if there are more.
         """
         order = np.random.default_rng(0).permutation(len(y))[:n_most]
         loo_errors = np.full(len(y), np.nan)
@@ -65,7 +65,7 @@ class GPRegression:
         shift, scale = X.mean(axis=0)[used], spread[used]
         Z, n_used = (X[:, used] - shift) / scale, int(used.sum())
         standardised, groups = (y - y.mean()) / standard_deviation(y), np.arange(n_used)
-        with one_thread():  # more threads than free cores make it many times slower
+        with one_thread():  # many times slower with more threads than free cores
             theta = fit_theta(
                 Z[:n_choose],
                 standardised[:n_choose],

@@ -1,10 +1,10 @@
-"""The default: the measured roofline times a learned utilisation.
+"""Default layer model: the measured roofline times a learned utilisation.
 
     t = (max(FLOPs / matrix rate, bytes / bandwidth) + launch floor) * exp(r)
 
-r is learned from shapes, one kind at a time (`hwopt.predict.layer_models.residual`). The roofline carries the
-decades and the extrapolation; what is learned is a factor near one, in the logarithm, so that relative errors
-count alike at every size.
+r is learned from shapes, one kind at a time (`hwopt.predict.layer_models.residual`). The roofline covers the
+orders of magnitude and the extrapolation; exp(r) is a factor near one, fitted on a log scale so that relative
+errors have the same weight at every size.
 """
 
 from typing import TYPE_CHECKING
@@ -22,12 +22,12 @@ from hwopt.profile.roofline import Ceilings, Roofline, bound_s, flops_and_bytes,
 if TYPE_CHECKING:
     import pandas as pd
 
-_TILES = (8, 16)  # channels that vector units take at once
+_TILES = (8, 16)  # channels per instruction of vector units
 _GEMM_TILES = ((128, 128), (64, 64), (128, 32))  # rows and columns of a block of a matrix product
 
 
 def shape_features(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
-    """Return what the utilisation is learned from, [n, 35]: logarithms of shapes and work, tiles."""
+    """Return the features of the utilisation, [n, 35]: logarithms of shapes and work, tiles."""
     column = {
         name: rows[name].to_numpy(dtype=float)
         for name in (
@@ -72,11 +72,11 @@ def shape_features(rows: "pd.DataFrame", ceilings: Ceilings) -> Array:
 
 
 def tile_features(rows: "pd.DataFrame") -> Array:
-    """Return what the blocks of a convolution's kernels fill, [n, 16]: as a matrix product and as Winograd's.
+    """Return tiling features of a convolution, [n, 16], as a matrix product and with Winograd's algorithm.
 
-    As a matrix product it is [batch * out_h * out_w, in_channels * window] times [., out_channels]; kernels
-    compute whole blocks of it, or whole squares of the output. log2 of the share that is computed in padded,
-    log2 of the number of blocks, and whether channels can be read 4 or 8 at a time.
+    The matrix product is [batch * out_h * out_w, in_channels * window] times [., out_channels]; kernels
+    compute whole blocks of it, or whole squares of the output. Features: log2 of the padding overhead, log2
+    of the number of blocks, and whether the number of channels is a multiple of 4 or 8.
     """
     names = ("batch", "in_channels", "out_channels", "out_h", "out_w", "groups")
     n, c_in, c_out, h, w, groups = (rows[name].to_numpy(dtype=float) for name in names)
@@ -94,7 +94,7 @@ def tile_features(rows: "pd.DataFrame") -> Array:
 
 
 def row_classes(rows: "pd.DataFrame") -> NDArray[np.str_]:
-    """Return the class of each row, [n]: its kind; of convolutions depthwise, grouped, 1x1 or windowed."""
+    """Return the class of each row, [n]: kind; for convolutions also depthwise, grouped, 1x1 or windowed."""
     kinds = rows["kind"].to_numpy(dtype=str)
     names = ("in_channels", "groups", "kernel_h", "kernel_w")
     channels, groups, high, wide = (rows[name].to_numpy(dtype=float) for name in names)
@@ -109,19 +109,19 @@ def _padding_overhead(size: Array, block: int) -> Array:
 
 
 class Hybrid:
-    """Roofline times learned utilisation; power learned directly, within the range of what was measured.
+    """Roofline times learned utilisation; power is learned directly, within the measured range.
 
-    Operators with a matrix product are one group of classes, all others, which move data whatever their
-    function, another (`hwopt.predict.layer_models.pooled_residual`): kinds with few rows, or none, are
-    predicted by what they share with the others of their group. Kinds with fewer than 8 rows are marked; of
-    them recurrent layers, whose steps wait for each other, are predicted by the calibrated roofline. The
-    predictions of a prior, a model of another device, are one more view (`hwopt.predict.prior`).
+    Operators with a matrix product form one group of classes, all others, which mainly move data, the other
+    (`hwopt.predict.layer_models.pooled_residual`): kinds with few rows, or none, are predicted from the other
+    kinds of their group. Kinds with fewer than 8 rows are marked as fallback; recurrent layers among them,
+    whose steps are sequential, are predicted by the calibrated roofline. The predictions of a prior, a model
+    of another device, are one more view (`hwopt.predict.prior`).
     """
 
     def __init__(self, prior: "Hybrid | None" = None) -> None:
         self.notes: list[str] = []
         self._prior = prior
-        self._factors: dict[bool, float] = {}  # groups with few rows: over the prior's predictions
+        self._factors: dict[bool, float] = {}  # groups with few rows: factor over the prior's predictions
         self._times: dict[bool, PooledResidual] = {}
         self._powers: dict[bool, PooledResidual] = {}
         self._roofline: Roofline | None = None
@@ -153,14 +153,14 @@ class Hybrid:
         return self
 
     def _scale_prior(self, is_matrix: bool, rows: "pd.DataFrame") -> None:
-        """Take the median factor of a group's few rows over the prior's predictions; without rows 1."""
+        """Set the median factor of a group's few rows over the prior's predictions; 1 without rows."""
         if self._prior is not None:
             time_s = rows["time_s"].to_numpy(dtype=float)
             ratios = np.log(time_s / self._prior.predict(rows).values["time_s"]) if len(rows) else np.zeros(1)
             self._factors[is_matrix] = float(np.exp(np.median(ratios)))
 
     def _known_kinds(self, kinds: NDArray[np.str_]) -> tuple[str, ...]:
-        """Return the kinds with enough rows; note the others."""
+        """Return the kinds with enough rows, and add notes on the others."""
         names, counts = np.unique(kinds, return_counts=True)
         for name, n in zip(names, counts, strict=True):
             if n < MIN_ROWS:
@@ -174,7 +174,7 @@ class Hybrid:
         power_w = np.full(len(rows), self._mean_power_w)
         kinds, classes = rows["kind"].to_numpy(dtype=str), row_classes(rows)
         is_fallback = ~np.isin(kinds, self._known)
-        is_alone = is_fallback & (n_steps(rows) > 0)  # steps one after another are like no other operator
+        is_alone = is_fallback & (n_steps(rows) > 0)  # sequential steps are unlike other operators
         for is_matrix, factor in self._factors.items():
             chosen = (is_matrix_kind(kinds) == is_matrix) & ~is_alone
             if chosen.any() and self._prior is not None:
@@ -194,7 +194,7 @@ class Hybrid:
         return LayerPrediction(values, is_fallback)
 
     def _views(self, rows: "pd.DataFrame", is_matrix: bool) -> list[View]:
-        """Return the views of rows, [n]: of shapes; of matrix products also with tiles, and as oneDNN's."""
+        """Return the views of rows, [n]: shapes; for matrix products also tiles, and the work in oneDNN."""
         assert self._roofline is not None, "fit first"
         ceilings = self._roofline.ceilings
         X = shape_features(rows, ceilings)
@@ -211,7 +211,7 @@ class Hybrid:
         ]
 
     def _prior_views(self, rows: "pd.DataFrame", X: Array) -> list[View]:
-        """Return the view of rows as the prior device predicts them: with few features, for few rows."""
+        """Return the view of rows with the prior's prediction as the base."""
         if self._prior is None:
             return []
         above = np.log(self._prior.predict(rows).values["time_s"] / self._base_s(rows))
@@ -222,7 +222,7 @@ class Hybrid:
         return least_time_s(rows, self._roofline.ceilings)
 
     def _power_residual(self, rows: "pd.DataFrame") -> Array:
-        """Return ln(power / mean power) of each row, [n], NaN without; note the range of the powers."""
+        """Return ln(power / mean power) of each row, [n], NaN without power; store the power range."""
         if "power_w" not in rows.columns or not rows["power_w"].notna().any():
             return np.full(len(rows), np.nan)
         power_w = rows["power_w"].to_numpy(dtype=float)

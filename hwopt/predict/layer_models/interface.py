@@ -1,8 +1,7 @@
 """Interface of layer models.
 
-A layer model is fitted on measured rows and predicts rows; both are complete
-(`hwopt.profile.derived_columns`). A metric that no measured row has is absent from its predictions: not zero,
-and not guessed.
+A layer model is fitted to measured rows and predicts rows; both are complete
+(`hwopt.profile.derived_columns`). A metric that no measured row has is absent from its predictions.
 """
 
 from dataclasses import dataclass
@@ -26,8 +25,8 @@ class LayerPrediction:
     """Predictions of n layers.
 
     Attributes:
-        values: metric -> shape [n], in SI units; `time_s` always, `power_w` where rows had power.
-        is_fallback: layers whose kind had too few measured rows, shape [n].
+        values: metric -> shape [n], in SI units; `time_s` always, `power_w` if rows had power.
+        is_fallback: mask of the layers whose kind had too few measured rows, shape [n].
     """
 
     values: dict[str, Array]
@@ -35,12 +34,12 @@ class LayerPrediction:
 
 
 class LayerModel(Protocol):
-    """Predicts the cost of layers of one device."""
+    """Model of the time and power of single layers on one device."""
 
-    notes: list[str]  # what a reader of the predictions must know, such as kinds that fell back
+    notes: list[str]  # caveats about the predictions, such as kinds with a fallback
 
     def fit(self, rows: "pd.DataFrame", ceilings: Ceilings) -> "LayerModel":
-        """Fit on measured rows, [n], with `time_s` and perhaps `power_w`; return self."""
+        """Fit to measured rows, [n], with `time_s` and optionally `power_w`; return self."""
         ...
 
     def predict(self, rows: "pd.DataFrame") -> LayerPrediction:
@@ -49,5 +48,5 @@ class LayerModel(Protocol):
 
 
 def is_matrix_kind(kinds: NDArray[np.str_]) -> NDArray[np.bool_]:
-    """Return which kinds are convolutions, matrix products, attention or recurrent layers, [n]."""
+    """Return a mask of convolutions, matrix products, attention and recurrent layers, [n]."""
     return np.asarray(np.any([np.char.startswith(kinds, kind) for kind in _MATRIX_KINDS], axis=0))

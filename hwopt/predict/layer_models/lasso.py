@@ -1,7 +1,7 @@
-"""Lasso on standardised features, its penalty chosen by cross-validation.
+"""Lasso on standardised features, with the penalty chosen by cross-validation.
 
-Fitted on one thread: how many take part in a matrix product changes the last bits of its sums, and with
-them those of every prediction.
+Fitted on one thread: the thread count of a matrix product changes the rounding of its sums, and so of every
+prediction.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class SparsePolynomial:
         scale: standard deviation of the features, shape [d]; 1 for constant ones.
         coefficients: of the standardised features, shape [d], in the target's unit.
         intercept: in the target's unit.
-        penalty: the one that was chosen.
+        penalty: the chosen penalty.
     """
 
     mean: Array
@@ -64,7 +64,7 @@ def fit_lasso(X: Array, y: Array) -> SparsePolynomial:
 
 @threadpool_limits.wrap(limits=1)  # type: ignore[untyped-decorator]
 def out_of_fold(X: Array, y: Array, penalty: float) -> Array:
-    """Return predictions of y [n] by Lassos of a given penalty that have not seen the row."""
+    """Return out-of-fold predictions of y [n] by a Lasso of a given penalty."""
     from sklearn.linear_model import Lasso
 
     predictions = np.empty_like(y)

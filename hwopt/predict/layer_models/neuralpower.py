@@ -1,8 +1,9 @@
-"""NeuralPower (Cai et al. 2017): sparse polynomial regression, one model of time and of power a kind.
+"""NeuralPower (Cai et al. 2017): sparse polynomial regression, one model of time and one of power per kind.
 
-Lasso with the penalty of least squared error in 10-fold cross-validation; standardised, intercept free.
-Where the raw polynomials err more in relative terms out of fold than the same base features in log space,
-the latter are used: an extension, needed where rows span decades. Time is at least the device's launch floor.
+Lasso with the penalty of least squared error in 10-fold cross-validation; standardised, unpenalised
+intercept. Extension: if the same base features in log space have a lower relative error out of fold than the
+raw polynomials, they are used, as is needed for rows that span orders of magnitude. Time is at least the
+launch floor of the device.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from hwopt.profile.roofline import Ceilings, Roofline
 if TYPE_CHECKING:
     import pandas as pd
 
-_BEYOND = 4.0  # predictions stay within this factor of the range of the training rows
+_BEYOND = 4.0  # largest prediction over the largest training time
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class _TimeModel:
 
 @dataclass(frozen=True, slots=True)
 class _PowerModel:
-    """Power of one kind, kept within the range of the training rows."""
+    """Power of one kind, clipped to the range of the training rows."""
 
     polynomial: SparsePolynomial
     family: str
@@ -60,7 +61,7 @@ class _PowerModel:
 
 
 class NeuralPower:
-    """The published models; kinds with fewer than 8 rows fall back to the calibrated roofline."""
+    """NeuralPower as published; kinds with fewer than 8 rows fall back to the calibrated roofline."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -108,7 +109,7 @@ class NeuralPower:
 
 
 def _fit_time(rows: "pd.DataFrame", family: str, ceilings: Ceilings) -> _TimeModel:
-    """Fit raw and log space, and keep the one with the smaller relative error out of fold."""
+    """Fit in raw and in log space, and return the model with the smaller relative error out of fold."""
     time_s = rows["time_s"].to_numpy(dtype=float)
     floor_s = min(ceilings.launch_s, float(time_s.min()))
     spaces = []

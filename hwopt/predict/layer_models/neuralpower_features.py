@@ -38,7 +38,7 @@ _POWER_DEGREE = {"conv": 2, "linear": 2, "pool": 2, "other": 1}
 
 
 def family(kind: str) -> str:
-    """Return which of the paper's feature tables a kind uses: conv, linear, pool or other."""
+    """Return the paper's feature table of a kind: conv, linear, pool or other."""
     if kind.startswith("conv"):
         return "conv"
     if kind == "linear":

@@ -1,4 +1,4 @@
-"""Paleo (Qi et al. 2017): an analytic model with one calibrated number, the platform percent of peak."""
+"""Paleo (Qi et al. 2017): analytic model with one calibrated parameter, the platform percent of peak."""
 
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Paleo:
-    """t = (FLOPs / peak + bytes / bandwidth) / PPP: summed, not overlapped.
+    """Analytic time, t = (FLOPs / peak + bytes / bandwidth) / PPP: summed, without overlap.
 
-    Operations of a pool are 2 * kh * kw for each element of its output, as published; other operators without
-    matrix products count two FLOPs for each element-wise operation. PPP, one for the device, is the median of
-    what the rows need. Power is the mean measured power, or absent.
+    A pooling layer has 2 * kh * kw operations per output element, as published; other operators without
+    matrix products have two FLOPs per element-wise operation. PPP, one value for the device, is the median
+    over the measured rows. Power is the mean measured power, or absent.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Paleo:
         self._ceilings: Ceilings | None = None
 
     def fit(self, rows: "pd.DataFrame", ceilings: Ceilings) -> "Paleo":
-        """Calibrate the one scalar on measured rows, [n]."""
+        """Calibrate PPP on measured rows, [n]."""
         if not len(rows):
             raise InvalidInput("no measured layer rows to calibrate on; measure the device first")
         self._ceilings = ceilings

@@ -1,11 +1,10 @@
-"""The residual of a group of classes: one model of all rows of the group, and one of each class.
+"""Residual of a group of classes: one model of all rows of the group, and one per class.
 
     r(x) = (1 - w) * pooled(x) + w * own(x),    w = s * n / (n + n0),   n rows of the class
 
-A class with many rows is predicted by both, one with few by what it shares with the others, one that was
-never measured by the shared model alone: a prediction does not jump at any number of rows. The rows are
-seen through the view, such as features and base times of one library's kernels, that errs least on rows left
-out.
+The weight w grows smoothly with the rows of a class; a class without rows is predicted by the pooled model
+alone. Of several views (features and base times, such as those of one library's kernels) the one with the
+least error on rows left out is used.
 """
 
 from collections.abc import Sequence
@@ -19,12 +18,12 @@ from hwopt.predict.layer_models.residual import Residual, left_out_error
 
 MIN_OWN = 6  # rows that a class's own model needs
 _HALF = 10.0  # rows at which a class's own model has half of its largest weight
-_SHARE = 0.7  # of a class with very many rows that its own model has
+_SHARE = 0.7  # largest weight of a class's own model
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One description of n rows.
+    """One set of features and base times of n rows.
 
     Attributes:
         X: features, shape [n, d].
@@ -36,7 +35,7 @@ class View:
 
     @classmethod
     def plain(cls, X: Array) -> "View":
-        """Return the view whose base is the common one."""
+        """Return the view with the common base time."""
         return cls(X, np.zeros(len(X)))
 
 
@@ -45,10 +44,10 @@ class PooledResidual:
     """A fitted residual of a group.
 
     Attributes:
-        view: which of the views is used.
-        classes: those with rows, in the order of their indicator features.
-        pooled: of all rows, with an indicator of each class.
-        own: class -> its weight and its own model.
+        view: index of the view that is used.
+        classes: classes with rows, in the order of their indicator features.
+        pooled: model of all rows, with an indicator of each class.
+        own: class -> weight and model of the class.
     """
 
     view: int
@@ -82,7 +81,7 @@ class PooledResidual:
         return cls(chosen, names, pooled, own)
 
     def predict(self, views: Sequence[View], classes: NDArray[np.str_]) -> Array:
-        """Return predictions of rows, [n], in the same views; a class that no fit has seen is accepted."""
+        """Return predictions of rows, [n], in the same views; unknown classes are accepted."""
         view = views[self.view]
         found = self.pooled.predict(_with_indicators(view.X, classes, self.classes))
         for name, (weight, own) in self.own.items():

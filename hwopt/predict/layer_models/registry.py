@@ -13,19 +13,19 @@ _REGISTRY: dict[str, Factory] = {"hybrid": Hybrid, "neuralpower": NeuralPower, "
 
 
 def register_model(name: str, factory: Factory) -> None:
-    """Make a layer model known by a name; `factory()` returns a fresh, unfitted one."""
+    """Register a layer model by name; `factory()` returns a new, unfitted one."""
     _REGISTRY[name] = factory
 
 
 def make_model(name: str) -> LayerModel:
-    """Return a fresh model.
+    """Return a new, unfitted layer model.
 
     Raises:
-        UnknownName: where no layer model has that name.
+        UnknownName: if no layer model has that name.
     """
     if name == "hyperpower":
         raise UnknownName(
-            "method 'hyperpower' prices whole configs and has no layer form; use hybrid for layers, and "
+            "method 'hyperpower' prices whole configs, not layers; use hybrid for layers, and "
             "device.cost_model(space, method='hyperpower') for configs"
         )
     if name not in _REGISTRY:

@@ -1,9 +1,9 @@
-"""Residual of one kind of layer, ln(metric / base): the weighted mean of two learners that err differently.
+"""Residual of one kind of layer, ln(metric / base): weighted mean of a smooth and a stepwise learner.
 
-rows         smooth in between           steps (tiles, choice of kernel)
+rows         smooth                      stepwise (tiles, choice of kernel)
 up to 300    Gaussian process, 0.8       extremely randomised trees, 0.2
 up to 1500   Gaussian process, 0.6       boosted trees, 0.4
-beyond       none                        boosted trees: enough rows to find every step
+beyond       none                        boosted trees: enough rows to find the steps
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from hwopt.arrays import Array
 from hwopt.predict.layer_models.gp_regression import GPRegression
 from hwopt.predict.one_thread import one_thread
 
-_FEW, _MANY = 300, 1500  # rows at which the learners change
+_FEW, _MANY = 300, 1500  # numbers of rows at which the learners change
 _N_TREES = 30
 _SHARE_OF_FEW, _SHARE_OF_MORE = 0.8, 0.6  # of the Gaussian process in the mean
-_SHARE_OF_FEATURES = 0.5  # that each split looks at
+_SHARE_OF_FEATURES = 0.5  # considered at each split
 _N_CHOOSE, _N_STEPS = 350, 20  # of the Gaussian process
-_MAX_PROCESS_ROWS = 1000  # a prediction takes time in proportion
-_WIDEST = 1.5  # residuals beyond the training range by this much are cut off, in the logarithm
+_MAX_PROCESS_ROWS = 1000  # the time of a prediction is proportional to it
+_WIDEST = 1.5  # margin by which predictions may leave the training range, on a log scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class Residual:
     """A fitted residual of one kind.
 
     Attributes:
-        trees: has `predict`.
-        process: None where there are so many rows that the trees do better alone.
-        share: of the process in the mean.
-        low, high: predictions are kept between them.
+        trees: regressor with `predict`.
+        process: Gaussian process; None for many rows, for which the trees alone are better.
+        share: weight of the process in the mean.
+        low, high: bounds of predictions.
     """
 
     trees: Any
@@ -61,7 +61,7 @@ class Residual:
 
 
 def left_out_error(X: Array, y: Array) -> float:
-    """Return the mean absolute error of a Gaussian process of y [n] on X [n, d] on rows left out."""
+    """Return the mean absolute leave-one-out error of a Gaussian process of y [n] on X [n, d]."""
     return _process(X, y).loo_error
 
 

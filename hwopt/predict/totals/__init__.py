@@ -1,1 +1,1 @@
-"""Regressions on tables of whole blocks and networks, of which only totals were measured."""
+"""Regressions for blocks and networks of which only totals were measured."""

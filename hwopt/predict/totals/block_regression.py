@@ -1,11 +1,11 @@
-"""A metric of blocks of layers, of which only totals were measured: what the layer sum leaves, learned.
+"""Regression of a metric of blocks of layers of which only totals were measured: a corrected layer sum.
 
     y = s(A) * exp(g(x_A))       time, energy: s is the layer sum (`hwopt.predict.totals.layer_sum`)
-    y = mean * exp(g(x_A))       power, which does not add up
+    y = mean * exp(g(x_A))       power, which is not additive
 
-g, a Gaussian process, sees the whole block: what layers do to each other, which a sum cannot hold. It is
-fitted to what the layer sum errs on blocks that it has *not* seen, in closed form; in sample nearly nothing
-is left.
+g, a Gaussian process, has features of the whole block and models interactions of layers, which a sum cannot.
+It is fitted to the leave-one-out errors of the layer sum, in closed form, since the errors in sample are
+nearly zero.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from hwopt.predict.totals.layer_sum import MIN_BLOCKS, LayerSum
 from hwopt.predict.totals.network_regression import traced_features
 
 _N_STEPS = 30
-_WIDEST = 0.5  # g beyond the training range by this much is cut off
+_WIDEST = 0.5  # margin by which g may leave the training range
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class BlockRegression:
     """A fitted regression of one positive metric.
 
     Attributes:
-        base: the layer sum, or for a metric that does not add up one number, in the metric's unit.
-        classes: of the traced features, where the metric adds up.
+        base: the layer sum, or the mean for a metric that is not additive, in the metric's unit.
+        classes: of the traced features, for an additive metric.
         correction: g.
-        low, high: g is kept between them.
+        low, high: bounds of g.
     """
 
     base: LayerSum | float
@@ -43,10 +43,10 @@ class BlockRegression:
 
     @classmethod
     def fit(cls, graphs: Sequence[LayerGraph], y: Array, is_additive: bool = True) -> "BlockRegression":
-        """Fit y [m], positive, of m traced blocks; `is_additive` where it is the sum over a block's layers.
+        """Fit y [m], positive, of m traced blocks; `is_additive` if it is a sum over the block's layers.
 
         Raises:
-            InvalidInput: for fewer blocks than 8, or values that are not positive and finite.
+            InvalidInput: for fewer than 8 blocks, or values that are not positive and finite.
         """
         if len(y) < MIN_BLOCKS:
             raise InvalidInput(f"{len(y)} blocks to fit on; at least {MIN_BLOCKS} are needed: measure more")
@@ -72,14 +72,14 @@ class BlockRegression:
 
 
 def _features(graphs: Sequence[LayerGraph], is_additive: bool, classes: tuple[str, ...]) -> Array:
-    """Return what g sees: work by class for what adds up, [m, 3 + 3c]; else the outline, [m, 11]."""
+    """Return the features of g: work by class, [m, 6 + 3c], or for power the `outline`, [m, 11]."""
     return np.log2(1 + traced_features(graphs, classes)[0]) if is_additive else outline(graphs)
 
 
 def outline(graphs: Sequence[LayerGraph]) -> Array:
-    """Return log2(1 + ...) of what goes in and out, the widest and the whole of each block, [m, 11].
+    """Return log2(1 + x) of shapes and work of each block, [m, 11].
 
-    Channels and pixels that go in and come out, most channels, largest window, most groups of a convolution
+    x: input and output channels and pixels, most channels, largest window, most groups of a convolution
     that is not depthwise; number of layers, FLOPs, bytes of weights, bytes of inputs and outputs.
     """
     rows = []

@@ -1,15 +1,15 @@
-"""Half-width of an interval by the distance of a network from those that were fitted.
+"""Half-width of an interval as a function of a network's distance from the fitted networks.
 
     half-width(x) = q * s(x),    s^2 = s0^2 + (k d)^2 + sum_j (k_j b_j)^2
     d    distance to the nearest fitted network, of log2 of the work and the shares of classes, standardised
-    b_j  how far the calls, the FLOPs or the bytes are beyond the range of the fitted networks, in octaves
-    s0, k    likeliest for Laplace errors of networks left out: alone, as clusters of like ones, as halves by
-         calls, by FLOPs and by bytes
-    k_j  least at which intervals of 90% hold 90% of those halves, by calls, by FLOPs or by bytes
+    b_j  excess of the calls, the FLOPs or the bytes over the range of the fitted networks, in octaves
+    s0, k    maximum likelihood for Laplace errors of networks left out: alone, in clusters of similar ones,
+         and in halves by calls, by FLOPs and by bytes
+    k_j  least value at which 90% intervals cover 90% of those halves, by calls, by FLOPs or by bytes
     q    conformal rank of |error| / s of all these
 
-A network like those that were fitted errs as one of them left out, one unlike them as a cluster left out. One
-that is larger than all of them errs in one direction, the more the farther: hence k_j.
+The errors of networks left out alone stand for networks similar to the fitted ones, those of clusters left
+out for dissimilar ones. Errors of networks larger than all fitted ones have one sign and grow: hence k_j.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from hwopt.arrays import Array
 
 _N_CLUSTERS = 8
-_LEAST_SCALE = 0.05  # of a feature, where its deviation is less
+_LEAST_SCALE = 0.05  # smallest scale of a feature
 _LEAST = 1e-4  # of s
 _N_WORK = 3  # the first columns of the features are log2 of calls, FLOPs and bytes
-_CONFIDENCE = 0.9  # of the intervals that k_j are chosen by
-_DOUBT = 3.0  # of log-likelihood that a slope must gain
+_CONFIDENCE = 0.9  # of the intervals that determine k_j
+_DOUBT = 3.0  # log-likelihood that a slope must gain
 _SLOPES = np.concatenate([[0.0], np.geomspace(0.01, 10.0, 31)])  # k over the mean error
 
 
@@ -60,8 +60,8 @@ class DistanceWidth:
 
         Args:
             features: of m networks, shape [m, d].
-            alone: error of the logarithm of each, left out, shape [m].
-            together: returns the errors, [m], if each network is left out with all others of its fold, [m].
+            alone: leave-one-out log error of each network, shape [m].
+            together: function of the folds, [m], that returns the log errors, [m], with each fold left out.
         """
         shift, scale = features.mean(axis=0), np.maximum(features.std(axis=0), _LEAST_SCALE)
         fitted = (features - shift) / (scale * np.sqrt(features.shape[1]))
@@ -84,7 +84,7 @@ class DistanceWidth:
         return replace(widths, slopes_beyond=np.array(slopes))
 
     def _slope_beyond(self, work: Array, fold: NDArray[np.intp], errors: Array) -> float:
-        """Return the least k_j at which intervals hold halves by work, [m], predicted by the other half."""
+        """Return the least k_j at which intervals cover each half by work, [m], predicted by the other."""
         lower, upper = work[fold == 0], work[fold == 1]
         beyond = np.where(fold == 1, work - lower.max(), upper.min() - work)
         near = np.hypot(self.level, self.slope * _nearest(self.fitted, fold))
@@ -93,7 +93,7 @@ class DistanceWidth:
         return float(np.quantile(lacking / beyond, _CONFIDENCE))
 
     def half_width(self, features: Array, confidence: float) -> Array:
-        """Return the half-width at the logarithm, [n]; infinite for too few networks for the confidence."""
+        """Return the half-width on a log scale, [n]; infinite if the confidence needs more networks."""
         near = np.hypot(self.level, self.slope * self.distance(features))
         work = features[:, :_N_WORK]
         beyond = np.maximum(np.maximum(self.low - work, work - self.high), 0.0)
@@ -121,9 +121,9 @@ def clusters(Z: Array) -> NDArray[np.intp]:
 
 
 def _halves(work: Array) -> NDArray[np.intp]:
-    """Return 0 for the half of networks with the least work and 1 for the others, [m]; equals stay together.
+    """Return 0 for the half of networks with the least work and 1 for the others, [m].
 
-    Both are there where work differs at all.
+    Networks of equal work stay together; both halves exist if work varies.
     """
     middle = np.median(work)
     return np.asarray(work > middle if (work > middle).any() else work >= middle, dtype=np.intp)
@@ -138,7 +138,7 @@ def _nearest(Z: Array, fold: NDArray[np.intp]) -> Array:
 
 
 def _likeliest(errors: Array, distances: Array) -> tuple[float, float]:
-    """Return s0 and k of the largest Laplace likelihood of errors, [n], at distances, [n]."""
+    """Return s0 and k of the maximum Laplace likelihood of errors, [n], at distances, [n]."""
     unit = float(np.mean(errors)) + _LEAST
     best = (np.inf, unit, 0.0)
     for level in np.geomspace(0.03, 2.0, 25) * unit:

@@ -1,17 +1,17 @@
-"""Layers of a device on which only sums of layers, such as blocks, were measured.
+"""Layer costs on a device from measured sums of layers, such as blocks.
 
     y_A = c + sum over the layers l of A of  b_l (1 + g(x_l)),   g ~ GP(0, k)
 
-c is what every block takes whatever its layers. b_l, a layer's share before g, is a sum over FLOPs, bytes and
-calls, with coefficients that all layers share and others of its class; none is negative, and their relative
-error is of least squares. A sum of values of a Gaussian process is normal too: blocks
-have the covariance C_AB = sum_l sum_m b_l b_m k(x_l, x_m), so g is found from totals in closed form, and then
-says what each layer costs alone. Errors count in relation to the total. k is Matern-3/2 between layers of one
-class and 0 between classes; its length and the noise have the least error on blocks left out (closed form).
-Layers that are alike in all features count once, and k is computed in strips, so that memory grows with the
-number of distinct layers and not with its square.
+c is a constant per block. b_l, a layer's share before g, is linear in FLOPs, bytes and calls, with
+non-negative coefficients shared by all layers plus others of its class, fitted by least squares of the
+relative error. A sum of values of a Gaussian process is normal too: blocks have the covariance
+C_AB = sum_l sum_m b_l b_m k(x_l, x_m), so g follows from totals in closed form and gives the cost of each
+layer. Errors are relative to the total. k is Matern-3/2 between layers of one class and 0 between classes;
+its length and the noise minimise the error on blocks left out (closed form). Layers with equal features are
+merged, and k is computed in strips, so that memory grows with the number of distinct layers and not with its
+square.
 
-Time and energy add up, power does not: fit both sums and divide.
+Time and energy are additive, power is not: fit both sums and divide.
 """
 
 from collections import Counter
@@ -34,8 +34,8 @@ from hwopt.predict.totals.network_regression import MIN_OF_CLASS, layer_classes,
 MIN_BLOCKS = 8
 _LENGTHS = (0.5, 1.0, 2.0, 4.0)  # in standard deviations of all features together
 _NOISES = (1e-3, 3e-3, 1e-2, 3e-2)  # relative variance of a block's total
-_LEAST = 0.05  # of b_l: no layer costs less
-_STRIP = 512  # layers whose kernel is computed at once
+_LEAST = 0.05  # smallest cost of a layer, as a share of b_l
+_STRIP = 512  # layers per strip of the kernel
 _SHAPE = ("in_channels", "out_channels", "out_h", "out_w", "in_h", "kernel_h", "groups", "batch")
 
 
@@ -61,7 +61,7 @@ class _Layers:
         )
 
     def distinct(self) -> tuple[NDArray[np.intp], "_Layers"]:
-        """Return the place of each layer, [n], among those that differ in class or features, and those."""
+        """Return the index of each layer, [n], among the layers of distinct class or features, and these."""
         codes = np.unique(self.classes, return_inverse=True)[1]
         keys = np.column_stack([codes, self.features, self.work])
         _, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
@@ -70,13 +70,13 @@ class _Layers:
 
 
 class LayerSum:
-    """Fits a metric that adds up over layers, from totals of blocks.
+    """Model of a metric that is additive over layers, fitted to totals of blocks.
 
     Attributes:
         constant: c, in the metric's unit.
-        unseen: mean absolute relative error of blocks that are left out of the process; the coefficients, the
-            length and the noise are those of all blocks, so it is somewhat too low.
-        left_out: predictions of those blocks, shape [m], in the metric's unit; at least 5% of each.
+        unseen: mean absolute relative error of blocks left out of the process; slightly too low, as the
+            coefficients, the length and the noise are those of all blocks.
+        left_out: predictions of those blocks, shape [m], in the metric's unit; at least 5% of each total.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class LayerSum:
         self.left_out = np.empty(0)
         self.constant = 0.0
         self._shared = np.zeros(3)  # coefficients of calls, FLOPs and bytes of any layer
-        self._coefficients: dict[str, Array] = {}  # class -> those of its own, beside the shared, shape [3]
+        self._coefficients: dict[str, Array] = {}  # class -> additional coefficients, shape [3]
         self._layers: _Layers | None = None
         self._weight = np.empty(0)  # b_l sum over blocks of alpha, shape [u]
         self._shift, self._scale, self._length = np.empty(0), np.empty(0), 1.0
@@ -118,7 +118,7 @@ class LayerSum:
         return self
 
     def predict_layers(self, graphs: Sequence[LayerGraph]) -> list[Array]:
-        """Return what each layer of each block adds, one array for each block, in the metric's unit."""
+        """Return the cost of each layer, one array per block, in the metric's unit."""
         layers = _Layers.of(graphs)
         values = self._values(layers)
         return [values[layers.block == i] for i in range(len(graphs))]
@@ -136,7 +136,7 @@ class LayerSum:
         return self._share(layers) * np.maximum(1 + g, _LEAST)
 
     def _share(self, layers: _Layers) -> Array:
-        """Return b of each layer, [n]; a class that no fit has seen has the shared coefficients alone."""
+        """Return b of each layer, [n]; an unknown class has the shared coefficients alone."""
         own = [self._coefficients.get(str(name), np.zeros(3)) for name in layers.classes]
         coefficients = self._shared + np.array(own, dtype=float).reshape(-1, 3)
         return np.asarray((layers.work * coefficients).sum(axis=1), dtype=float)
@@ -144,7 +144,7 @@ class LayerSum:
     def _left_out(self, S: csr_array, left: Array, length: float) -> Iterator[tuple[Array, float, Array]]:
         """Yield for each noise the relative error of blocks left out, [m], the length, and alpha, [m].
 
-        A block is left out of the process; coefficients and length are those of all blocks.
+        Blocks are left out of the process; the coefficients and the length are those of all blocks.
         """
         assert self._layers is not None
         C = np.asarray(S @ self._times(self._layers, S, length))
@@ -170,7 +170,7 @@ class LayerSum:
 
 
 def _fit_coefficients(layers: _Layers, y: Array) -> tuple[float, Array, dict[str, Array]]:
-    """Return the constant, the shared coefficients, [3], and those of each class, [3]; none is negative."""
+    """Return the constant, the shared coefficients, [3], and those of each class, [3]; all non-negative."""
     pairs = {(str(name), int(block)) for name, block in zip(layers.classes, layers.block, strict=True)}
     n_blocks = Counter(name for name, _ in pairs)
     names = sorted(name for name, n in n_blocks.items() if n >= MIN_OF_CLASS)

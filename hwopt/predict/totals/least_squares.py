@@ -8,7 +8,7 @@ _RIDGE = 1e-3  # of the root mean square of a column, relative to one network
 
 
 def relative_least_squares(X: Array, y: Array, ridge: float = _RIDGE) -> Array:
-    """Return w >= 0, [1 + d], of least sum ((w0 + X w) / y - 1)^2 plus a slight ridge; X is [m, d]."""
+    """Return w >= 0, [1 + d], that minimises sum ((w0 + X w) / y - 1)^2 plus a small ridge; X is [m, d]."""
     from scipy.optimize import nnls
 
     A = np.hstack([np.ones((len(y), 1)), X]) / y[:, None]

@@ -1,17 +1,17 @@
-"""A metric of whole networks from what their traces add up to; for devices where only networks were measured.
+"""Regression of a metric of whole networks on sums over their traces, for devices without measured layers.
 
-    sum       y = (w0 + sum_j w_j x_j) * exp(g(x)),   w >= 0      what adds up: time, energy
-    constant  y = w0 * exp(g(x))                                  what does not: power, a peak of memory
-    second    y = (v0 + v (calls, FLOPs, bytes)) * exp(trees(x))  an opinion on the logarithm
+    sum       y = (w0 + sum_j w_j x_j) * exp(g(x)),   w >= 0      additive: time, energy
+    constant  y = w0 * exp(g(x))                                  not additive: power, a peak of memory
+    second    y = (v0 + v (calls, FLOPs, bytes)) * exp(trees(x))  second model
     together  ln y = (1 - a) ln first + a ln second
 
-x are counts, FLOPs and bytes of all operators, of each class and of those of no class, summed over a network.
-The sum is what operators that run one after another cost, with least squared relative error. g, a Gaussian
-process, is what is left: overlap, caches, launch queues; it is fitted to errors on networks left out, for in
-sample little is left. Sum or constant, extra features or none, and the share a of the second opinion have the
-least error on networks left out. a grows with the share of work that is of no known class: such a coefficient
-was never measured. These networks are marked, and their intervals are wider. Networks whose layers were
-measured are better served by `hwopt.predict.layer_aggregation`.
+x are counts, FLOPs and bytes of all operators, of each class and of unknown classes, summed over a network.
+The sum models operators that run one after another; its squared relative error is minimal. g, a Gaussian
+process, models the remainder (overlap, caches, launch queues) and is fitted to errors on networks left out.
+The choice of sum or constant, the use of extra features, and the weight a of the second model minimise the
+error on networks left out. a grows with the share of work of unknown classes, which have no coefficients of
+their own. Such networks are marked, and their intervals are wider. If layers were measured, use
+`hwopt.predict.layer_aggregation` instead.
 """
 
 from collections.abc import Sequence
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIN_NETWORKS = 8
-MIN_OF_CLASS = 4  # networks that a class must be in to have coefficients of its own
+MIN_OF_CLASS = 4  # networks with a class for which it gets its own coefficients
 _N_STEPS = 30
 _N_FOLDS = 10
-_SHARES = (0.0, 0.25, 0.5)  # of the second opinion
-_STRANGE = 0.1  # share of work of no known class at which the second opinion counts alone
+_SHARES = (0.0, 0.25, 0.5)  # weights of the second model
+_STRANGE = 0.1  # share of work of unknown classes from which the second model is used alone
 _DOUBT = 2.0  # standard errors by which extra features must reduce the error
-_SLACK = 1e-9  # of a logarithm, for rounding
-_LEAST = 0.25  # of the smallest measured value: no prediction is below
-_WIDEST = 0.5  # g beyond the training range by this much is cut off
+_SLACK = 1e-9  # tolerance of logarithms, for rounding
+_LEAST = 0.25  # smallest prediction, as a share of the smallest measured value
+_WIDEST = 0.5  # margin by which g may leave the training range
 
 
 def layer_classes(rows: "pd.DataFrame") -> NDArray[np.str_]:
-    """Return the class of each layer, [n]: its kind; of convolutions depthwise, 1x1 or windowed too."""
+    """Return the class of each layer, [n]: its kind; for convolutions also depthwise, 1x1 or windowed."""
     names = ["in_channels", "groups", "kernel_h", "kernel_w"]
     kinds, (channels, groups, high, wide) = rows["kind"].to_numpy(dtype=str), rows[names].to_numpy().T
     shapes = [(groups > 1) & (groups == channels), high * wide == 1]
@@ -58,15 +58,15 @@ def layer_classes(rows: "pd.DataFrame") -> NDArray[np.str_]:
 def traced_features(
     graphs: Sequence[LayerGraph], classes: Sequence[str] | None = None
 ) -> tuple[Array, tuple[str, ...]]:
-    """Return counts, FLOPs and bytes of all layers, of each class and of none, [m, 6 + 3c]; the c classes.
+    """Return counts, FLOPs and bytes of all layers, of each class and of unknown classes, and the c classes.
 
-    Bytes are those that are moved: of an input only what windows touch.
+    The features are [m, 6 + 3c]. Bytes are moved bytes: of an input only the values that windows read.
 
     Args:
         graphs: m traced networks.
-        classes: those of the networks that a model was fitted on, in their order; where None, those that
-            occur in at least 4 of these. Operators of other classes count among all layers, and in the last
-            three columns.
+        classes: those of the fitted networks, in order; None takes the classes that occur in at least 4 of
+            these networks. Operators of other classes count in the sums of all layers and in the last three
+            columns.
     """
     table = NetworkTable.of_graphs(graphs)
     own, place = np.unique(layer_classes(table.layers), return_inverse=True)
@@ -94,15 +94,15 @@ class NetworkRegression:
 
     Attributes:
         weights: w0 and w, in the metric's unit per unit of the features, shape [1 + d].
-        correction: g, of log2(1 + x); None where it does not help networks left out.
-        low, high: g is kept between them.
-        least: the least that is predicted, in the metric's unit.
-        second: the opinion on the logarithm.
-        share: a, of a network whose operators are all of known classes.
-        n_features: of X and of the extra features that are used.
+        correction: g, of log2(1 + x); None if it does not reduce the error on networks left out.
+        low, high: bounds of g.
+        least: smallest prediction, in the metric's unit.
+        second: the second model.
+        share: a of a network whose operators are all of known classes.
+        n_features: number of columns of X plus the extra features in use.
         residuals: ln(measured / predicted) of networks left out, shape [m].
-        width: of intervals, by the distance from the fitted networks.
-        range: of log2(1 + x) of the fitted networks: least, most and standard deviation, shape [3, d].
+        width: width of intervals as a function of the distance from the fitted networks.
+        range: minimum, maximum and standard deviation of log2(1 + x) of the fitted networks, shape [3, d].
     """
 
     weights: Array
@@ -125,18 +125,18 @@ class NetworkRegression:
         is_additive: bool | None = None,
         extra: Array | None = None,
     ) -> "NetworkRegression":
-        """Fit y [m], positive, on features X [m, d], none of them negative.
+        """Fit y [m], positive, on non-negative features X [m, d].
 
         Args:
             X: see `traced_features`.
             y: measured values.
-            is_additive: whether the metric of a network is the sum of that of its layers; None chooses by the
-                error on networks left out.
-            extra: more features, such as indicators of operations, shape [m, e], none negative; they are used
-                if they reduce that error.
+            is_additive: whether the metric is a sum over layers; None chooses by the error on networks left
+                out.
+            extra: more non-negative features, such as indicators of operations, shape [m, e]; used if they
+                reduce that error.
 
         Raises:
-            InvalidInput: for fewer networks than 8, or values that are not positive and finite.
+            InvalidInput: for fewer than 8 networks, or values that are not positive and finite.
         """
         if len(y) < MIN_NETWORKS:
             raise InvalidInput(
@@ -170,9 +170,10 @@ class NetworkRegression:
         return np.maximum(_sum(X[:, : len(self.weights) - 1], self.weights), self.least)
 
     def distance(self, X: Array, extra: Array | None = None) -> Array:
-        """Return how far outside the fitted networks each network is in its farthest feature, [m]; 0 inside.
+        """Return the distance of each network from the range of the fitted ones, [m]; 0 inside.
 
-        In standard deviations of the fitted networks' log2(1 + x); infinite for a feature that none had.
+        The largest over the features, in standard deviations of the fitted networks' log2(1 + x); infinite
+        for a feature that was constant.
         """
         low, high, scale = self.range
         logs = _logs(self._features(X, extra))
@@ -182,15 +183,14 @@ class NetworkRegression:
         return np.asarray(far.max(axis=1, initial=0.0))
 
     def is_extrapolated(self, X: Array, extra: Array | None = None) -> NDArray[np.bool_]:
-        """Return which networks are outside the range of the fitted ones in some feature, [m]."""
+        """Return a mask of the networks outside the range of the fitted ones in some feature, [m]."""
         return self.distance(X, extra) > 0
 
     def interval(self, X: Array, confidence: float = 0.9, extra: Array | None = None) -> tuple[Array, Array]:
-        """Return the least and the most that each network is expected to take, each [m].
+        """Return the lower and upper bound of each network, each [m].
 
-        Half-widths of the logarithm are conformal, from networks left out, and wider the farther a network
-        is from the fitted ones (`hwopt.predict.totals.distance_width`); infinite if there are too few
-        networks.
+        Half-widths on a log scale are conformal, from networks left out, and grow with the distance from the
+        fitted networks (`hwopt.predict.totals.distance_width`); infinite if there are too few networks.
 
         Raises:
             InvalidInput: for a confidence that is not between 0 and 1.
@@ -215,7 +215,7 @@ class NetworkRegression:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """One way to fit, with its errors on networks left out."""
+    """A candidate fit, with its errors on networks left out."""
 
     X: Array
     is_additive: bool
@@ -240,16 +240,16 @@ class _Candidate:
 
     @property
     def error(self) -> float:
-        """Mean absolute error of the logarithm on networks left out."""
+        """Mean absolute log error on networks left out."""
         return float(np.mean(np.abs(self.residuals)))
 
     def together(self, y: Array, fold: NDArray[np.intp]) -> Array:
-        """Return the errors of both opinions' mean, without g, with each fold left out, [m]."""
+        """Return the log errors of the mean of both models, without g, with each fold left out, [m]."""
         first, second = _left_out(self.X, y, self.is_additive, fold)
         return np.asarray((1 - self.share) * first + self.share * second)
 
     def fitted(self, y: Array, n_own: int) -> NetworkRegression:
-        """Return the model of all networks; their distances are of the first `n_own` features."""
+        """Return the model fitted to all networks; distances use the first `n_own` features."""
         logs = _logs(self.X)
         return NetworkRegression(
             weights=_weights(self.X, y, self.is_additive),
@@ -275,7 +275,7 @@ def _best(X: Array, y: Array, opinions: Sequence[bool], fold: NDArray[np.intp]) 
 
 
 def _left_out(X: Array, y: Array, is_additive: bool, fold: NDArray[np.intp]) -> tuple[Array, Array]:
-    """Return ln(y / predicted) of each fold left out, by the first and by the second opinion, each [m]."""
+    """Return ln(y / predicted) of each fold left out, by the first and by the second model, each [m]."""
     left, second, least = np.empty(len(y)), np.empty(len(y)), _LEAST * float(y.min())
     for k in np.unique(fold):
         train, test = fold != k, fold == k

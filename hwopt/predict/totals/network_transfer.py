@@ -1,10 +1,9 @@
-"""Whole networks on a new device of which few were measured, from a regression of another device.
+"""Transfer of a regression of whole networks to a new device with few measured networks.
 
-    ln y = ln prior(x) + c + g(x)      c the median, g a Gaussian process of log2(1 + x) and ln prior(x)
+    ln y = ln prior(x) + c + g(x)      c: median; g: Gaussian process of log2(1 + x) and ln prior(x)
 
-g is used if it errs less than c on networks left out; of several priors the one with the least such error is
-used, and from 8 networks on a regression of the device's own networks, if it errs less than that. What two
-devices share, such as the proportions of operators, need not be measured again.
+g is used if it has a lower error than c alone on networks left out; of several priors the one with the lowest
+error is used. From 8 networks on, a regression of the device's own networks is used if its error is lower.
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from hwopt.predict.totals.network_regression import MIN_NETWORKS, NetworkRegress
 
 MIN_OF_PROCESS = 5
 _N_STEPS = 30
-_WIDEST = 0.5  # g beyond the training range by this much is cut off
+_WIDEST = 0.5  # margin by which g may leave the training range
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +28,10 @@ class NetworkTransfer:
     Attributes:
         prior: regression of the other device.
         level: c.
-        correction: g; None where it does not help.
-        low, high: c + g is kept between them.
-        unseen: mean absolute error of the logarithm on networks left out; infinite for a single network.
-        own: regression of the device's own networks, where it predicts instead.
+        correction: g; None if it does not reduce the error.
+        low, high: bounds of c + g.
+        unseen: mean absolute log error on networks left out; infinite for a single network.
+        own: regression of the device's own networks, if it is used instead.
     """
 
     prior: NetworkRegression
@@ -48,7 +47,7 @@ class NetworkTransfer:
         """Fit y [m], positive, of m networks with the features X [m, d] that the priors were fitted on.
 
         Raises:
-            InvalidInput: for no prior, no network, or values that are not positive and finite.
+            InvalidInput: without a prior or a network, or for values that are not positive and finite.
         """
         if not priors or not len(y):
             raise InvalidInput(f"{len(priors)} priors and {len(y)} networks; at least one of each is needed")

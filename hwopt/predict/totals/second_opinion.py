@@ -1,9 +1,9 @@
-"""A second opinion on the logarithm of a network's metric: shared work times what trees learn of shares.
+"""Second model of a network's metric: linear in total work, times a factor from trees on shares of work.
 
     y = (v0 + v . (calls, FLOPs, bytes)) * exp(trees(log2(1 + calls), ..., share of each class))
 
-Operators of a class that no fit has seen cost what all operators share, and trees stay within what was
-measured: the opinion is never wild, where a sum of class coefficients may be.
+Operators of unknown classes get the shared coefficients, and trees do not extrapolate, so predictions stay
+moderate even if a sum of class coefficients does not.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ _RIDGE = 0.01
 
 
 def unknown_share(X: Array) -> Array:
-    """Return the share of calls, FLOPs or bytes that is of no known class, whichever is largest, [m].
+    """Return the largest of the shares of calls, FLOPs and bytes of unknown classes, [m].
 
     Args:
-        X: of `traced_features`, [m, d]; its last three columns are of no class. Tables of fewer than six
-            columns have no such columns.
+        X: result of `traced_features`, [m, d]; its last three columns are of unknown classes. Tables with
+            fewer than six columns have none.
     """
     if X.shape[1] < 2 * _N_SHARED:
         return np.zeros(len(X))
@@ -35,13 +35,13 @@ def unknown_share(X: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class SecondOpinion:
-    """A fitted opinion.
+    """The fitted second model.
 
     Attributes:
         shared: v0 and v, in the metric's unit per unit of the work, shape [4].
-        trees: has `predict`.
-        least: of the shared work's metric.
-        deviation: of ln(measured / shared work's metric).
+        trees: regressor with `predict`.
+        least: smallest value of the linear part.
+        deviation: standard deviation of ln(measured / linear part).
     """
 
     shared: Array
@@ -51,7 +51,7 @@ class SecondOpinion:
 
     @classmethod
     def fit(cls, X: Array, y: Array, is_additive: bool) -> "SecondOpinion":
-        """Fit y [m], positive, on features X [m, d]; where they do not add up, on one number."""
+        """Fit y [m], positive, on features X [m, d]; the linear part is a constant if y is not additive."""
         from sklearn.ensemble import ExtraTreesRegressor
 
         shared = _shared(X[:, :_N_SHARED], y, is_additive)
@@ -80,7 +80,7 @@ def _base(X: Array, shared: Array, least: float) -> Array:
 
 
 def proportions(X: Array) -> Array:
-    """Return log2(1 + x) of the shared work and each other column as a share of its total, [m, d]."""
+    """Return log2(1 + x) of the total work, and each other column as a share of its total, [m, d]."""
     work, rest = X[:, :_N_SHARED], X[:, _N_SHARED:]
     total = np.maximum(work[:, np.arange(rest.shape[1]) % work.shape[1]], 1.0)
     return np.hstack([np.log2(1 + work), rest / total])

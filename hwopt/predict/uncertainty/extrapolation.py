@@ -1,14 +1,14 @@
-"""How much wider an interval must be where a network leaves what was measured.
+"""Widening of intervals for networks with layers outside the measured range.
 
-    layer:    deviation d: 0 inside the measured range of its kind; outside by a deviation of the rows or more
-              that of ln(time / roofline) within the kind, in proportion below; for a kind with too few rows
-              that over all kinds
-    network:  deviation D = sum of share * d over its layers: errors of one kind have one cause and add up
-    factor:   sqrt(1 + max(0, D^2 - D0^2) / s^2), s the deviation of the calibration residuals, D0 what 80%
-              of the calibration networks stay below: their residuals hold it already
+    layer:    deviation d: 0 inside the measured range of its kind; one standard deviation of the rows or more
+              outside, the deviation of ln(time / roofline) within the kind, and linear in between; for a kind
+              with too few rows the deviation over all kinds
+    network:  deviation D = sum of share * d over its layers: errors of one kind are correlated and add up
+    factor:   sqrt(1 + max(0, D^2 - D0^2) / s^2), s: deviation of the calibration residuals, D0: 80% quantile
+              of D of the calibration networks, which their residuals already include
 
-For power ln(power) stands for ln(time / roofline); energy has both. Memory needs no measured layer. All
-deviations are of the device's own rows. A factor is at least 1: an interval is the conformal one or wider.
+For power, ln(power) replaces ln(time / roofline); energy has both. Memory needs no measured layer. All
+deviations are computed from the device's own rows. Factors are at least 1.
 """
 
 from collections.abc import Mapping
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _RANGE_COLUMNS = ("kind", *COLUMNS)
-_VOUCHED = 0.8  # share of calibration networks that stay below D0
-_LEAST_DEVIATION = 0.01  # of calibration residuals: below it a factor would mean nothing
+_VOUCHED = 0.8  # quantile of D of the calibration networks that is D0
+_LEAST_DEVIATION = 0.01  # lower bound of the deviation of calibration residuals
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """What is not known of layers, from the measured rows of a device.
+    """Measured range of layers and the deviations outside it, from the measured rows of a device.
 
     Attributes:
         measured: ranges of the rows by kind.
-        overall: metric -> deviation over all kinds, for "time_s" and perhaps "power_w".
+        overall: metric -> deviation over all kinds, for "time_s" and, if measured, "power_w".
         within: metric -> kind -> deviation within the kind.
     """
 
@@ -48,7 +48,7 @@ class Unknown:
 
     @classmethod
     def of(cls, rows: "pd.DataFrame", ceilings: Ceilings, layers: "pd.DataFrame | None" = None) -> "Unknown":
-        """Learn from measured rows, [n], and the layers of networks where these are fitted as well."""
+        """Return ranges and deviations of measured rows, [n], and of fitted layers of networks."""
         import pandas as pd
 
         work_s = least_time_s(rows, ceilings)
@@ -94,7 +94,7 @@ class Unknown:
 def widening(
     deviations: Mapping[str, Array], calibration: Mapping[str, Array], residuals: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """Return metric -> the factor of each network, [m].
+    """Return metric -> widening factor of each network, [m].
 
     Args:
         deviations: metric -> D of the networks, [m].
@@ -111,6 +111,6 @@ def widening(
 
 
 def _deviation(values: Array, otherwise: float) -> float:
-    """Return the standard deviation of a kind's values; of too few `otherwise`."""
+    """Return the standard deviation of a kind's values; `otherwise` for too few values."""
     known = values[np.isfinite(values)]
     return float(np.std(known)) if len(known) >= MIN_ROWS else otherwise

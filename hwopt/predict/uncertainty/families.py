@@ -1,13 +1,13 @@
-"""Families of measured networks: relatives are left out together when errors are estimated.
+"""Families of measured networks, which are left out together when errors are estimated.
 
-network at several batch sizes or dtypes      one family: their errors have one cause
+network at several batch sizes or dtypes      one family, as their errors are correlated
 known architectures of one name and block     one family: vgg11 and vgg16; resnet18 and resnet34
-networks drawn at random                      each its own: independent draws
+networks drawn at random                      one family each, as the draws are independent
 """
 
 import re
 
-# Stems of known names (torchvision's), longest first; ResNets from 50 layers on are of another block.
+# Stems of torchvision's names, longest first; ResNets from 50 layers on have another block.
 _STEMS = (
     *("wide_resnet", "resnext", "resnet", "regnet", "densenet", "vgg", "squeezenet", "shufflenet", "mnasnet"),
     *(
@@ -26,7 +26,7 @@ _BOTTLENECK = re.compile(r"resnet(50|101|152)")
 
 
 def architecture(network: str) -> str:
-    """Return a network's name without its batch size (and dtype): "vgg11-b8" is of "vgg11"."""
+    """Return a network's name without its batch size and dtype: "vgg11" for "vgg11-b8"."""
     return _SIZE.sub("", network)
 
 

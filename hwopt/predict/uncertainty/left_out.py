@@ -1,4 +1,4 @@
-"""Predictions of measured networks by fits that have not seen them: a fold at a time is left out."""
+"""Predictions of measured networks by fits without their fold."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +13,13 @@ from hwopt.predict.methods import Fit, Method
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Fits without one fold each, and what they say of it.
+    """Fits without one fold each, and their predictions of that fold.
 
     Attributes:
-        fold: of each of the m networks, [m]: its fit's place in `fits`; -1 where none leaves it out.
-        fits: one for each fold.
+        fold: index in `fits` of the fit without the network, [m]; -1 if there is none.
+        fits: one per fold.
         predicted: metric -> prediction of each network by the fit without its fold, NaN without one, [m].
-        errors: metric -> ln(measured / predicted), NaN where one of the two is missing, [m].
+        errors: metric -> ln(measured / predicted), NaN if one of the two is missing, [m].
     """
 
     fold: NDArray[np.intp]
@@ -34,11 +34,11 @@ class LeftOut:
         """Refit a method without each fold of its measured networks.
 
         Args:
-            method: fitted to operators.
-            networks: measured.
-            layers: what the method prepared of them.
-            fold: of each, from 0; a negative one is never left out.
-            mode: whose figures the errors are of.
+            method: method fitted to operators.
+            networks: measured networks.
+            layers: the networks as returned by the method's `prepare`.
+            fold: fold of each network, from 0; networks with a negative fold are never left out.
+            mode: mode of the measured values.
         """
         names, place = np.unique(fold[fold >= 0], return_inverse=True)
         places = np.full(len(fold), -1)

@@ -1,7 +1,7 @@
-"""Which layers lie outside what was measured of their kind, and by how much.
+"""Measured range of each kind of layer, and the distance of layers from it.
 
-A layer is inside where each of its shapes and its work lies between the least and the most of the measured
-rows of its kind. Outside, a model repeats what it knows of the border.
+A layer is inside if each of its shapes and its work lies between the minimum and the maximum of the measured
+rows of its kind. Outside, a layer model extrapolates.
 """
 
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ _SLACK = 1e-9  # of a logarithm, for rounding
 
 @dataclass(frozen=True)
 class MeasuredRange:
-    """The box of the measured rows of each kind.
+    """Bounding box of the measured rows of each kind.
 
     Attributes:
         kinds: the kinds, shape [k].
-        low: log2 of the least of each column, shape [k, d].
-        high: log2 of the most of each column, shape [k, d].
+        low: log2 of the minimum of each column, shape [k, d].
+        high: log2 of the maximum of each column, shape [k, d].
         scale: standard deviation of log2 of each column, shape [k, d].
     """
 
@@ -51,9 +51,10 @@ class MeasuredRange:
         return cls(names, low, high, np.maximum(scale, _SLACK))
 
     def distance(self, rows: "pd.DataFrame") -> Array:
-        """Return how far outside each row, [n], is in its farthest column; 0 inside.
+        """Return the distance of each row from the range of its kind, [n]; 0 inside.
 
-        In standard deviations of the measured rows' log2; infinite for a kind that was never measured.
+        The largest over the columns, in standard deviations of the measured rows' log2; infinite for a kind
+        without measured rows.
         """
         place = {kind: i for i, kind in enumerate(self.kinds)}
         kinds = rows["kind"].to_numpy(dtype=str)

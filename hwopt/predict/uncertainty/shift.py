@@ -1,15 +1,15 @@
-"""Widening of intervals for networks unlike those that were measured.
+"""Widening of intervals for networks unlike the measured ones.
 
     factor(d) = s(max(d, d0)) / s(d0),   s(d)^2 = s0^2 + (k d)^2
     d     distance to the nearest measured network of another family, of the logarithms of its time and of its
           mean layer's, and the shares of time by class of layer, each in standard deviations
     d0    median distance of the measured networks
-    s     likeliest for Laplace errors of networks left out: family by family, and as whole parts of the set:
-          clusters of like networks, the larger half, the smaller half
+    s     maximum likelihood for Laplace errors of networks left out: family by family, and in whole parts:
+          clusters of similar networks, the larger half, the smaller half
 
-A network like the measured ones errs as one whose family was left out; one unlike them errs as a part left
-out as a whole. So it is learned how much less promises for small networks are worth for large ones; k is at
-least the mean error, since no part left out is as far away as some network that may be asked for.
+The errors of families left out stand for networks similar to the measured ones, those of parts left out for
+dissimilar ones, such as large networks predicted from small ones. k is at least the mean error, since
+predicted networks may be farther away than any part left out.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from hwopt.arrays import Array
 from hwopt.predict.network_table import NetworkTable
 
 _N_CLUSTERS = 6
-_LEAST_SCALE = 0.05  # of a feature that hardly varies
+_LEAST_SCALE = 0.05  # smallest scale of a feature
 _LEAST = 1e-4  # of s
 _LEVELS = np.geomspace(0.03, 2.0, 20)  # s0 over the mean error
 _SLOPES = np.geomspace(1.0, 10.0, 12)  # k over it
@@ -43,7 +43,7 @@ class Likeness:
 
     @classmethod
     def of(cls, table: NetworkTable, parts_s: Array, measured: NDArray[np.intp]) -> "Likeness":
-        """Learn from those networks of a table that were measured, and the times of its layers, [n]."""
+        """Return the features of the measured networks of a table, given the times of its layers, [n]."""
         features = _features(table, parts_s)[measured]
         shift = features.mean(axis=0)
         scale = np.maximum(features.std(axis=0), _LEAST_SCALE) * np.sqrt(features.shape[1])
@@ -60,7 +60,7 @@ class Likeness:
         return np.asarray(apart.min(axis=1), dtype=float)
 
     def parts(self) -> list[NDArray[np.intp]]:
-        """Return divisions of the measured networks into parts that are unlike each other, each [m]."""
+        """Return partitions of the measured networks into dissimilar parts, each [m]."""
         from scipy.cluster.hierarchy import fcluster, linkage
 
         clusters = fcluster(linkage(self.Z, "average"), _N_CLUSTERS, "maxclust")
@@ -71,7 +71,7 @@ class Likeness:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Scale of the errors of one metric by distance; the default does not grow.
+    """Scale of the errors of one metric as a function of the distance; constant by default.
 
     Attributes:
         level, slope: s0 and k.
@@ -84,7 +84,7 @@ class Growth:
 
     @classmethod
     def fit(cls, errors: Array, distances: Array, typical: float) -> "Growth":
-        """Return the likeliest growth of errors, [n], at finite distances, [n]."""
+        """Return the growth of maximum likelihood for errors, [n], at finite distances, [n]."""
         sizes = np.abs(errors)
         unit = float(np.mean(sizes)) + _LEAST
         best = (np.inf, unit, 0.0)
@@ -95,7 +95,7 @@ class Growth:
         return cls(best[1], best[2], typical)
 
     def factor(self, distances: Array) -> Array:
-        """Return the factors at distances, [n], from 1."""
+        """Return the widening factors at distances, [n]; at least 1."""
         far = np.maximum(distances, self.typical)
         near = np.hypot(self.level, self.slope * self.typical)
         return np.asarray(np.hypot(self.level, self.slope * far) / near, dtype=float)

@@ -1,4 +1,4 @@
-"""Share of networks' time in operators without a cost rule, which are priced by the bytes that they move."""
+"""Share of networks' time in operators without a cost rule, which are priced by the bytes they move."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from hwopt.network.layer import LayerGraph
 from hwopt.predict.device_model import DeviceModel
 from hwopt.predict.network_table import NetworkTable
 
-_N_SHOWN = 5  # operators that a note names
+_N_SHOWN = 5  # operators named in a note
 
 
 def shares_of_unknown(graph: LayerGraph, shares: Array) -> dict[str, float]:
@@ -16,7 +16,7 @@ def shares_of_unknown(graph: LayerGraph, shares: Array) -> dict[str, float]:
 
     Args:
         graph: the traced network.
-        shares: of its layers in its time, [n].
+        shares: share of each layer in its time, [n].
     """
     found = dict.fromkeys((name for name, _ in graph.unknown_operators), 0.0)
     for layer, share in zip(graph.layers, shares, strict=True):
@@ -26,7 +26,7 @@ def shares_of_unknown(graph: LayerGraph, shares: Array) -> dict[str, float]:
 
 
 def notes_on_unknown(graph: LayerGraph, unknown: Mapping[str, float]) -> list[str]:
-    """Say which operators of a network have no cost rule, and how much of the time they are."""
+    """Return a note on the operators of a network without a cost rule and their share of the time."""
     if not unknown:
         return []
     counts = dict(graph.unknown_operators)
@@ -39,7 +39,7 @@ def notes_on_unknown(graph: LayerGraph, unknown: Mapping[str, float]) -> list[st
 
 
 class UnknownOfMany:
-    """Operators without a cost rule in the networks that were priced."""
+    """Operators without a cost rule in the priced networks."""
 
     def __init__(self) -> None:
         self._n_networks = 0
@@ -48,7 +48,7 @@ class UnknownOfMany:
         self._n_noted: dict[str, int] = {}
 
     def add(self, graphs: Sequence[LayerGraph], table: NetworkTable, model: DeviceModel) -> None:
-        """Take note of traced networks, of which a device predicts the table of their layers."""
+        """Add traced networks with the table of their layers and the model that predicts it."""
         self._n_networks += len(graphs)
         for graph in graphs:
             for note in graph.notes:
@@ -63,7 +63,7 @@ class UnknownOfMany:
                 self._n_with[name] = self._n_with.get(name, 0) + 1
 
     def notes(self) -> list[str]:
-        """Return a line for each operator without a cost rule, and for what else was taken differently."""
+        """Return one line per operator without a cost rule and per note of a trace."""
         n = f"of {self._n_networks:,} networks"
         lines = [
             f"{name}: no cost rule, priced by the bytes it moves; in {self._n_with[name]:,} {n}, at most "
@@ -74,7 +74,7 @@ class UnknownOfMany:
 
 
 def notes_on_measured(model: DeviceModel) -> list[str]:
-    """Say how many of a profile's networks have operators without a cost rule, and how much those are."""
+    """Return a note on the share of operators without a cost rule in the measured networks' time."""
     table = model.networks.table
     is_unknown = table.layers["kind"].to_numpy(dtype=str) == UNKNOWN
     if not is_unknown.any():

@@ -1,4 +1,4 @@
-"""How well a layer model predicts layers that it has not seen, beside those that it has."""
+"""Cross-validation of layer models: errors out of fold and in sample."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,31 +39,30 @@ def cross_validate(
 ) -> "pd.DataFrame":
     """Return the errors of a method on layer rows, in sample and out of fold.
 
-    Folds split distinct layers: repeated measurements of a layer stay together. Where a delay grew while the
-    rows were measured (`hwopt.predict.validation.measurement_drift`; their order is that of the table), or
-    the device changed its state (`hwopt.predict.validation.device_states`), it is found in the training rows,
-    taken out of them before the fit, and predictions are of the shape alone: with a typical delay or factor,
-    whatever the position of a tested row. The notes say so.
+    Folds split distinct layers: repeated measurements of a layer stay together. If a delay grew during the
+    measurement (`hwopt.predict.validation.measurement_drift`; the order is that of the table), or the device
+    changed its state (`hwopt.predict.validation.device_states`), the drift is estimated from the training
+    rows and removed from them before the fit; predictions then include a typical delay or factor, whatever
+    the position of a tested row. The notes report it.
 
     Args:
-        rows: measured layer rows with `time_s`; columns that follow from others may be missing.
+        rows: measured layer rows with `time_s`; derived columns may be missing.
         method: name of a layer model.
-        folds: how many, at least 2.
-        seed: of the random split.
-        ceilings: of the device; estimated from the training rows of each fold where None.
-        drift: "delay" looks for a delay that is the same for all layers at a time; "factor" for a factor,
-            such as a clock or a power cap; "none" takes all rows as they are.
-        factory: returns an unfitted layer model of the method, such as that of one device; None takes the
-            one that `make_model` returns.
+        folds: number of folds, at least 2.
+        seed: seed of the random split.
+        ceilings: of the device; None estimates them from the training rows of each fold.
+        drift: "delay" detects a delay that is common to all layers at a time; "factor" detects a factor,
+            such as a clock or a power cap; "none" leaves all rows unchanged.
+        factory: function that returns an unfitted layer model of the method; None uses `make_model`.
 
     Returns:
-        One row for each device, kind ("all" as well), metric and fold_kind (in_sample, out_of_fold), with the
-        figures of `hwopt.predict.validation.error_metrics`, errors as fractions. `attrs["notes"]` says where
-        a drift was taken out, and what fell back.
+        One row for each device, kind (and "all"), metric and fold_kind (in_sample, out_of_fold), with the
+        figures of `hwopt.predict.validation.error_metrics`, errors as fractions. `attrs["notes"]` reports
+        removed drifts and fallbacks.
 
     Raises:
-        InvalidInput: for another drift, fewer folds than 2, a device with fewer distinct layers than folds,
-            or figures that are not positive.
+        InvalidInput: for an unknown drift, fewer than 2 folds, a device with fewer distinct layers than
+            folds, or measured values that are not positive.
         UnknownName: for a method that is unknown or has no layer form.
     """
     import pandas as pd
@@ -72,11 +71,11 @@ def cross_validate(
     fitting.factory()
     if drift not in _FINDERS:
         names = sorted(_FINDERS)
-        raise InvalidInput(f"drift = {drift!r}{did_you_mean(str(drift), names)}")
+        raise InvalidInput(f"unknown drift {drift!r}{did_you_mean(str(drift), names)}")
     if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
         raise InvalidInput(f"folds = {folds!r}; cross-validation needs at least 2")
     if "time_s" not in rows.columns:
-        raise InvalidInput("layer rows lack the column time_s; it is what is predicted")
+        raise InvalidInput("layer rows lack the column time_s, which is the predicted value")
     _check_positive(rows)
     rows = complete(rows[rows["time_s"].notna()].reset_index(drop=True))
     notes = note_incomplete(rows)
@@ -97,7 +96,7 @@ def cross_validate(
 
 
 def _check_positive(rows: "pd.DataFrame") -> None:
-    """Refuse measured figures that are zero, negative or infinite; missing ones are left out later."""
+    """Refuse measured values that are zero, negative or infinite; missing ones are left out later."""
     for metric in _METRICS:
         if metric not in rows.columns:
             continue
@@ -124,7 +123,7 @@ def _folds(rows: "pd.DataFrame", folds: int, seed: int) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class _Fitting:
-    """Way to fit and predict, as asked for in `cross_validate`."""
+    """Arguments of `cross_validate` for a fit and its predictions."""
 
     method: str
     factory: Factory
@@ -134,7 +133,7 @@ class _Fitting:
     def predict(
         self, train: "pd.DataFrame", test: "pd.DataFrame", notes: list[str] | None = None
     ) -> dict[str, NDArray[np.float64]]:
-        """Return metric -> predictions of the test rows, [n]; a training row's index is its position."""
+        """Return metric -> predictions of the test rows, [n]; the index of a row is its position."""
         limits = self.ceilings or estimate_ceilings(train)
         position, device = train.index.to_numpy(dtype=float), train["device"].iloc[0]
         found = _FINDERS[self.drift](train, position, limits)
@@ -165,8 +164,8 @@ class _Fitting:
 
 def _drift_note(device: str, drift: Drift | StateFactor) -> str:
     return (
-        f"{device}: {drift.description}; it is taken out of the rows that are fitted, and "
-        f"predictions are with a typical {'delay' if isinstance(drift, Drift) else 'factor'}"
+        f"{device}: {drift.description}; it is removed from the fitted rows, and "
+        f"predictions include a typical {'delay' if isinstance(drift, Drift) else 'factor'}"
     )
 
 

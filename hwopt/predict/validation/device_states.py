@@ -1,11 +1,11 @@
-"""A factor that changes while a table is measured, such as a clock or a power cap: found, tested, taken out.
+"""Detection and removal of a factor that changed during a measurement, such as a clock or a power cap.
 
-    ln t_i = ln f(shape_i) + h(position_i),   h constant in between its steps, least h 0
+    ln t_i = ln f(shape_i) + h(position_i),   h piecewise constant, min h = 0
 
-A device in two states takes the same share longer for small and for large layers, where a delay
-(`hwopt.predict.validation.measurement_drift`) adds the same time. h has the least absolute deviation over
-pairs of near layers. A shape does not tell the state in which it was measured: a prediction has the factor
-that errs least, in relation to the time, over all known rows.
+A device in a slower state takes longer by the same factor for small and large layers, while a delay
+(`hwopt.predict.validation.measurement_drift`) adds the same time. h minimises the absolute deviation over
+pairs of similar layers. As the state of a predicted layer is unknown, predictions include the factor with
+the least relative error over all known rows.
 """
 
 from dataclasses import dataclass
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 _ROWS_A_STEP = 40
 _MOST_STEPS = 20
-_LEAST_SPREAD = 0.02  # mean absolute deviation of h below which it is no state
+_LEAST_SPREAD = 0.02  # smallest mean absolute deviation of h that counts as a change of state
 
 
 @dataclass(frozen=True, slots=True)
 class StateFactor:
-    """A factor as a function of the position.
+    """Factor on the time as a function of the position.
 
     Attributes:
-        edges: positions at which it changes, ascending, shape [k - 1].
-        factors: in between, at least 1, shape [k].
-        typical: the factor that errs least over the known rows.
+        edges: positions at which the factor changes, ascending, shape [k - 1].
+        factors: factor between the edges, at least 1, shape [k].
+        typical: factor with the least relative error over the known rows.
     """
 
     edges: Array
@@ -48,7 +48,7 @@ class StateFactor:
 
     @property
     def description(self) -> str:
-        """Sentence for the reader of an error table."""
+        """Description in notes."""
         return f"times change with the rows' order by a factor of up to {self.factors.max():.3g}"
 
     def factor(self, position: Array) -> Array:
@@ -56,19 +56,19 @@ class StateFactor:
         return np.asarray(self.factors[np.searchsorted(self.edges, position, side="right")], dtype=float)
 
     def without(self, time_s: Array, position: Array) -> Array:
-        """Return measured times, [n], in seconds, as the device in its fastest state takes."""
+        """Return measured times, [n], in seconds, scaled to the fastest state of the device."""
         return np.asarray(time_s / self.factor(position), dtype=float)
 
     def expected(self, clean_s: Array) -> Array:
-        """Return the times, [n], in seconds, that err least if the state is unknown."""
+        """Return the times of least expected relative error for an unknown state, [n], in seconds."""
         return np.asarray(clean_s * self.typical, dtype=float)
 
 
 def find_states(rows: "pd.DataFrame", position: Array, ceilings: Ceilings) -> StateFactor | None:
-    """Return the factor of rows in the order of measuring; None where none is found beyond doubt.
+    """Return the factor of rows in measuring order; None if none is significant.
 
-    There must be 200 rows, their shapes in random order; and the steps must vary more than those of shuffled
-    orders by 6 of their standard deviations.
+    Significant means: at least 200 rows, shapes in random order, and steps that vary more than those of
+    shuffled orders by 6 of their standard deviations.
 
     Args:
         rows: complete layer rows of one device, with `time_s`, [n].

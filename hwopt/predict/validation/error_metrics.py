@@ -1,4 +1,4 @@
-"""How far predictions are from measurements: the same figures for layers, networks and cross-validation."""
+"""Error metrics of predictions, for layers, networks and cross-validation."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,10 +11,10 @@ FIGURES = (
 
 
 def error_figures(measured: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
-    """Return the figures of n predictions; errors are fractions of the measured value.
+    """Return the error metrics of n predictions; errors are fractions of the measured value.
 
     rmspe = sqrt(mean(((p - y) / y)^2)); mape = mean |p - y| / y; bias = exp(mean ln(p / y)) - 1; Kendall's
-    tau is tau-b of the two orders. All but n are NaN without rows, tau with fewer than two.
+    tau is tau-b of the two orders. All except n are NaN without rows, tau also with one row.
     """
     y, p = np.asarray(measured, dtype=float), np.asarray(predicted, dtype=float)
     if not len(y):
@@ -34,7 +34,7 @@ def error_figures(measured: ArrayLike, predicted: ArrayLike) -> dict[str, float]
 
 
 def kendall_tau(x: Array, y: Array) -> float:
-    """Return Kendall's tau-b of two arrays [n]; NaN where one of them does not vary."""
+    """Return Kendall's tau-b of two arrays [n]; NaN if one of them does not vary."""
     from scipy.stats import kendalltau
 
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:

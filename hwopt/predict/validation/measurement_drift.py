@@ -1,14 +1,14 @@
-"""A delay that changes while a table is measured: found in the rows' order, tested, and taken out.
+"""Detection and removal of a delay that changed during a measurement.
 
-    t_i = f(shape_i) + d(position_i),   d piecewise linear, least delay 0
+    t_i = f(shape_i) + d(position_i),   d piecewise linear, min d = 0
 
-A process that slows down adds the same delay to small and to large layers. Where rows were measured in random
-order, it shows in pairs of nearly equal layers: scaled by their rooflines they would take the same time, and
-what is left goes with their positions. The curve d has the least absolute deviation in relation to the time,
-so that no layer model is needed to find it, and no layer counts more for being large.
+A process that slows down adds the same delay to small and large layers. If rows were measured in random
+order, the delay is visible in pairs of similar layers: scaled by their rooflines they should take the same
+time, and the remaining difference depends on their positions. d minimises the absolute deviation relative to
+the time, so no layer model is needed, and large layers have no larger weight.
 
-A shape does not tell when it was measured. So a prediction for a shape is f plus a *typical* delay: the one
-number that errs least, in relation to the time, over all delays that the known rows had.
+As the position of a predicted layer is unknown, predictions are f plus a typical delay: the one of least
+relative error over the delays of the known rows.
 """
 
 from dataclasses import dataclass
@@ -25,27 +25,27 @@ from hwopt.profile.roofline import Ceilings, least_time_s
 if TYPE_CHECKING:
     import pandas as pd
 
-MIN_ROWS = 200  # fewer tell no drift from noise
+MIN_ROWS = 200  # with fewer, a drift cannot be distinguished from noise
 _ROWS_A_SEGMENT = 100
 _MOST_SEGMENTS = 8
 _N_NEIGHBOURS = 6
 _N_STEPS = 30
-_ROUNDING = 0.02  # relative deviations below count alike
-_LEAST = 0.3  # of a measured time stays when the drift is taken out
-N_SHUFFLES = 20  # orders drawn at random, that the order of the rows is held against
-FAR = 6.0  # standard deviations of those that a drift must be away from none
-_SORTED = 4.0  # standard deviations of a correlation with the position from which rows count as sorted
+_ROUNDING = 0.02  # relative deviations below have the same weight
+_LEAST = 0.3  # share of a measured time that remains at least
+N_SHUFFLES = 20  # random orders that the order of the rows is compared with
+FAR = 6.0  # standard deviations over the random orders at which a drift is significant
+_SORTED = 4.0  # standard deviations of a correlation with the position above which rows count as sorted
 _N_DELAYS = 201  # quantiles that stand for all delays
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A delay as a function of the position.
+    """Delay as a function of the position.
 
     Attributes:
         positions: knots, ascending, shape [k].
-        delays_s: the delay at each, in seconds, none negative, shape [k]; linear in between, constant beyond.
-        known_s: the delays that the known rows had, as quantiles, shape [201].
+        delays_s: delay at each knot, in seconds, non-negative, shape [k]; linear in between, constant beyond.
+        known_s: quantiles of the delays of the known rows, shape [201].
     """
 
     positions: Array
@@ -62,7 +62,7 @@ class Drift:
             ceilings: of the device.
 
         Raises:
-            InvalidInput: for fewer rows than 200, or positions that are all the same.
+            InvalidInput: for fewer than 200 rows, or equal positions.
         """
         if len(rows) < MIN_ROWS or np.ptp(position) == 0:
             raise InvalidInput(
@@ -74,7 +74,7 @@ class Drift:
         hats = np.stack([np.interp(position, knots, hat) for hat in np.eye(len(knots))], axis=1)
         pairs = Pairs.of(rows, ceilings)
         delays_s = least_absolute(pairs.slopes(hats), pairs.difference)
-        delays_s -= delays_s.min()  # what every row has is part of f
+        delays_s -= delays_s.min()  # a delay of all rows is part of f
         known_s = np.quantile(np.interp(position, knots, delays_s), np.linspace(0, 1, _N_DELAYS))
         return cls(knots, delays_s, known_s)
 
@@ -83,33 +83,33 @@ class Drift:
         return np.asarray(np.interp(position, self.positions, self.delays_s), dtype=float)
 
     def without(self, time_s: Array, position: Array) -> Array:
-        """Return measured times, [n], in seconds, less the delay; at least 0.3 of each stays."""
+        """Return measured times minus the delay, [n], in seconds; at least 0.3 of each time."""
         return np.maximum(time_s - self.delay_s(position), _LEAST * time_s)
 
     @property
     def description(self) -> str:
-        """Sentence for the reader of an error table."""
+        """Description in notes."""
         return f"times drift with the rows' order, by a delay of up to {1e3 * self.delays_s.max():.3g} ms"
 
     def expected(self, clean_s: Array) -> Array:
-        """Return the times, [n], in seconds, that err least if the position is unknown."""
+        """Return the times of least expected relative error for an unknown position, [n], in seconds."""
         return np.asarray(clean_s + self.typical_delay_s(clean_s), dtype=float)
 
     def typical_delay_s(self, clean_s: Array) -> Array:
-        """Return the delay c of least mean |clean + c - (clean + d)| / (clean + d) for each time, [n].
+        """Return the delay c that minimises mean |clean + c - (clean + d)| / (clean + d) for each time, [n].
 
-        d are the delays of the known rows. c is their median with weights 1 / (clean + d): for a layer that
-        takes long next to the delay the plain median, for a short one less.
+        d are the delays of the known rows. c is their median with weights 1 / (clean + d): the plain median
+        for a layer that takes long compared with the delay, less for a short one.
         """
         weights = np.cumsum(1 / (clean_s[:, None] + self.known_s), axis=1)  # [n, 201]
         return np.asarray(self.known_s[np.argmax(weights >= weights[:, -1:] / 2, axis=1)], dtype=float)
 
 
 def find_drift(rows: "pd.DataFrame", position: Array, ceilings: Ceilings) -> Drift | None:
-    """Return the drift of rows in the order of measuring; None where none is found beyond doubt.
+    """Return the drift of rows in measuring order; None if none is significant.
 
-    There must be 200 rows; their shapes must be in random order, else a drift cannot be told from what shapes
-    do; and a delay in proportion to the position must be 6 standard deviations from those of random orders.
+    Significant means: at least 200 rows; shapes in random order, as a drift would otherwise be confounded
+    with the shapes; and a delay per position that is 6 standard deviations of random orders away from zero.
 
     Args:
         rows: complete layer rows of one device, with `time_s`, [n].
@@ -126,7 +126,7 @@ def find_drift(rows: "pd.DataFrame", position: Array, ceilings: Ceilings) -> Dri
 
 
 def in_random_order(rows: "pd.DataFrame", position: Array) -> bool:
-    """Return whether no shape goes with the position, and none with that of the row before."""
+    """Return whether no shape column correlates with the position or with the row before."""
     import pandas as pd
 
     ordered = rows.iloc[np.argsort(position, kind="stable")]
@@ -144,14 +144,14 @@ def in_random_order(rows: "pd.DataFrame", position: Array) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Pairs of near layers.
+    """Pairs of similar layers.
 
     Attributes:
-        one, other: places of the rows, each shape [p].
+        one, other: indices of the rows, each shape [p].
         scale: ratio of their rooflines, shape [p].
-        log_ratio: ln of the ratio of their times beyond it, shape [p].
-        middle_s: geometric mean of the two times, in seconds of the first, shape [p].
-        difference: of the times, in relation to the middle, shape [p].
+        log_ratio: ln of the ratio of their times divided by `scale`, shape [p].
+        middle_s: geometric mean of the two times, scaled to the first, in seconds, shape [p].
+        difference: difference of the times relative to `middle_s`, shape [p].
     """
 
     one: NDArray[np.intp]
@@ -163,7 +163,7 @@ class Pairs:
 
     @classmethod
     def of(cls, rows: "pd.DataFrame", ceilings: Ceilings) -> "Pairs":
-        """Return the pairs of rows of one kind that are nearest in their shapes."""
+        """Return the pairs of rows of one kind with the nearest shapes."""
         time_s = rows["time_s"].to_numpy(dtype=float)
         base_s = least_time_s(rows, ceilings)
         one, other = _neighbours(rows)
@@ -173,18 +173,18 @@ class Pairs:
         return cls(one, other, scale, ratio, middle_s, (time_s[one] - time_s[other] * scale) / middle_s)
 
     def slopes(self, columns: Array) -> Array:
-        """Return what each pair's relative difference gains by a second of each column [n, k], [p, k]."""
+        """Return the derivative of each pair's relative difference in each column [n, k], [p, k]."""
         scaled = columns[self.other] * self.scale[:, None]
         return np.asarray((columns[self.one] - scaled) / self.middle_s[:, None], dtype=float)
 
     def rate(self, position: Array) -> float:
-        """Return the delay that a step of position adds, in seconds, beside one that every row has."""
+        """Return the delay per unit of position, in seconds, in a fit with a constant."""
         columns = np.stack([np.ones(len(position)), position], axis=1)
         return float(least_absolute(self.slopes(columns), self.difference)[1])
 
 
 def _neighbours(rows: "pd.DataFrame") -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the places of pairs of rows of one kind that are nearest in the logarithms of their shapes."""
+    """Return the indices of pairs of rows of one kind with the nearest log shapes."""
     from scipy.spatial import cKDTree
 
     logs, kinds, pairs = _log_shapes(rows), rows["kind"].to_numpy(dtype=str), []
@@ -205,7 +205,7 @@ def _log_shapes(rows: "pd.DataFrame") -> Array:
 
 
 def least_absolute(X: Array, y: Array) -> Array:
-    """Return b [k] of least sum |y - X b|, X [p, k], by reweighted least squares."""
+    """Return b [k] that minimises sum |y - X b|, X [p, k], by reweighted least squares."""
     unit = np.sqrt(np.mean(X**2, axis=0)) + 1e-300
     X = X / unit
     b: Array = np.zeros(X.shape[1])

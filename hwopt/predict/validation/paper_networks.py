@@ -1,7 +1,7 @@
-"""The five networks of NeuralPower's table (Cai et al. 2017), by models that saw none of their families.
+"""Predictions of the five networks of NeuralPower's table (Cai et al. 2017), with their families left out.
 
-All five families are left out at once, whatever their batch sizes, so that no model knows one network of the
-table from another.
+The five families are left out together, at all batch sizes, so that no network of the table serves the
+prediction of another.
 """
 
 from collections.abc import Sequence
@@ -29,12 +29,12 @@ _KEYS = ["network", "batch", "mode"]
 
 
 def paper_networks(device: Device, methods: Sequence[str], modes: Sequence[str]) -> "pd.DataFrame":
-    """Return what those of the five that the profile holds were measured at, and predicted at.
+    """Return the measured and predicted metrics of those of the five networks that the profile holds.
 
     Returns:
         One row for each mode, metric and network: network, batch, mode, metric, measured, a column for each
-        method, `low` and `high` of the 80% interval of the last of them (`high` is the 90% bound). No row
-        where none of the five was measured.
+        method, `low` and `high` of the 80% interval of the last of them (`high` is the 90% bound). Empty if
+        none of the five was measured.
     """
     import pandas as pd
 
@@ -63,7 +63,7 @@ def _of_mode(device: Device, methods: Sequence[str], mode: str) -> "pd.DataFrame
 
 
 def _divided(profile: DeviceProfile, mode: str) -> tuple["pd.DataFrame", DeviceProfile]:
-    """Return the five's rows in a mode, and the profile without any network of their families."""
+    """Return the rows of the five networks in a mode, and the profile without their families."""
     networks = profile.networks
     names = networks["network"]
     is_asked = names.map(architecture).isin(ARCHITECTURES) & (networks["mode"] == mode)
@@ -76,7 +76,7 @@ def _divided(profile: DeviceProfile, mode: str) -> tuple["pd.DataFrame", DeviceP
 
 
 def _predicted(costs: "Costs", metric: str) -> tuple[Array, Array, Array]:
-    """Return prediction, lower and upper bound of a metric, each [n]; NaN where the device has none."""
+    """Return prediction, lower and upper bound of a metric, each [n]; NaN if the device has none."""
     if metric not in costs:
         nothing = np.full(costs.n, np.nan)
         return nothing, nothing, nothing

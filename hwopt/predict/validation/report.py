@@ -1,10 +1,10 @@
-"""How far each method is from measurements: on layer rows from anywhere, and on a device profile.
+"""Errors of each method on layer rows of any source, and on a device profile.
 
     rows.csv --read_rows--> layer rows --validate_rows--> errors by kind, in sample and out of fold
-    profile  --validate_device--> the same of its layers; and of its networks, the oracle beside
+    profile  --validate_device--> the same for its layers; errors of its networks beside the oracle
 
-The oracle of a network is the sum of its own operators measured one by one: a layer model beats it only by
-knowing what adding up loses.
+The oracle of a network is the sum of its own operators measured one by one: a layer model can have a lower
+error only by modelling the difference between a network and this sum.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,22 +34,20 @@ _INTERVAL = 0.8
 
 
 def read_rows(path: str | Path, notes: list[str] | None = None) -> "pd.DataFrame":
-    """Read layer rows of any source; a layer may be there several times, from several devices.
+    """Read layer rows of any source; a layer may occur several times, from several devices.
 
     Args:
-        path: a CSV file with the columns of `hwopt.profile.schema`; what follows from others may be missing.
-        notes: what a reader should know is appended.
+        path: CSV file with the columns of `hwopt.profile.schema`; derived columns may be missing.
+        notes: list that caveats are appended to.
 
     Raises:
-        InvalidInput: with file, line, what came and what was wanted; where no row has a time.
+        InvalidInput: for a value out of range, with file and line, or if no row has a time.
     """
     notes = [] if notes is None else notes
     rows = read_layers(Path(path), notes, is_one_a_key=False)
     n_without = int(rows["time_s"].isna().sum())
     if n_without == len(rows):
-        raise InvalidInput(
-            f"{path}: {len(rows)} rows and not one with a time_s; there is nothing to validate"
-        )
+        raise InvalidInput(f"{path}: none of {len(rows)} rows has a time_s; there is nothing to validate")
     if n_without:
         notes.append(f"{Path(path).name}: {n_without} rows without time_s are left out")
     return rows[rows["time_s"].notna()].reset_index(drop=True)
@@ -64,16 +62,16 @@ def validate_rows(
     drift: str = "delay",
     factories: Mapping[str, Factory] | None = None,
 ) -> "pd.DataFrame":
-    """Return the tables and notes of `cross_validate` of each method, with `method` as the first column.
+    """Return the tables and notes of `cross_validate` for each method, with `method` as the first column.
 
     Args:
         rows: measured layers.
         methods: names of cost models.
-        folds: how many.
-        seed: of the folds.
+        folds: number of folds.
+        seed: seed of the folds.
         ceilings: of the device; None estimates them.
-        drift: what to look for in the rows' order, see `cross_validate`.
-        factories: method -> its layer model on a device, where it is not the one of that name.
+        drift: kind of drift to detect, see `cross_validate`.
+        factories: method -> factory of its layer model on a device; others are found by name.
     """
     import pandas as pd
 
@@ -100,10 +98,10 @@ def validate_device(
     modes: Sequence[str] | None = None,
     drift: str = "delay",
 ) -> tuple["pd.DataFrame", "pd.DataFrame"]:
-    """Return the errors of a profile's layers and those of its networks.
+    """Return the errors of a profile's layers and of its networks.
 
-    Layers are predicted by the model that the device's networks are predicted by: a GPU's hybrid is fitted
-    to all measured networks beside the rows of the other folds.
+    Layers are predicted by the same model as the device's networks: a GPU's hybrid is fitted to all measured
+    networks besides the rows of the other folds.
 
     Returns:
         The table of `validate_rows`; and that of `validate_networks`.
@@ -123,7 +121,7 @@ def validate_networks(
     Returns:
         One row for each method, mode, metric and fold_kind (`in_sample`, `out_of_group`), with n_groups, the
         figures of `hwopt.predict.validation.error_metrics` and `coverage_90`; see `DeviceModel.validation`.
-        The method `oracle` stands for sums of operators measured one by one, of networks of the split `test`.
+        The method `oracle` is the sum of operators measured one by one, for networks of the split `test`.
 
     Raises:
         InvalidInput: for a mode that no network was measured in.
@@ -144,7 +142,7 @@ def validate_networks(
 
 
 def measured_modes(device: Device) -> tuple[str, ...]:
-    """Return the modes that networks were measured in, eager first; ("eager",) where none was."""
+    """Return the modes that networks were measured in, eager first; ("eager",) if none was."""
     found = set(device.profile.networks["mode"])
     return tuple(mode for mode in ("eager", "graph") if mode in found) or ("eager",)
 
@@ -152,12 +150,12 @@ def measured_modes(device: Device) -> tuple[str, ...]:
 def network_predictions(
     device: Device, methods: Sequence[str] = METHODS, mode: str = "eager"
 ) -> "pd.DataFrame":
-    """Return what each network was measured at, and predicted at by fits that saw no one of its family.
+    """Return the measured and the predicted metrics of each network, by fits without its family.
 
     Returns:
         One row for each network and metric: network, source, batch, family, metric, measured, a column for
         each method, `low` and `high` of the 80% interval of the last of them (`high` is the 90% bound), and
-        `oracle`, NaN where the network's operators were not measured one by one.
+        `oracle`, NaN if the network's operators were not measured one by one.
     """
     import pandas as pd
 
@@ -185,7 +183,7 @@ def network_predictions(
 
 
 def _oracle_sums(profile: DeviceProfile, mode: str) -> "pd.DataFrame":
-    """Return network, metric and oracle: the sum over the network's operators, measured one by one."""
+    """Return network, metric and oracle: the sum over the network's operators measured one by one."""
     import pandas as pd
 
     sums = operator_sums(profile) if len(profile.held_out) else pd.DataFrame({"mode": [], "network": []})
@@ -198,9 +196,9 @@ def _oracle_sums(profile: DeviceProfile, mode: str) -> "pd.DataFrame":
 
 
 def oracle_errors(profile: DeviceProfile) -> "pd.DataFrame":
-    """Return the errors of the oracle, one row a mode, metric and fold_kind (the split); or none.
+    """Return the errors of the oracle, one row per mode, metric and fold_kind (the split).
 
-    Power is that of the operators weighted by their times.
+    Power is the mean of the operators weighted by their times.
     """
     import pandas as pd
 

@@ -29,11 +29,11 @@ class BudgetUse:
         metric: name of the cost.
         limit: of the budget, SI units.
         confidence: with which it holds.
-        broken_share: share of the space that breaks it; NaN where the space was not surveyed.
+        broken_share: share of the space that breaks it; NaN if the space was not surveyed.
         largest_on_front: largest predicted cost on the front over the limit; NaN without a front.
         freed_share: share of the space that it alone excludes and 1.1 times the limit would allow; NaN where
             the study does not say.
-        gain: largest expected hypervolume improvement of a training of these; NaN where it is not known.
+        gain: largest expected hypervolume improvement of a training of these; NaN if it is not known.
     """
 
     metric: str
@@ -61,7 +61,7 @@ class BudgetReport:
 
     Attributes:
         study: its name.
-        share: share of the space that keeps all budgets; NaN where the space was not surveyed.
+        share: share of the space that keeps all budgets; NaN if the space was not surveyed.
         hypervolume: of the front; NaN without a reference.
         budgets: on known costs.
         outcomes: limits on outcomes.
@@ -134,7 +134,7 @@ def expected_gain(study: StudyData, configs: list[dict[str, Any]], costs: list[d
         costs: their known costs. The reference of a cost is at least its relaxed budget.
 
     Returns:
-        NaN where there are too few trainings or no reference; 0 for no configs.
+        NaN if there are too few trainings or no reference; 0 for no configs.
     """
     from hwopt.gp import GaussianProcess
     from hwopt.search.acquisition import log_expected_hypervolume_improvement

@@ -30,8 +30,8 @@ class History:
     """Progress of searches: a row for each ended training, in the order in which they ended.
 
     Attributes:
-        table: study, trial; trainings, epochs, train_s, elapsed_s and energy_j up to then (NaN where it was
-            not recorded); hypervolume and lowest_error so far (NaN where there is none).
+        table: study, trial; trainings, epochs, train_s, elapsed_s and energy_j up to then (NaN if it was
+            not recorded); hypervolume and lowest_error so far (NaN if there is none).
         references: study -> worst values that count for its hypervolume; the same for all studies if they
             have the same objectives.
     """

@@ -81,7 +81,7 @@ class StudyData:
 
     @cached_property
     def hypervolume(self) -> float:
-        """Hypervolume of the front down from the study's reference; NaN where it has none."""
+        """Hypervolume of the front down from the study's reference; NaN if it has none."""
         reference = self.meta.get("reference")
         return hypervolume_of(self.trials, reference) if reference else math.nan
 
@@ -120,12 +120,12 @@ class StudyData:
         return trial.curve[-1] if trial.curve and trial.status != "failed" else math.nan
 
     def interval(self, number: int, metric: str) -> Bounds | None:
-        """Return the predicted interval of a trial's cost, or None where none was stored."""
+        """Return the predicted interval of a trial's cost, or None if none was stored."""
         found = self.intervals.get(number, [{}])[0].get(metric)
         return None if found is None else (float(found[0]), float(found[1]))
 
     def confidence(self, number: int) -> float:
-        """Return the confidence of a trial's intervals; NaN where none was stored."""
+        """Return the confidence of a trial's intervals; NaN if none was stored."""
         return float(self.intervals.get(number, [{}])[0].get("confidence", math.nan))
 
     def measured_cost(self, number: int, metric: str) -> float:

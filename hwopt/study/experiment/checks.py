@@ -11,10 +11,10 @@ from hwopt.train.placement import check_device
 
 
 def load_data(experiment: Experiment, space: SearchSpace) -> Dataset | None:
-    """Return the data set of an experiment, checked against its space; None where it trains by itself.
+    """Return the data set of an experiment, checked against its space; None if it trains by itself.
 
     Raises:
-        HwoptError: where there is no such data set, or the space's networks do not take it.
+        HwoptError: if there is no such data set, or the space's networks do not take it.
     """
     if experiment.data is None:
         return None

@@ -105,7 +105,7 @@ def diagnose(path: Path, device: str | None = None, trains: bool = True) -> Diag
         trains: whether a training step, or the first epoch of an own objective, is tried.
 
     Raises:
-        InvalidInput: where there is no such file, or it is neither.
+        InvalidInput: if there is no such file, or it is neither.
     """
     if path.suffix not in (".py", ".toml"):
         raise InvalidInput(f"{path} is neither the Python file of a space nor the TOML file of an experiment")

@@ -235,7 +235,7 @@ def load_experiment(path: str | Path) -> Experiment:
     """Read and check an experiment file.
 
     Raises:
-        InvalidInput: where the file is missing, no TOML, or says something that cannot be meant; a
+        InvalidInput: if the file is missing, no TOML, or says something that cannot be meant; a
             misspelt key is answered with the nearest right one.
     """
     path = Path(path)

@@ -87,7 +87,7 @@ class TrainingMemory:
         return Costs(values, priced.residuals, reasons, priced.widening, priced.weights, priced.caps)
 
     def estimate(self, config: Mapping[str, Any]) -> float:
-        """Return the bytes that a training step of a config takes at least; NaN where it cannot be told."""
+        """Return the bytes that a training step of a config takes at least; NaN if it cannot be told."""
         settings = self._settings.with_config(config)
         has_states = settings.optimizer != "sgd" or settings.momentum > 0
         optimizer = settings.optimizer if has_states else "sgd-without-momentum"
@@ -147,9 +147,9 @@ class Feedback:
     """Called with every trial that is told, in order: when it ends, and when its study is opened again.
 
     Args:
-        recalibrated: takes the measured networks; None where nothing is measured.
-        memory: takes trainings that ran out of memory; None where there is no budget on it.
-        measure: measures the network of a trial on this machine; None where others use it meanwhile.
+        recalibrated: takes the measured networks; None if nothing is measured.
+        memory: takes trainings that ran out of memory; None if there is no budget on it.
+        measure: measures the network of a trial on this machine; None if others use it meanwhile.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ class FileObjective:
 
     @property
     def hyperparameters(self) -> Any:
-        """Names that the objective says that it reads; None where it does not say."""
+        """Names that the objective says that it reads; None if it does not say."""
         return getattr(self.loaded, "hyperparameters", None)
 
     def load_in_worker(self) -> None:

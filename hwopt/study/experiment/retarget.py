@@ -17,7 +17,7 @@ def experiment_of(study: Path) -> Experiment:
     """Return the experiment that a study keeps.
 
     Raises:
-        StudyError: where it is no study, or one that was not made from an experiment file.
+        StudyError: if it is no study, or one that was not made from an experiment file.
     """
     with Store(study, read_only=True) as store:
         meta = store.meta()
@@ -65,8 +65,8 @@ def retarget(
         Number of trials that the new study has.
 
     Raises:
-        StudyError: where there is nothing to start from, or a study in `out` already.
-        HwoptError: where the device, or a budget, cannot be used.
+        StudyError: if there is nothing to start from, or a study in `out` already.
+        HwoptError: if the device, or a budget, cannot be used.
     """
     if (out / "study.db").exists():
         raise StudyError(f"{out / 'study.db'} exists already; choose another folder with --out")

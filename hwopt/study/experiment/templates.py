@@ -31,7 +31,7 @@ def template_folder(template: str) -> Path:
     """Return the folder of a template.
 
     Raises:
-        UnknownName: where there is none of this name, with the nearest.
+        UnknownName: if there is none of this name, with the nearest.
     """
     if template not in _ORDER:
         raise UnknownName(f"no starting point {template!r}{did_you_mean(template, _ORDER)}")
@@ -86,7 +86,7 @@ def write_template(name: str, template: str, folder: Path, schema: Path) -> list
         InvalidInput: for a name that cannot be taken, a file that is there already (then nothing is
         written), or a
             folder that cannot be written.
-        UnknownName: where there is no such template.
+        UnknownName: if there is no such template.
     """
     check_name(name)
     texts = {

@@ -116,7 +116,7 @@ def open_executor(name: str, jobs: int | None, address: str | None = None) -> Ex
 
     Raises:
         UnknownName: for another name.
-        InvalidInput: where the cluster does not answer, its library is not installed, or there is no address.
+        InvalidInput: if the cluster does not answer, its library is not installed, or there is no address.
     """
     if name not in EXECUTORS:
         raise UnknownName(f"no executor {name!r}{did_you_mean(name, EXECUTORS)}")

@@ -35,7 +35,7 @@ class Rerun:
 
     @property
     def first_difference(self) -> int | None:
-        """The first epoch, from 1, where the two differ; None where they are equal to the last digit."""
+        """The first epoch, from 1, where the two differ; None if they are equal to the last digit."""
         pairs = zip(self.then, self.now, strict=False)
         differing = [epoch for epoch, (a, b) in enumerate(pairs, start=1) if a != b]
         if differing:
@@ -79,8 +79,8 @@ def export_trial(
         onnx: whether to write the network as ONNX, where that is possible.
 
     Raises:
-        InvalidInput: where there is no such trial.
-        StudyError: where its weights are not kept, or the folder holds something.
+        InvalidInput: if there is no such trial.
+        StudyError: if its weights are not kept, or the folder holds something.
     """
     with Store(study, read_only=True) as store:
         trial, meta = find_trial(store, number), store.meta()
@@ -121,7 +121,7 @@ def repeat_trial(
         on_epoch: called with the epoch and the number of epochs.
 
     Raises:
-        InvalidInput: where there is no such trial, or it has no epoch.
+        InvalidInput: if there is no such trial, or it has no epoch.
     """
     with Store(study, read_only=True) as store:
         trial = find_trial(store, number)

@@ -23,7 +23,7 @@ class FailureWatch:
         self._first: list[Failure] = []
 
     def check_set_up(self, number: int, failure: Failure | None) -> None:
-        """Raise StudyError where the first training cannot import something, before its trial has ended."""
+        """Raise StudyError if the first training cannot import something, before its trial has ended."""
         if failure is not None and failure.is_import and not self._has_succeeded:
             raise StudyError(
                 f"the objective cannot be run: {failure.reason}; install what is missing where it is trained "

@@ -14,7 +14,7 @@ class SearchProgress:
     """How far a search is.
 
     `elapsed_s` counts the seconds in which it ran, in all its processes; `energy_j` those joules of training
-    that were measured, None where none were; `hypervolume` is that of the front, None where no limit needs
+    that were measured, None if none were; `hypervolume` is that of the front, None if no limit needs
     it; `n_since_progress` counts the trainings since the front last moved.
     """
 

@@ -95,7 +95,7 @@ def run_objective(
     """Train one config; what the objective raises makes a failed trial with a reason, not an exception.
 
     Args:
-        objective: the user's; `report(epoch, error)` answers False where the training should stop.
+        objective: the user's; `report(epoch, error)` answers False if the training should stop.
         config: what to train.
         seed: passed on where the objective takes one.
         on_epoch: called after every epoch; a verdict with a reason stops the training. What it raises passes

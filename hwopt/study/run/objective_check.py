@@ -45,7 +45,7 @@ def check_in_worker(executor: Executor, objective: Any) -> None:
     """Send an objective to a worker and load there what it needs.
 
     Raises:
-        StudyError: where it cannot be sent, an import fails there, or the worker dies of it.
+        StudyError: if it cannot be sent, an import fails there, or the worker dies of it.
     """
     try:
         executor.submit(_load, objective).result()

@@ -26,7 +26,7 @@ class Reads:
     """Hyperparameters that a function has read of a config.
 
     Attributes:
-        names: hyperparameters that it read; None where nothing was recorded.
+        names: hyperparameters that it read; None if nothing was recorded.
         asked: keys that it asked for and that the config does not have.
     """
 

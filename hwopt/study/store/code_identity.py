@@ -22,7 +22,7 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
 def file_fingerprint(path: str | Path) -> str | None:
-    """Return the fingerprint of a Python file; None where it cannot be read."""
+    """Return the fingerprint of a Python file; None if it cannot be read."""
     try:
         content = Path(path).read_bytes()
     except OSError:
@@ -38,7 +38,7 @@ def file_fingerprint(path: str | Path) -> str | None:
 def program_fingerprint(path: str | Path) -> str | None:
     """Return the fingerprint of a Python file and of the files beside it that it imports, directly or not.
 
-    None where the file cannot be read.
+    None if the file cannot be read.
     """
     found: dict[str, str | None] = {}
     waiting = [Path(path)]
@@ -85,7 +85,7 @@ def _files_of(name: str, own_folder: Path, folder: Path) -> list[Path]:
 
 
 def function_fingerprint(function: Callable[..., Any] | None) -> str | None:
-    """Return the fingerprint of a function, such as "cpython-3.11:1f0c..."; None where it has no code."""
+    """Return the fingerprint of a function, such as "cpython-3.11:1f0c..."; None if it has no code."""
     parts = list(_parts(function, set()))
     return f"{_PYTHON}:{_digest(repr(parts).encode())}" if parts else None
 

@@ -12,7 +12,7 @@ from hwopt.study.store.store import Store, Trial
 
 
 def ended_trials(study: Path) -> list[Trial]:
-    """Return the trials of a study that have ended; raise StudyError where there is none."""
+    """Return the trials of a study that have ended; raise StudyError if there is none."""
     with Store(study, read_only=True) as store:
         ended = [trial for trial in store.trials() if trial.told is not None]
     if not ended:

@@ -62,7 +62,7 @@ class Summary:
     train_s: float
     ask_s: float
     energy_j: float | None  # of the trainings, where it was measured
-    ended: str | None  # why the search ended, None where it has not
+    ended: str | None  # why the search ended, None if it has not
 
 
 def front_of(trials: Sequence[Trial], objectives: Sequence[str]) -> list[FrontPoint]:
@@ -119,7 +119,7 @@ def failure_groups(trials: Iterable[Trial]) -> list[FailureGroup]:
 
 
 def energy_of(trials: Iterable[Trial]) -> float | None:
-    """Return the joules of those trainings that were measured, or None where none was."""
+    """Return the joules of those trainings that were measured, or None if none was."""
     measured = [trial.energy_j for trial in trials if trial.energy_j is not None]
     return sum(measured) if measured else None
 

@@ -106,7 +106,7 @@ class Database:
                 del _drivers[self.path.resolve()]
 
     def check_open(self) -> None:
-        """Raise StudyError where the study is closed, or its file is not there any more."""
+        """Raise StudyError if the study is closed, or its file is not there any more."""
         if self._lost is not None:
             raise StudyError(self._lost)
         if self.connection is None:
@@ -122,7 +122,7 @@ class Database:
         machine may.
 
         Raises:
-            StudyError: where the study is closed, its file was deleted or replaced, or SQLite refuses.
+            StudyError: if the study is closed, its file was deleted or replaced, or SQLite refuses.
         """
         with self._turn, self._explained():
             self.check_open()
@@ -275,7 +275,7 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another at the same path; None where there is none."""
+    """Return what tells a file from another at the same path; None if there is none."""
     try:
         status = path.stat()
     except OSError:

@@ -96,7 +96,7 @@ class Store:
         read_only: open for reading beside a running study; nothing is created or locked.
 
     Raises:
-        StudyError: where the file cannot be opened, is not a study, is damaged, or another process drives it.
+        StudyError: if the file cannot be opened, is not a study, is damaged, or another process drives it.
     """
 
     def __init__(self, path: str | Path, read_only: bool = False) -> None:
@@ -108,7 +108,7 @@ class Store:
         self._database.close()
 
     def check_open(self) -> None:
-        """Raise StudyError where the store is closed, or its file was deleted or replaced."""
+        """Raise StudyError if the store is closed, or its file was deleted or replaced."""
         self._database.check_open()
 
     def __enter__(self) -> "Store":

@@ -24,7 +24,7 @@ def data() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def objective(config: dict[str, Any], report: Callable[[int, float], bool], seed: int) -> dict[str, float]:
     """Train a config, and return its error, from 0, and whatever else is worth keeping.
 
-    Call report(epoch, error) after epochs 1, 2, ...; it answers False where the training should end.
+    Call report(epoch, error) after epochs 1, 2, ...; it answers False if the training should end.
     """
     torch.manual_seed(seed)
     network = build(config)
