@@ -1,11 +1,11 @@
-"""Figures of studies and predictions, as functions.
+"""Functions that draw figures of studies and predictions.
 
     import hwopt
     hwopt.plot.front("results/mine/study.db").show()
 
-Every function takes a `Study`, the path of a study.db or of its folder; `front` and `history` take a list of
-these as well, to compare them. It returns a figure of plotly, or of matplotlib with `backend="matplotlib"`.
-`hwopt report STUDY --html report.html` puts all of them on one page.
+Each function takes a `Study`, or the path of a study.db or of its folder; `front` and `history` also take a
+list of these, to compare them. It returns a plotly figure, or a matplotlib figure with
+`backend="matplotlib"`. `hwopt report STUDY --html report.html` shows all figures on one page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,15 +27,15 @@ __all__ = ["calibration", "front", "history", "importance", "layers", "learning_
 
 
 def front(study: Any, metric: str | None = None, *, backend: str = "plotly") -> Any:
-    """Draw the error of every training against one of its costs: the front, budgets, what was excluded.
+    """Draw the error of all trainings against a cost, with the front, the budgets and excluded configs.
 
     Args:
-        study: a study or several.
+        study: one or several studies.
         metric: cost on the x axis, such as "energy_j"; the first objective that is a cost if None.
         backend: "plotly" or "matplotlib".
 
     Raises:
-        InvalidInput: for a metric that no study has, or what is not a study.
+        InvalidInput: for a metric that no study has, or an argument that is not a study.
         UnknownName: for an unknown backend.
     """
     from hwopt.report.analysis.fronts import front_view
@@ -48,10 +48,10 @@ def front(study: Any, metric: str | None = None, *, backend: str = "plotly") -> 
 
 
 def history(study: Any, x: str = "trainings", y: str = "hypervolume", *, backend: str = "plotly") -> Any:
-    """Draw the hypervolume, or the lowest error, of a search as it went on.
+    """Draw the hypervolume or the lowest error over the course of a search.
 
     Args:
-        study: a study or several.
+        study: one or several studies.
         x: "trainings", "epochs", "train_s", "elapsed_s" or "energy_j".
         y: "hypervolume" or "lowest_error".
         backend: "plotly" or "matplotlib".
@@ -107,7 +107,7 @@ def importance(study: Any, target: str | None = None, *, backend: str = "plotly"
 
 
 def calibration(study: Any, *, backend: str = "plotly") -> Any:
-    """Draw measured over predicted costs of a study's networks that were measured afterwards."""
+    """Draw measured over predicted costs of a study's measured networks."""
     from hwopt.report.analysis.calibration import calibration as compute
     from hwopt.report.draw import calibration as draw
 
@@ -123,11 +123,11 @@ def layers(
     title: str = "",
     backend: str = "plotly",
 ) -> Any:
-    """Draw predictions by layers: time and, where it is known, energy; extrapolated layers are hatched.
+    """Draw the predicted time and, if known, energy by layer; extrapolated layers are hatched.
 
     Args:
-        prediction: of `Device.predict`, or several by their names as a dict.
-        title: of the figure.
+        prediction: result of `Device.predict`, or a dict of several by name.
+        title: title of the figure.
         backend: "plotly" or "matplotlib".
     """
     from hwopt.predict.device import Prediction
@@ -142,7 +142,7 @@ def layers(
         by_name = named(prediction if isinstance(prediction, Sequence) else [prediction])
     if not by_name or not all(isinstance(one, Prediction) for one in by_name.values()):
         raise InvalidInput(
-            "layers: nothing to draw; pass what Device.predict returned, or a dict of these by name"
+            "layers: nothing to draw; pass a result of Device.predict, or a dict of these by name"
         )
     return _chosen(backend, draw.plotly_layers, draw.matplotlib_layers)(layer_breakdown(by_name), title)
 
@@ -150,7 +150,7 @@ def layers(
 def _one(study: Any) -> StudyData:
     studies = read_studies(study)
     if len(studies) > 1:
-        raise InvalidInput(f"this figure is of one study; {len(studies)} were given")
+        raise InvalidInput(f"this figure takes one study; got {len(studies)}")
     return studies[0]
 
 

@@ -1,1 +1,1 @@
-"""The commands of `hwopt`, a module each. Heavy libraries are imported inside them."""
+"""Commands of `hwopt`, one per module. Heavy libraries are imported inside them."""

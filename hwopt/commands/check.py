@@ -1,4 +1,4 @@
-"""`hwopt check`: what is wrong with a space or an experiment, before anything is trained."""
+"""`hwopt check`: diagnosis of a search space or an experiment, before anything is trained."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,16 +11,16 @@ from hwopt.commands.console import console
 def check(
     file: Annotated[Path, typer.Argument(help="SPACE.py or EXPERIMENT.toml.")],
     device: Annotated[
-        str | None, typer.Option(help="Profile of the costs of a SPACE.py; the first that ships if absent.")
+        str | None, typer.Option(help="Profile for the costs of a SPACE.py; the first shipped one if absent.")
     ] = None,
     training: Annotated[
-        bool, typer.Option(help="Try a training step; of your own objective its first epoch.")
+        bool, typer.Option(help="Try a training step; for your own objective, its first epoch.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what is wrong with a search space or an experiment, before anything is trained.
+    """Check a search space or an experiment for errors, before anything is trained.
 
-    Exit code 0: nothing is wrong; 1: something is; 2: there is nothing to check.
+    Exit code 0: no problem found; 1: problems found; 2: the file cannot be checked.
 
     Example: hwopt check mine.toml
     """

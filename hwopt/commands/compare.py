@@ -1,4 +1,4 @@
-"""`hwopt compare`: strategies side by side."""
+"""`hwopt compare`: comparison of strategies."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,18 +18,18 @@ def compare(
     ],
     strategy: Annotated[
         list[str] | None,
-        typer.Option(help="ehvi, random, optuna:tpe, ...; ehvi:unaware without the budgets. Several times."),
+        typer.Option(help="ehvi, random, optuna:tpe, ...; ehvi:unaware ignores the budgets. May be repeated."),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each strategy; 10 if absent.")] = None,
-    first_seed: Annotated[int, typer.Option(min=0, help="The first of the seeds.")] = 0,
-    trials: Annotated[int | None, typer.Option(min=1, help="Trainings of a run; 60 if absent.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs per strategy; 10 if absent.")] = None,
+    first_seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trainings per run; 60 if absent.")] = None,
     start: Annotated[
-        int | None, typer.Option(min=0, help="Start points, the same for all; 5 if absent.")
+        int | None, typer.Option(min=0, help="Start points, common to all strategies; 5 if absent.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Runs at a time; -1 for as many as there are cores.")] = 1,
+    jobs: Annotated[int, typer.Option(help="Runs in parallel; -1 for the number of cores.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; results/NAME if absent.")] = None,
 ) -> None:
-    """Run strategies on the same problem, seeds and start points; the same command goes on where it was.
+    """Run strategies on the same problem, seeds and start points; the same command resumes a comparison.
 
     Example: hwopt compare synthetic_cnn --strategy ehvi --strategy random --seeds 5
     """

@@ -1,4 +1,4 @@
-"""What the commands share: the console, Ctrl-C, and arguments that are written as text."""
+"""Shared parts of the commands: console, Ctrl-C, parsing of arguments."""
 
 import signal
 import sys
@@ -16,7 +16,7 @@ console = Console(soft_wrap=True, markup=False, emoji=False)  # brackets and col
 
 
 def print_version(is_wanted: bool) -> None:
-    """Print the version and exit, where `--version` was given."""
+    """Print the version and exit, if `--version` was given."""
     if is_wanted:
         print(f"hwopt {__version__}")
         raise typer.Exit
@@ -32,10 +32,10 @@ def fail(message: str) -> None:
 
 @contextmanager
 def interruptible(kept: str) -> Iterator[Callable[[], None]]:
-    """On Ctrl-C, say what is kept and exit with code 130.
+    """On Ctrl-C, print what is kept and exit with code 130.
 
-    Yields a function that raises KeyboardInterrupt once Ctrl-C was pressed: an interrupt that arrives in a
-    destructor or a callback is swallowed there, and would be lost otherwise.
+    Yields a function that raises KeyboardInterrupt if Ctrl-C was pressed: an interrupt that arrives in a
+    destructor or a callback is swallowed there.
     """
     presses: list[int] = []
 
@@ -52,7 +52,7 @@ def interruptible(kept: str) -> Iterator[Callable[[], None]]:
         yield check
     except KeyboardInterrupt:
         console.show_cursor(True)
-        console.print(f"\nstopped; {kept} are kept: the same command goes on from here")
+        console.print(f"\nstopped; {kept} are kept: the same command resumes from here")
         sys.exit(130)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -65,5 +65,5 @@ def parse_shape(text: str) -> tuple[int, ...]:
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise InvalidInput(f"input shape {text!r} is no shape; write 3,224,224")
+        raise InvalidInput(f"{text!r} is not an input shape; write 3,224,224")
     return shape

@@ -1,4 +1,4 @@
-"""`hwopt devices`: the device profiles that there are, and their figures."""
+"""`hwopt devices`: list of device profiles."""
 
 from typing import Annotated
 
@@ -9,14 +9,14 @@ from hwopt.commands.console import console
 
 def devices(
     profile: Annotated[
-        list[str] | None, typer.Argument(help="Names or folders; all that ship if absent.")
+        list[str] | None, typer.Argument(help="Names or folders; all shipped profiles if absent.")
     ] = None,
     errors: Annotated[
-        bool, typer.Option("--errors", help="Fit the cost models and show their errors: seconds.")
+        bool, typer.Option("--errors", help="Fit the cost models and show their errors (takes seconds).")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the device profiles that ship, or those of folders, with what was measured of each.
+    """Show shipped device profiles, or those of given folders, with a summary of their measurements.
 
     Example: hwopt devices
     """

@@ -4,7 +4,7 @@ from hwopt.commands.console import console
 
 
 def env() -> None:
-    """Show versions, devices, and which sensors can be read.
+    """Show versions, devices and readable sensors.
 
     Example: hwopt env
     """

@@ -1,4 +1,4 @@
-"""`hwopt export`: a trained network to take away."""
+"""`hwopt export`: files of a trained network."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +12,8 @@ def export(
     study: Annotated[Path, typer.Argument(help="A study.db.")],
     trial: Annotated[int, typer.Option(min=0, help="Number of the trial.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
-    force: Annotated[bool, typer.Option("--force", help="Write into a folder that holds files.")] = False,
-    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="The network as ONNX, if possible.")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write the network as ONNX, if possible.")] = True,
 ) -> None:
     """Write weights, ONNX, config, card and search space of a trial.
 

@@ -1,4 +1,4 @@
-"""`hwopt init`: an experiment to begin with."""
+"""`hwopt init`: a new experiment from a template."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,9 +23,9 @@ def init(
     ] = "digits",
     list_: Annotated[bool, typer.Option("--list", help="Show the starting points and exit.")] = False,
 ) -> None:
-    """Write an experiment and its search space into this folder, NAME.toml and NAME_space.py, to begin with.
+    """Write a new experiment and its search space into this folder: NAME.toml and NAME_space.py.
 
-    A file that is there already is left as it is, and nothing is written then.
+    Existing files are not overwritten: nothing is written if one exists.
 
     Example: hwopt init mine
     """

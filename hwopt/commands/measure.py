@@ -1,4 +1,4 @@
-"""`hwopt measure`: measure one network with the tool's own protocol, beside its prediction."""
+"""`hwopt measure`: measured costs of one network beside its prediction."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
@@ -17,18 +17,18 @@ def measure(
     model: Annotated[str, typer.Argument(help="torchvision:resnet18, or file.py:function.")],
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0, or simulated; else the profile's.")] = None,
     profile: Annotated[
-        str | None, typer.Option(help="Predict from this profile; a shipped one of this device if absent.")
+        str | None, typer.Option(help="Profile of the prediction; the shipped one of this device if absent.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Inputs in one pass.")] = 1,
     mode: Annotated[str, typer.Option(help="eager, or graph on a GPU.")] = "eager",
     method: Annotated[str, typer.Option(help="Cost model of the prediction.")] = "hybrid",
     input_shape: Annotated[str | None, typer.Option(help="Shape of one input, such as 3,224,224.")] = None,
     busy: Annotated[
-        str, typer.Option(help="A CPU that others use too: accept its times, or refuse.")
+        str, typer.Option(help="On a CPU that other processes use: accept its times, or refuse.")
     ] = "accept",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure one network on this machine: as predicted, and in a warm loop as a hand-written benchmark does.
+    """Measure one network on this machine: by the protocol of the predictions, and in a warm loop.
 
     Example: hwopt measure torchvision:resnet18 --batch-size 8
     """
@@ -41,7 +41,7 @@ def measure(
     name, module, default_shape = load_model(model)
     shape = parse_shape(input_shape) if input_shape else default_shape
     if shape is None:
-        raise InvalidInput(f"{model}: its input shape is not known; give --input-shape 3,224,224")
+        raise InvalidInput(f"{model}: unknown input shape; give --input-shape 3,224,224")
     local, known = _devices(device, profile)
     prediction = None
     if known is not None:

@@ -1,4 +1,4 @@
-"""`hwopt predict`: what networks cost, layer by layer."""
+"""`hwopt predict`: predicted costs of networks, layer by layer."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 def predict(
     model: Annotated[str, typer.Argument(help="torchvision:resnet18, or file.py:function.")],
-    device: Annotated[list[str] | None, typer.Option(help="Shipped name or profile folder; several.")] = None,
-    batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Inputs in one pass; several.")] = None,
+    device: Annotated[list[str] | None, typer.Option(help="Shipped name or profile folder; may be repeated.")] = None,
+    batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Inputs in one pass; may be repeated.")] = None,
     method: Annotated[str, typer.Option(help="Cost model.")] = "hybrid",
-    dtype: Annotated[str, typer.Option(help="Type of weights and input, one that was measured.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="Type of weights and input; the profile must have it.")] = "float32",
     precision: Annotated[
-        str | None, typer.Option(help="That the profile must be of: default (TF32 on a GPU), ieee, bfloat16.")
+        str | None, typer.Option(help="Required precision of the profile: default (TF32 on a GPU), ieee, bfloat16.")
     ] = None,
     mode: Annotated[
-        str, typer.Option(help="Called operator by operator: eager; or a CUDA graph: graph.")
+        str, typer.Option(help="eager, operator by operator; or graph, as a CUDA graph.")
     ] = "eager",
     input_shape: Annotated[str | None, typer.Option(help="Shape of one input, such as 3,224,224.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     training: Annotated[bool, typer.Option("--training", help="Estimate a training step's memory.")] = False,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the layers, one a line.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw time and energy by layer, PNG, PDF, SVG.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the layers as CSV.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw time and energy by layer: PNG, PDF or SVG.")] = None,
 ) -> None:
-    """Predict what a network costs, layer by layer; several devices or batch sizes are compared.
+    """Predict the costs of a network, layer by layer; compare several devices or batch sizes.
 
     Example: hwopt predict torchvision:resnet18 --batch-size 8
     """
@@ -41,12 +41,12 @@ def predict(
     name, module, default_shape = load_model(model)
     shape = parse_shape(input_shape) if input_shape else default_shape
     if shape is None:
-        raise InvalidInput(f"{model}: its input shape is not known; give --input-shape 3,224,224")
+        raise InvalidInput(f"{model}: unknown input shape; give --input-shape 3,224,224")
     names = device or list(shipped_devices())[:1]
     if not names:
         raise InvalidInput("no device profile is shipped; give --device with the folder of a profile")
     devices = {one: load_device(one) for one in names}
-    if len({loaded.name for loaded in devices.values()}) == len(devices):  # else by what the user called them
+    if len({loaded.name for loaded in devices.values()}) == len(devices):  # else the names that the user gave
         devices = {loaded.name: loaded for loaded in devices.values()}
     graphs = {
         batch: trace(module, shape, batch, dtype, n_traces=2) for batch in dict.fromkeys(batch_size or [1])

@@ -1,4 +1,4 @@
-"""`hwopt profile`: measure a device."""
+"""`hwopt profile`: measurement of a device."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 
 def profile(
-    out: Annotated[Path, typer.Option(help="Folder of the profile; rows that are there are kept.")],
-    device: Annotated[str, typer.Option(help="cpu, cuda:0, or simulated: a dry run.")] = "cpu",
-    budget: Annotated[str, typer.Option(help="Time to spend: 90s, 9m.")] = "90s",
+    out: Annotated[Path, typer.Option(help="Folder of the profile; existing rows are kept.")],
+    device: Annotated[str, typer.Option(help="cpu, cuda:0, or simulated for a dry run.")] = "cpu",
+    budget: Annotated[str, typer.Option(help="Duration: 90s, 9m.")] = "90s",
     space: Annotated[
-        Path | None, typer.Option(help="Measure around the networks of this search space.")
+        Path | None, typer.Option(help="Measure operators and networks of this search space.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Inputs in one pass.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the device; its model if absent.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is sampled.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
     precision: Annotated[
-        str, typer.Option(help="Of a GPU: default (PyTorch's own), ieee (no TF32), bfloat16.")
+        str, typer.Option(help="On a GPU: default (PyTorch's), ieee (no TF32), bfloat16.")
     ] = "default",
     busy: Annotated[
-        str, typer.Option(help="A CPU that others use too: refuse its times, or accept them.")
+        str, typer.Option(help="On a CPU that other processes use: refuse its times, or accept them.")
     ] = "refuse",
     prior: Annotated[
-        str, typer.Option(help="Profile to start predictions from: a name or folder, auto, or none.")
+        str, typer.Option(help="Profile as a prior of predictions: a name or folder, auto, or none.")
     ] = "auto",
 ) -> None:
-    """Measure a device: single operators and whole networks, into a profile folder.
+    """Measure single operators and whole networks of a device, into a profile folder.
 
-    The same command again goes on where the last one ended, also after a crash.
+    The same command resumes an earlier measurement, also after a crash.
 
     Example: hwopt profile --out my-cpu --budget 4m
     """
@@ -63,10 +63,10 @@ def profile(
 
 
 def _check_measured(profile: "DeviceProfile") -> None:
-    """Raise InvalidInput, with the first reason, where no operator has a time."""
+    """Raise InvalidInput, with the first reason, if no operator has a time."""
     if len(profile.layers) and not len(profile.measured_layers):
         reason = profile.layers["time_reason"].iloc[0]
-        advice = "stop what else runs here and give the same command, or --busy accept"
+        advice = "stop other processes and repeat the command, or add --busy accept"
         raise InvalidInput(
             f"none of {len(profile.layers)} operators has a time; the first: {reason}; {advice}"
         )

@@ -1,4 +1,4 @@
-"""`hwopt report`: a study's front, tables and figures, and the page of one study or several."""
+"""`hwopt report`: front, tables, figures and HTML page of studies."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,33 +8,33 @@ import typer
 from hwopt.commands.console import console, interruptible
 from hwopt.errors import InvalidInput, StudyError, UnknownName
 
-N_LAYERS = 100  # networks of a study that are shown by layers, at most
+N_LAYERS = 100  # largest number of networks of a study that are shown by layers
 
 
 def report(
-    studies: Annotated[list[Path], typer.Argument(help="A study.db, or several.", metavar="STUDY...")],
+    studies: Annotated[list[Path], typer.Argument(help="One or more study.db.", metavar="STUDY...")],
     out: Annotated[Path | None, typer.Option(help="Folder to write into; the study's own if absent.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write all of it as one page that works offline.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write one HTML page that works offline.")] = None,
     figures: Annotated[
-        Path | None, typer.Option(help="Folder for every figure as PNG and SVG, and its data as CSV.")
+        Path | None, typer.Option(help="Folder for all figures as PNG and SVG, and their data as CSV.")
     ] = None,
     watch: Annotated[bool, typer.Option(help="Serve the page on 127.0.0.1 while the study runs.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --watch; 0 takes a free one.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --watch; 0 for a free one.")] = 8765,
     layers: Annotated[
         int,
-        typer.Option(min=0, help="Networks of a study to show by layers; the space's file is run for it."),
+        typer.Option(min=0, help="Networks per study to show by layers; this runs the space's file."),
     ] = N_LAYERS,
     rank: Annotated[str | None, typer.Option(help="Rank the front by epr: error^alpha x energy.")] = None,
-    alpha: Annotated[float, typer.Option(min=0.0, help="How much the error counts in --rank epr.")] = 1.0,
+    alpha: Annotated[float, typer.Option(min=0.0, help="Weight of the error in --rank epr.")] = 1.0,
 ) -> None:
-    """Print a study's front and write its tables and figure; also while the study runs.
+    """Print a study's front and write its tables and figures; also while the study runs.
 
     Example: hwopt report results/mine/study.db --html report.html
     """
     paths = [path / "study.db" if path.is_dir() else path for path in studies]
     if len(paths) > 1 and out is not None:
         raise InvalidInput(
-            "--out is for one study; several are written into their own folders, or use --html"
+            "--out takes one study; without it each study's report goes into its own folder, or use --html"
         )
     if rank is not None:
         check_ranking(rank)
@@ -101,7 +101,7 @@ def _serve(paths: list[Path], port: int, layers: int) -> None:
         interruptible("the studies"),
         PageServer(paths, port, lambda study: networks_of(study, layers)) as server,
     ):
-        console.print(f"{server.url} shows the studies as they are; Ctrl-C ends it", highlight=False)
+        console.print(f"serving the studies at {server.url}; Ctrl-C ends it", highlight=False)
         server.serve_forever()
 
 

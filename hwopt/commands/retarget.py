@@ -1,4 +1,4 @@
-"""`hwopt retarget`: a study's front on another device, without a single training."""
+"""`hwopt retarget`: front of a study on another device, without training."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +13,12 @@ def retarget(
     study: Annotated[Path, typer.Argument(help="A study.db.")],
     device: Annotated[str, typer.Option(help="The other device: a shipped profile, or a profile folder.")],
     budget: Annotated[
-        list[str] | None, typer.Option(help="METRIC=LIMIT, in place of the study's; may be repeated.")
+        list[str] | None, typer.Option(help="METRIC=LIMIT, instead of the study's; may be repeated.")
     ] = None,
     mode: Annotated[str | None, typer.Option(help="eager or graph; as in the study if absent.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the new study.")] = None,
 ) -> None:
-    """Price a study's networks for another device and redraw the front; a search can go on from there.
+    """Price a study's networks for another device and compute the new front, from which a search can go on.
 
     Example: hwopt retarget results/mine/study.db --device nvidia-h200 --out results/h200
     """

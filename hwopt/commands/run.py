@@ -1,4 +1,4 @@
-"""`hwopt run`: one trial of a study again, alone."""
+"""`hwopt run`: reproduction of one trial of a study."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ def run(
         bool, typer.Option(help="Keep the weights beside the study if the errors are equal.")
     ] = False,
 ) -> None:
-    """Train a trial again with its seed and say whether its errors come out the same; exit code 1 if not.
+    """Train a trial again with its seed and compare the errors; exit code 1 if they differ.
 
     Example: hwopt run results/mine/study.db --trial 0 --keep
     """
@@ -30,10 +30,10 @@ def run(
             objective, study, trial, keep, lambda done, n: progress("training", done, n, f"trial {trial}")
         )
     if rerun.reason is not None:
-        console.print(f"failed after {len(rerun.now)} epochs: {rerun.reason}", highlight=False)
+        console.print(f"failed after {counted(len(rerun.now), 'epoch')}: {rerun.reason}", highlight=False)
     epoch = rerun.first_difference
     if epoch is None:
-        console.print(f"the errors of all {len(rerun.now)} epochs are equal", highlight=False)
+        console.print(f"equal errors in {counted(len(rerun.now), 'epoch')}", highlight=False)
         return
     then, now = (curve[epoch - 1] if epoch <= len(curve) else None for curve in (rerun.then, rerun.now))
     console.print(f"the errors differ from epoch {epoch}: {then} in the study, {now} now", highlight=False)

@@ -2,7 +2,7 @@
 
 
 def schema() -> None:
-    """Print the JSON schema of experiment files, by which editors complete and check them.
+    """Print the JSON schema of experiment files, with which editors complete and check them.
 
     Refer to it in the first line of an experiment: "#:schema ./hwopt.schema.json".
 

@@ -1,4 +1,4 @@
-"""`hwopt search`: run an experiment."""
+"""`hwopt search`: run of an experiment."""
 
 import shlex
 import sys
@@ -24,19 +24,19 @@ def search(
     experiment: Annotated[Path, typer.Argument(help="Experiment file, TOML.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the results; results/NAME if absent.")] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Trainings, instead of the file's number.")
+        int | None, typer.Option(min=1, help="Number of trainings, instead of the file's.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Trainings at a time.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trainings in parallel.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the file's.")] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Instead of the file's; random:unaware leaves the budgets out.")
+        str | None, typer.Option(help="Instead of the file's; random:unaware ignores the budgets.")
     ] = None,
     executor: Annotated[str | None, typer.Option(help="Where to train: local, dask or ray.")] = None,
-    address: Annotated[str | None, typer.Option(help="Of the cluster, such as tcp://HOST:8786.")] = None,
+    address: Annotated[str | None, typer.Option(help="Address of the cluster, such as tcp://HOST:8786.")] = None,
 ) -> None:
-    """Search for networks within budgets; the same command again goes on where it was.
+    """Search for networks within budgets; the same command resumes a search.
 
-    EXPERIMENT may be a study.db as well: its own experiment goes on.
+    EXPERIMENT may also be a study.db, whose experiment is resumed.
 
     Example: hwopt search mine.toml
     """
@@ -89,7 +89,7 @@ def _load(path: Path, out: Path | None) -> "tuple[Experiment, Path]":
 
 
 def _view_of(search: "Search") -> "View":
-    """Return the view of the trainings; the report follows it, so its last picture gives way."""
+    """Return the view of the trainings; its last frame is removed, as the report follows."""
     from hwopt.report.live_view import open_view
 
     experiment = search.experiment
@@ -98,7 +98,7 @@ def _view_of(search: "Search") -> "View":
 
 
 class _Listener:
-    """Shows events, unless Ctrl-C was pressed."""
+    """Listener that shows events, and raises KeyboardInterrupt if Ctrl-C was pressed."""
 
     def __init__(self, view: "View", check: Callable[[], None]) -> None:
         self._view, self._check = view, check
@@ -109,7 +109,7 @@ class _Listener:
 
 
 def _print_setting(search: "Search", progress: "ProgressDisplay") -> None:
-    """Say how well the device is predicted, and how much of the space the budgets leave."""
+    """Print the error of the cost model, the budgets, and the feasible share of the space."""
     from hwopt.predict.hyperpower import HyperPower
     from hwopt.report.prediction import validation_line
     from hwopt.study.experiment.search import pricing
@@ -124,7 +124,7 @@ def _print_setting(search: "Search", progress: "ProgressDisplay") -> None:
     if search.local_device is not None:
         console.print(f"measured on {search.local_device}, the device of the costs", highlight=False)
     if search.not_measured:
-        console.print(f"nothing will be measured: {search.not_measured}", highlight=False)
+        console.print(f"no networks will be measured: {search.not_measured}", highlight=False)
     for budget in search.budgets:
         limit = format_quantity(budget.metric, budget.limit)
         console.print(
@@ -133,13 +133,13 @@ def _print_setting(search: "Search", progress: "ProgressDisplay") -> None:
     for budget in search.study.optimizer.outcome_budgets:
         limit = format_quantity(budget.metric, budget.limit)
         console.print(
-            f"limit: {budget.metric} <= {limit}, learned from what trainings reveal", highlight=False
+            f"limit: {budget.metric} <= {limit}, learned from the outcomes of trainings", highlight=False
         )
     region = search.study.survey(pricing(progress))
-    broken = ", ".join(f"{metric} breaks in {n / region.n_priced:.0%}" for metric, n in region.broken.items())
+    broken = ", ".join(f"{metric} excludes {n / region.n_priced:.0%}" for metric, n in region.broken.items())
     console.print(
-        f"{_percent(region.share)} of the space keeps the budgets (between {_percent(region.share_low)} and "
-        f"{_percent(region.share_high)} with 95% confidence; {region.n_priced} configurations priced"
+        f"{_percent(region.share)} of the space is feasible (95% interval {_percent(region.share_low)} to "
+        f"{_percent(region.share_high)}; {region.n_priced} configs priced"
         f"{'; ' + broken if broken else ''})",
         highlight=False,
     )
@@ -152,7 +152,7 @@ def _percent(share: float) -> str:
 
 
 def _check_completed(study: Path) -> None:
-    """Raise StudyError, with the first reason, where every training failed."""
+    """Raise StudyError, with the first reason, if all trainings failed."""
     from hwopt.study.store.store import Store
 
     with Store(study, read_only=True) as store:

@@ -1,4 +1,4 @@
-"""`hwopt strategies`: the names that `strategy =` and `--strategy` take."""
+"""`hwopt strategies`: list of strategies, the values of `strategy =` and `--strategy`."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`hwopt validate`: how far cost models are from what was measured."""
+"""`hwopt validate`: errors of cost models on measurements."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,19 +12,19 @@ from hwopt.errors import InvalidInput
 def validate(
     rows: Annotated[Path | None, typer.Argument(help="Layer rows, CSV; or give --device.")] = None,
     device: Annotated[str | None, typer.Option(help="Shipped name or profile folder.")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Cost model; may be given several times.")] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation over distinct layers.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
-    mode: Annotated[str | None, typer.Option(help="Networks eager or as graph; both if absent.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Cost model; may be repeated.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation over distinct layers.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds.")] = 0,
+    mode: Annotated[str | None, typer.Option(help="Networks: eager or graph; both if absent.")] = None,
     drift: Annotated[
-        str, typer.Option(help="In the rows' order: a delay, a factor (clock, power cap), or none.")
+        str, typer.Option(help="Drift in the rows' order: delay, factor (clock, power cap), or none.")
     ] = "delay",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the errors of networks out of group.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write the tables into, CSV.")] = None,
 ) -> None:
-    """Show how far cost models are from measured layers, and from a device's measured networks.
+    """Show the errors of cost models on measured layers and on a device's measured networks.
 
     Example: hwopt validate --device amd-epyc
     """
@@ -52,7 +52,7 @@ def validate(
     if (rows is None) == (device is None):
         raise InvalidInput("give either a file of layer rows or --device with a name or a profile folder")
     if device is None and (as_json or mode is not None):
-        raise InvalidInput("--json and --mode are of a device's networks; give --device")
+        raise InvalidInput("--json and --mode apply to a device's networks; give --device")
     methods = tuple(dict.fromkeys(method or METHODS))
     notes: list[str] = []
     known: tuple[str, ...]
