@@ -67,7 +67,7 @@ def history(study: Any, x: str = "trainings", y: str = "hypervolume", *, backend
 
 
 def learning_curves(study: Any, *, backend: str = "plotly") -> Any:
-    """Draw the validation error over epochs of a study's trainings, marked where they were stopped early."""
+    """Draw the validation error over epochs of a study's trainings, with early stops marked."""
     from hwopt.report.analysis.curves import learning_curves as compute
     from hwopt.report.draw import curves as draw
 
@@ -87,11 +87,11 @@ def parallel(study: Any, *, backend: str = "plotly") -> Any:
 
 
 def importance(study: Any, target: str | None = None, *, backend: str = "plotly") -> Any:
-    """Draw how important each hyperparameter is, by permutation importance of a random forest (Breiman 2001).
+    """Draw the permutation importance of hyperparameters in a random forest (Breiman 2001).
 
     Args:
         study: one study.
-        target: "error" or a cost. If None, plotly draws that of the error, matplotlib a panel for each.
+        target: "error" or a cost. None draws the error with plotly, and a panel per metric with matplotlib.
         backend: "plotly" or "matplotlib".
     """
     from hwopt.report.analysis.importance import importance as compute

@@ -117,6 +117,11 @@ def format_duration(seconds: float) -> str:
     return f"{n_large} {large}" + (f" {rest // factor} {small}" if rest >= factor else "")
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 epoch" or "1,536 configs"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def unit_for(metric: str, value: float) -> tuple[float, str]:
     """Return the factor and symbol of the unit in which a value has one to three digits before the point."""
     quantity = quantity_of(metric)

@@ -131,7 +131,7 @@ def test_predict_takes_a_users_function(run, device, tmp_path):
 def test_a_search_trains_within_its_budgets_and_writes_its_results(run, folder):
     code, out, err = run("search", folder / "x.toml", "--out", folder / "out")
     assert (code, err) == (0, "")
-    assert "of the space keeps the budgets" in out and "5 trials have ended" in out and "priced" in out
+    assert "of the space is feasible" in out and "5 trials have ended" in out and "priced" in out
     names = {path.name for path in (folder / "out").iterdir()}
     assert {"front.csv", "trials.csv", "front.png", "study.db"} <= names
     rows = read_csv(folder / "out" / "trials.csv")
@@ -166,7 +166,7 @@ def test_an_interrupt_ends_cleanly_and_says_how_to_go_on(folder):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "finished trials are kept: the same command goes on from here" in out
+    assert "finished trials are kept: the same command resumes from here" in out
     assert "Traceback" not in out + err
 
 
@@ -240,7 +240,7 @@ def test_bad_search_spaces_end_with_code_2_and_one_message(run, folder, old, new
         (("predict", "torchvision:resnt18"), "did you mean resnet18?"),
         (("predict", "resnet18"), "write torchvision:resnet18 or file.py:function"),
         (("predict", "torchvision:resnet18", "--device", "nowhere"), "no device profile 'nowhere'"),
-        (("predict", "torchvision:resnet18", "--input-shape", "3,x"), "is no shape"),
+        (("predict", "torchvision:resnet18", "--input-shape", "3,x"), "is not an input shape"),
         (
             ("profile", "--out", "x", "--budget", "soon"),
             "--budget: 'soon' is not a quantity; write",

@@ -86,7 +86,7 @@ def test_studies_are_compared_in_one_figure(tmp_path):
     colors = {trace.name: trace.marker.color for trace in front.data if "front" in (trace.name or "")}
     assert len(set(colors.values())) == 2
     plot.front(paths, backend="matplotlib").canvas.draw()
-    with pytest.raises(InvalidInput, match="this figure is of one study; 2 were given"):
+    with pytest.raises(InvalidInput, match="this figure takes one study; got 2"):
         plot.parallel(paths)
 
 

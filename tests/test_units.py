@@ -4,6 +4,7 @@ import pytest
 
 from hwopt.units import (
     DURATION_UNITS,
+    counted,
     format_duration,
     format_quantity,
     parse_quantity,
@@ -64,3 +65,8 @@ def test_durations_have_units_of_their_own(text, seconds):
 )  # fmt: skip
 def test_durations_are_said_in_their_two_largest_units(seconds, text):
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize("n, text", [(0, "0 epochs"), (1, "1 epoch"), (1536, "1,536 epochs")])
+def test_a_count_has_its_noun_in_the_right_number(n, text):
+    assert counted(n, "epoch") == text

@@ -18,7 +18,9 @@ def compare(
     ],
     strategy: Annotated[
         list[str] | None,
-        typer.Option(help="ehvi, random, optuna:tpe, ...; ehvi:unaware ignores the budgets. May be repeated."),
+        typer.Option(
+            help="ehvi, random, optuna:tpe, ...; ehvi:unaware ignores the budgets. May be repeated."
+        ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs per strategy; 10 if absent.")] = None,
     first_seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,

@@ -13,7 +13,7 @@ def export(
     trial: Annotated[int, typer.Option(min=0, help="Number of the trial.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
-    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write the network as ONNX, if possible.")] = True,
+    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write ONNX as well, if possible.")] = True,
 ) -> None:
     """Write weights, ONNX, config, card and search space of a trial.
 

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 def predict(
     model: Annotated[str, typer.Argument(help="torchvision:resnet18, or file.py:function.")],
-    device: Annotated[list[str] | None, typer.Option(help="Shipped name or profile folder; may be repeated.")] = None,
-    batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Inputs in one pass; may be repeated.")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="Shipped name or profile folder; repeatable.")
+    ] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(min=1, help="Inputs in one pass; repeatable.")
+    ] = None,
     method: Annotated[str, typer.Option(help="Cost model.")] = "hybrid",
-    dtype: Annotated[str, typer.Option(help="Type of weights and input; the profile must have it.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="Type of weights and input, as in the profile.")] = "float32",
     precision: Annotated[
-        str | None, typer.Option(help="Required precision of the profile: default (TF32 on a GPU), ieee, bfloat16.")
+        str | None,
+        typer.Option(help="Required of the profile: default (TF32 on a GPU), ieee or bfloat16."),
     ] = None,
     mode: Annotated[
         str, typer.Option(help="eager, operator by operator; or graph, as a CUDA graph.")
@@ -28,7 +33,9 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     training: Annotated[bool, typer.Option("--training", help="Estimate a training step's memory.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the layers as CSV.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw time and energy by layer: PNG, PDF or SVG.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw time and energy by layer, PNG, PDF or SVG.")
+    ] = None,
 ) -> None:
     """Predict the costs of a network, layer by layer; compare several devices or batch sizes.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from hwopt.commands.console import console
+from hwopt.units import counted
 
 
 def run(

@@ -32,7 +32,9 @@ def search(
         str | None, typer.Option(help="Instead of the file's; random:unaware ignores the budgets.")
     ] = None,
     executor: Annotated[str | None, typer.Option(help="Where to train: local, dask or ray.")] = None,
-    address: Annotated[str | None, typer.Option(help="Address of the cluster, such as tcp://HOST:8786.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Address of the cluster, such as tcp://HOST:8786.")
+    ] = None,
 ) -> None:
     """Search for networks within budgets; the same command resumes a search.
 

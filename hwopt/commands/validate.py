@@ -13,7 +13,9 @@ def validate(
     rows: Annotated[Path | None, typer.Argument(help="Layer rows, CSV; or give --device.")] = None,
     device: Annotated[str | None, typer.Option(help="Shipped name or profile folder.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Cost model; may be repeated.")] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation over distinct layers.")] = 5,
+    folds: Annotated[
+        int, typer.Option(min=2, help="Folds of the cross-validation over distinct layers.")
+    ] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds.")] = 0,
     mode: Annotated[str | None, typer.Option(help="Networks: eager or graph; both if absent.")] = None,
     drift: Annotated[

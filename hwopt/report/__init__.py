@@ -1,1 +1,1 @@
-"""What people read: tables, figures and progress. Numbers are SI inside and get their units here."""
+"""Output for users: tables, figures and progress. Values are in SI units and are formatted here."""

@@ -1,4 +1,4 @@
-"""The report of a device profile, in Markdown: what was measured, what refused, how far to trust it."""
+"""Report of a device profile in Markdown: measurements, refused rows, repeatability."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from hwopt.profile.device_profile import DeviceProfile
 from hwopt.profile.operator_sums import operator_sums
 from hwopt.profile.reasons import REASONS
-from hwopt.units import format_quantity
+from hwopt.units import counted, format_quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ def profile_report(profile: DeviceProfile) -> str:
         _section("Additivity", _additivity(profile)),
         _section("Power", _power(profile)),
         _section("Sensor", _sensor(profile.info.get("sensor"))),
-        _section("What the numbers mean", _meaning(profile)),
+        _section("Measurement protocol", _meaning(profile)),
     ]
     return "\n".join(parts)
 
@@ -59,7 +59,7 @@ def _heading(profile: DeviceProfile) -> str:
         "",
     ]
     if info.get("is_simulated"):
-        lines[2:2] = ["**Simulated**: a law in virtual time, no device. Not for predictions.", ""]
+        lines[2:2] = ["**Simulated**: computed by a formula, not measured. Not for predictions.", ""]
     return "\n".join(lines)
 
 
@@ -80,9 +80,7 @@ def _by_kind(layers: "pd.DataFrame") -> list[str]:
     ]
     rows.append(["all", *_counts(layers), _range(layers, "time_s"), _range(layers, "power_w")])
     n_shared = int((layers["status"] == "shared").sum())
-    busy = (
-        [f"{n_shared} of them were accepted while others used the machine as well.", ""] if n_shared else []
-    )
+    busy = [f"{counted(n_shared, 'row')} accepted under CPU contention.", ""] if n_shared else []
     return busy + _table(["kind", "rows", "with time", "with energy", "time", "power"], rows)
 
 
@@ -107,7 +105,7 @@ def _range(rows: "pd.DataFrame", metric: str) -> str:
 
 
 def _refusals(profile: DeviceProfile) -> list[str]:
-    """Return why rows have no time, and why they have no energy, by how often."""
+    """Return the reasons of missing times and energies, with counts."""
     rows = []
     for name, table in (
         ("layers.csv", profile.layers),
@@ -119,11 +117,11 @@ def _refusals(profile: DeviceProfile) -> list[str]:
             for _, alike in refused.groupby(refused[reason].map(_short)):
                 example = _plain(str(alike[reason].iloc[0]) or "no reason given")
                 rows.append([name, metric, str(len(alike)), example[:150]])
-    return _table(["file", "figure", "rows", "reason, of one of them"], rows) if rows else ["None."]
+    return _table(["file", "metric", "rows", "reason (example)"], rows) if rows else ["None."]
 
 
 def _short(reason: object) -> str:
-    """Return the first words of a reason, by which alike ones count together: its numbers differ."""
+    """Return the first words of a reason without numbers, the key by which reasons are grouped."""
     code, _, _ = str(reason).partition(": ")
     text = code if code in REASONS else str(reason)
     return " ".join(word for word in text.split() if not any(letter.isdigit() for letter in word))[:60]
@@ -131,13 +129,14 @@ def _short(reason: object) -> str:
 
 def _repeatability(repeats: "pd.DataFrame") -> list[str]:
     if not len(repeats):
-        return ["Nothing was measured twice."]
+        return ["No operator was measured again."]
     again = repeats[(repeats["role"] == "repeat") & repeats["ratio"].notna()]
     lines = []
     if len(again):
         distance = np.abs(again["ratio"] - 1)
         lines.append(
-            f"{len(again)} operators measured again: {np.mean(distance <= _CLOSE):.0%} within {_CLOSE:.0%}, "
+            f"{counted(len(again), 'operator')} measured again: {np.mean(distance <= _CLOSE):.0%} within "
+            f"{_CLOSE:.0%}, "
             f"median difference {np.median(distance):.2%}, 95% below {np.quantile(distance, 0.95):.2%}."
         )
     else:
@@ -149,13 +148,13 @@ def _repeatability(repeats: "pd.DataFrame") -> list[str]:
         [_plain(str(key)), str(len(group)), *_three(group["ratio"]), _range(group, "power_w")]
         for key, group in sentinels.groupby("key")
     ]
-    heads = ["sentinel", "times", "lowest ratio", "median", "highest", "power"]
-    return [*lines, "", "Fixed operators measured throughout, as ratios to their reference:", "",
+    heads = ["reference workload", "times", "lowest ratio", "median", "highest", "power"]
+    return [*lines, "", "Reference workloads, timed throughout, as ratios to their first time:", "",
             *_table(heads, rows)]  # fmt: skip
 
 
 def _additivity(profile: DeviceProfile) -> list[str]:
-    """Return what the test networks' own operators, measured alone, add up to."""
+    """Return the sums of the test networks' operators, measured alone, relative to the networks."""
     sums = operator_sums(profile) if len(profile.held_out) else None
     if sums is None or not len(sums):
         return ["No network's operators were measured one by one."]
@@ -166,7 +165,7 @@ def _additivity(profile: DeviceProfile) -> list[str]:
             if len(ratios):
                 low, middle, high = np.quantile(ratios, [0.0, 0.5, 1.0])
                 lines.append(
-                    f"- {mode}, {metric}: operators add up to {middle:.3f} of the network "
+                    f"- {mode}, {metric}: sum of operators over the network {middle:.3f} "
                     f"({low:.3f} to {high:.3f}, n = {len(ratios)})"
                 )
     rows = [
@@ -205,7 +204,7 @@ def _power(profile: DeviceProfile) -> list[str]:
 
 def _sensor(sensor: object) -> list[str]:
     if not isinstance(sensor, Mapping):
-        return ["Not characterised: nothing here reads energy."]
+        return ["Not characterised: no energy sensor."]
     if "period_s" not in sensor:
         return [f"Not characterised: {_plain(str(sensor.get('reason', 'no reason given')))}."]
     shown = {name: value for name, value in sensor.items() if name not in ("waves", "plan", "seconds")}
@@ -215,7 +214,7 @@ def _sensor(sensor: object) -> list[str]:
         [format_quantity("time_s", wave["period_s"]), f"{wave['error']:.2%}", f"{wave['bias']:.2%}"]
         for wave in sensor.get("waves", ())
     ]
-    lines += ["", f"What follows from it: {plan}."]
+    lines += ["", f"Resulting plan: {plan}."]
     if not waves:
         return lines
     heads = ["period", "largest error of a phase", "error of the mean over phases"]
@@ -233,15 +232,14 @@ def _figure(value: object) -> str:
 def _meaning(profile: DeviceProfile) -> list[str]:
     if profile.info.get("kind") == "cpu":
         return [
-            "Times are of one thread, operands from memory that the caches no longer hold, the",
-            "second-smallest of interleaved blocks: what the device does when nothing disturbs it. Memory is",
-            "the resident peak of a fresh process.",
+            "Times are of one thread with operands outside the caches, the second-smallest of interleaved",
+            "blocks, which is robust against disturbances. Memory is the peak resident memory of a new",
+            "process.",
         ]
     return [
-        "Times of operators are of replayed graphs on a warm device, with operands that rotate (small",
-        "ones as far as 2,048 sets reach); networks are there as graphs, some eager too. Energy is of the",
-        "board as its own sensor sees it, from counter tick to counter tick with the GPU busy all along:",
-        "not the wall, no host, no power supply.",
+        "Times of operators are of replayed graphs on a warm device, with rotating operands (at most 2,048",
+        "sets, for small ones); networks are measured as graphs, some also eager. Energy is the board's",
+        "energy counter, from tick to tick with the GPU busy throughout: without host and power supply.",
     ]
 
 
@@ -251,5 +249,5 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Return text that Markdown takes as it is."""
+    """Return text without Markdown's special characters."""
     return text.replace("|", "/").replace("\n", " ").replace("`", "'")

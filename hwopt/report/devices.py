@@ -1,4 +1,4 @@
-"""Figures of device profiles: hardware, what was measured, ceilings, errors of predictions."""
+"""Summary of device profiles: hardware, number of measurements, ceilings, errors of predictions."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -15,23 +15,23 @@ _METRICS = ("time_s", "power_w", "energy_j", "memory_bytes")
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """Figures of one device profile, SI units.
+    """Summary of one device profile, in SI units.
 
     Attributes:
         name: of the profile.
-        kind: "cpu" or "gpu"; "" where the profile does not say.
+        kind: "cpu" or "gpu"; "" if unknown.
         model: of the hardware, as the device calls itself.
         date: of the measurement.
         n_operators: measured operators.
         n_networks: measured networks, each counted once.
-        metrics: metrics that predictions have.
+        metrics: predicted metrics.
         modes: modes in which networks were measured.
         dtypes: types of the measured operators.
-        flops_per_s: FLOPs a second of a large matrix product.
-        bytes_per_s: bytes a second, read and written, of a large copy.
-        launch_s: seconds of the smallest operator.
-        median_errors: mode -> metric -> median relative error on networks whose family no fit has seen; None
-            where it was not asked for.
+        flops_per_s: FLOP/s of a large matrix product.
+        bytes_per_s: bytes read and written per second in a large copy.
+        launch_s: time of the smallest operator, in seconds.
+        median_errors: mode -> metric -> median relative error on networks, out of group; None if not
+            requested.
     """
 
     name: str
@@ -50,7 +50,7 @@ class DeviceFacts:
 
 
 def device_facts(device: Device, with_errors: bool = False) -> DeviceFacts:
-    """Return the figures of a device; `with_errors` fits its cost model in each mode, which takes seconds."""
+    """Return the summary of a device; `with_errors` fits its cost model in each mode (takes seconds)."""
     profile = device.profile
     info, ceilings, networks = profile.info, profile.ceilings, profile.networks
     modes = tuple(sorted(set(networks["mode"])))
@@ -72,12 +72,12 @@ def device_facts(device: Device, with_errors: bool = False) -> DeviceFacts:
 
 
 def devices_json(facts: Iterable[DeviceFacts]) -> str:
-    """Return the figures as JSON, {"devices": [...]}."""
+    """Return the summaries as JSON, {"devices": [...]}."""
     return json.dumps({"devices": [asdict(one) for one in facts]}, indent=2)
 
 
 def devices_table(facts: Sequence[DeviceFacts]) -> Table:
-    """Return a column for each device and a row for each figure."""
+    """Return a table with one column per device and one row per property."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=True)
     table.add_column("", no_wrap=True)
     for one in facts:
@@ -102,7 +102,7 @@ def _median_errors(device: Device, mode: str) -> dict[str, float]:
 
 
 def _cells(one: DeviceFacts) -> dict[str, str]:
-    """Return heading -> figure of a device."""
+    """Return heading -> value of a device."""
     cells = {
         "kind": one.kind or "-",
         "hardware": one.model or "-",

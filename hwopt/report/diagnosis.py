@@ -1,10 +1,10 @@
-"""The diagnosis of a space or an experiment as text and as JSON."""
+"""Diagnosis of a space or an experiment as text and as JSON."""
 
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hwopt.units import format_quantity, quantity_name
+from hwopt.units import counted, format_quantity, quantity_name
 
 
 def diagnosis_json(diagnosis: Any) -> str:
@@ -16,7 +16,7 @@ def diagnosis_json(diagnosis: Any) -> str:
 
 
 def diagnosis_lines(diagnosis: Any) -> Iterator[str]:
-    """Yield what was found, a line each; problems come last."""
+    """Yield one line per finding; problems come last."""
     facts = diagnosis.facts
     if "space" in facts:
         yield from _space(facts["space"])
@@ -33,23 +33,25 @@ def diagnosis_lines(diagnosis: Any) -> Iterator[str]:
     for text in diagnosis.problems:
         yield f"problem: {text}"
     n = len(diagnosis.problems)
-    verdict = "nothing is wrong" if n == 0 else "1 problem" if n == 1 else f"{n} problems"
+    verdict = "no problems" if n == 0 else counted(n, "problem")
     yield f"{diagnosis.path}: {verdict}"
 
 
 def _space(space: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        f"space: {space['n_hyperparameters']} hyperparameters; {space['n_built']} of {space['n_samples']} "
-        f"samples build and run: {space['n_configs']} configs, {space['n_networks']} networks"
+        f"space: {counted(space['n_hyperparameters'], 'hyperparameter')}; {space['n_built']} of "
+        f"{space['n_samples']} sampled configs build and run: "
+        f"{counted(space['n_configs'], 'distinct config')}, "
+        f"{counted(space['n_networks'], 'distinct network')}"
     )
     if space["structural"]:
-        yield f"space: networks are made from {', '.join(space['structural'])}"
+        yield f"space: structural hyperparameters: {', '.join(space['structural'])}"
     if "price_s" in space:
         yield f"space: {format_quantity('time_s', space['price_s'])} to price a config"
 
 
 def _costs(costs: Mapping[str, Any], device: Mapping[str, Any]) -> Iterator[str]:
-    yield f"costs: of one pass of {device['batch_size']} on {device['profile']}, {device['mode']}"
+    yield f"costs: one pass of batch size {device['batch_size']} on {device['profile']}, {device['mode']}"
     for metric, found in costs.items():
         low, middle, high = (format_quantity(metric, found[name]) for name in ("lowest", "median", "highest"))
         yield f"costs: {quantity_name(metric)} {low} to {high}, median {middle}"
@@ -59,25 +61,25 @@ def _budgets(budgets: Mapping[str, Any]) -> Iterator[str]:
     for one in budgets["each"]:
         limit = format_quantity(one["metric"], one["limit"])
         yield (
-            f"budgets: {one['metric']} <= {limit} with confidence {one['confidence']:g} is kept by "
-            f"{one['share']:.0%}"
+            f"budgets: {one['metric']} <= {limit} with confidence {one['confidence']:g}: "
+            f"{one['share']:.0%} feasible"
         )
     n = budgets["n_priced"]
-    yield f"budgets: all are kept by {100 * budgets['share']:.3g}% of the space ({n:,} configs priced)"
+    yield f"budgets: {100 * budgets['share']:.3g}% of the space is feasible ({counted(n, 'config')} priced)"
 
 
 def _data(data: Mapping[str, Any]) -> str:
     shape = "x".join(map(str, data["input_shape"]))
     sizes = ", ".join(f"{data[f'n_{name}']:,} {name}" for name in ("train", "validation", "test"))
     return (
-        f"data: {data['name']}: {sizes}; {data['n_classes']} classes, inputs of {shape}, error of guessing "
+        f"data: {data['name']}: {sizes}; {data['n_classes']} classes, inputs of {shape}, chance error "
         f"{data['chance_error']:.1%}"
     )
 
 
 def _training(training: Mapping[str, Any]) -> str:
     if "step_s" not in training:
-        return f"training: the first epoch ended after {format_quantity('time_s', training['first_epoch_s'])}"
+        return f"training: the first epoch took {format_quantity('time_s', training['first_epoch_s'])}"
     steps, epochs = (
         [format_quantity("time_s", value) for value in training[name]] for name in ("step_s", "epoch_s")
     )

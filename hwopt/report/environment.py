@@ -1,4 +1,4 @@
-"""What `hwopt env` shows: versions, devices, sensors."""
+"""Tables of `hwopt env`: versions, devices, sensors."""
 
 from rich.table import Table
 
@@ -25,12 +25,12 @@ def _devices() -> Table:
 
     from hwopt.predict.device import shipped_devices
 
-    table = Table("device", "what it is", title="devices", title_justify="left")
+    table = Table("device", "description", title="devices", title_justify="left")
     table.add_row("cpu", f"{cpu_model()}, {os.cpu_count()} cores")
     for index in range(torch.cuda.device_count()):
         table.add_row(f"cuda:{index}", torch.cuda.get_device_name(index))
     for name in shipped_devices():
-        table.add_row(name, "profile that ships with hwopt")
+        table.add_row(name, "profile shipped with hwopt")
     return table
 
 

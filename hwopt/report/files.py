@@ -1,4 +1,4 @@
-"""Every figure of studies as files: PNG and SVG by matplotlib, and its data as CSV."""
+"""Figures of studies as files: PNG and SVG by matplotlib, and their data as CSV."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,11 +28,10 @@ Named = tuple[str, "Figure", "pd.DataFrame"]
 
 
 def write_figures(studies: Sequence[StudyData], folder: Path) -> list[Path]:
-    """Write every figure as PNG and SVG, and its data as CSV, and return the files.
+    """Write all figures as PNG and SVG, and their data as CSV; return the files.
 
-    Figures that compare all studies are called front_METRIC and history_AXIS, those of one are called
-    learning_curves, parallel, importance and calibration, with the position of the study if there are
-    several.
+    Figures of all studies are named front_METRIC and history_AXIS, those of one study learning_curves,
+    parallel, importance and calibration, with the position of the study if there are several.
 
     Raises:
         InvalidInput: for a folder that cannot be written.

@@ -1,10 +1,10 @@
-"""A view of a study while it runs: one picture on a terminal or in a notebook, a line a trial elsewhere.
+"""View of a running study: a live frame on a terminal or in a notebook, one line per trial elsewhere.
 
     study.run --event, trial--> view --> RunState
-                                  '--> thread: a frame when something has happened, at most 2% of one core
+                                  '--> thread: a new frame after events, at most 2% of one core
 
-An error inside a view turns it off and never reaches the study. Frames are drawn in a thread of their own, so
-that an event costs nothing but counting.
+An error inside a view turns the view off and never reaches the study. Frames are drawn in a separate thread,
+so that an event only updates counts.
 """
 
 import logging
@@ -26,13 +26,13 @@ from hwopt.report.run_state import RunState
 from hwopt.study.store.store import Store, Trial
 
 _LOG = logging.getLogger("hwopt")
-_CLOCK_S = 1.0  # between frames while nothing happens
-_FRAME_S = 0.25  # between frames at least
-_SHARE = 0.02  # of one core that frames may take
+_CLOCK_S = 1.0  # seconds between frames without events
+_FRAME_S = 0.25  # least seconds between frames
+_SHARE = 0.02  # largest share of one core for drawing
 
 
 def is_live(console: Console) -> bool:
-    """Return whether a console, of a terminal or a notebook, can redraw what it shows."""
+    """Return whether a console, of a terminal or a notebook, can redraw its output."""
     if console.is_jupyter:
         return _has_widgets()
     return can_redraw(console)
@@ -46,15 +46,15 @@ def open_view(
     wall_s: float | None = None,
     is_kept: bool = True,
 ) -> "View":
-    """Return the view of a run that a console can show.
+    """Return the view of a run for a console.
 
     Args:
-        console: to show it on.
-        store: of the study.
-        n_trials: ended trials that are wanted.
+        console: the console.
+        store: store of the study.
+        n_trials: planned number of trials.
         n_epochs: epochs of a whole training, if known.
-        wall_s: seconds that the study may run, if limited.
-        is_kept: whether the last picture stays on the terminal; it stays in any case after an error.
+        wall_s: limit on the run time in seconds, if any.
+        is_kept: whether the last frame stays on the terminal; after an error it always stays.
     """
     make: Callable[[], RunState] = lambda: RunState(store, n_trials, n_epochs, wall_s)  # noqa: E731
     return LiveView(console, make, is_kept) if is_live(console) else LineView(console, make)
@@ -64,8 +64,8 @@ class View:
     """Listener of a run: call it with each event and trial; use it as a context manager.
 
     Args:
-        console: to show the run on.
-        make_state: reads the state of the study.
+        console: the console.
+        make_state: function that reads the state of the study.
     """
 
     def __init__(self, console: Console, make_state: Callable[[], RunState]) -> None:
@@ -92,14 +92,14 @@ class View:
                 self._end(state, error is not None)
 
     def __call__(self, event: str, trial: Trial) -> None:
-        """Take an event of the run."""
+        """Update the view with an event of the run."""
         with self._harmless(), self._lock:
             if self._state is not None:
                 self._state.take(event, trial)
                 self._show(self._state, event, trial)
 
     def priced(self, n_priced: int, n_planned: int) -> None:
-        """Show how far the survey of the space is."""
+        """Show the progress of the survey of the space."""
         with self._harmless(), self._lock:
             if self._state is not None:
                 self._state.pricing = (n_priced, n_planned) if n_priced < n_planned else None
@@ -107,7 +107,7 @@ class View:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Draw nothing meanwhile: something is being measured in this process."""
+        """Suspend drawing during a measurement in this process."""
         with self._lock:
             yield
 
@@ -140,7 +140,7 @@ class LineView(View):
     def _begin(self, state: RunState) -> None:
         n_ended = state.n_ended.total()
         if n_ended:
-            self._print(f"training: {count_of(n_ended, state.n_trials)} have ended before")
+            self._print(f"training: {count_of(n_ended, state.n_trials)} had ended before")
 
     def _show(self, state: RunState, event: str, trial: Trial) -> None:
         if event == "end":
@@ -152,10 +152,7 @@ class LineView(View):
 
 
 class LiveView(View):
-    """One picture that is redrawn while the study runs.
-
-    What is printed and logged meanwhile appears above it.
-    """
+    """A frame that is redrawn while the study runs; printed and logged text appears above it."""
 
     def __init__(self, console: Console, make_state: Callable[[], RunState], is_kept: bool = True) -> None:
         super().__init__(console, make_state)
@@ -198,7 +195,7 @@ class LiveView(View):
         self._close()
 
     def _close(self) -> None:
-        """Give the terminal back."""
+        """Restore the terminal and the log handlers."""
         try:
             self._live.stop()
         finally:
@@ -207,7 +204,7 @@ class LiveView(View):
             self._handlers = []
 
     def _redirect_logging(self, streams: tuple[object, object]) -> None:
-        """Let log lines for the terminal appear above the picture."""
+        """Redirect log lines for the terminal to appear above the frame."""
         for logger in (_LOG, logging.getLogger()):
             for handler in logger.handlers:
                 if isinstance(handler, logging.StreamHandler) and handler.stream in streams:
@@ -215,7 +212,7 @@ class LiveView(View):
                     handler.setStream(sys.stderr if handler.stream is streams[1] else sys.stdout)
 
     def _keep_drawing(self) -> None:
-        """Draw a frame when something has happened, and each second: time passes."""
+        """Draw a frame after events, and each second for the elapsed time."""
         pause_s = _FRAME_S
         while not self._has_ended.wait(pause_s):
             self._news.wait(_CLOCK_S)
@@ -235,5 +232,5 @@ class LiveView(View):
 
 
 def _has_widgets() -> bool:
-    """Return whether a notebook can show what changes."""
+    """Return whether a notebook can update its output."""
     return all(find_spec(name) is not None for name in ("IPython", "ipywidgets"))

@@ -1,4 +1,4 @@
-"""Measured costs of one network beside its prediction, and a statement of what the two timings mean."""
+"""Measured costs of one network beside its prediction, with an explanation of the two timings."""
 
 import json
 import math
@@ -21,9 +21,9 @@ class Measured:
 
     Attributes:
         network: name of the network.
-        device: where it ran, such as "cuda:0 (NVIDIA H200)".
+        device: such as "cuda:0 (NVIDIA H200)".
         mode: "eager" or "graph".
-        input_shape: of a pass, the batch included.
+        input_shape: shape of one batch.
         row: a row of `hwopt.measure.api.measure_networks`, with `warm_time_s`.
         prediction: of the same network, mode and batch; None without a profile of the device.
         profile: name of that profile.
@@ -39,7 +39,7 @@ class Measured:
 
 
 def measurement_table(measured: Measured) -> Table:
-    """Return one row a metric: measured, in a warm loop, predicted with its interval, and the ratio."""
+    """Return a table with one row per metric: measured, warm loop, predicted, interval and ratio."""
     shape = "x".join(map(str, measured.input_shape))
     title = f"{measured.network} on {measured.device}, input {shape}, {measured.mode}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
@@ -65,7 +65,7 @@ def _cells(measured: Measured, metric: str) -> list[str]:
 
 
 def _predicted(prediction: Prediction | None, metric: str) -> tuple[float | None, tuple[float, float] | None]:
-    """Return the predicted total and its interval; None for what there is not."""
+    """Return the predicted total and its interval; None for missing ones."""
     if prediction is None or metric not in prediction.total:
         return None, None
     low, high = (float(bound[0]) for bound in prediction.costs.interval(metric, _INTERVAL))
@@ -73,10 +73,10 @@ def _predicted(prediction: Prediction | None, metric: str) -> tuple[float | None
 
 
 def measurement_lines(measured: Measured) -> list[str]:
-    """Return what was not measured and why, and what the two timings mean."""
+    """Return the reasons of missing measurements, and an explanation of the two timings."""
     row, lines = measured.row, list[str]()
     if row.get("status") == "shared":
-        lines.append("others used this CPU meanwhile: the times are too long; stop what else runs here")
+        lines.append("CPU contention: the times are too long; stop other processes and repeat")
     for figure, metric in (("time", "time_s"), ("energy", "energy_j"), ("memory", "memory_bytes")):
         if row.get(metric) is None and row.get(f"{figure}_reason"):
             lines.append(f"no {figure}: {row[f'{figure}_reason']}")
@@ -92,20 +92,20 @@ def measurement_lines(measured: Measured) -> list[str]:
 
 
 def _difference(row: Mapping[str, Any]) -> list[str]:
-    """Say how the warm loop differs from the measured pass."""
+    """Return lines that explain the difference between the measured pass and the warm loop."""
     time_s, warm_s = row.get("time_s"), row.get("warm_time_s")
     if time_s is None or warm_s is None:
         return []
     return [
-        "measured: inputs rotate through more memory than the last-level cache holds, as new data does; "
-        "predictions are of this",
-        "warm loop: one input again and again, which the caches then hold, as in a hand-written benchmark: "
+        "measured: inputs rotate through more memory than the last-level cache holds, like new data; "
+        "predictions refer to this",
+        "warm loop: the same cached input repeatedly, as in a hand-written benchmark: "
         f"{warm_s / time_s:.2f} of the measured time (several threads or gradients change it further)",
     ]
 
 
 def measurement_json(measured: Measured) -> str:
-    """Return the measurement and its prediction as a JSON object, SI units, null for what there is not."""
+    """Return the measurement and its prediction as a JSON object, in SI units, null for missing values."""
     found = {name: measured.row.get(name) for name in (*METRICS, "warm_time_s")}
     reasons = {name: text for name, text in measured.row.items() if name.endswith("_reason") and text}
     content: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What is shown of predictions: layers, totals with intervals, a comparison; as text, JSON and CSV rows."""
+"""Predictions as text, JSON and CSV rows: layers, totals with intervals, comparisons."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hwopt.costs import CONFIDENCE, Costs
 from hwopt.predict.device import Device, Prediction
-from hwopt.units import format_quantity, quantity_name
+from hwopt.units import counted, format_quantity, quantity_name
 
 _COSTS = ("time_s", "power_w", "energy_j", "memory_bytes")
 _SHAPE = (
@@ -19,12 +19,12 @@ _SHAPE = (
 )
 _INTERVAL, _UPPER = 0.8, CONFIDENCE  # the interval's upper end is the one-sided bound
 _FOLDS = {"in_sample": "fitted", "out_of_group": "out of group"}
-_LEGEND = "< most of all layers; * fallback; ~ extrapolation"
+_LEGEND = "< largest of all layers; * fallback; ~ extrapolation"
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """The prediction of a network on one device at one batch size, and what a reader knows it by."""
+    """Prediction of a network on one device at one batch size, with its labels."""
 
     network: str
     device: str
@@ -36,13 +36,13 @@ class Predicted:
 
 
 def bottlenecks(prediction: Prediction) -> dict[str, int]:
-    """Return metric -> position of the layer with the most of it; the first among equals."""
+    """Return metric -> position of the layer with the largest value; the first among equals."""
     layers = prediction.layers
     return {metric: int(layers[metric].to_numpy().argmax()) for metric in _COSTS if metric in layers}
 
 
 def prediction_table(predicted: Predicted) -> Table:
-    """Return the layers of a network with their predicted costs, the most of each marked, and their share."""
+    """Return a table of layers with predicted costs, the largest of each marked, and shares of the time."""
     layers, marked = predicted.prediction.layers, bottlenecks(predicted.prediction)
     shape = "x".join(map(str, (predicted.batch_size, *predicted.input_shape)))
     title = f"{predicted.network} on {predicted.device}, input {shape}"
@@ -56,7 +56,7 @@ def prediction_table(predicted: Predicted) -> Table:
 
 
 def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table whose first column, names, gives way where the terminal is narrow, but no figure."""
+    """Return a table whose first column is shortened on a narrow terminal; numbers are never cut."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     for number, heading in enumerate(headings):
         width = max(len(heading), *(len(row[number]) for row in rows)) if number else 8
@@ -78,7 +78,7 @@ def _layer_cells(position: int, row: Mapping[Hashable, Any], marked: dict[str, i
 
 
 def prediction_lines(prediction: Prediction) -> list[str]:
-    """Say the totals with their bounds, and what a reader must know."""
+    """Return lines with the totals, their bounds and the notes."""
     lines = []
     for metric, value in prediction.total.items():
         low, high = (float(bound[0]) for bound in prediction.costs.interval(metric, _INTERVAL))
@@ -91,30 +91,30 @@ def prediction_lines(prediction: Prediction) -> list[str]:
         )
     absent = [metric for metric in _COSTS if metric not in prediction.total]
     if absent:
-        lines.append(f"{', '.join(absent)}: absent, the device's profile has no measurement of it")
+        lines.append(f"{', '.join(absent)}: not predicted, the device's profile has no measurement")
     return lines + [f"* {note}" for note in prediction.notes]
 
 
 def calibration(costs: Costs, metric: str) -> str:
-    """Say on how many networks a metric's bounds rest, and which confidence they allow at most."""
+    """Return the number of calibration networks of a metric, and the largest confidence that they allow."""
     n, n_groups = costs.n_calibration(metric)
     families = "" if n == n_groups else f" of {n_groups:.0f} families"
     return f"{n} calibration networks{families} allow at most {n_groups / (n_groups + 1):.1%}"
 
 
 def training_lines(predicted: Predicted) -> list[str]:
-    """Say what a training step takes, where it was asked for."""
+    """Return a line on the memory of a training step, if requested."""
     if predicted.training_memory_bytes is None:
         return []
     memory = format_quantity("memory_bytes", predicted.training_memory_bytes)
     return [
-        f"training_memory_bytes {memory}: forward and backward of one batch with the parameters' gradients, "
-        "without an optimizer's state or workspaces; an estimate, no bound. Training time is not measured"
+        f"training_memory_bytes {memory}: forward and backward pass of one batch with the parameters' "
+        "gradients, without optimizer state and workspaces; an estimate, not a bound"
     ]
 
 
 def comparison_table(predictions: Sequence[Predicted]) -> Table:
-    """Return one row for each device and batch size: costs of a pass, time and energy of an item, bounds."""
+    """Return a table with one row per device and batch size: costs per pass, costs per item, bounds."""
     metrics = [metric for metric in _COSTS if any(metric in one.prediction.total for one in predictions)]
     per_item = [metric for metric in ("time_s", "energy_j") if metric in metrics]
     headings = ["device", "batch", *(quantity_name(metric) for metric in metrics), f"time, {_UPPER:.0%}"]
@@ -141,7 +141,7 @@ def _compared(one: Predicted, metrics: Sequence[str], per_item: Sequence[str]) -
 
 
 def prediction_content(predicted: Predicted) -> dict[str, Any]:
-    """Return the layers and totals as JSON-safe data; FLOPs and costs are of the whole batch, SI units."""
+    """Return the layers and totals as JSON-safe data; FLOPs and costs per batch, in SI units."""
     prediction = predicted.prediction
     layers, costs = prediction.layers, prediction.costs
     metrics = [metric for metric in _COSTS if metric in layers]
@@ -189,7 +189,7 @@ def prediction_json(predictions: Sequence[Predicted]) -> str:
 
 
 def layer_rows(predictions: Sequence[Predicted]) -> list[dict[str, Any]]:
-    """Return every layer of every prediction as a row: network, device, batch_size, position, its figures."""
+    """Return one row per layer of each prediction: network, device, batch_size, position and costs."""
     rows = []
     for one in predictions:
         content = prediction_content(one)
@@ -203,26 +203,26 @@ def layer_rows(predictions: Sequence[Predicted]) -> list[dict[str, Any]]:
 
 
 def validation_line(device: Device, method: str, mode: str = "eager") -> str:
-    """Return in words how far a cost model is from measured networks that no fit has seen.
+    """Return a sentence with the out-of-group errors of a cost model.
 
     Errors are means over networks, each predicted by a fit without its family; `hwopt validate` has more.
     """
     figures = device.model(method, mode).validation()
     unseen = figures[figures["fold_kind"] == "out_of_group"]
     if unseen.empty:
-        return f"{device.name}, {mode}: no network was measured, so the error of {method} is not known"
+        return f"{device.name}, {mode}: no network was measured, so the error of {method} is unknown"
     by_number: dict[int, list[str]] = {}
     for row in unseen.to_dict("records"):
         share = f"{row['mape']:.0%}" if row["mape"] >= 0.01 else f"{row['mape']:.1%}"
-        by_number.setdefault(int(row["n"]), []).append(f"{quantity_name(row['metric'])} within {share}")
-    parts = [f"{', '.join(errors)} on {n} networks" for n, errors in by_number.items()]
-    return f"{device.name}, {mode}: {method} predicts {', '.join(parts)} that were not fitted, on average"
+        by_number.setdefault(int(row["n"]), []).append(f"{quantity_name(row['metric'])} {share}")
+    parts = [f"{', '.join(errors)} on {counted(n, 'network')}" for n, errors in by_number.items()]
+    return f"{device.name}, {mode}: mean error of {method}, out of group: {', '.join(parts)}"
 
 
 def validation_table(device: Device, method: str, mode: str = "eager") -> Table:
-    """Return the errors of a cost model on the measured networks of a profile, those out of group last.
+    """Return a table of errors of a cost model on the measured networks of a profile, out of group last.
 
-    Out of group: each network predicted by a fit that saw neither it nor others of its family.
+    Out of group: each network is predicted by a fit without its family.
     """
     figures = device.model(method, mode).validation()
     n_rows = len(device.profile.measured_layers)

@@ -1,7 +1,6 @@
-"""Progress of long work: a bar on a terminal, plain lines elsewhere.
+"""Progress of long computations: a bar on a terminal, plain lines elsewhere.
 
-A stage is named when it begins; on a terminal its bar moves, elsewhere a line appears at the beginning, at
-most every few seconds, and at the end, so that a log stays short.
+Without a terminal, a line is printed at the beginning and the end of a stage, and every few seconds at most.
 """
 
 import time
@@ -16,7 +15,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class ProgressDisplay:
-    """Call it with stage, done, planned and what is being done; use it as a context manager."""
+    """Display of progress: a callable of stage, done, planned and message, and a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -44,7 +43,7 @@ class ProgressDisplay:
             self._line(stage, done, planned, message)
 
     def note(self, text: str) -> None:
-        """Print a line of its own, above the bar where there is one."""
+        """Print a line, above the bar if there is one."""
         self._console.print(text, highlight=False)
 
     def _move(self, stage: str, done: int, planned: int, message: str) -> None:
@@ -64,10 +63,10 @@ class ProgressDisplay:
 
 
 def can_redraw(console: Console) -> bool:
-    """Return whether a console is a terminal that can redraw lines, in characters beyond ASCII."""
+    """Return whether a console is a terminal that can redraw lines with Unicode characters."""
     return console.is_terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")
 
 
 def count_of(done: int, planned: int) -> str:
-    """Return how many of how many: "3/50", or "768 of 4,096"."""
+    """Return the progress as text: "3/50", or "768 of 4,096"."""
     return f"{done}/{planned}" if planned < 1000 else f"{done:,} of {planned:,}"

@@ -1,4 +1,4 @@
-"""A front in the order of one number: the energy-precision ratio."""
+"""Front ranked by the energy-precision ratio."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,20 +15,20 @@ RANKINGS = ("epr",)
 
 
 def ranking_rows(store: Store, ranking: str = "epr", alpha: float = 1.0) -> list[Row]:
-    """Return the front by rising energy-precision ratio: `front_rows` with rank, epr and energy_per_item_j.
+    """Return the front by increasing energy-precision ratio: `front_rows` with rank, epr, energy_per_item_j.
 
-    Energy is predicted, of one item where the study tells its batch size, else of a pass. The error is that
-    of validation.
+    Energy is predicted, per item if the study records its batch size, otherwise per pass. The error is the
+    validation error.
 
     Raises:
-        UnknownName: for another ranking.
+        UnknownName: for an unknown ranking.
         InvalidInput: if energy is not among the costs of the study.
     """
     if ranking not in RANKINGS:
         raise UnknownName(f"no ranking {ranking!r}; known: {', '.join(RANKINGS)}")
     rows, n_items = front_rows(store), batch_size(store) or 1
     if not rows:
-        raise InvalidInput("the front is empty: no training has finished within the budgets; nothing to rank")
+        raise InvalidInput("the front is empty: no feasible training has finished; nothing to rank")
     if any("energy_j" not in row for row in rows):
         known = ", ".join(name for name in rows[0] if name.endswith(("_s", "_w", "_bytes")))
         raise InvalidInput(
@@ -47,7 +47,7 @@ def ranking_rows(store: Store, ranking: str = "epr", alpha: float = 1.0) -> list
 def ranking_table(rows: Sequence[Row], alpha: float, is_per_item: bool) -> Table:
     """Return the ranked front for the terminal."""
     table = Table(title=f"front by error^{alpha:g} x energy, the lowest first", title_justify="left")
-    energy = "energy of an item" if is_per_item else "energy of a pass"
+    energy = "energy per item" if is_per_item else "energy per pass"
     for heading in ("rank", "trial", "validation error", energy, "EPR"):
         table.add_column(heading, justify="right")
     for row in rows:
@@ -60,7 +60,7 @@ def ranking_table(rows: Sequence[Row], alpha: float, is_per_item: bool) -> Table
 
 
 def batch_size(store: Store) -> int | None:
-    """Return the items of a pass that a study's costs are of; None if the study does not tell."""
+    """Return the batch size of a study's costs; None if the study does not record it."""
     description: Any = store.meta()["identity"].get("description") or {}
     device = description.get("device") if isinstance(description, dict) else None
     n_items = device.get("batch_size") if isinstance(device, dict) else None

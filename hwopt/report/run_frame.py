@@ -1,4 +1,4 @@
-"""Picture of a study's run in characters: what fits the terminal, the most important first.
+"""Frame of the live view of a study in characters, the most important parts first.
 
 trainings, time left | trials in training | the front, a plot of it | priced, energy | the latest trials
 """
@@ -15,18 +15,18 @@ from hwopt.report.run_state import RunState
 from hwopt.report.text_plot import BUDGET, DOMINATED, FRONT, INFEASIBLE, plot_lines
 from hwopt.study.store.results import FrontPoint
 from hwopt.study.store.store import Trial
-from hwopt.units import format_duration, format_quantity, quantity_name
+from hwopt.units import counted, format_duration, format_quantity, quantity_name
 
-_FRONT_ROWS = (3, 8)  # of the table, at least and at most
-_N_RUNNING = 4  # trials in training that are listed
-_PLOT = (32, 64)  # columns of the plot, at least and at most
+_FRONT_ROWS = (3, 8)  # smallest and largest number of rows of the table
+_N_RUNNING = 4  # largest number of listed trials in training
+_PLOT = (32, 64)  # smallest and largest number of columns of the plot
 _PLOT_ROWS = 10
 _TWO_COLUMNS, _COST_COLUMN = 18, 12  # characters of trial and error in the table of the front, of a cost
 _STYLES = {"complete": "", "stopped": "yellow", "failed": "red"}
 
 
 def run_frame(state: RunState, width: int, height: int) -> Group:
-    """Return the picture of a run, at most `height` lines of `width` characters."""
+    """Return the frame of a run, at most `height` lines of `width` characters."""
     head, running = _head(state, width), _running(state)
     notes = _notes(state, width)
     n_free = height - len(head) - len(running) - len(notes)
@@ -36,7 +36,7 @@ def run_frame(state: RunState, width: int, height: int) -> Group:
 
 
 def trial_line(state: RunState, trial: Trial, is_new_on_front: bool) -> str:
-    """Return one line for an ended trial: how many have ended, its fate, costs, time left."""
+    """Return one line for an ended trial: progress, status, costs, time left."""
     n_done = state.n_done
     count = count_of(n_done, state.n_trials)
     parts = [f"training: {count} trial {trial.number} {_fate(trial, is_new_on_front)}"]
@@ -50,7 +50,7 @@ def trial_line(state: RunState, trial: Trial, is_new_on_front: bool) -> str:
 
 
 def _head(state: RunState, width: int) -> list[RenderableType]:
-    """Return how many trainings have ended, how long it took, and how long the rest may take."""
+    """Return the number of ended trainings, the elapsed time and the estimated time left."""
     n_done = state.n_done
     count = f"{n_done:,} of {state.n_trials:,} trainings"
     bar = ProgressBar(
@@ -68,11 +68,11 @@ def _head(state: RunState, width: int) -> list[RenderableType]:
 
 
 def _running(state: RunState) -> list[RenderableType]:
-    """Return a line for each trial in training, or for what is done instead."""
+    """Return one line per trial in training, or the current stage."""
     if state.pricing is not None:
-        return [_line(f"pricing {state.pricing[0]:,} of {state.pricing[1]:,} configurations")]
+        return [_line(f"pricing {state.pricing[0]:,} of {state.pricing[1]:,} configs")]
     if not state.running:
-        return [_line("choosing what to train")] if state.n_done < state.n_trials else []
+        return [_line("choosing a config")] if state.n_done < state.n_trials else []
     latest = list(state.running.values())[::-1][:_N_RUNNING]
     lines: list[RenderableType] = [
         _line(_doing(state, trial)) for trial in sorted(latest, key=lambda trial: trial.number)
@@ -83,7 +83,7 @@ def _running(state: RunState) -> list[RenderableType]:
 
 
 def _doing(state: RunState, trial: Trial) -> str:
-    """Return a trial in training in some words: epoch k of n, error, costs."""
+    """Return one line on a trial in training: epoch k of n, error, costs."""
     parts = [f"trial {trial.number}"]
     epoch = min(len(trial.curve) + 1, state.n_epochs or len(trial.curve) + 1)
     of_all = f" of {state.n_epochs}" if state.n_epochs else ""
@@ -95,20 +95,20 @@ def _doing(state: RunState, trial: Trial) -> str:
 
 
 def _front(state: RunState, width: int, height: int) -> tuple[list[RenderableType], int]:
-    """Return the front as a heading, a table and a plot, and how many lines these are."""
+    """Return the front as a heading, a table and a plot, and the number of lines."""
     front = state.front
     if not front:
         return [_line("front: no network yet", "bold")], 1
     volume = "" if state.volume is None else f"hypervolume {state.volume:.4f}"
     gain = "" if state.gain is None else f" (+{state.gain.volume:.4f} by trial {state.gain.trial})"
-    count = f"front: {len(front)} network{'s' * (len(front) > 1)}"
+    count = f"front: {counted(len(front), 'network')}"
     heading = _wrapped([count, f"{volume}{gain}"], width, "bold")
     metrics = _shown_metrics(state)[: max((width - _TWO_COLUMNS) // _COST_COLUMN, 1)]
     n_beside = width - _TWO_COLUMNS - _COST_COLUMN * len(metrics)  # columns right of the table
     is_beside = n_beside >= _PLOT[0]
     n_body = height - len(heading)
     n_rows = min(len(front), _FRONT_ROWS[1], max(n_body - 1, _FRONT_ROWS[0]))
-    if not is_beside:  # the plot takes what the table leaves
+    if not is_beside:  # the plot gets the remaining lines
         n_rows = min(n_rows, max((n_body - 1) // 2, _FRONT_ROWS[0]))
     table = _front_table(metrics, _spread(front, n_rows))
     n_plot = min(n_body if is_beside else n_body - 1 - n_rows, _PLOT_ROWS)
@@ -121,7 +121,7 @@ def _front(state: RunState, width: int, height: int) -> tuple[list[RenderableTyp
 
 
 def _front_table(metrics: Sequence[str], points: Sequence[FrontPoint]) -> Table:
-    """Return networks of the front with their errors and costs."""
+    """Return a table of the front's networks with errors and costs."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="")
     for heading in ("trial", "error", *(quantity_name(metric) for metric in metrics)):
         table.add_column(Text(heading[:12], style="dim"), justify="right", no_wrap=True)
@@ -132,7 +132,7 @@ def _front_table(metrics: Sequence[str], points: Sequence[FrontPoint]) -> Table:
 
 
 def _plot(state: RunState, width: int, height: int) -> list[str]:
-    """Return the plot of the front with its legend, none where there is no room for it."""
+    """Return the plot of the front with its legend; empty if there is no room for it."""
     if width < _PLOT[0] or height < 6:
         return []
     points = state.plot_points()
@@ -145,21 +145,21 @@ def _plot(state: RunState, width: int, height: int) -> list[str]:
 
 
 def _notes(state: RunState, width: int) -> list[RenderableType]:
-    """Return how many configurations were priced and rejected, by which budget, and the energy used."""
+    """Return the numbers of priced and rejected configs, by budget, and the energy used."""
     parts = []
     if state.n_priced:
         parts.append(f"priced {state.n_priced:,}")
         parts.append(f"rejected {state.n_infeasible:,}")
         parts += [f"by {quantity_name(metric)} {n:,}" for metric, n in state.broken.most_common(4) if n]
         if state.n_refused:
-            parts.append(f"{state.n_refused:,} of them selected")
+            parts.append(f"{state.n_refused:,} rejected after selection")
     if state.energy_j is not None:
         parts.append(f"energy used {format_quantity('energy_j', state.energy_j)}")
     return _wrapped(parts, width)
 
 
 def _recent(state: RunState, height: int) -> list[RenderableType]:
-    """Return the latest ended trials with their fate, the last one first."""
+    """Return the latest ended trials with their status, the last one first."""
     latest = list(state.recent)[::-1][: max(height, 0)]
     return [
         _line(
@@ -171,7 +171,7 @@ def _recent(state: RunState, height: int) -> list[RenderableType]:
 
 
 def _fate(trial: Trial, is_new_on_front: bool) -> str:
-    """Return how a trial ended, and why."""
+    """Return the status of an ended trial, and its reason."""
     after = f" at epoch {len(trial.curve)}" if trial.curve else ""
     if trial.status == "stopped":
         return f"stopped{after}: {_plain(trial.reason or 'no reason given')}"
@@ -182,7 +182,7 @@ def _fate(trial: Trial, is_new_on_front: bool) -> str:
 
 
 def _shown_metrics(state: RunState) -> list[str]:
-    """Return the metrics that are shown: objectives, then those with a budget."""
+    """Return the shown metrics: objectives, then those with a budget."""
     return list(dict.fromkeys([*state.objectives[1:], *state.limits]))
 
 
@@ -194,7 +194,7 @@ def _spread(points: Sequence[FrontPoint], n: int) -> list[FrontPoint]:
 
 
 def _wrapped(parts: Sequence[str], width: int, style: str = "") -> list[RenderableType]:
-    """Return parts as lines of at most `width` characters, as many to a line as there is room for."""
+    """Return parts joined to lines of at most `width` characters."""
     lines: list[str] = []
     for part in filter(None, parts):
         if lines and len(lines[-1]) + 2 + len(part) <= width:
@@ -205,7 +205,7 @@ def _wrapped(parts: Sequence[str], width: int, style: str = "") -> list[Renderab
 
 
 def _line(text: str, style: str = "") -> Text:
-    """Return one line that gives way at the right edge."""
+    """Return one line that is cut at the right edge."""
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 

@@ -1,9 +1,9 @@
-"""State of a study's run, kept up to date by its events: what a live view shows.
+"""State of a running study, updated by its events and shown by a live view.
 
     start, epoch, pause, end of a trial --RunState.take--> counts, front, hypervolume, priced, energy, time
 
-An event costs the same however many trials there are, except that a trial that moves the front is compared
-with the front.
+The cost of an event does not depend on the number of trials, except for a trial that changes the front, which
+is compared with the front.
 """
 
 import time
@@ -19,37 +19,36 @@ from hwopt.report.text_plot import PlotPoints
 from hwopt.study.store.results import FrontPoint, FrontTracker
 from hwopt.study.store.store import Store, Trial
 
-N_RECENT = 8  # ended trials that are kept in mind
-_N_PACE = 20  # latest trainings that say how long one takes
+N_RECENT = 8  # number of remembered ended trials
+_N_PACE = 20  # number of latest trainings that the pace is estimated from
 
 
 @dataclass(frozen=True)
 class Gain:
-    """Growth of the hypervolume of the front by a trial."""
+    """Increase of the hypervolume of the front by a trial."""
 
     volume: float
     trial: int
 
 
 class RunState:
-    """How far the run of a study is, and what it has found.
+    """Progress and results of a running study.
 
     Args:
-        store: of the study.
-        n_trials: ended trials that are wanted.
-        n_epochs: epochs of a whole training; None if unknown, then those of the longest complete one stand
-            for it.
-        wall_s: seconds that the study may run; None for no limit.
-        clock: seconds, from any origin.
+        store: store of the study.
+        n_trials: planned number of trials.
+        n_epochs: epochs of a whole training; None if unknown: the longest complete training so far.
+        wall_s: limit on the run time in seconds; None for no limit.
+        clock: function that returns seconds from any origin.
 
     Attributes:
         running: trials in training, the latest event last.
         paused: paused trials, by number.
-        recent: the latest ended trials, each with whether it came to the front.
+        recent: the latest ended trials, each with a flag for being new on the front.
         volume: hypervolume of the front; None if no reference is known.
-        gain: the last growth of the hypervolume.
-        broken: priced configs that broke a budget, by budget.
-        pricing: how many configs of how many are priced, while the space is surveyed.
+        gain: the last increase of the hypervolume.
+        broken: number of priced configs over each budget.
+        pricing: number of priced and of planned configs during the survey of the space.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class RunState:
         self._energy_j, self._measures_energy = 0.0, False
         self._elapsed_before, self._begun = store.elapsed_s(), clock()
         self._ends = deque([self._begun], maxlen=_N_PACE + 1)
-        self._n_epochs_here = 0  # that have come in this run
+        self._n_epochs_here = 0  # epochs of this run
         self._last, self._is_begun = -1, False
         known = store.trials()
         for trial in known:
@@ -93,7 +92,7 @@ class RunState:
         self._measure_front(None)
 
     def take(self, event: str, trial: Trial) -> None:
-        """Take an event of the run: "start", "epoch", "pause", "resume" or "end" of a trial."""
+        """Update the state with an event: "start", "epoch", "pause", "resume" or "end" of a trial."""
         self.pricing = None
         if not self._is_begun:
             self._begin()
@@ -118,7 +117,7 @@ class RunState:
 
     @property
     def front(self) -> list[FrontPoint]:
-        """The front, by falling error."""
+        """Points of the front by decreasing error."""
         return sorted(self._tracker.points, key=lambda point: -point.values["error"])
 
     @property
@@ -171,7 +170,7 @@ class RunState:
         )
 
     def _begin(self) -> None:
-        """Read how much of the space was priced, and which budgets it broke; training begins now."""
+        """Read the result of the survey of the space; training begins now."""
         self._is_begun = True
         self._ends[0] = self._clock()
         region: dict[str, Any] = self._store.meta().get("region", {})
@@ -181,7 +180,7 @@ class RunState:
         self.broken.update(region.get("broken", {}))
 
     def _count_priced(self, trial: Trial) -> None:
-        """Count the configs that were priced to choose a trial."""
+        """Count the configs that were priced to select a trial."""
         self._last = max(self._last, trial.number)
         self.n_priced += trial.n_priced
         self.n_infeasible += trial.n_infeasible
@@ -203,7 +202,7 @@ class RunState:
         errors.append(trial.error or 0.0)
 
     def _measure_front(self, trial: Trial | None) -> None:
-        """Take the hypervolume of the front, which a trial has moved; its gain where the reference stands."""
+        """Update the hypervolume after a change of the front; its gain if the reference is unchanged."""
         reference = self._store.meta().get("reference") or {}
         if not reference:
             return

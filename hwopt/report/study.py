@@ -1,11 +1,10 @@
-"""The report of a study: tables into files, the figure of the front, and what to print."""
+"""Report of a study: CSV files, the figure of the front, and the printed text."""
 
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from hwopt.errors import InvalidInput
 from hwopt.report.analysis.fronts import front_view
@@ -13,6 +12,7 @@ from hwopt.report.analysis.provenance import figure_title
 from hwopt.report.analysis.study_data import study_data
 from hwopt.report.draw.front import matplotlib_front
 from hwopt.report.tables import (
+    FittedTable,
     costs_source,
     front_table,
     summary_lines,
@@ -24,7 +24,7 @@ from hwopt.study.store.store import Store
 
 
 def report_text(store: Store, folder: Path) -> str:
-    """Write the report of a study into a folder, and return what `hwopt report` prints."""
+    """Write the report of a study into a folder, and return the text that `hwopt report` prints."""
     console = Console(file=StringIO(), width=160, markup=False, emoji=False)
     for part in write_report(store, folder):
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
@@ -32,8 +32,8 @@ def report_text(store: Store, folder: Path) -> str:
     return text
 
 
-def write_report(store: Store, folder: Path) -> Iterator[Table | str]:
-    """Write front.csv, trials.csv and front.png into a folder, and yield what to print.
+def write_report(store: Store, folder: Path) -> Iterator[FittedTable | str]:
+    """Write front.csv, trials.csv and front.png into a folder, and yield the parts to print.
 
     Raises:
         InvalidInput: if the folder cannot be written.

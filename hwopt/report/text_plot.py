@@ -1,12 +1,12 @@
-"""Error against a cost as lines of text, for terminals: a small scatter plot.
+"""Scatter plot of error against a cost as lines of text, for terminals.
 
     9.85% |o    ^        o  front: feasible and nondominated
-          |  o  . |      .  feasible, dominated; ^ where it is above the axis
+          |  o  . |      .  feasible, dominated; ^ if it is above the axis
     7.12% |    o  |      x  over a budget
           +--------      |  budget
            1 ms  5 ms
 
-Characters tell the points apart, so that it can be read without colour.
+Points are distinguished by characters, so the plot is readable without colour.
 """
 
 from dataclasses import dataclass
@@ -40,10 +40,10 @@ class PlotPoints:
 
 
 def plot_lines(points: PlotPoints, width: int, height: int) -> list[str]:
-    """Return the plot as at most `height` lines of at most `width` characters; none where it has no point.
+    """Return the plot as at most `height` lines of at most `width` characters; empty without points.
 
-    The error axis ends where the front and the nearer half of other points do: networks at chance level would
-    leave the front on one line.
+    The error axis covers the front and the better half of the other points; networks at chance level would
+    otherwise compress the front to one line.
     """
     n_columns, n_rows = width - _LABEL - 2, height - 2
     everything = np.vstack([points.front, points.dominated, points.infeasible])
@@ -91,7 +91,7 @@ def _place(
 
 
 def _cost_labels(metric: str | None, left: float, right: float, n_columns: int) -> str:
-    """Return the line below the horizontal axis: its ends, and the name of the cost between them."""
+    """Return the line below the horizontal axis: its limits, with the name of the cost between them."""
     if metric is None:
         ends, name = (f"{max(left, 0):.0f}", f"{right:.0f}"), "trial"
     else:

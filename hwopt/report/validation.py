@@ -1,4 +1,4 @@
-"""What is shown of a validation: errors by kind of layer, and of whole networks."""
+"""Tables of a validation: errors by kind of layer, and of whole networks."""
 
 import json
 import math

@@ -64,9 +64,9 @@ def test_an_experiment_without_faults_is_described(check, monkeypatch):
 
 def test_what_was_found_is_printed_as_lines(folder, command_line):
     code, out, _ = command_line("check", folder / "x.toml", "--no-training")
-    assert code == 0 and out.rstrip().endswith("x.toml: nothing is wrong")
+    assert code == 0 and out.rstrip().endswith("x.toml: no problems")
     for text in (
-        "50 of 50 samples build and run",
+        "50 of 50 sampled configs build and run",
         "costs: time",
         "data: data.py:load: 58 train",
         "15 networks",

@@ -64,9 +64,9 @@ def test_ctrl_c_in_the_live_view_leaves_the_terminal_and_the_trials(tmp_path, mo
     assert ended.value.code == 130 and sys.stdout is before
     text = terminal.close()
     words = " ".join(text.split())
-    assert "paleo predicts time within" in words and "networks that were not fitted" in words
+    assert "mean error of paleo, out of group: time" in words
     assert re.search(r"front: \d+ network", text) and "left (estimated)" in text
-    assert "stopped; finished trials are kept: the same command goes on from here" in words
+    assert "stopped; finished trials are kept: the same command resumes from here" in words
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
     with Store(tmp_path / "out" / "study.db", read_only=True) as store:
         assert store.trials()

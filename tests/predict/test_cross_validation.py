@@ -73,5 +73,5 @@ def test_what_cannot_be_validated_says_why():
         cross_validate(ROWS.head(3))
     with pytest.raises(InvalidInput, match="lack the column time_s"):
         cross_validate(ROWS.drop(columns="time_s"))
-    with pytest.raises(UnknownName, match="no layer form"):
+    with pytest.raises(UnknownName, match="prices whole configs, not layers"):
         cross_validate(ROWS, method="hyperpower")

@@ -66,5 +66,5 @@ def test_what_is_no_error_or_energy_is_refused(arguments, text):
 
 
 def test_a_network_without_error_has_no_crossover():
-    with pytest.raises(InvalidInput, match="without any error"):
+    with pytest.raises(InvalidInput, match="with error 0"):
         crossover_alpha(0.0, 1.0, 0.1, 2.0)

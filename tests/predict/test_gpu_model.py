@@ -289,7 +289,7 @@ def test_without_multiprocessors_a_gpu_is_predicted_by_the_roofline(device):
     assert not any("n_multiprocessors" in note for note in bare.model("paleo", "graph").notes)
     model = bare.model("hybrid", "graph")
     assert any(
-        "has no hardware.n_multiprocessors: this GPU's layers are predicted as" in n for n in model.notes
+        "has no hardware.n_multiprocessors: this GPU's layers are predicted with" in n for n in model.notes
     )
     errors = model.validation().query("fold_kind == 'out_of_group'").set_index("metric")
     assert errors.loc["time_s", "coverage_90"] > 0.8

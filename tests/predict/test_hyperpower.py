@@ -142,7 +142,7 @@ def test_a_profile_keeps_the_configs_of_the_space_that_it_was_measured_for():
 )
 def test_without_networks_of_the_space_it_says_what_to_measure(profile, change, n):
     device = profile(change=change)
-    text = f"has {n} networks of this space with a config, at batches of 4 in float32.*hwopt profile --space"
+    text = f"has {n} measured networks of this space at batch size 4 in float32.*hwopt profile --space"
     with pytest.raises(InvalidInput, match=text):
         device.cost_model(SPACE, batch_size=4, method="hyperpower")
 

@@ -181,7 +181,7 @@ def test_what_cannot_be_validated_ends_with_code_2_and_one_message(run, file, tm
     ):
         code, _, err = run(*arguments)
         assert code == 2 and text in err and "Traceback" not in err
-    with pytest.raises(UnknownName, match="no layer form"):
+    with pytest.raises(UnknownName, match="prices whole configs, not layers"):
         validate_rows(ROWS, ("hyperpower",))
 
 

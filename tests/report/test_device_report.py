@@ -78,7 +78,7 @@ def test_the_report_counts_rows_and_says_how_well_they_repeat(profile):
     assert f"| all | {n} | {n} | {n} |" in text
     assert "4 operators measured again: 75% within 3%" in text
     assert "| product / a | 2 | 1.000 | 1.025 | 1.050 |" in text
-    assert "Operators draw" in text and "eager, time: operators add up to" in text
+    assert "Operators draw" in text and "eager, time: sum of operators over the network" in text
 
 
 def test_refusals_are_counted_by_their_reason_without_its_numbers(profile):
@@ -93,10 +93,10 @@ def test_a_profile_without_oracle_repeats_and_power_says_so(tmp_path):
     write_profile(tmp_path / "law", 20, 8)
     text = profile_report(DeviceProfile.load(tmp_path / "law"))
     for sentence in (
-        "Nothing was measured twice.",
+        "No operator was measured again.",
         "No network's operators were measured one by one.",
         "No sensor: power and energy are empty.",
-        "Not characterised: nothing here reads energy.",
+        "Not characterised: no energy sensor.",
     ):
         assert sentence in text
 

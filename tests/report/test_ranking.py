@@ -47,7 +47,7 @@ def test_the_front_is_ranked_by_error_to_the_alpha_times_the_energy_of_an_item(p
 
 def test_the_command_prints_and_writes_the_ranking(path, run, tmp_path):
     code, out, _ = run(path, "--out", tmp_path, "--rank", "epr", "--alpha", "2")
-    assert code == 0 and "front by error^2 x energy" in out and "energy of an item" in out
+    assert code == 0 and "front by error^2 x energy" in out and "energy per item" in out
     rows = list(csv.DictReader((tmp_path / "ranking.csv").read_text().splitlines()))
     assert rows[0]["rank"] == "1" and float(rows[0]["epr"]) <= float(rows[-1]["epr"])
 

@@ -161,7 +161,7 @@ def test_a_picture_says_all_that_there_is_to_know(run):
     assert ": RuntimeError: no averages  [31mtoday" in last and "\x1b" not in last
     assert "complete: " in last and "dominated" in last and "¦ budget" in last
     state.pricing = (768, 4096)
-    assert "pricing 768 of 4,096 configurations" in text_of(state, 80, 24)
+    assert "pricing 768 of 4,096 configs" in text_of(state, 80, 24)
     state.pricing = None
 
 
@@ -245,7 +245,7 @@ def test_a_log_gets_one_line_for_each_trial():
             pass
         trials = study.trials()
     *lines, last = console.file.getvalue().splitlines()
-    assert last == "training: 8/9 have ended before"
+    assert last == "training: 8/9 had ended before"
     for trial, line in zip(trials, lines, strict=True):
         assert line.startswith(f"training: {trial.number + 1}/8 trial {trial.number} {trial.status}")
     assert "left (estimated)" in lines[3] and "left" not in lines[7] and "\x1b" not in "".join(lines)

@@ -108,7 +108,7 @@ def test_a_function_of_ones_own_is_searched_retrained_and_known_again(folder, co
     assert retrained and all(found[0]["seed"] != 0 for found in retrained.values())
     assert meta["identity"]["description"]["objective"]["source"] == "training.py:objective"
     code, out, _ = command_line("run", folder / "out" / "study.db", "--trial", "1")
-    assert code == 0 and "the errors of all 4 epochs are equal" in out
+    assert code == 0 and "equal errors in 4 epochs" in out
     code, out, _ = command_line(
         "export", folder / "out" / "study.db", "--trial", 1, "--out", folder / "taken"
     )

@@ -48,7 +48,7 @@ def test_a_loss_above_1_has_a_hypervolume_whose_reference_is_kept_and_said(tmp_p
         [line] = [line for line in summary_lines(store, summary) if line.startswith("front")]
     assert summary.hypervolume > 0 and summary.reference == kept
     assert line.endswith(
-        f"below the reference point error {kept['error']:.4g}, time_s {1e3 * kept['time_s']:.3g} ms"
+        f"with reference point error {kept['error']:.4g}, time_s {1e3 * kept['time_s']:.3g} ms"
     )
 
 

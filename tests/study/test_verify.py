@@ -57,7 +57,7 @@ def test_a_front_is_measured_on_this_cpu_if_the_profile_is_of_its_model(folder, 
 def test_a_front_of_another_device_is_not_measured_and_that_is_said_first(folder, measured, command_line):
     of_model(folder, kind="gpu", hardware={"model": "NVIDIA Z9"})
     code, out, _ = command_line("search", folder / "x.toml", "--out", folder / "out")
-    said = out.index("nothing will be measured: profile 'law' is of NVIDIA Z9")
+    said = out.index("no networks will be measured: profile 'law' is of NVIDIA Z9")
     assert code == 0 and said < out.index("of the space")
     assert measured == [] and checks(folder) == {}
 

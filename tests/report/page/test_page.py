@@ -168,6 +168,6 @@ def test_what_the_command_cannot_do_ends_with_code_2(run, tmp_path):
     write(tmp_path / "study.db", [trial(0)])
     paths = (tmp_path / "study.db", tmp_path / "study.db")
     code, _, err = run(*paths, "--out", tmp_path)
-    assert code == 2 and "--out is for one study" in err
+    assert code == 2 and "--out takes one study" in err
     code, _, err = run(tmp_path / "absent.db", "--html", tmp_path / "r.html")
     assert code == 2 and "no study at" in err and not (tmp_path / "r.html").exists()
