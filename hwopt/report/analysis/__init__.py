@@ -1,4 +1,4 @@
-"""Contents of the figures and of the page, computed: data in, dataclasses and tables out, no drawing.
+"""Computation of the contents of figures and of the HTML page: dataclasses and tables, without drawing.
 
-Values are in SI units and errors are shares; `hwopt.units` converts them where they are drawn.
+Values are in SI units and errors are shares; `hwopt.units` converts them for drawing.
 """

@@ -1,9 +1,9 @@
-"""The budget that binds, and the gain that relaxing it by a tenth would give.
+"""Binding budget, and the gain from relaxing it by a tenth.
 
-The survey of the space counts, for each budget, the configs that it alone excludes and that a limit a tenth
-larger would allow, and keeps a few of them. What one of them would add to the front is its expected
-hypervolume improvement under a Gaussian process of the study's own trainings, the acquisition function of the
-search. It is an expectation about one training: a longer search finds more.
+The survey of the space counts, for each budget, the configs that this budget alone excludes and that a limit
+a tenth larger would allow, and keeps a sample of them. The gain is the expected hypervolume improvement of
+one of them under a Gaussian process of the study's trainings, the acquisition function of the search. It is
+the expectation for one training: a longer search finds more.
 """
 
 import math
@@ -17,23 +17,23 @@ from hwopt.search.feasible_region import RELAXED
 from hwopt.space.dimensions import Categorical, Dimension, Integer, Real
 from hwopt.space.search_space import SearchSpace
 
-_LEAST_TRAININGS = 5  # for a surrogate
+_LEAST_TRAININGS = 5  # to fit a surrogate
 _SHIFT = 0.25  # quantile of the errors in ln(error + shift)
 
 
 @dataclass(frozen=True)
 class BudgetUse:
-    """One budget on a cost that is known before training.
+    """Use of a budget on a cost that is known before training.
 
     Attributes:
         metric: name of the cost.
-        limit: of the budget, SI units.
-        confidence: with which it holds.
-        broken_share: share of the space that breaks it; NaN if the space was not surveyed.
+        limit: limit of the budget, in SI units.
+        confidence: confidence of the budget.
+        broken_share: share of the space over the budget; NaN if the space was not surveyed.
         largest_on_front: largest predicted cost on the front over the limit; NaN without a front.
-        freed_share: share of the space that it alone excludes and 1.1 times the limit would allow; NaN where
-            the study does not say.
-        gain: largest expected hypervolume improvement of a training of these; NaN if it is not known.
+        freed_share: share of the space that this budget alone excludes and 1.1 times the limit would allow;
+            NaN if the study does not record it.
+        gain: largest expected hypervolume improvement of a training of these; NaN if unknown.
     """
 
     metric: str
@@ -47,7 +47,7 @@ class BudgetUse:
 
 @dataclass(frozen=True)
 class OutcomeUse:
-    """One limit on what only a training reveals: `n_kept` of `n` complete trainings keep it."""
+    """Use of an outcome budget: `n_kept` of `n` complete trainings meet it."""
 
     metric: str
     limit: float
@@ -60,13 +60,13 @@ class BudgetReport:
     """Budgets of one study.
 
     Attributes:
-        study: its name.
-        share: share of the space that keeps all budgets; NaN if the space was not surveyed.
+        study: name of the study.
+        share: feasible share of the space; NaN if the space was not surveyed.
         hypervolume: of the front; NaN without a reference.
-        budgets: on known costs.
-        outcomes: limits on outcomes.
-        binding: metric of the budget that binds: that whose relaxing is expected to gain most, else frees
-            most of the space, else excludes most; "" without budgets.
+        budgets: budgets on known costs.
+        outcomes: outcome budgets.
+        binding: metric of the binding budget: the one with the largest gain, then the largest `freed_share`,
+            then the largest `broken_share`; "" without budgets.
     """
 
     study: str
@@ -78,7 +78,7 @@ class BudgetReport:
 
 
 def budget_report(study: StudyData) -> BudgetReport:
-    """Compute how budgets are used, and which of them binds."""
+    """Compute the use of the budgets, and the binding budget."""
     identity, region = study.meta["identity"], study.meta.get("region") or {}
     complete = [trial for trial in study.trials if trial.status == "complete"]
     budgets = tuple(_use(study, budget, region) for budget in identity["budgets"])
@@ -129,9 +129,9 @@ def expected_gain(study: StudyData, configs: list[dict[str, Any]], costs: list[d
     """Return the largest expected hypervolume improvement of training one of n configs.
 
     Args:
-        study: with its trainings and its reference point.
+        study: study with trainings and a reference point.
         configs: n configs.
-        costs: their known costs. The reference of a cost is at least its relaxed budget.
+        costs: known costs of the configs. The reference of a cost is at least its relaxed budget.
 
     Returns:
         NaN if there are too few trainings or no reference; 0 for no configs.

@@ -1,4 +1,4 @@
-"""Measured beside predicted costs of the networks that were verified, and what the intervals promised."""
+"""Measured and predicted costs of verified networks, and the coverage of the intervals."""
 
 import math
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ class Agreement:
 
     Attributes:
         metric: name of the cost.
-        n: networks.
+        n: number of networks.
         mape: mean of |predicted / measured - 1|.
         bias: mean of predicted / measured - 1.
-        n_above: networks measured above the budget although it was predicted to hold; None without a budget.
+        n_above: networks predicted as feasible and measured above the budget; None without a budget.
         confidence: confidence of the budget; None without a budget.
-        n_inside: networks measured within their predicted interval, of `n_intervals` that have one.
+        n_inside: networks measured within their predicted interval.
         n_intervals: networks with a finite interval.
         interval_confidence: confidence of the intervals; NaN without any.
     """
@@ -44,9 +44,9 @@ class Calibration:
     """Verification of a study's predictions.
 
     Attributes:
-        study: its name.
-        table: a row for each measured network and metric: trial, metric, predicted, low, high, measured.
-        agreement: for each metric that was measured.
+        study: name of the study.
+        table: one row per measured network and metric: trial, metric, predicted, low, high, measured.
+        agreement: agreement of each measured metric.
     """
 
     study: str
@@ -55,7 +55,7 @@ class Calibration:
 
 
 def calibration(study: StudyData) -> Calibration:
-    """Compare measured costs of a study's networks with what was predicted before their training."""
+    """Compare measured costs of a study's networks with the predictions from before their training."""
     import pandas as pd
 
     rows = []

@@ -13,7 +13,7 @@ from hwopt.study.store.store import STOPPED_AT, Trial
 if TYPE_CHECKING:
     import pandas as pd
 
-N_SHOWN = 300  # curves of a study, at most: those of the front, and others evenly over the search
+N_SHOWN = 300  # largest number of curves of a study: the front's, and others spread over the search
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class LearningCurves:
     """Learning curves of studies.
 
     Attributes:
-        table: a row for each epoch of the trainings that are shown: study, trial, fate, epoch (from 1),
-            error, and is_stop: whether the training was stopped after this epoch.
+        table: one row per epoch of the shown trainings: study, trial, fate, epoch (from 1), error, and
+            is_stop: whether the training was stopped after this epoch.
         n_shown: study -> number of trainings shown.
         n_all: study -> number of trainings with a curve.
         y: axis of the error.
@@ -35,7 +35,7 @@ class LearningCurves:
 
 
 def learning_curves(studies: Sequence[StudyData], n_shown: int = N_SHOWN) -> LearningCurves:
-    """Compute the learning curves of studies, at most `n_shown` of each; all of the front are among them."""
+    """Compute the learning curves of studies, at most `n_shown` of each, including all of the front."""
     import pandas as pd
 
     rows, shown, every = [], {}, {}
@@ -64,7 +64,7 @@ def stop_epoch(trial: Trial) -> int | None:
 
 
 def _chosen(study: StudyData, trained: Sequence[Trial], n: int) -> list[Trial]:
-    """Return at most n trainings in their order: the front, and others evenly over the search."""
+    """Return at most n trainings in their order: the front, and others spread evenly over the search."""
     front = [trial for trial in trained if trial.number in study.front_numbers]
     others = [trial for trial in trained if trial.number not in study.front_numbers]
     n_others = max(min(n - len(front), len(others)), 0)

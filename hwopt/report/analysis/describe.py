@@ -1,4 +1,4 @@
-"""Lines that describe a trial: config, error, costs with their intervals, measured beside predicted."""
+"""Description of a trial as lines: config, error, predicted costs with intervals, measured costs."""
 
 import math
 from typing import Any
@@ -7,13 +7,13 @@ import numpy as np
 
 from hwopt.report.analysis.study_data import FATES, StudyData
 from hwopt.study.store.store import Trial
-from hwopt.units import format_quantity, quantity_name
+from hwopt.units import counted, format_quantity, quantity_name
 
-_WIDTH = 56  # of the lines of a config
+_WIDTH = 56  # largest width of a config's lines
 
 
 def describe_trial(study: StudyData, trial: Trial) -> list[str]:
-    """Return lines of plain text about a trial: its fate, errors, costs and hyperparameters."""
+    """Return lines of plain text about a trial: fate, errors, costs and hyperparameters."""
     lines = [f"trial {trial.number}: {FATES[study.fate(trial)]}"]
     if trial.status in ("failed", "stopped", "paused") and trial.reason:
         lines.append(_short(trial.reason))
@@ -34,7 +34,7 @@ def _error_lines(study: StudyData, trial: Trial) -> list[str]:
         lines.append(f"validation error {format_quantity('error', error)}{when}")
     tested = study.test_errors(trial.number)
     if tested:
-        seeds = "1 fresh seed" if len(tested) == 1 else f"{len(tested)} fresh seeds"
+        seeds = counted(len(tested), "fresh seed")
         lines.append(f"test error {format_quantity('error', float(np.mean(tested)))} ({seeds})")
     return lines
 

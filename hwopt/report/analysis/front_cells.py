@@ -12,19 +12,19 @@ from hwopt.report.analysis.study_data import StudyData
 from hwopt.study.store.results import FrontPoint
 from hwopt.units import format_quantity, quantity_name
 
-N_ROWS = 60  # networks, at most, evenly over the front
+N_ROWS = 60  # largest number of networks, spread evenly over the front
 
 
 @dataclass(frozen=True)
 class FrontTable:
-    """Headings and rows of texts, by falling error."""
+    """Headings and rows of texts, by decreasing error."""
 
     headings: list[str]
     rows: list[list[str]]
 
 
 def front_cells(study: StudyData, n_rows: int = N_ROWS) -> FrontTable:
-    """Return the front of a study as texts; columns that are empty for all networks are left out."""
+    """Return the front of a study as texts, without empty columns."""
     columns: dict[str, Callable[[FrontPoint], str]] = {
         "trial": lambda point: str(point.number),
         "validation error": lambda point: format_quantity("error", point.values["error"]),

@@ -1,4 +1,4 @@
-"""The front: error of every training against one cost, with what the budgets excluded."""
+"""Front view: error of all trainings against one cost, with the budgets and the excluded configs."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ from hwopt.study.store.store import Trial
 if TYPE_CHECKING:
     import pandas as pd
 
-TRIAL = "trial"  # in place of a cost where none is known: errors over the number of the trial
-_FAR = 2.0  # a budget this many times the dearest training is named beside the axis, not drawn
+TRIAL = "trial"  # x axis without known costs: the number of the trial
+_FAR = 2.0  # a budget above this multiple of the largest cost is named beside the axis, not drawn
 _NUMBERS = (
     *("cost", "cost_low", "cost_high", "cost_measured"),
     *("error", "test_error", "test_error_low", "test_error_high"),
@@ -27,7 +27,7 @@ _COLUMNS = ("study", "trial", "fate", *_NUMBERS)
 
 @dataclass(frozen=True)
 class Limit:
-    """A budget of one study or several; it is within the axis or beyond its end."""
+    """Budget of one or several studies, inside the axis or beyond its end."""
 
     studies: tuple[str, ...]
     value: float
@@ -40,13 +40,13 @@ class FrontView:
 
     Attributes:
         metric: cost on the x axis, or TRIAL.
-        metrics: all costs that can be chosen.
-        staircases: studies whose objectives are the error and this cost alone, so that their fronts are
+        metrics: all available costs.
+        staircases: studies whose objectives are exactly the error and this cost, so that their fronts are
             staircases.
-        table: a row for each training: study, trial, fate, cost, cost_low, cost_high, cost_measured, error,
-            test_error (mean, lowest and highest of trainings on fresh seeds). A config on the front is one
+        table: one row per training: study, trial, fate, cost, cost_low, cost_high, cost_measured, error,
+            test_error (mean, lowest and highest of trainings on fresh seeds). A config on the front has one
             row, with the mean error of its trainings; a failed training has no error.
-        refused: study and cost of configs that a budget excluded before training; a sample of them.
+        refused: study and cost of a sample of the configs that a budget excluded before training.
         limits: budgets on the cost.
         x, y: the axes.
     """
@@ -115,7 +115,7 @@ def _checked(metric: str | None, metrics: Sequence[str]) -> str:
         return metrics[0]
     if metric not in metrics:
         raise InvalidInput(
-            f"no cost {metric!r} here{did_you_mean(metric, metrics)}; these studies have {', '.join(metrics)}"
+            f"no cost {metric!r}{did_you_mean(metric, metrics)}; these studies have {', '.join(metrics)}"
         )
     return metric
 
@@ -125,7 +125,7 @@ def _rows(study: StudyData, metric: str) -> Iterator[tuple[Any, ...]]:
     for trial in study.trials:
         fate = study.fate(trial)
         if fate == "front" and trial.number not in means:
-            continue  # another training of a config that is there
+            continue  # another training of a config that has its row
         error = means.get(trial.number, study.error(trial))
         low, high = study.interval(trial.number, metric) or (math.nan, math.nan)
         tested = study.test_errors(trial.number)
@@ -141,7 +141,7 @@ def _cost(trial: Trial, metric: str) -> float:
 
 
 def _refused(study: StudyData, metric: str) -> Iterator[float]:
-    """Yield the costs of configs that a budget excluded: of the survey's sample, and those selected."""
+    """Yield the costs of excluded configs: the survey's sample, and those rejected after selection."""
     surveyed = study.meta.get("region", {}).get("refused", [])
     for costs in [*surveyed, *(rejected.costs for rejected in study.rejections)]:
         cost = costs.get(metric)
@@ -152,7 +152,7 @@ def _refused(study: StudyData, metric: str) -> Iterator[float]:
 def _x_axis(
     studies: Sequence[StudyData], metric: str, table: "pd.DataFrame"
 ) -> tuple[Axis, tuple[Limit, ...]]:
-    """Return the axis of the cost, and the budgets: those within reach of the trainings are on the axis."""
+    """Return the axis of the cost, and the budgets; those near the trainings are on the axis."""
     costs = table[["cost", "cost_measured"]].to_numpy(dtype=float)
     values = sorted({study.limits[metric] for study in studies if metric in study.limits})
     if metric == TRIAL:

@@ -27,13 +27,13 @@ _COLUMNS = ("study", "trial", *AXES, *MEASURES)
 
 @dataclass(frozen=True)
 class History:
-    """Progress of searches: a row for each ended training, in the order in which they ended.
+    """Progress of searches: one row per ended training, in the order of their ends.
 
     Attributes:
-        table: study, trial; trainings, epochs, train_s, elapsed_s and energy_j up to then (NaN if it was
-            not recorded); hypervolume and lowest_error so far (NaN if there is none).
-        references: study -> worst values that count for its hypervolume; the same for all studies if they
-            have the same objectives.
+        table: study, trial; cumulative trainings, epochs, train_s, elapsed_s and energy_j (NaN if not
+            recorded); hypervolume and lowest_error so far (NaN if there is none).
+        references: study -> reference point of its hypervolume; common to all studies with the same
+            objectives.
     """
 
     table: "pd.DataFrame"
@@ -41,16 +41,16 @@ class History:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Axes that some study has values of."""
+        """Axes with values in some study."""
         return tuple(axis for axis in AXES if self.table[axis].notna().any()) or ("trainings",)
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Measures that some study has values of."""
+        """Measures with values in some study."""
         return tuple(name for name in MEASURES if self.table[name].notna().any()) or ("hypervolume",)
 
     def steps(self, study: str, axis: str, measure: str) -> "pd.DataFrame":
-        """Return the rows at which the measure of a study changes, the first and the last, by the axis."""
+        """Return the rows of a study at which the measure changes, with the first and the last."""
         own = self.table[self.table["study"] == study].dropna(subset=[axis, measure])
         values = own[measure].to_numpy()
         is_step = np.ones(len(own), dtype=bool)
@@ -59,10 +59,10 @@ class History:
 
 
 def history(studies: Sequence[StudyData]) -> History:
-    """Compute how hypervolume and lowest error of searches went.
+    """Compute the hypervolume and the lowest error over the course of searches.
 
-    Studies with the same objectives are held against one reference point, the largest of theirs in each
-    objective, so that their hypervolumes can be compared.
+    Studies with the same objectives share one reference point, the largest in each objective, so that their
+    hypervolumes are comparable.
     """
     import pandas as pd
 
@@ -77,7 +77,7 @@ def checked_axis(axis: str, known: Sequence[str]) -> str:
     """Return the name of an axis or a measure.
 
     Raises:
-        InvalidInput: for one that is not known.
+        InvalidInput: for an unknown name.
     """
     if axis not in known:
         raise InvalidInput(f"no axis {axis!r}{did_you_mean(axis, known)}; known: {', '.join(known)}")
@@ -85,7 +85,7 @@ def checked_axis(axis: str, known: Sequence[str]) -> str:
 
 
 def references(studies: Sequence[StudyData]) -> dict[str, dict[str, float]]:
-    """Return the reference point of each study: the same, the largest, for all of the same objectives."""
+    """Return the reference point of each study; the largest one for all studies of the same objectives."""
     own = {study.name: study.meta["reference"] for study in studies if study.meta.get("reference")}
     if len({frozenset(reference) for reference in own.values()}) != 1:
         return own

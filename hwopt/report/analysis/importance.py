@@ -1,14 +1,14 @@
 """Importance of hyperparameters: permutation importance of a random forest (Breiman 2001).
 
-    trials --encode--> X [n, k] --> forest on 4 of 5 folds --> rise of its squared error on the fifth, if the
-                                                               values of one hyperparameter change places
+    trials --encode--> X [n, k] --> forest on 4 of 5 folds --> increase of its squared error on the fifth if
+                                                               the values of one hyperparameter are permuted
 
-The rise is divided by the variance of the target, so that 1 means that all of it goes through this
-hyperparameter. The forest has not seen the trials that it is judged on: where it predicts nothing, its R2 is
-about 0 or negative, and so are all importances. Targets are logarithms, of costs and of errors.
+The increase is divided by the variance of the target: 1 means that the target depends on this hyperparameter
+alone. The forest is evaluated on held-out trials: without predictive power its R2 is about 0 or negative, and
+so are all importances. Targets are logarithms of costs and of errors.
 
-The values of a conditional hyperparameter change places among the trials in which it is active, since the
-other configs do not exist; so its importance is weighted with their share.
+The values of a conditional hyperparameter are permuted among the trials in which it is active, so its
+importance is weighted with their share.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,16 @@ import numpy as np
 from hwopt.arrays import Array
 from hwopt.report.analysis.study_data import StudyData
 from hwopt.study.store.store import Trial
+from hwopt.units import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-N_LEAST = 10  # trainings below which nothing is said
+N_LEAST = 10  # least number of trainings
 _N_TREES, _N_REPEATS, _N_FOLDS = 50, 5, 5
-_N_MOST = 500  # trainings, evenly over the search
-_ABSENT = -1.0  # code of an inactive hyperparameter; those of active ones are from 0
-_SHIFT = 0.25  # quantile of the errors that is added before the logarithm is taken, as in the surrogate
+_N_MOST = 500  # largest number of trainings, spread evenly over the search
+_ABSENT = -1.0  # code of an inactive hyperparameter; codes of active ones start at 0
+_SHIFT = 0.25  # quantile of the errors in ln(error + shift), as in the surrogate
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class Importance:
 
     Attributes:
         study: its name.
-        table: a row for each target and hyperparameter: target, hyperparameter, importance, std (over
+        table: one row per target and hyperparameter: target, hyperparameter, importance, std (over
             repetitions and folds).
-        r2: target -> share of the variance that the forest explains of trials that it has not seen.
+        r2: target -> R2 of the forest on held-out trials.
         n: target -> number of trainings.
-        notes: target -> why it has no importances.
+        notes: target -> reason of missing importances.
     """
 
     study: str
@@ -60,7 +61,7 @@ def importance(study: StudyData, targets: Sequence[str] | None = None) -> Import
     """Compute the importance of hyperparameters for the error and for each cost.
 
     Args:
-        study: its complete trainings count.
+        study: study whose complete trainings are used.
         targets: "error" and costs; all if None.
     """
     import pandas as pd
@@ -70,7 +71,7 @@ def importance(study: StudyData, targets: Sequence[str] | None = None) -> Import
         X, y = _observations(study, target)
         n[target] = len(y)
         if len(y) < N_LEAST:
-            notes[target] = f"{len(y)} complete trainings; {N_LEAST} are needed"
+            notes[target] = f"{counted(len(y), 'complete training')}; at least {N_LEAST} are needed"
         elif np.ptp(y) <= 1e-9 * max(float(np.max(np.abs(y))), 1e-9):
             notes[target] = f"the same in all {len(y)} trainings"
         else:
@@ -82,10 +83,10 @@ def importance(study: StudyData, targets: Sequence[str] | None = None) -> Import
 
 
 def permutation_importances(X: Array, y: Array) -> tuple[Array, Array, float]:
-    """Return importance and deviation of each column, [k], and the R2 of the forest on unseen rows.
+    """Return importance and standard deviation of each column, [k], and the R2 on held-out rows.
 
     Args:
-        X: encoded configs, [n, k]; _ABSENT where a hyperparameter is inactive.
+        X: encoded configs, [n, k]; _ABSENT for inactive hyperparameters.
         y: target, [n], not constant.
     """
     from sklearn.ensemble import RandomForestRegressor
@@ -104,10 +105,10 @@ def permutation_importances(X: Array, y: Array) -> tuple[Array, Array, float]:
 
 
 def _permuted(X: Array, rng: np.random.Generator) -> Array:
-    """Return copies of X [n, k], in each of which one column is permuted among its active rows.
+    """Return copies of X [n, k] with one column permuted among its active rows.
 
     Returns:
-        Shape [repeats, k, n, k]; the second index is that of the permuted column.
+        Shape [repeats, k, n, k]; the second index is the permuted column.
     """
     n, k = X.shape
     copies = np.broadcast_to(X, (_N_REPEATS, k, n, k)).copy()
@@ -138,9 +139,9 @@ def _value(trial: Trial, target: str) -> float:
 
 
 def encode(trials: Sequence[Trial], dimensions: Sequence[dict[str, Any]]) -> Array:
-    """Encode configs as [n, k], a column for each hyperparameter: ranks of numbers, places of choices.
+    """Encode configs as [n, k], one column per hyperparameter: ranks of numbers, indices of choices.
 
-    Trees split at thresholds, so that only the order counts.
+    Trees split at thresholds, so only the order matters.
     """
     X = np.full((len(trials), len(dimensions)), _ABSENT)
     for j, dimension in enumerate(dimensions):

@@ -1,4 +1,4 @@
-"""Layer breakdown of predictions: time and energy of every layer, and which of them are extrapolated."""
+"""Layer breakdown of predictions: time and energy of each layer, with extrapolated layers marked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ from hwopt.units import unit_for
 if TYPE_CHECKING:
     import pandas as pd
 
-METRICS = ("time_s", "energy_j")  # those whose layers add up to the network's
-_LARGEST_RATIO = 8.0  # of two bars on one scale
-_MOST_KINDS = 8  # that have a colour of their own; the others share one
+METRICS = ("time_s", "energy_j")  # additive metrics
+_LARGEST_RATIO = 8.0  # largest ratio of two bars on one scale
+_MOST_KINDS = 8  # number of kinds with their own colour; the others share one
 OTHER = "other kinds"
 
 
 @dataclass(frozen=True)
 class LayerBreakdown:
-    """Layers of one prediction or several.
+    """Layers of one or several predictions.
 
     Attributes:
-        table: a row for each layer: bar, position, layer, kind, time_s and, where every prediction has it,
+        table: one row per layer: bar, position, layer, kind, time_s and, if all predictions have it,
             energy_j; share (of the time), is_fallback, is_extrapolated.
-        bars: names of the predictions, in their order.
-        metrics: "time_s", and "energy_j" where every prediction has it.
+        bars: names of the predictions, in order.
+        metrics: "time_s", and "energy_j" if all predictions have it.
         units: metric -> factor and unit.
-        kinds: kinds of layers with a colour of their own by falling time, OTHER last if there are more.
+        kinds: kinds of layers with their own colour by decreasing time, OTHER last if there are more.
     """
 
     table: "pd.DataFrame"
@@ -40,7 +40,7 @@ class LayerBreakdown:
     kinds: tuple[str, ...]
 
     def shown_kind(self, kind: str) -> str:
-        """Return a kind, or OTHER for one that has no colour of its own."""
+        """Return a kind, or OTHER for one without its own colour."""
         return kind if kind in self.kinds else OTHER
 
     def of_bar(self, bar: str) -> "pd.DataFrame":
@@ -52,18 +52,18 @@ class LayerBreakdown:
         return np.array([float(self.of_bar(bar)[metric].sum()) for bar in self.bars])
 
     def is_relative(self, metric: str) -> bool:
-        """Return whether bars differ so much that each is shown in percent of its own total."""
+        """Return whether bars are shown in percent of their totals, because these differ too much."""
         totals = self.totals(metric)
         return bool(totals.max() > _LARGEST_RATIO * totals.min())
 
     def divisors(self, metric: str) -> Array:
-        """Return what the values of each bar are divided by to be shown, [len(bars)]."""
+        """Return the divisor of the shown values of each bar, [len(bars)]."""
         factor = np.full(len(self.bars), self.units[metric][0])
         return self.totals(metric) / 100 if self.is_relative(metric) else factor
 
 
 def layer_breakdown(predictions: Mapping[str, Prediction]) -> LayerBreakdown:
-    """Compute the layer breakdown of predictions by their names."""
+    """Compute the layer breakdown of predictions by name."""
     import pandas as pd
 
     metrics = tuple(m for m in METRICS if all(m in one.layers for one in predictions.values()))
@@ -86,7 +86,7 @@ def layer_breakdown(predictions: Mapping[str, Prediction]) -> LayerBreakdown:
 
 
 def named(predictions: Sequence[Predicted]) -> dict[str, Prediction]:
-    """Return predictions by device and batch size, and by network where there are several."""
+    """Return predictions by device and batch size, and by network if there are several."""
     several = len({one.network for one in predictions}) > 1
     names = [
         (f"{one.network}, " if several else "") + f"{one.device}, batch {one.batch_size:,}"

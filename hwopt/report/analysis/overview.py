@@ -1,4 +1,4 @@
-"""Studies side by side in words: what each took and gave, a column a study."""
+"""Overview of studies as texts, one column per study."""
 
 import math
 from collections import Counter
@@ -9,11 +9,11 @@ from hwopt.report.analysis.history import references
 from hwopt.report.analysis.provenance import title_of
 from hwopt.report.analysis.study_data import FATES, StudyData
 from hwopt.study.store.results import energy_of, failure_groups, hypervolume_of
-from hwopt.units import format_quantity, quantity_name
+from hwopt.units import counted, format_quantity, quantity_name
 
 
 def overview(studies: Sequence[StudyData]) -> list[tuple[str, list[str]]]:
-    """Return rows of a label and a text for each study; rows that are empty for all are left out."""
+    """Return rows of a label and one text per study, without empty rows."""
     worst = references(studies)
 
     def hypervolume(study: StudyData) -> str:
@@ -23,17 +23,17 @@ def overview(studies: Sequence[StudyData]) -> list[tuple[str, list[str]]]:
     rows: list[tuple[str, Callable[[StudyData], str]]] = [
         ("data, device, batch", title_of),
         ("strategy", lambda study: study.meta["identity"]["strategy"]),
-        ("aware of the budgets", lambda study: "yes" if study.meta["identity"]["aware"] else "no"),
+        ("knows the budgets", lambda study: "yes" if study.meta["identity"]["aware"] else "no"),
         ("budgets", _budgets),
-        ("share of the space within them", _share),
+        ("feasible share of the space", _share),
         ("trainings", _trainings),
         ("networks on the front", lambda study: f"{len(study.front):,}"),
         ("lowest error on the front", _lowest),
-        ("its test error", _tested),
+        ("test error of that network", _tested),
         ("hypervolume", hypervolume),
         ("reference point", lambda study: _point(worst.get(study.name))),
         ("time of training", lambda study: _total("train_s", [t.train_s for t in study.trials])),
-        ("time of choosing", lambda study: _total("ask_s", [t.ask_s for t in study.trials])),
+        ("time of config selection", lambda study: _total("ask_s", [t.ask_s for t in study.trials])),
         ("energy of training", lambda study: format_quantity("energy_j", energy_of(study.trials))),
         ("failures", _failures),
         ("ended", lambda study: study.meta.get("ended") or "not yet"),
@@ -65,7 +65,9 @@ def _trainings(study: StudyData) -> str:
 
 def _failures(study: StudyData) -> str:
     groups = failure_groups(study.trials)
-    return "; ".join(f"{group.n} times: {group.reason} (first: trial {group.number})" for group in groups)
+    return "; ".join(
+        f"{counted(group.n, 'training')}: {group.reason} (first: trial {group.number})" for group in groups
+    )
 
 
 def _lowest(study: StudyData) -> str:

@@ -1,4 +1,4 @@
-"""Parallel coordinates over the front: a line a network, an axis a hyperparameter or objective."""
+"""Parallel coordinates of the front: one line per network, one axis per hyperparameter or objective."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ _INACTIVE = "inactive"
 
 @dataclass(frozen=True)
 class ParallelAxis:
-    """One axis: its name, and positions in [0, 1] with what stands there."""
+    """Axis with its name, and ticks as pairs of a position in [0, 1] and a label."""
 
     name: str
     ticks: tuple[tuple[float, str], ...]
@@ -34,10 +34,10 @@ class ParallelCoordinates:
     """Front of one study.
 
     Attributes:
-        study: its name.
+        study: name of the study.
         axes: hyperparameters in the order of the space, then the error and the costs that are objectives.
         numbers: trials of the lines, [n].
-        positions: of the lines on the axes, [n, len(axes)], in [0, 1]; inactive hyperparameters are at 0.
+        positions: positions of the lines on the axes, [n, len(axes)], in [0, 1]; 0 if inactive.
         errors: of the networks, [n], for their colours.
         values: of the lines, [n][len(axes)], as texts.
     """
@@ -51,7 +51,7 @@ class ParallelCoordinates:
 
     @property
     def table(self) -> "pd.DataFrame":
-        """A row for each network: trial, and its values on the axes as texts."""
+        """Table with one row per network: trial, and its values on the axes as texts."""
         import pandas as pd
 
         names = [axis.name for axis in self.axes]
@@ -61,7 +61,7 @@ class ParallelCoordinates:
 
 
 def parallel_coordinates(study: StudyData) -> ParallelCoordinates:
-    """Compute the parallel coordinates of a study's front, ordered by falling error."""
+    """Compute the parallel coordinates of a study's front, by decreasing error."""
     front = study.front
     if len(front) > _N_LINES:
         front = [front[i] for i in np.linspace(0, len(front) - 1, _N_LINES, dtype=int)]
@@ -81,7 +81,7 @@ _Column = tuple[ParallelAxis, list[float], list[str]]
 
 
 def _hyperparameter(dimension: dict[str, Any], front: Sequence[FrontPoint]) -> _Column:
-    """Return the axis of a hyperparameter over the whole of its dimension, positions and texts."""
+    """Return the axis of a hyperparameter over its whole dimension, positions and texts."""
     name = dimension["name"]
     is_conditional = any(name not in point.config for point in front)
     floor = _FLOOR if is_conditional else 0.0
@@ -96,7 +96,7 @@ def _hyperparameter(dimension: dict[str, Any], front: Sequence[FrontPoint]) -> _
 
 
 def _scale(dimension: dict[str, Any]) -> tuple[Callable[[Any], float], list[tuple[float, str]]]:
-    """Return what places values of a dimension in [0, 1], and the marks of its axis."""
+    """Return the function that maps values of a dimension to [0, 1], and the ticks of its axis."""
     if "choices" in dimension:
         choices = [_key(choice) for choice in dimension["choices"]]
         step = max(len(choices) - 1, 1)
@@ -135,5 +135,5 @@ def _position(low: float, high: float, is_log: bool) -> Callable[[float], float]
 
 
 def _key(choice: Any) -> tuple[bool, Any]:
-    """Return what a choice is known by: 1 and True are two."""
+    """Return the key of a choice, which distinguishes 1 from True."""
     return isinstance(choice, bool), choice

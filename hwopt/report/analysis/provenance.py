@@ -1,4 +1,4 @@
-"""Origin of a study: versions, device, data, seeds, command, and the energy that it used."""
+"""Provenance of a study: versions, device, data, seeds, command, training time and energy."""
 
 import json
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from typing import Any
 from hwopt.report.analysis.study_data import StudyData
 from hwopt.report.tables import costs_source
 from hwopt.study.store.results import energy_of
-from hwopt.units import format_quantity
+from hwopt.units import counted, format_quantity
 
 
 def provenance(study: StudyData) -> list[tuple[str, str]]:
-    """Return what a study says of its origin, as pairs of a label and a text."""
+    """Return the provenance of a study as pairs of a label and a text."""
     meta, identity = study.meta, study.meta["identity"]
     description: dict[str, Any] = identity.get("description") or {}
     energy = energy_of(study.trials)
@@ -22,7 +22,7 @@ def provenance(study: StudyData) -> list[tuple[str, str]]:
         ("ended", meta.get("ended") or "not yet"),
         ("strategy", f"{identity['strategy']}{'' if identity['aware'] else ', unaware of the budgets'}"),
         ("objectives", ", ".join(identity["objectives"])),
-        ("seed", f"{identity['seed']} of the search; each trial has its own, in trials.csv"),
+        ("seed", f"{identity['seed']} (search); seeds of the trials are in trials.csv"),
         ("costs", costs_source(meta)),
         *(
             (name, _as_text(description[name]))
@@ -36,7 +36,7 @@ def provenance(study: StudyData) -> list[tuple[str, str]]:
             "training energy",
             "not measured"
             if energy is None
-            else f"{format_quantity('energy_j', energy)}, where it was measured",
+            else f"{format_quantity('energy_j', energy)} (measured trainings)",
         ),
         ("versions", ", ".join(f"{name} {number}" for name, number in meta.get("versions", {}).items())),
     ]
@@ -44,7 +44,7 @@ def provenance(study: StudyData) -> list[tuple[str, str]]:
 
 
 def title_of(study: StudyData) -> str:
-    """Return what a figure of a study is titled: data set, device, mode and batch as far as it says so."""
+    """Return the title of a study's figures: data set, device, mode and batch size, as far as known."""
     description: dict[str, Any] = study.meta["identity"].get("description") or {}
     device, data = description.get("device") or {}, description.get("data") or {}
     parts = [
@@ -60,11 +60,13 @@ def title_of(study: StudyData) -> str:
 
 
 def figure_title(studies: Sequence[StudyData]) -> str:
-    """Return the title of a figure of studies: data set, device and batch; trainings and strategy of one."""
+    """Return the title of a figure of studies; for one study with trainings and strategy."""
     titles = list(dict.fromkeys(title_of(study) for study in studies))
     if len(studies) == 1:
         own = studies[0]
-        return f"{titles[0]}: {len(own.ended):,} trainings, strategy {own.meta['identity']['strategy']}"
+        return (
+            f"{titles[0]}: {counted(len(own.ended), 'training')}, strategy {own.meta['identity']['strategy']}"
+        )
     return titles[0] if len(titles) == 1 else "; ".join(study.name for study in studies)
 
 

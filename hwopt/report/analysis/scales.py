@@ -1,4 +1,4 @@
-"""Axes of figures: units, and limits that leave out chance-level outliers."""
+"""Axes of figures: units, and limits without outliers at chance level."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from hwopt.arrays import Array
 from hwopt.report.analysis.study_data import StudyData
 from hwopt.units import unit_for
 
-_LOG_FROM = 8.0  # ratio of the largest to the smallest value from which an axis is logarithmic
+_LOG_FROM = 8.0  # ratio of the largest to the smallest value above which an axis is logarithmic
 _FENCE = 1.5  # interquartile ranges above the upper quartile
-_MARGIN = 0.05  # of the shown range, beyond its ends
+_MARGIN = 0.05  # at both ends, as a share of the shown range
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: `low` and `high` are its ends in SI units; values are shown divided by `factor`, in `unit`.
+    """Axis from `low` to `high` in SI units; shown values are divided by `factor` and have the unit `unit`.
 
-    `n_above` values lie beyond `high`.
+    `n_above` values are larger than `high`.
     """
 
     low: float
@@ -30,29 +30,29 @@ class Axis:
     n_above: int = 0
 
     def shown(self, values: ArrayLike) -> Array:
-        """Return values in the axis's unit."""
+        """Return values in the unit of the axis."""
         return np.asarray(np.asarray(values, dtype=float) / self.factor)
 
     def at(self, share: float) -> float:
-        """Return the value that stands at a share of the axis from its lower end."""
+        """Return the value at a share of the axis from its lower end."""
         if self.is_log:
             return float(self.low * (self.high / self.low) ** share)
         return self.low + share * (self.high - self.low)
 
     @property
     def shown_ends(self) -> tuple[float, float]:
-        """Ends in the axis's unit."""
+        """Ends in the unit of the axis."""
         return self.low / self.factor, self.high / self.factor
 
 
 def error_unit(studies: Iterable[StudyData]) -> tuple[float, str]:
-    """Return factor and unit of errors: percent, or none if one above 1 shows that they are losses."""
+    """Return factor and unit of errors: percent, or none for losses (if any is above 1)."""
     errors = (trial.error for study in studies for trial in study.trials if trial.error is not None)
     return (1.0, "") if any(error > 1 for error in errors) else (0.01, "%")
 
 
 def cost_axis(metric: str, values: ArrayLike) -> Axis:
-    """Return the axis of a cost that shows all of the finite, positive values; logarithmic if it can be."""
+    """Return the axis of a cost that covers all finite, positive values; logarithmic if possible."""
     numbers = _finite(values)
     if not len(numbers):
         return Axis(0.0, 1.0, 1.0, "", is_log=False)
@@ -62,10 +62,10 @@ def cost_axis(metric: str, values: ArrayLike) -> Axis:
 
 
 def error_axis(values: ArrayLike, needed: ArrayLike, unit: tuple[float, str]) -> Axis:
-    """Return the axis of errors that shows all of `needed`, and those of `values` that are not outliers.
+    """Return the axis of errors that covers `needed` and `values` without outliers.
 
-    Outliers lie beyond the upper quartile by more than 1.5 interquartile ranges (Tukey 1977): networks that
-    learned nothing would take up most of the figure.
+    Outliers are more than 1.5 interquartile ranges above the upper quartile (Tukey 1977), such as networks at
+    chance level.
     """
     numbers, kept = _finite(values), _finite(needed)
     if not len(numbers):
@@ -79,7 +79,7 @@ def error_axis(values: ArrayLike, needed: ArrayLike, unit: tuple[float, str]) ->
 
 
 def _ends(low: float, high: float, is_log: bool) -> tuple[float, float, bool]:
-    """Return the ends of an axis around a range, and whether it is logarithmic: only if it is positive."""
+    """Return the ends of an axis around a range, and whether it is logarithmic, as only positive ones are."""
     if is_log and low > 0:
         margin = max(np.log(high / low) * _MARGIN, 0.02)
         return float(low * np.exp(-margin)), float(high * np.exp(margin)), True

@@ -1,4 +1,4 @@
-"""A study as the report sees it: everything that its file holds, read once.
+"""Contents of a study's file, as the reports read them.
 
     Study, Store, path of study.db --read_studies--> StudyData: trials and their fates, front, budgets, checks
 
@@ -34,11 +34,11 @@ class StudyData:
     """Contents of a study's file.
 
     Attributes:
-        name: name in legends; different for each of several studies that are read together.
-        path: the file.
-        meta: everything that describes the study.
-        trials: by number.
-        rejections: configs that a strategy selected and a budget refused.
+        name: name in legends, distinct among studies that are read together.
+        path: path of the file.
+        meta: description of the study.
+        trials: trials by number.
+        rejections: configs that a strategy selected and a budget excluded.
         retrained: trial -> results of trainings on fresh seeds.
         measured: trial -> measured costs.
         intervals: trial -> predicted intervals as {"confidence": c, metric: [low, high]}.
@@ -55,12 +55,12 @@ class StudyData:
 
     @cached_property
     def objectives(self) -> tuple[str, ...]:
-        """Objectives, "error" among them."""
+        """Objectives, including "error"."""
         return tuple(self.meta["identity"]["objectives"])
 
     @cached_property
     def costs(self) -> tuple[str, ...]:
-        """Cost metrics: those that are objectives first, then all others that were predicted."""
+        """Cost metrics: objectives first, then all other predicted ones."""
         own = [name for name in self.objectives if name != "error"]
         return tuple(dict.fromkeys([*own, *(name for trial in self.trials for name in trial.costs)]))
 
@@ -71,7 +71,7 @@ class StudyData:
 
     @cached_property
     def front(self) -> list[FrontPoint]:
-        """Feasible and nondominated trainings by falling error, each config once."""
+        """Feasible and nondominated trainings by decreasing error, each config once."""
         return front_of(self.trials, self.objectives)
 
     @cached_property
@@ -81,7 +81,7 @@ class StudyData:
 
     @cached_property
     def hypervolume(self) -> float:
-        """Hypervolume of the front down from the study's reference; NaN if it has none."""
+        """Hypervolume of the front with the study's reference point; NaN without one."""
         reference = self.meta.get("reference")
         return hypervolume_of(self.trials, reference) if reference else math.nan
 
@@ -92,7 +92,7 @@ class StudyData:
 
     @cached_property
     def dimensions(self) -> list[dict[str, Any]]:
-        """Hyperparameters as the space describes them: type, name, and low and high or choices."""
+        """Descriptions of the hyperparameters: type, name, and low and high or choices."""
         return list(self.meta["identity"]["space"]["dimensions"])
 
     @cached_property
@@ -102,7 +102,7 @@ class StudyData:
 
     @cached_property
     def ended(self) -> list[Trial]:
-        """Trials that have ended, in the order in which they did."""
+        """Ended trials, in the order of their ends."""
         return sorted((trial for trial in self.trials if trial.told is not None), key=lambda t: t.told or 0)
 
     def fate(self, trial: Trial) -> str:
@@ -114,7 +114,7 @@ class StudyData:
         return "front" if trial.number in self.front_numbers else "dominated"
 
     def error(self, trial: Trial) -> float:
-        """Return the error of a trial: of a stopped or running one its last, of a failed one NaN."""
+        """Return the error of a trial: the last one if stopped, paused or running; NaN if failed."""
         if trial.error is not None:
             return trial.error
         return trial.curve[-1] if trial.curve and trial.status != "failed" else math.nan
@@ -139,13 +139,13 @@ class StudyData:
 
 
 def read_studies(sources: Any) -> list[StudyData]:
-    """Read one study or several.
+    """Read one or several studies.
 
     Args:
         sources: a `Study`, the path of a study.db or of its folder, a `StudyData`; or a list of these.
 
     Raises:
-        InvalidInput: for something else, or an empty list.
+        InvalidInput: for other types, or an empty list.
         StudyError: for a file that is not a study.
     """
     several = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
@@ -173,10 +173,10 @@ def _read(source: Any) -> StudyData:
 
 
 def study_data(store: Store) -> StudyData:
-    """Read everything that a store holds.
+    """Return the contents of a store.
 
     Raises:
-        StudyError: for a file that does not say yet which study it is.
+        StudyError: for a file without a study so far.
     """
     meta = store.meta()
     if "identity" not in meta:
@@ -199,7 +199,7 @@ def _name(path: Path) -> str:
 
 
 def _distinct_names(paths: Sequence[Path]) -> list[str]:
-    """Return short names that tell files apart: as many of the last folders as that takes."""
+    """Return short distinct names of files, with as many parent folders as needed."""
     names = [_name(path) for path in paths]
     parts = [path.resolve().with_suffix("").parts for path in paths]
     for depth in range(2, max(map(len, parts))):

@@ -1,1 +1,1 @@
-"""Drawing of what `hwopt.report.analysis` computes, with plotly and with matplotlib: one module a figure."""
+"""Drawing of the results of `hwopt.report.analysis` with plotly and matplotlib: one module per figure."""

@@ -1,4 +1,4 @@
-"""Figure of a study's verification: measured over predicted cost of every network that was measured."""
+"""Figure of a study's verification: measured over predicted cost of each measured network."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from hwopt.report.draw.style import (
     plotly_note,
     safe,
 )
-from hwopt.units import format_quantity, quantity_name
+from hwopt.units import counted, format_quantity, quantity_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,11 +33,11 @@ _MARKERS = ("o", "D", "s", "^", "P")
 
 def agreement_text(own: Agreement) -> str:
     """Return the agreement of one metric in words."""
-    text = f"{quantity_name(own.metric)} of {own.n} networks: mean error of the prediction {own.mape:.1%}"
+    text = f"{quantity_name(own.metric)} of {counted(own.n, 'network')}: mean prediction error {own.mape:.1%}"
     if own.n_intervals:
         text += f"; {own.n_inside} of {own.n_intervals} within their {own.interval_confidence:.0%} interval"
     if own.n_above is not None and own.confidence is not None:
-        text += f"; {own.n_above} above the budget, whose confidence is {own.confidence:.0%}"
+        text += f"; {own.n_above} above the budget (confidence {own.confidence:.0%})"
     return text
 
 
@@ -51,7 +51,7 @@ def _ratios(found: Calibration, metric: str) -> "pd.DataFrame":
 
 
 def plotly_calibration(found: Calibration, title: str) -> "go.Figure":
-    """Draw the ratio of measured to predicted cost of each network, with its interval where one was kept."""
+    """Draw the ratio of measured to predicted cost of each network, with its interval if stored."""
     figure = plotly_figure(title)
     if not found.agreement:
         plotly_note(figure, NOTHING)
@@ -107,7 +107,7 @@ def plotly_calibration(found: Calibration, title: str) -> "go.Figure":
 
 
 def matplotlib_calibration(found: Calibration, title: str) -> "Figure":
-    """Draw the ratio of measured to predicted cost of each network, with its interval where one was kept."""
+    """Draw the ratio of measured to predicted cost of each network, with its interval if stored."""
     figure = matplotlib_figure(7.5, 4.0)
     axes = figure.add_subplot()
     matplotlib_title(figure, title)

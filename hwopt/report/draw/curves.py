@@ -1,4 +1,4 @@
-"""Figure of learning curves: one line a training, with a mark where it was stopped."""
+"""Figure of learning curves: one line per training, with a mark at an early stop."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ _LINES = {
 
 
 def curves_title(curves: LearningCurves, study: StudyData, title: str) -> str:
-    """Return the title, with how many of the trainings are shown where these are not all."""
+    """Return the title, with the number of shown trainings if these are not all."""
     shown, every = curves.n_shown[study.name], curves.n_all[study.name]
     return title if shown == every else f"{title}; {shown:,} of {every:,} trainings shown"
 

@@ -1,4 +1,4 @@
-"""Figure of the front: a staircase over the trainings, budgets, and what was excluded before training."""
+"""Figure of the front: trainings, staircase, budgets, and configs excluded before training."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +45,8 @@ _BEHIND = (
     "paused",
 )  # drawn in this order, the front above them
 _NOTHING = "no training has ended with an error yet"
-_LABELLED = 12  # networks of a front that are numbered in print, at most
-_EDGE = 0.012  # of the axis: where marks stand that have no error
+_LABELLED = 12  # largest number of numbered networks in print
+_EDGE = 0.012  # position of marks without an error, as a share of the axis
 _CROWDED = 500  # trainings from which marks are smaller
 _ERROR_BAR = {"visible": True, "thickness": 1, "width": 3, "color": INK}
 
@@ -65,7 +65,7 @@ def y_title(view: FrontView) -> str:
 
 
 def notes(view: FrontView, studies: list[StudyData]) -> list[str]:
-    """Return what the axes do not show, in words: other budgets, larger errors, studies without this cost."""
+    """Return notes on other budgets, errors beyond the axis, and studies without this cost."""
     others = dict.fromkeys(
         f"{quantity_name(metric)} {format_quantity(metric, limit)}"
         for study in studies
@@ -81,7 +81,7 @@ def notes(view: FrontView, studies: list[StudyData]) -> list[str]:
 
 
 def refused_label(view: FrontView, shown: "pd.DataFrame") -> str:
-    """Return what the ticks at the lower edge are."""
+    """Return the legend of the ticks at the lower edge."""
     outside = len(view.refused) - len(shown)
     beyond = f", {outside:,} more beyond" if outside else ""
     return f"over a budget by prediction, not trained ({len(shown):,}{beyond})"
@@ -123,7 +123,7 @@ def plotly_front(view: FrontView, studies: list[StudyData], title: str) -> "go.F
 
 
 def _points(view: FrontView, study: StudyData, rows: "pd.DataFrame", fate: str, color: str) -> dict[str, Any]:
-    """Return a trace of trainings; those that failed stand at the upper edge, since they have no error."""
+    """Return a trace of trainings; failed ones, without an error, are at the upper edge."""
     is_failed = fate == "failed"
     errors = np.full(len(rows), view.y.at(1 - _EDGE)) if is_failed else rows["error"].to_numpy(dtype=float)
     numbers = [int(number) for number in rows["trial"]]
@@ -177,7 +177,7 @@ def _add_staircase(figure: "go.Figure", view: FrontView, study: str, color: str)
 
 
 def _add_verified(figure: "go.Figure", view: FrontView, study: str, n_studies: int) -> None:
-    """Draw measured costs and test errors of a front, each where it is known."""
+    """Draw the known measured costs and test errors of a front."""
     rows, whose = view.rows(study, "front", "dominated", "infeasible"), "" if n_studies == 1 else f"{study}: "
     measured = rows.dropna(subset=["cost_measured"])
     if len(measured):

@@ -29,7 +29,7 @@ _NOTHING = "no training has ended yet"
 
 
 def notes(found: History, measure: str) -> list[str]:
-    """Return the reference point of the hypervolume, of each study where they differ."""
+    """Return the reference point of the hypervolume, for each study if they differ."""
     if measure != "hypervolume":
         return []
     points = {
@@ -37,8 +37,8 @@ def notes(found: History, measure: str) -> list[str]:
         for name, worst in found.references.items()
     }
     if len(set(points.values())) == 1:
-        return [f"down from {next(iter(points.values()))}"]
-    return [f"{name} down from {point}" for name, point in points.items()]
+        return [f"reference point {next(iter(points.values()))}"]
+    return [f"reference point of {name}: {point}" for name, point in points.items()]
 
 
 def _scale(studies: list[StudyData], measure: str) -> tuple[float, str]:

@@ -1,4 +1,4 @@
-"""Figure of the importance of hyperparameters: a panel for each target, the error first."""
+"""Figure of the importance of hyperparameters: one panel per target, the error first."""
 
 from typing import TYPE_CHECKING
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NOTHING = "no importances: "
-_N_BARS = 8  # hyperparameters of a target, at most
+_N_BARS = 8  # largest number of hyperparameters per target
 X_TITLE = "importance (share of the variance)"
 
 
 def target_name(target: str) -> str:
-    """Return what a target is called."""
+    """Return the name of a target."""
     return "validation error" if target == "error" else quantity_name(target)
 
 
 def heading(found: Importance, target: str) -> str:
-    """Return what the bars of a target rest on: the trainings, and the share that the forest explains."""
+    """Return the number of trainings of a target and the R2 of the forest."""
     r2 = found.r2[target]
-    trust = "" if r2 > 0.1 else ": the forest predicts nothing, and the bars say nothing"
-    return f"{target_name(target)}: {found.n[target]} trainings, R2 {r2:.2f} on unseen ones{trust}"
+    trust = "" if r2 > 0.1 else ": the forest has no predictive power, so the bars are meaningless"
+    return f"{target_name(target)}: {found.n[target]} trainings, R2 {r2:.2f} on held-out ones{trust}"
 
 
 def _shown(found: Importance, target: str) -> "pd.DataFrame":

@@ -1,4 +1,4 @@
-"""Figure of predictions by layers: bars with a part for each layer, extrapolated ones hatched."""
+"""Figure of predictions by layers: bars with one part per layer, extrapolated ones hatched."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ _MARKS = {"is_fallback": ("x", "xxx", "too few measured rows of the kind"),
 
 
 def colors(found: LayerBreakdown) -> dict[str, str]:
-    """Return a colour for each kind of layer that is shown."""
+    """Return the colour of each shown kind of layer."""
     return {kind: KIND_COLORS[i % len(KIND_COLORS)] for i, kind in enumerate(found.kinds)}
 
 
@@ -41,7 +41,7 @@ def x_title(found: LayerBreakdown, metric: str) -> str:
 
 
 def bar_labels(found: LayerBreakdown, metric: str) -> list[str]:
-    """Return the names of the bars, with their totals where these are not on the axis."""
+    """Return the names of the bars, with their totals if the axis shows shares."""
     if not found.is_relative(metric):
         return list(found.bars)
     totals = found.totals(metric)
@@ -49,7 +49,7 @@ def bar_labels(found: LayerBreakdown, metric: str) -> list[str]:
 
 
 def _parts(found: LayerBreakdown, metric: str) -> Iterator[tuple[int, str, dict[str, Any], float]]:
-    """Yield each layer: position of its bar, shown kind, its row, and where its part begins, SI units."""
+    """Yield each layer: position of its bar, shown kind, row, and beginning of its part in SI units."""
     for place, bar in enumerate(found.bars):
         left = 0.0
         for row in found.of_bar(bar).to_dict("records"):
@@ -58,12 +58,12 @@ def _parts(found: LayerBreakdown, metric: str) -> Iterator[tuple[int, str, dict[
 
 
 def _mark(row: dict[str, Any]) -> tuple[str, str, str]:
-    """Return plotly's pattern, matplotlib's hatch and the reason, of a layer beyond the measurements."""
+    """Return plotly's pattern, matplotlib's hatch and the reason for an extrapolated layer."""
     return next((mark for column, mark in _MARKS.items() if row[column]), ("", "", ""))
 
 
 def plotly_layers(found: LayerBreakdown, title: str) -> "go.Figure":
-    """Draw a panel for each metric; a tooltip names every layer."""
+    """Draw one panel per metric, with a tooltip for each layer."""
     figure, n = plotly_figure(title), len(found.metrics)
     for panel, metric in enumerate(found.metrics):
         ending = "" if panel == 0 else str(panel + 1)
@@ -84,7 +84,7 @@ def plotly_layers(found: LayerBreakdown, title: str) -> "go.Figure":
 
 
 def _bars(found: LayerBreakdown, metric: str, kind: str, color: str) -> dict[str, Any]:
-    """Return the trace of all layers of a kind; those beyond the measurements are hatched."""
+    """Return the trace of all layers of a kind; extrapolated ones are hatched."""
     own = [part for part in _parts(found, metric) if part[1] == kind]
     divisors, labels = found.divisors(metric), bar_labels(found, metric)
     pattern = {
@@ -117,7 +117,7 @@ def _tooltip(row: dict[str, Any], metric: str) -> str:
 
 
 def matplotlib_layers(found: LayerBreakdown, title: str = "") -> "Figure":
-    """Draw a panel for each metric, below each other; layers of some size are named in their parts."""
+    """Draw one panel per metric, below each other, with names of large layers."""
     from matplotlib.patches import Patch
 
     n_bars = len(found.bars)
@@ -176,7 +176,7 @@ def _in_lines(label: str) -> str:
 
 
 def fitted(name: str, n_characters: int) -> str:
-    """Return as many of the last parts of a layer's dotted name as fit; "" in less than 3 characters."""
+    """Return the last parts of a layer's dotted name that fit; "" in less than 3 characters."""
     parts = name.split(".")
     endings = [".".join(parts[i:]) for i in range(len(parts))] if n_characters >= 3 else []
     return next((ending for ending in endings if len(ending) <= n_characters), "")

@@ -33,7 +33,7 @@ _SCALE = (
 
 
 def line_colors(errors: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[str]:
-    """Return a colour for each error [n]: blue for the lowest, vermilion for the largest, by rank."""
+    """Return the colour of each error [n] by rank, from blue (lowest) to vermilion (largest)."""
     n = len(errors)
     ranks = np.argsort(np.argsort(errors, kind="stable"), kind="stable") / max(n - 1, 1)
     at = np.linspace(0, 1, len(_SCALE))
@@ -42,7 +42,7 @@ def line_colors(errors: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[
 
 
 def plotly_parallel(found: ParallelCoordinates, title: str) -> "go.Figure":
-    """Draw a line for each network, from blue for the lowest error to vermilion for the largest."""
+    """Draw one line per network, from blue (lowest error) to vermilion (largest)."""
     figure = plotly_figure(title)
     if not found.numbers:
         plotly_note(figure, _NOTHING)
@@ -84,7 +84,7 @@ def plotly_parallel(found: ParallelCoordinates, title: str) -> "go.Figure":
 
 
 def matplotlib_parallel(found: ParallelCoordinates, title: str) -> "Figure":
-    """Draw a line for each network, from blue for the lowest error to vermilion for the largest."""
+    """Draw one line per network, from blue (lowest error) to vermilion (largest)."""
     figure = matplotlib_figure(max(7.5, 0.8 * len(found.axes)), 4.5)
     axes = figure.add_subplot()
     matplotlib_title(figure, f"{title}; colour by error, blue is lowest")

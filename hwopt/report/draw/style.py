@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 ORANGE, SKY, GRAY, INK = "#e69f00", "#56b4e9", "#7f7f7f", "#333333"
-VEIL = "rgba(255,255,255,0.75)"  # behind texts that lines run through
+VEIL = "rgba(255,255,255,0.75)"  # background of texts over lines
 STUDY_COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GRAY)
 KIND_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, "#8a6d3b", "#5b5ea6", GRAY)
 FATE_COLORS = {
@@ -44,7 +44,7 @@ _GRID = "#e6e6e6"
 
 
 def fate_color(fate: str, study: int, n_studies: int) -> str:
-    """Return the colour of a mark: by fate in a figure of one study, by study in one of several."""
+    """Return the colour of a mark: by fate for one study, by study for several."""
     return FATE_COLORS[fate] if n_studies == 1 else study_color(study)
 
 
@@ -62,7 +62,7 @@ def label_of(fate: str, study: str, n: int, n_studies: int) -> str:
 
 
 def safe(text: str) -> str:
-    """Return a text that plotly shows as it is, whatever tags and entities it holds."""
+    """Return a text escaped for plotly, which interprets tags and entities."""
     return html.escape(" ".join(text.split()), quote=False)
 
 
@@ -72,7 +72,7 @@ def hover(lines: Sequence[str]) -> str:
 
 
 def plotly_figure(title: str, notes: Sequence[str] = ()) -> "go.Figure":
-    """Return an empty figure in the shared style; notes stand below the title in small print."""
+    """Return an empty figure in the shared style, with notes below the title in small print."""
     import plotly.graph_objects as go
 
     return go.Figure(
@@ -97,12 +97,12 @@ def plotly_figure(title: str, notes: Sequence[str] = ()) -> "go.Figure":
 
 
 def plotly_axis() -> dict[str, Any]:
-    """Return the properties that all axes share."""
+    """Return the common properties of axes."""
     return {"gridcolor": _GRID, "zeroline": False, "automargin": True, "linecolor": GRAY, "ticks": "outside"}
 
 
 def plotly_scale(axis: Axis, title: str) -> dict[str, Any]:
-    """Return the properties of a plotly axis: range, scale, plain numbers at its ticks."""
+    """Return the properties of a plotly axis: range, scale, plain numbers at the ticks."""
     low, high = axis.shown_ends
     if not axis.is_log:
         return {"title": {"text": safe(title)}, "range": [low, high], "type": "linear"}
@@ -119,7 +119,7 @@ def plotly_scale(axis: Axis, title: str) -> dict[str, Any]:
 
 
 def plotly_note(figure: "go.Figure", text: str) -> None:
-    """Say in the middle of an empty figure why it is empty."""
+    """Write the reason into the middle of an empty figure."""
     figure.add_annotation(text=safe(text), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
     figure.update_layout(xaxis={"visible": False}, yaxis={"visible": False})
 
@@ -128,12 +128,12 @@ def plotly_note(figure: "go.Figure", text: str) -> None:
 
 
 def plain(text: str) -> str:
-    """Return a text that matplotlib shows as it is: without formulas between dollars."""
+    """Return a text escaped for matplotlib, which interprets formulas between dollars."""
     return " ".join(text.split()).replace("$", r"\$")
 
 
 def matplotlib_figure(width: float = 7.5, height: float = 5.0) -> "Figure":
-    """Return an empty figure that needs no window."""
+    """Return an empty figure without a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -143,7 +143,7 @@ def matplotlib_figure(width: float = 7.5, height: float = 5.0) -> "Figure":
 
 
 def clean(axes: "Axes") -> None:
-    """Take away what an axes does not need, and draw its grid below everything."""
+    """Remove the frame of an axes, and draw its grid below the data."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.grid(which="major", color=_GRID, linewidth=0.6)
@@ -151,7 +151,7 @@ def clean(axes: "Axes") -> None:
 
 
 def matplotlib_scale(axes: "Axes", which: str, axis: Axis, title: str) -> None:
-    """Set range, scale and label of the axis `which`, "x" or "y", with plain numbers at its ticks."""
+    """Set range, scale and label of the axis `which`, "x" or "y", with plain numbers at the ticks."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     own = axes.xaxis if which == "x" else axes.yaxis
@@ -164,7 +164,7 @@ def matplotlib_scale(axes: "Axes", which: str, axis: Axis, title: str) -> None:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a figure into a file; its ending says in which format.
+    """Write a figure into a file, in the format of its ending.
 
     Raises:
         InvalidInput: for another ending than png, pdf or svg, or a file that cannot be written.
@@ -185,7 +185,7 @@ def matplotlib_title(figure: "Figure", title: str, notes: Sequence[str] = ()) ->
 
 
 def matplotlib_note(axes: "Axes", text: str) -> None:
-    """Say in the middle of an empty axes why it is empty."""
+    """Write the reason into the middle of an empty axes."""
     axes.text(
         0.5, 0.5, plain(text), ha="center", va="center", transform=axes.transAxes, color=GRAY, wrap=True
     )
@@ -193,7 +193,7 @@ def matplotlib_note(axes: "Axes", text: str) -> None:
 
 
 def legend_below(figure: "Figure", columns: int = 3) -> None:
-    """Put the legend of all axes below them, where there is anything to name."""
+    """Put the legend of all axes below them, if it has entries."""
     if any(axes.get_legend_handles_labels()[0] for axes in figure.axes):
         figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 

@@ -1,7 +1,7 @@
-"""Contents of the page: figures by what can be chosen, tables, and texts.
+"""Contents of the page: figures by the reader's choices, tables, and texts.
 
-A block is one figure in all the forms that the reader can choose. The key of a form is the position of the
-study, where the block is of one study at a time, and the chosen values, joined by "|".
+A block is one figure in all variants that the reader can choose. The key of a variant is the position of the
+study, if the block shows one study at a time, and the chosen values, joined by "|".
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,12 +41,12 @@ Options = list[tuple[str, str]]  # value and label of each
 
 @dataclass(frozen=True)
 class Networks:
-    """Layers of a study's networks: predictions by trial, or why there are none; accuracy of the model.
+    """Layers of a study's networks: predictions by trial, or the reason of their absence; model accuracy.
 
     Attributes:
         predictions: trial -> prediction of its network.
-        why_none: reason, and what to do; "" where there are predictions.
-        accuracy: lines about the errors of the cost model on networks that it has not seen.
+        why_none: reason and advice; "" if there are predictions.
+        accuracy: lines about the out-of-group errors of the cost model.
     """
 
     predictions: Mapping[int, "Prediction"] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class Selector:
-    """Something that the reader chooses: options by position of the study; "" where they are for all."""
+    """Choice of the reader: options by position of the study; "" if they are common to all."""
 
     name: str
     label: str
@@ -70,10 +70,10 @@ class Block:
     Attributes:
         name: its anchor.
         heading: its title.
-        about: one sentence about what is shown.
+        about: one sentence of description.
         figures: key -> figure.
         tables: key -> data of the figure.
-        choices: what the reader chooses, in the order of the key's parts.
+        choices: choices of the reader, in the order of the key's parts.
         is_of_study: whether the key begins with the position of a study.
         notes: position of a study -> lines below the figure.
     """
@@ -90,12 +90,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything on the page.
+    """Contents of the page.
 
     Attributes:
-        title: of the page.
-        studies: names.
-        overview: rows of a label and a text for each study.
+        title: title of the page.
+        studies: names of the studies.
+        overview: rows of a label and one text per study.
         blocks: figures.
         texts: for each study, trial -> lines about it.
         origins: for each study, pairs of a label and a text.
@@ -141,9 +141,9 @@ def _front(studies: list[StudyData]) -> Block:
     return Block(
         name="front",
         heading="Front",
-        about="Error of every training against a cost of one pass. The line joins the networks that no other "
-        "one dominates; gray ticks at the lower edge are configurations that a budget excluded before "
-        "training, so they have a cost and no error. Click a point to see its network below.",
+        about="Error of all trainings against a cost of one pass. The line joins the nondominated networks; "
+        "gray ticks at the lower edge are configs that a budget excluded before training, so they have no "
+        "error. Click a point to see its network below.",
         figures={metric: plotly_front(view, studies, title) for metric, view in views.items()},
         tables={metric: view.table for metric, view in views.items()},
         choices=(Selector("cost", "over", options),),
@@ -158,7 +158,7 @@ def _history(studies: list[StudyData]) -> Block:
     return Block(
         name="history",
         heading="Progress",
-        about="Hypervolume of the front, and lowest error within the budgets, as the search went on.",
+        about="Hypervolume of the front, and lowest feasible error, over the course of the search.",
         figures={
             f"{axis}|{measure}": plotly_history(found, studies, title, axis, measure)
             for axis, _ in axes
@@ -187,9 +187,9 @@ def _parallel(studies: list[StudyData]) -> Block:
     return _of_each(
         studies,
         "parallel",
-        "Configurations on the front",
-        "One line for each network of the front: its hyperparameters over the range of the space, then its "
-        "error and costs. Colours go from blue, the lowest error, to vermilion.",
+        "Configs on the front",
+        "One line per network of the front: hyperparameters over the range of the space, then error and "
+        "costs. Colours go from blue, the lowest error, to vermilion.",
         lambda study: plotly_parallel(found[study.name], figure_title([study])),
         lambda study: found[study.name].table,
     )
@@ -206,9 +206,9 @@ def _importance(studies: list[StudyData]) -> Block:
     return Block(
         name="importance",
         heading="Importance of hyperparameters",
-        about="Permutation importance (Breiman 2001): how much worse a random forest predicts trainings that "
-        "it was not fitted to if the values of one hyperparameter change places among them. The search chose "
-        "the trainings, so this is about the part of the space where it looked.",
+        about="Permutation importance (Breiman 2001): increase of a random forest's error on held-out "
+        "trainings if the values of one hyperparameter are permuted. It applies to the part of the space "
+        "that the search visited.",
         figures=figures,
         tables=tables,
         choices=(Selector("target", "of", options),),
@@ -228,8 +228,8 @@ def _layers(studies: list[StudyData], networks: Sequence[Networks]) -> Block:
     return Block(
         name="layers",
         heading="Network by layers",
-        about="Predicted time and energy of one pass, a part for each layer in running order. Hatched parts "
-        "are extrapolations: layers outside the range of the measured ones, or of a kind with too few.",
+        about="Predicted time and energy of one pass, one part per layer in running order. Hatched parts are "
+        "extrapolations: layers outside the measured range, or of a kind with too few measurements.",
         figures=figures,
         tables=tables,
         choices=(Selector("network", "network", options),),
@@ -249,8 +249,7 @@ def _calibration(studies: list[StudyData], networks: Sequence[Networks]) -> Bloc
         studies,
         "calibration",
         "Predicted and measured",
-        "Measured over predicted cost of the networks that were measured afterwards; bars are the predicted "
-        "intervals.",
+        "Measured over predicted cost of the measured networks; bars are the predicted intervals.",
         lambda study: plotly_calibration(found[study.name], figure_title([study])),
         lambda study: found[study.name].table,
         lambda study: bool(found[study.name].agreement),
@@ -274,7 +273,7 @@ def _budgets(studies: list[StudyData]) -> Block:
     return Block(
         name="budgets",
         heading="Budgets",
-        about="The budget that binds is the one whose relaxing would gain most.",
+        about="The binding budget is the one with the largest gain from relaxing it.",
         figures={},
         tables={},
         notes={str(i): budget_lines(report) for i, report in enumerate(reports)},
@@ -292,27 +291,27 @@ def budget_lines(report: BudgetReport) -> list[str]:
         if len(report.budgets) > 1 and use.metric == report.binding:
             parts[0] += ": binds"
         if use.broken_share == use.broken_share:
-            parts.append(f"{use.broken_share:.1%} of the space breaks it")
+            parts.append(f"{use.broken_share:.1%} of the space is over it")
         if use.largest_on_front == use.largest_on_front:
             parts.append(f"the front uses up to {use.largest_on_front:.0%} of it")
         lines.append("; ".join([*parts, *_relaxed(report, use.freed_share, use.gain)]))
     for outcome in report.outcomes:
         limit = format_quantity(outcome.metric, outcome.limit)
         lines.append(
-            f"{outcome.metric} ≤ {limit}, learned from trainings: kept by {outcome.n_kept} of {outcome.n}"
+            f"{outcome.metric} ≤ {limit}, learned from trainings: met by {outcome.n_kept} of {outcome.n}"
         )
     return lines
 
 
 def _relaxed(report: BudgetReport, share: float, gain: float) -> list[str]:
     if share != share:
-        return ["the study does not say what relaxing it would give"]
+        return ["the gain from relaxing it is unknown"]
     if not share:
-        return ["10% more would allow nothing that other budgets do not exclude"]
-    text = f"10% more would allow {share:.1%} of the space beyond the {report.share:.1%} that are feasible"
+        return ["10% more would allow no further configs, because of other budgets"]
+    text = f"10% more would allow {share:.1%} of the space besides the feasible {report.share:.1%}"
     if gain == gain and report.hypervolume == report.hypervolume:
         of = f" of {report.hypervolume:.3g}" if report.hypervolume > 0 else ""
-        text += f", and the best single training there is expected to add {gain:.3g} to the hypervolume{of}"
+        text += f"; expected gain in hypervolume of the best training there: {gain:.3g}{of}"
     return [text]
 
 
@@ -325,7 +324,7 @@ def _of_each(
     table: Callable[[StudyData], "pd.DataFrame"],
     is_drawn: Callable[[StudyData], bool] = lambda study: True,
 ) -> Block:
-    """Return a block with one figure for each study."""
+    """Return a block with one figure per study."""
     drawn = {str(i): study for i, study in enumerate(studies) if is_drawn(study)}
     return Block(
         name,

@@ -1,7 +1,7 @@
-"""The page as a file: a template, a style, a script, plotly.js and the data, all inline.
+"""Rendering of the page as one file: template, style, script, plotly.js and data, all inline.
 
-The content security policy allows the two scripts by their digests and no request at all: what a study's
-names or values hold is data, and would not run even if it were not escaped.
+The content security policy allows the two scripts by their digests and no requests: names and values of a
+study would not be executed even if they were not escaped.
 """
 
 import base64
@@ -23,8 +23,8 @@ def write_page(studies: Sequence[StudyData], path: Path, networks: Sequence[Netw
 
     Args:
         studies: in the order of the page.
-        path: of the HTML file; its folder is made.
-        networks: layers of each study's networks; None says that there are none.
+        path: path of the HTML file; its folder is created.
+        networks: layers of each study's networks; None for none.
 
     Raises:
         InvalidInput: for a file that cannot be written.
@@ -45,8 +45,8 @@ def render(
     Args:
         studies: in the order of the page.
         networks: layers of each study's networks.
-        version: of what is served; the page asks its server for it and reloads when it changes. None for a
-            file, which asks for nothing.
+        version: version of a served page, which polls its server and reloads when the version changes; None
+            for a file.
     """
     from jinja2 import Environment
 
@@ -75,7 +75,7 @@ def _data(content: Content, version: str | None) -> dict[str, Any]:
 
 
 def _block(block: Block) -> dict[str, Any]:
-    same: dict[int, str] = {}  # a table of several figures is there once
+    same: dict[int, str] = {}  # a table of several figures is stored once
     return {
         "isOfStudy": block.is_of_study,
         "choices": [{"name": c.name, "options": c.options} for c in block.choices],
@@ -94,7 +94,7 @@ def _csv(table: Any, same: dict[int, str], key: str) -> str:
 
 
 def _figure(figure: Any) -> dict[str, Any]:
-    """Return a figure as JSON-safe data, less the tooltips of trials, which the page has once."""
+    """Return a figure as JSON-safe data, without the tooltips of trials, which the page stores once."""
     content: dict[str, Any] = json.loads(figure.to_json())
     for trace in content["data"]:
         if "meta" in trace:
@@ -104,7 +104,7 @@ def _figure(figure: Any) -> dict[str, Any]:
 
 
 def _safe_json(data: Any) -> str:
-    """Return JSON that cannot end the script element which holds it."""
+    """Return JSON that cannot close the enclosing script element."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return (
         text.replace("<", "\\u003c")

@@ -1,10 +1,10 @@
-"""The page served on this machine while studies run: it reloads when one of them has changed.
+"""Local server of the page of running studies, which reloads when a study changes.
 
     GET /          the page
-    GET /version   text that changes when a study does
+    GET /version   text that changes when a study changes
 
-Only 127.0.0.1 is listened on, and only requests that name it are answered, so that no page of another origin
-can read a study through the browser (DNS rebinding).
+The server listens on 127.0.0.1 only, and answers only requests with this host name, so that no page of
+another origin can read a study through the browser (DNS rebinding).
 """
 
 import sys
@@ -27,9 +27,9 @@ class PageServer(ThreadingHTTPServer):
     """Server of one page.
 
     Args:
-        paths: of the studies.
-        port: to listen on; 0 takes a free one.
-        networks: returns the layers of a study's networks.
+        paths: paths of the studies.
+        port: port; 0 takes a free one.
+        networks: function that returns the layers of a study's networks.
 
     Raises:
         InvalidInput: for a port that is taken.
@@ -42,7 +42,7 @@ class PageServer(ThreadingHTTPServer):
         self._paths, self._networks = list(paths), networks
         self._turn = threading.Lock()
         self._rendered: tuple[str, str] = ("", "")  # version and page
-        self._layers: dict[Path, tuple[set[int], Networks]] = {}  # with the front that they are of
+        self._layers: dict[Path, tuple[set[int], Networks]] = {}  # with the numbers of their front
         read_studies(self._paths)
         try:
             super().__init__((HOST, port), _Handler)
@@ -58,17 +58,17 @@ class PageServer(ThreadingHTTPServer):
 
     @property
     def hosts(self) -> set[str]:
-        """Names under which the page may be asked for."""
+        """Accepted host names of requests."""
         return {f"{name}:{self.server_address[1]}" for name in (HOST, "localhost")}
 
     def version(self) -> str:
-        """Return what changes when a study does: sizes and times of its file and journal."""
+        """Return a text of the sizes and times of the studies' files and journals."""
         files = [path.with_name(path.name + end) for path in self._paths for end in ("", "-wal")]
         marks = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
         return "-".join(f"{size:x}.{time:x}" for size, time in marks)
 
     def page(self) -> str:
-        """Return the page of the studies as they are now."""
+        """Return the page of the current studies."""
         with self._turn:
             version = self.version()
             if self._rendered[0] != version:
@@ -78,12 +78,12 @@ class PageServer(ThreadingHTTPServer):
             return self._rendered[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report what went wrong in a request, except that its browser has gone."""
+        """Report an error of a request, except a lost connection."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
     def _networks_of(self, study: StudyData) -> Networks:
-        """Return the layers of a study's networks, predicted anew when its front has changed."""
+        """Return the layers of a study's networks, predicted again after a change of its front."""
         front = study.front_numbers
         if study.path not in self._layers or self._layers[study.path][0] != front:
             self._layers[study.path] = (front, self._networks(study))
@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/":
             self._page()
         else:
-            self._answer(HTTPStatus.NOT_FOUND, "text/plain", "there is one page: /")
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", "not found; the page is /")
 
     def _page(self) -> None:
         try:
@@ -123,4 +123,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Print nothing for a request."""
+        """Disable the log of requests."""

@@ -161,7 +161,7 @@ def test_importance_names_what_each_target_depends_on(tmp_path):
 
 def test_too_few_or_constant_trainings_have_a_reason_instead_of_importances(tmp_path):
     few = importance(read(tmp_path / "few.db", falling(3)))
-    assert few.notes["error"] == "3 complete trainings; 10 are needed" and few.table.empty
+    assert few.notes["error"] == "3 complete trainings; at least 10 are needed" and few.table.empty
     constant = importance(read(tmp_path / "constant.db", [trial(i) for i in range(12)]), ["time_s"])
     assert constant.notes == {"time_s": "the same in all 12 trainings"}
 

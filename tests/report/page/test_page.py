@@ -127,10 +127,10 @@ def test_a_budget_is_described_in_words(tmp_path):
     block = next(block for block in content_of([study], [Networks()]).blocks if block.name == "budgets")
     line = block.notes["0"][0]
     assert line.startswith(
-        "time ≤ 20 ms with confidence 0.9; 60.0% of the space breaks it; the front uses up to 100%"
+        "time ≤ 20 ms with confidence 0.9; 60.0% of the space is over it; the front uses up to 100%"
     )
-    assert "10% more would allow 5.0% of the space beyond the 40.0% that are feasible" in line
-    assert "the best single training there is expected to add" in line
+    assert "10% more would allow 5.0% of the space besides the feasible 40.0%" in line
+    assert "expected gain in hypervolume of the best training there" in line
     assert budget_lines(budget_report(read(tmp_path / "b.db", []))) == ["This study has no budgets."]
 
 
