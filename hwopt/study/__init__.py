@@ -1,1 +1,1 @@
-"""Studies: the store, the run loop and experiment files."""
+"""Studies: store, run loop and experiment files."""

@@ -1,4 +1,4 @@
-"""Budgets as a user writes them, in Python or in an experiment file, as limits on predicted costs."""
+"""Conversion of budgets as written by users, in Python or in an experiment file, to `Budget` objects."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ from hwopt.space.search_space import SearchSpace
 from hwopt.study.experiment.sections import BudgetSection, OutcomeBudgetSection
 
 N_QUANTILE = 1024  # configs priced to turn a quantile into a limit
-N_TRIED = 32  # configs priced to see whether any can be
+N_TRIED = 32  # configs priced to check that some can be priced
 
 
 def resolve_budgets(
@@ -29,9 +29,9 @@ def resolve_budgets(
     costs: CostFunction,
     on_priced: OnPriced | None = None,
 ) -> list[Budget]:
-    """Return budgets, quantiles of the predicted costs turned into limits at the budget's own confidence.
+    """Return budgets, with quantiles of predicted costs converted to limits at the budget's confidence.
 
-    `on_priced` is called while a sample of the space is priced, with how many are and how many will be.
+    `on_priced` is called with the numbers of priced and planned configs while a sample is priced.
     """
     configs = space.sample(N_QUANTILE, np.random.default_rng(0))
     needs_all = any(section.quantile for section in sections.values())
@@ -54,12 +54,12 @@ def resolve_budgets(
 
 
 def budgets_from(given: Any, space: SearchSpace, costs: CostFunction) -> Any:
-    """Return budgets that are a dict, as in an experiment file, as a list; others as they are.
+    """Return a list of budgets from a dict as in an experiment file; other values unchanged.
 
-    Without a confidence of its own each has that of `Budget`.
+    A budget without a confidence has the default of `Budget`.
 
     Raises:
-        InvalidInput: for what a file could not say either.
+        InvalidInput: for an invalid budget.
     """
     if not isinstance(given, Mapping):
         return given
@@ -77,7 +77,7 @@ def _with_default(section: BudgetSection) -> BudgetSection:
 
 
 def outcome_budgets_from(given: Any) -> Any:
-    """Return limits on outcomes that are a dict as a list; others as they are."""
+    """Return a list of outcome budgets from a dict; other values unchanged."""
     if not isinstance(given, Mapping):
         return given
     return [

@@ -1,9 +1,9 @@
-"""A study to be read: all that its file answers, without the space, the costs or the objective.
+"""Read access to a study from its file, without the space, the costs or the objective.
 
     file --Store--> trials, front, best, hypervolume, data frames, report
 
-`Study` answers the same while it runs. Each call reads the file as it is then, so a study that another
-process drives can be followed.
+`Study` has the same methods while it runs. Each call reads the current file, so a study that runs in another
+process can be followed.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from hwopt.study.run.export import export_trial
 from hwopt.study.store.results import FrontPoint, front_of, hypervolume_of
 from hwopt.study.store.rows import Row, flat_rows, front_rows
 from hwopt.study.store.store import Store, Trial
-from hwopt.units import format_quantity, parse_quantity
+from hwopt.units import counted, format_quantity, parse_quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,10 +30,10 @@ _OF_RUNNING = ("optimizer", "survey", "enqueue", "run", "run_again", "retarget")
 
 
 class StudyReader:
-    """Answers from the file of a study.
+    """Read access to a study.
 
     Args:
-        store: of the study.
+        store: store of the study.
     """
 
     def __init__(self, store: Store) -> None:
@@ -48,12 +48,12 @@ class StudyReader:
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """The minimised metrics, the error first."""
+        """Minimised metrics, the error first."""
         return tuple(self._identity_kept()["objectives"])
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
-        """The limits on predicted costs."""
+        """Limits on predicted costs."""
         return tuple(Budget(**budget) for budget in self._identity_kept()["budgets"])
 
     def trials(self) -> list[Trial]:
@@ -61,24 +61,24 @@ class StudyReader:
         return self.store.trials()
 
     def front(self) -> list[FrontPoint]:
-        """Return the feasible and nondominated trials by falling error; a config trained repeatedly once."""
+        """Return the feasible and nondominated trials by decreasing error, each config once."""
         return front_of(self.trials(), self.objectives)
 
     def best(self, **limits: float | str) -> FrontPoint:
-        """Return the trained network of the lowest error within limits: `best(time_s="3 ms")`.
+        """Return the trained network with the lowest error within limits, as in `best(time_s="3 ms")`.
 
         Args:
-            limits: largest predicted cost, by metric: a number in SI units or a text with a unit. The study's
-                own budgets hold in any case.
+            limits: largest predicted cost by metric: a number in SI units or a text with a unit. The study's
+                budgets always apply.
 
         Raises:
-            Infeasible: if no trained network keeps the limits; the message names the nearest.
+            Infeasible: if no trained network is within the limits; the message names the nearest.
             StudyError: if no feasible training is complete.
-            UnknownName: for a metric that the study does not predict.
+            UnknownName: for a metric without predictions.
         """
         trained = [trial for trial in self.trials() if trial.status == "complete" and trial.is_feasible]
         if not trained:
-            raise StudyError(f"{self._place}: no feasible training is complete, so none is the best")
+            raise StudyError(f"{self._place}: no feasible training is complete, so there is no best one")
         checked = {
             check_metric(metric, list(trained[0].costs)): parse_quantity(metric, limit)
             for metric, limit in limits.items()
@@ -89,25 +89,25 @@ class StudyReader:
         return front_of(kept, self.objectives)[-1]
 
     def hypervolume(self) -> float:
-        """Return the hypervolume of the front: error times logarithms of costs, down from the reference."""
+        """Return the hypervolume of the front in error and log costs, with the study's reference point."""
         reference = self.store.meta().get("reference")
         return hypervolume_of(self.trials(), reference) if reference else 0.0
 
     def dataframe(self) -> "pd.DataFrame":
-        """Return a data frame with one row for each trial.
+        """Return a data frame with one row per trial.
 
-        Columns: trial, status, error, each predicted cost, each further value that trainings gave,
-        `is_feasible`, `is_on_front`, source, seed, times and counts, why a training ended, and each
-        hyperparameter; absent is NaN or None. SI units, errors as shares. Curves are in `trials()`.
+        Columns: trial, status, error, predicted costs, further outcomes of trainings, `is_feasible`,
+        `is_on_front`, source, seed, times and counts, the reason of the end, and hyperparameters; missing
+        values are NaN or None. SI units, errors as shares. Curves are in `trials()`.
         """
         self._identity_kept()
         return _frame(flat_rows(self.store))
 
     def front_dataframe(self) -> "pd.DataFrame":
-        """Return a data frame with one row for each network of the front, by falling error.
+        """Return a data frame with one row per network of the front, by decreasing error.
 
         Columns: trial, error, predicted costs; `test_error` of trainings on fresh seeds and `measured_*`
-        costs where these were verified; and each hyperparameter. SI units, errors as shares.
+        costs if verified; and hyperparameters. SI units, errors as shares.
         """
         self._identity_kept()
         return _frame(front_rows(self.store))
@@ -163,7 +163,7 @@ class StudyReader:
         return outline(Counter(trial.status for trial in trials), front_of(trials, self.objectives))
 
     def _identity_kept(self) -> Mapping[str, Any]:
-        """Return the facts that make the study what it is; raise StudyError if none is written yet."""
+        """Return the identity of the study; raise StudyError if it is not written yet."""
         identity: Mapping[str, Any] | None = self.store.meta().get("identity")
         if identity is None:
             raise StudyError(f"{self._place} holds no trials yet")
@@ -171,7 +171,7 @@ class StudyReader:
 
 
 class LoadedStudy(StudyReader):
-    """A study that is read only: made by `Study.load(path)`."""
+    """Read-only study, the result of `Study.load(path)`."""
 
     def __enter__(self) -> "LoadedStudy":
         return self
@@ -184,24 +184,24 @@ class LoadedStudy(StudyReader):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         raise StudyError(
             f"{self._place}: a loaded study is read only and has no {name}; "
-            "open it with Study(path, space, costs, objective) to go on"
+            "open it with Study(path, space, costs, objective) to continue"
         )
 
     def close(self) -> None:
-        """Close the file; it can still be read."""
+        """Close the file; its contents can still be read."""
         self.store.close()
 
 
 def outline(n_trials: Mapping[str, int], front: list[FrontPoint]) -> str:
-    """Return a study in some words: how many trials, how they ended, its front and lowest error."""
+    """Return a summary of a study: number of trials by status, size of the front, lowest error."""
     total = sum(n_trials.values())
     ended = ", ".join(f"{n} {status}" for status, n in n_trials.items())
-    text = f"{total} trial{'s' * (total != 1)}{f' ({ended})' * (total > 0)}, {len(front)} on the front"
+    text = f"{counted(total, 'trial')}{f' ({ended})' * (total > 0)}, {len(front)} on the front"
     return text + (f", lowest error {min(p.values['error'] for p in front):.4g}" if front else "")
 
 
 def _no_trial_within(limits: Mapping[str, float], trained: list[Trial]) -> str:
-    """Say which limits no trained network keeps."""
+    """Return the message for limits that no trained network is within."""
     wanted = " and ".join(f"{metric} <= {format_quantity(metric, limit)}" for metric, limit in limits.items())
     lowest = {metric: min(trained, key=lambda trial: trial.costs[metric]) for metric in limits}
     nearest = ", ".join(
@@ -212,7 +212,7 @@ def _no_trial_within(limits: Mapping[str, float], trained: list[Trial]) -> str:
 
 
 def _frame(rows: list[Row]) -> "pd.DataFrame":
-    """Return rows as a data frame; a column of numbers in which all are absent is one of NaN."""
+    """Return rows as a data frame; columns of numbers without any value are NaN."""
     import pandas as pd
 
     frame = pd.DataFrame(rows)

@@ -34,9 +34,9 @@ class Failure:
     Attributes:
         reason: one line for tables.
         kind: name of the exception's class.
-        traceback: where the exception came from; None if nothing was raised in the objective.
-        is_import: whether something could not be imported, which no config can help.
-        uncaught: the exception, where it is not one that a study catches.
+        traceback: traceback of the exception; None if the objective raised none.
+        is_import: whether an import failed, which affects all configs.
+        uncaught: the exception, if the study does not catch its class.
     """
 
     reason: str
@@ -47,11 +47,11 @@ class Failure:
 
     @property
     def group(self) -> str:
-        """The reason without what differs from trial to trial."""
+        """Reason without the parts that differ between trials."""
         return grouped(self.reason)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what goes to another process: an exception that cannot be sent becomes one that can."""
+        """Return the state for another process; an exception that cannot be pickled is replaced."""
         return {**self.__dict__, "uncaught": _sendable(self.uncaught, self.reason)}
 
     def raised(self) -> BaseException:
@@ -73,7 +73,7 @@ def check_catch(given: type[Exception] | Iterable[type[Exception]]) -> Catch:
 
 
 def failure_of(error: Exception, catch: Catch) -> Failure:
-    """Return what an exception of an objective means."""
+    """Return the failure that an exception of an objective describes."""
     is_declared = isinstance(error, TrainingFailed)
     text = str(error) if is_declared else f"{type(error).__name__}: {error}".removesuffix(": ")
     failure = Failure(
@@ -98,12 +98,12 @@ def failure_of_transfer(error: BaseException) -> Failure | None:
 
 
 def grouped(reason: str) -> str:
-    """Return a reason without its numbers, so that those alike are counted together."""
+    """Return a reason without its numbers, the key by which failures are grouped."""
     return _NUMBER.sub("#", _OBJECT.sub("#", reason))
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception says."""
+    """Return the first line of an exception's message."""
     return str(error).strip().partition("\n")[0]
 
 

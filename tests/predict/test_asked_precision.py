@@ -33,7 +33,7 @@ def test_tf32_is_not_ieee_float32_on_a_gpu(profile):
         InvalidInput, match="'ieee': profile 'nvidia-h200' was measured in 'default': .*TF32; m"
     ):
         check_precision(profile, "ieee", "float32")
-    with pytest.raises(InvalidInput, match="measured in 'ieee': float32 without TF32; measure this one"):
+    with pytest.raises(InvalidInput, match="measured in 'ieee': float32 without TF32; measure the device"):
         check_precision(measured_in(profile, precision="ieee"), "default", "float32")
 
 

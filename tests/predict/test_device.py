@@ -79,7 +79,7 @@ def test_a_prediction_is_a_table_whose_times_sum_to_the_total(device, graph):
     assert [note.split(": ")[0] for note in prediction.notes] == [
         "fallback, too few measured rows of the kind",
         "extrapolation, outside the measured range of the kind",
-        "intervals are therefore wider, by these factors",
+        "intervals are therefore wider, by these factors (on a log scale)",
     ]
     assert prediction.notes[0].split(": ")[1].startswith("batch_norm ")
     assert prediction.costs.upper("time_s", 0.9)[0] > total["time_s"]

@@ -42,7 +42,7 @@ def test_a_factor_is_taken_out_where_it_is_asked_for_and_said():
     as_it_is, none = out_of_fold(CAPPED, drift="none")
     assert none == [] and len(notes) == 1
     assert "law: times change with the rows' order by a factor of up to 1.5" in notes[0]
-    assert "with a typical factor" in notes[0]
+    assert "include a typical factor" in notes[0]
     assert by_factor < as_it_is
 
 

@@ -162,7 +162,5 @@ def test_a_metric_with_too_few_figures_is_absent_and_said(profile):
 
 def test_it_has_no_layer_form(profile):
     device = profile()
-    with pytest.raises(
-        UnknownName, match=r"no layer form; .*device.cost_model\(space, method='hyperpower'\)"
-    ):
+    with pytest.raises(UnknownName, match=r"not layers; .*.*device.cost_model\(space, method='hyperpower'\)"):
         device.model("hyperpower")

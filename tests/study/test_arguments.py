@@ -233,9 +233,9 @@ def test_a_metric_called_like_a_column_of_the_tables_is_refused_before_there_is_
     def priced(configs):
         return {**costs(configs), name: [1.0] * len(configs)}
 
-    with pytest.raises(InvalidInput, match=f"a metric is called {name}.*call it otherwise"):
+    with pytest.raises(InvalidInput, match=f"metric {name}: .*rename it"):
         Study(tmp_path / "study.db", make_space(), priced, objective)
-    with pytest.raises(InvalidInput, match=f"a metric is called {name}"):
+    with pytest.raises(InvalidInput, match=f"metric {name}: "):
         Study(tmp_path / "study.db", make_space(), costs, objective, outcome_budgets={name: 1})
     assert not (tmp_path / "study.db").exists()
 

@@ -90,9 +90,9 @@ def test_limits_on_outcomes_are_written_like_budgets(tmp_path):
     [
         (
             "calibration_eror = 0.1",
-            "calibration_eror: no training reports it; did you mean calibration_error",
+            "calibration_eror: trainings do not report it; did you mean calibration_error",
         ),
-        ("test_error = 0.1", "outcome_budgets.test_error: no training reports it"),
+        ("test_error = 0.1", "outcome_budgets.test_error: trainings do not report it"),
         ("worst_class_error = 0", "positive, finite number"),
         ("worst_class_error = true", "outcome_budgets.worst_class_error: write 0.05"),
         (
@@ -149,7 +149,7 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path):
     with pytest.raises(HwoptError, match="no experiment file"):
         load_experiment(tmp_path / "none.toml")
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(HwoptError, match=r"not a text in UTF-8 \(byte 0\); save it as UTF-8"):
+    with pytest.raises(HwoptError, match=r"not UTF-8 \(byte 0\); save it as UTF-8"):
         load_experiment(tmp_path / "x.toml")
     with pytest.raises(HwoptError, match="is a folder; give the path of a TOML file"):
         load_experiment(tmp_path)

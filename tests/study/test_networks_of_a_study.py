@@ -63,10 +63,10 @@ def test_the_front_comes_first_and_trainings_without_an_error_last(tmp_path):
 def test_a_space_that_is_gone_is_a_reason_with_what_to_do(study, tmp_path):
     (tmp_path / "space.py").unlink()
     found = networks_of(study)
-    assert "the file of the search space is not there any more" in found.why_none
+    assert "the file of the search space does not exist any more" in found.why_none
     assert "hwopt.plot.layers(" in found.why_none and not found.predictions
 
 
 def test_no_file_is_run_where_no_layers_are_asked_for(study, tmp_path):
     (tmp_path / "space.py").write_text("raise SystemExit('this file was run')")
-    assert networks_of(study, 0).why_none.startswith("The layers of no network were asked for")
+    assert networks_of(study, 0).why_none.startswith("No layers were requested")

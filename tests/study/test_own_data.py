@@ -95,7 +95,7 @@ def test_own_data_are_searched_and_an_edit_that_leaves_them_as_they_are_goes_on(
         ("data.py", "return images", "return images[:, 0]", "load are (4, 4); add the channel"),
         ("data.py", "(90, 1, 4, 4)", "(90, 4, 4, 1)", "(4, 4, 1); put the channels first: images.permute"),
         ("data.py", "(90, 1, 4, 4)", "(90, 1, 4, 5)", "(1, 4, 5); choose another data set or search space"),
-        ("data.py", "% 3", "% 4", "networks of SPACE give 3 outputs, data.py:load has 4 classes"),
+        ("data.py", "% 3", "% 4", "networks of SPACE return 3 outputs; data.py:load has 4 classes"),
         ("data.py", "images, labels", "images / 0, labels", "have values that are not finite"),
         ("space.py", "else self.head(x)", "else x", "outputs, data.py:load has 3 classes"),
         ("space.py", "else self.head(x)", "else 3", "the network returned a int as its output"),
@@ -118,4 +118,4 @@ def test_settings_of_images_are_refused_for_rows_of_numbers(folder, command_line
     change(folder / "space.py", "input_shape=(1, 4, 4)", "input_shape=(16,)")
     change(folder / "x.toml", "threads = 1", f"threads = 1\n{setting}")
     code, _, err = search(folder, command_line)
-    assert code == 2 and f"training.{setting.split()[0]} is of images [channels, height, width]" in err
+    assert code == 2 and f"training.{setting.split()[0]} needs images [channels, height, width]" in err

@@ -107,7 +107,7 @@ def test_prices_that_are_damaged_are_not_used_and_said_so(store, profile, caplog
     with store._database.write() as connection:
         connection.execute("UPDATE prices SET prices = x'0011'")
     assert n_built(store, costs_of(profile, Built())) > 200
-    assert "the prices that it keeps cannot be used" in caplog.text
+    assert "stored prices cannot be used" in caplog.text
 
 
 def test_a_study_that_is_opened_again_surveys_its_space_without_a_network(tmp_path, profile):

@@ -73,7 +73,7 @@ def test_a_study_is_read_while_it_is_written(tmp_path):
 
 def test_what_is_no_study_cannot_be_loaded(tmp_path):
     (tmp_path / "notes.db").write_text("none")
-    for path, text in ((tmp_path / "none.db", "no study at"), (tmp_path / "notes.db", "is no study")):
+    for path, text in ((tmp_path / "none.db", "no study at"), (tmp_path / "notes.db", "is not a study")):
         with pytest.raises(StudyError, match=text):
             Study.load(path)
     with pytest.raises(InvalidInput, match="is a folder"):
@@ -182,20 +182,24 @@ def used():
 @pytest.mark.parametrize(
     ("arguments", "changes", "text"),
     [
-        ((used(), objective), {}, "has proposed or was told something already"),
-        ((Optimizer(make_space(), costs), objective), {"seed": 3}, "seed = 3: give it to the optimizer"),
+        ((used(), objective), {}, "has been used before"),
+        ((Optimizer(make_space(), costs), objective), {"seed": 3}, "seed = 3: pass it to the optimizer"),
         (
             (Optimizer(make_space(), costs), costs, objective),
             {},
             r"Study\(path, optimizer, objective\)",
         ),
-        ((make_space(), costs, objective), {"optimizer": Optimizer(make_space())}, "leave the space out"),
+        (
+            (make_space(), costs, objective),
+            {"optimizer": Optimizer(make_space())},
+            "give either a space or an optimizer",
+        ),
         (
             (make_space(), costs, objective),
             {"optimizer": "ehvi"},
-            "'ehvi' of a study must be an Optimizer",
+            "'ehvi' must be an Optimizer",
         ),
-        ((), {}, "space = None of a study must be a SearchSpace"),
+        ((), {}, "space = None must be a SearchSpace"),
         ((objective,), {}, "must be a SearchSpace; write Study"),
     ],
 )

@@ -192,7 +192,7 @@ def test_files_that_are_no_studies_are_left_alone(tmp_path):
     connection.close()
     for path in (text, other):
         before = path.read_bytes()
-        with pytest.raises(StudyError, match="no study of hwopt"):
+        with pytest.raises(StudyError, match="not a study of hwopt"):
             Store(path)
         assert path.read_bytes() == before
 

@@ -1,4 +1,4 @@
-"""What an experiment names, checked against one another before anything is trained."""
+"""Consistency checks of an experiment's space, data and device before training."""
 
 import numpy as np
 
@@ -11,10 +11,10 @@ from hwopt.train.placement import check_device
 
 
 def load_data(experiment: Experiment, space: SearchSpace) -> Dataset | None:
-    """Return the data set of an experiment, checked against its space; None if it trains by itself.
+    """Return the data set of an experiment, checked against its space; None for an own objective.
 
     Raises:
-        HwoptError: if there is no such data set, or the space's networks do not take it.
+        HwoptError: if there is no such data set, or its shape is not the space's input shape.
     """
     if experiment.data is None:
         return None
@@ -25,13 +25,13 @@ def load_data(experiment: Experiment, space: SearchSpace) -> Dataset | None:
 
 
 def check_builds(space: SearchSpace) -> None:
-    """Refuse a space without networks."""
+    """Refuse a space without `build` or `input_shape`."""
     if space.build is None or space.input_shape is None:
         raise InvalidInput("SPACE has no build= or input_shape=; a search trains the networks that it builds")
 
 
 def check_enqueued(experiment: Experiment, space: SearchSpace) -> list[Config]:
-    """Return the configs of `enqueue`, checked before the study exists."""
+    """Return the validated configs of `enqueue`."""
     checked = []
     for position, config in enumerate(experiment.enqueue):
         try:
@@ -42,7 +42,7 @@ def check_enqueued(experiment: Experiment, space: SearchSpace) -> list[Config]:
 
 
 def check_shapes(space: SearchSpace, dataset: Dataset) -> None:
-    """Refuse images of another shape than the networks take."""
+    """Refuse data of another shape than the networks' inputs."""
     wanted = tuple(space.input_shape or ())
     if wanted != tuple(dataset.input_shape):
         raise InvalidInput(
@@ -52,7 +52,7 @@ def check_shapes(space: SearchSpace, dataset: Dataset) -> None:
 
 
 def check_outputs(space: SearchSpace, dataset: Dataset) -> None:
-    """Check that the networks give one number for each class, on the first config that can be traced."""
+    """Check that networks have one output per class, on the first config that can be traced."""
     from hwopt.network.build import outputs_on_meta
     from hwopt.train.network_outputs import main_logits
 
@@ -65,23 +65,23 @@ def check_outputs(space: SearchSpace, dataset: Dataset) -> None:
         if shape != (1, dataset.n_classes):
             given = f"{shape[1]} outputs" if len(shape) == 2 else f"outputs of shape {shape} for one image"
             raise InvalidInput(
-                f"networks of SPACE give {given}, {dataset.name} has {dataset.n_classes} classes"
+                f"networks of SPACE return {given}; {dataset.name} has {dataset.n_classes} classes"
             )
         return
 
 
 def check_where_trained(experiment: Experiment, is_resumable: bool) -> None:
-    """Refuse a device that is not there, and a limit on energy that nothing measures.
+    """Refuse a missing training device, and an energy limit without an energy sensor.
 
     Args:
         experiment: the experiment.
-        is_resumable: whether its objective trains in slices, which may say what energy they took.
+        is_resumable: whether the objective trains in slices, which may report their energy.
     """
     if experiment.objective is None:
         check_device(experiment.settings().device)
     elif experiment.stop.training_energy_j is not None and not is_resumable:
         raise InvalidInput(
-            "stop.training_energy_j: a function that trains by itself tells no energy; use wall_s instead"
+            "stop.training_energy_j: an objective without slices reports no energy; use wall_s instead"
         )
     if experiment.stop.training_energy_j is None or experiment.executor != "local" or experiment.objective:
         return
@@ -94,18 +94,18 @@ def check_where_trained(experiment: Experiment, is_resumable: bool) -> None:
 
 
 def _check_images(experiment: Experiment, dataset: Dataset) -> None:
-    """Refuse settings that only images can have, where the data are something else."""
+    """Refuse settings for images if the data are not images."""
     settings = experiment.settings()
     wanted = [name for name in ("flip", "crop", "channels_last") if getattr(settings, name)]
     if wanted and len(dataset.input_shape) != 3:
         raise InvalidInput(
-            f"training.{wanted[0]} is of images [channels, height, width]; {dataset.name} has inputs of "
+            f"training.{wanted[0]} needs images [channels, height, width]; {dataset.name} has inputs of "
             f"shape {dataset.input_shape}: leave it out"
         )
 
 
 def _how_to_fit(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """Return what to do with images of one shape for a network that takes another."""
+    """Return advice for images whose shape differs from the network's input shape."""
     if (1, *given) == wanted:
         return "add the channel: images.unsqueeze(1), or images[:, None] of an array"
     if len(given) == 3 and (given[2], *given[:2]) == wanted:

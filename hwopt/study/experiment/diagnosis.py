@@ -1,10 +1,10 @@
-"""Diagnosis of a search space or an experiment: what is wrong with it, before anything is trained.
+"""Diagnosis of a search space or an experiment before training.
 
-    space --50 samples--> built, traced, told apart | priced: range of each cost, share that the budgets leave
-    data --> loaded, a training step of the cheapest and of the dearest network | own objective: its first
-    epoch
+    space --50 samples--> built, traced, compared | priced: range of each cost, feasible share
+    data --> loaded; a training step of the cheapest and of the most expensive network
+    own objective --> its first epoch
 
-Faults are collected: one does not hide the others. `hwopt check` prints them.
+All problems are collected. `hwopt check` prints them.
 """
 
 import time
@@ -48,9 +48,9 @@ from hwopt.train.stopping import Verdict
 from hwopt.train.trainer import Training
 
 N_SAMPLES = 50
-_N_SHARE = 512  # configs priced for the share of the space, as far as time allows
+_N_SHARE = 512  # largest number of configs priced for the feasible share
 _SHARE_S = 10.0
-_STAND_INS = {"cpu": "amd-epyc", "cuda": "nvidia-h200"}  # for a device that is to be measured
+_STAND_INS = {"cpu": "amd-epyc", "cuda": "nvidia-h200"}  # profiles in place of a device not measured yet
 T = TypeVar("T")
 
 
@@ -59,10 +59,10 @@ class Diagnosis:
     """Findings on a space or an experiment.
 
     Attributes:
-        path: of the file.
-        problems: what is wrong; a search would refuse it, or train in vain.
-        warnings: what may be meant otherwise.
-        facts: what was found, by subject, JSON-safe, SI units: "space", "device", "costs", "budgets", "data",
+        path: path of the file.
+        problems: faults that make a search fail.
+        warnings: possible mistakes.
+        facts: findings by subject, JSON-safe, in SI units: "space", "device", "costs", "budgets", "data",
             "training".
     """
 
@@ -73,11 +73,11 @@ class Diagnosis:
 
     @property
     def is_fine(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
     def attempt(self, action: Callable[[], T]) -> T | None:
-        """Return what an action returns; an error of it is a problem, a warning one of the warnings."""
+        """Return the result of an action; add its error to the problems and its warnings to the warnings."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             try:
@@ -100,9 +100,9 @@ def diagnose(path: Path, device: str | None = None, trains: bool = True) -> Diag
     """Diagnose a space's Python file or an experiment's TOML file.
 
     Args:
-        path: of the file.
-        device: profile whose costs are taken for a space; the first that ships if None.
-        trains: whether a training step, or the first epoch of an own objective, is tried.
+        path: path of the file.
+        device: profile for the costs of a space; the first shipped one if None.
+        trains: whether to try a training step, or the first epoch of an own objective.
 
     Raises:
         InvalidInput: if there is no such file, or it is neither.
@@ -168,7 +168,7 @@ def _diagnose_experiment(found: Diagnosis, experiment: Experiment, path: Path, t
 
 
 def _builds(found: Diagnosis, space: SearchSpace) -> bool:
-    """Build, trace and tell apart samples of a space; return whether any could be traced."""
+    """Build, trace and compare samples of a space; return whether any could be traced."""
     n_before = len(found.problems)
     found.attempt(lambda: check_builds(space))
     if len(found.problems) > n_before:
@@ -182,7 +182,7 @@ def _builds(found: Diagnosis, space: SearchSpace) -> bool:
     reasons = [one.reason for one in traced]
     costs = Costs({"time_s": [np.nan if reason else 1.0 for reason in reasons]}, reasons=reasons)
     for line in describe_unpriced(count_unpriced(configs, costs), len(configs)):
-        text = line.replace("of the space cannot be priced", "of the samples have no network that runs")
+        text = line.replace("of the space cannot be priced", "of the samples do not build or run")
         (found.problems if n_built == 0 else found.warnings).append(text)
     check = found.attempt(lambda: check_space(space)) if n_built else None
     found.facts["space"] = {
@@ -204,7 +204,7 @@ def _builds(found: Diagnosis, space: SearchSpace) -> bool:
 
 
 def _costs_of(found: Diagnosis, experiment: Experiment, space: SearchSpace, path: Path) -> CostFunction:
-    """Return the costs of an experiment; of a device that is to be measured those of one that ships."""
+    """Return the costs of an experiment; for a device not measured yet those of a shipped profile."""
     section = experiment.device
     profile, is_stand_in = section.profile, False
     if profile is None:
@@ -219,7 +219,7 @@ def _costs_of(found: Diagnosis, experiment: Experiment, space: SearchSpace, path
         profile = str(experiment.folder / profile)
     if is_stand_in:
         found.warnings.append(
-            f"the device is measured when the search begins: costs here are those of {profile}, in its place"
+            f"the device is measured at the beginning of the search; costs here are those of {profile}"
         )
     found.facts["device"] = {
         "profile": profile, "batch_size": section.batch_size, "mode": section.mode,
@@ -229,7 +229,7 @@ def _costs_of(found: Diagnosis, experiment: Experiment, space: SearchSpace, path
 
 
 def _price(found: Diagnosis, space: SearchSpace, costs: CostFunction) -> list[Config]:
-    """Price the samples, note the range of each cost; return those that have a price, the cheapest first."""
+    """Price the samples and add the range of each cost; return the priced ones, the cheapest first."""
     configs = space.sample(N_SAMPLES, np.random.default_rng(0))
     begun = time.perf_counter()
     priced = found.attempt(lambda: price(costs, configs))
@@ -254,7 +254,7 @@ def _price(found: Diagnosis, space: SearchSpace, costs: CostFunction) -> list[Co
 
 
 def _apply_budgets(found: Diagnosis, experiment: Experiment, space: SearchSpace, costs: CostFunction) -> None:
-    """Note the share of the space that each budget leaves, and all of them; refuse unknown names."""
+    """Add the feasible share of each budget and of all budgets; refuse unknown names."""
     budgets = found.attempt(lambda: experiment.resolve_budgets(space, costs))
     if budgets is None:
         return
@@ -270,13 +270,11 @@ def _apply_budgets(found: Diagnosis, experiment: Experiment, space: SearchSpace,
     share = float(np.mean(np.all(keeps, axis=0)))
     each = [_facts_of_budget(*one) for one in zip(budgets, keeps, strict=True)]
     found.facts["budgets"] = {"n_priced": n, "share": share, "each": each}
-    if share == 0:  # a search looks further: where the budgets are rare it walks down to them
+    if share == 0:  # a search uses subset simulation to find rare feasible configs
         region = found.attempt(lambda: find_feasible_region(space, costs, budgets, experiment.seed))
         if region is not None:
             found.facts["budgets"]["share"] = region.share
-            found.warnings.append(
-                f"the budgets leave {region.share:.2g} of the space: few networks keep them"
-            )
+            found.warnings.append(f"only {region.share:.2g} of the space is feasible")
 
 
 def _facts_of_budget(budget: Budget, keeps: Any) -> dict[str, Any]:
@@ -316,7 +314,7 @@ def _step(
     settings: TrainingSettings,
     configs: list[Config],
 ) -> None:
-    """Train a batch, forward and backward, of the cheapest and of the dearest network."""
+    """Train one batch, forward and backward, on the cheapest and on the most expensive network."""
     steps = []
     for config in (configs[0], configs[-1]):
         timed = found.attempt(partial(_timed_step, space, dataset, settings, config))
@@ -332,7 +330,7 @@ def _step(
 def _timed_step(
     space: SearchSpace, dataset: Dataset, settings: TrainingSettings, config: Mapping[str, Any]
 ) -> tuple[float, float]:
-    """Return the seconds of a training step, with an evaluation of its batch, and so of an epoch about."""
+    """Return the seconds of a training step with an evaluation, and the estimated seconds of an epoch."""
     settings = settings.with_config(config)
     n = min(int(settings.batch_size), len(dataset.train.labels))
     small = replace(
@@ -347,7 +345,7 @@ def _timed_step(
         with seeded(0):
             network = space.build(dict(config))
         training = Training(network, small, replace(settings, epochs=2), 0)
-        training.run_epoch()  # loads what the first step needs
+        training.run_epoch()  # warm-up
         seconds = training.run_epoch().seconds
     except HwoptError as error:
         raise InvalidInput(f"a training step: {error} (config {dict(config)})") from error
@@ -355,7 +353,7 @@ def _timed_step(
 
 
 def _first_epoch(found: Diagnosis, experiment: Experiment, objective: FileObjective, config: Config) -> None:
-    """Call a user's own objective, and ask it to end after its first epoch."""
+    """Call a user's objective, and ask it to end after its first epoch."""
     begun = time.perf_counter()
     if isinstance(objective, ResumableObjective):
         result = run_slice(objective, config, 0, None, 1)
@@ -372,9 +370,9 @@ def _first_epoch(found: Diagnosis, experiment: Experiment, objective: FileObject
         found.problems.append(f"objective: {result.reason} (config {config})")
         return
     if result.n_epochs > 1:
-        found.warnings.append("the objective went on after report answered False: nothing can be stopped")
+        found.warnings.append("the objective ignores the return value of report: trainings cannot be stopped")
     if not result.n_epochs and experiment.stopping.rule != "none":
-        found.warnings.append("the objective did not call report(epoch, error): nothing can be stopped")
+        found.warnings.append("the objective did not call report(epoch, error): trainings cannot be stopped")
     missing = [metric for metric in experiment.outcome_budgets if metric not in result.final]
     if missing:
         found.problems.append(

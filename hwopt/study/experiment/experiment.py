@@ -1,4 +1,4 @@
-"""Experiment files: a TOML file says what is searched, on which device, under which budgets.
+"""Experiment files in TOML: search space, device, budgets, data and training of a search.
 
 space = "../search_spaces/digits_cnn.py"       a Python file with SPACE; paths are relative to the TOML file
 objectives = ["error", "time_s"]
@@ -9,15 +9,15 @@ measure = "cpu"
 batch_size = 32
 [budgets]                                      a number, "5 ms", {limit, confidence} or {quantile, confidence}
 time_s = {quantile = 0.4}
-[outcome_budgets]                              of what only a training reveals, learned from outcomes
+[outcome_budgets]                              limits on outcomes of trainings, learned by the search
 calibration_error = 0.05
 [data]
 name = "digits"
 [training]
 epochs = 15
-[stop]                                         whichever comes first, beside n_trials
+[stop]                                         further ends of the search; the first one applies
 wall_s = "8 h"
-[stopping]                                     trainings that cannot win are paused or end early
+[stopping]                                     rule that pauses or stops unpromising trainings
 rule = "front"
 """
 
@@ -57,7 +57,7 @@ from hwopt.train.settings import TrainingSettings
 
 
 class Experiment(Section):
-    """An experiment file. Paths are relative to the file's folder."""
+    """Experiment file. Paths are relative to its folder."""
 
     space: str
     """Python file with SPACE, the search space."""
@@ -66,47 +66,47 @@ class Experiment(Section):
     n_trials: int = Field(gt=0, le=LARGEST_STUDY)
     """Number of trainings."""
     strategy: str = "ehvi"
-    """How configs are chosen; see `hwopt strategies`."""
+    """Strategy that selects configs; see `hwopt strategies`."""
     aware: bool = True
-    """Whether the strategy knows the budgets; if not, they are found out by training, to compare with."""
+    """Whether the strategy knows the budgets; if not, it learns them by training, for comparisons."""
     repeats: bool = False
-    """Whether a config may be trained again, with another seed, where averaging its noise pays."""
+    """Whether a config may be trained again with another seed, to average noise."""
     seed: int = Field(0, ge=0)
-    """Of everything random."""
+    """Seed of the search."""
     jobs: int | None = Field(None, gt=0, le=LARGEST_JOBS)
-    """Trainings at a time; 1, or as many as a cluster has workers, if absent."""
+    """Parallel trainings; 1, or the number of a cluster's workers, if absent."""
     executor: Literal["local", "dask", "ray"] = "local"
-    """Where networks are trained."""
+    """Executor of the trainings."""
     address: str | None = None
-    """Of the cluster, such as "tcp://HOST:8786"."""
+    """Address of the cluster, such as "tcp://HOST:8786"."""
     retries: int = Field(1, ge=0)
-    """How often a trial is tried again whose worker died."""
+    """Number of retries of a trial whose worker died."""
     slice_epochs: int = Field(1, gt=0)
     """Epochs between two checkpoints."""
     keep_weights: Literal["front", "all", "none"] = "front"
-    """Of which trials the trained weights are kept."""
+    """Trials whose trained weights are kept."""
     device: DeviceSection
-    """Where the networks will run, and so what they cost."""
+    """Device of the networks' costs."""
     data: DataSection | None = None
-    """What the networks are trained on."""
+    """Data set."""
     objective: str | None = None
-    """Your own training instead of [data] and [training]: "my_training.py:objective"."""
+    """Your own objective instead of [data] and [training]: "my_training.py:objective"."""
     training: dict[str, Any] = Field(default_factory=dict)
-    """How networks are trained, where the config does not say."""
+    """Settings of training, unless they are hyperparameters of the config."""
     budgets: dict[str, BudgetSection] = Field(default_factory=dict)
-    """What no trained network may break, by cost: a limit, or a share of the space."""
+    """Limits on costs, by metric: a limit, or a quantile of the space."""
     outcome_budgets: dict[str, OutcomeBudgetSection] = Field(default_factory=dict)
-    """Limits on what only a training reveals."""
+    """Limits on outcomes of trainings."""
     reference: dict[str, float] = Field(default_factory=dict)
-    """The worst value that counts, by objective; a cost's is its budget if absent."""
+    """Reference point of the hypervolume, by objective; for a cost its budget if absent."""
     enqueue: list[dict[str, Any]] = Field(default_factory=list)
-    """Complete configs to train first."""
+    """Complete configs that are trained first."""
     verify: VerifySection = VerifySection()  # type: ignore[call-arg]
-    """What is trained again and measured at the end; true is short for measuring."""
+    """Verification of networks by retraining and measuring; true is short for measuring."""
     stop: SearchLimitsSection = SearchLimitsSection()
-    """The search ends at the first of these, or after n_trials."""
+    """Further ends of the search; the first one applies, or n_trials."""
     stopping: StoppingRuleSection = StoppingRuleSection()
-    """Trainings that cannot win end early."""
+    """Rule that pauses or stops unpromising trainings."""
 
     _folder: Path = PrivateAttr(default=Path("."))
 
@@ -114,14 +114,13 @@ class Experiment(Section):
     def _one_of_two(self) -> "Experiment":
         if (self.data is None) == (self.objective is None):
             raise ValueError(
-                "give either [data], what the networks are trained on, or objective = "
-                '"my_training.py:objective", which loads its own'
+                'give either [data], or objective = "my_training.py:objective", which loads its own data'
             )
         return self
 
     @property
     def folder(self) -> Path:
-        """The folder of the file, from which its paths start."""
+        """Folder of the file, to which its paths are relative."""
         return self._folder
 
     def changed(self, **values: Any) -> "Experiment":
@@ -135,33 +134,33 @@ class Experiment(Section):
         return SpaceFile(str(self.folder / self.space))()
 
     def dataset(self, space: SearchSpace | None = None) -> DatasetSpec:
-        """Return what to load; images of a folder are brought to the input shape of the space."""
+        """Return the data set to load; images of a folder are resized to the input shape of the space."""
         assert self.data is not None  # else the objective loads its own
         return self.data.spec(self.folder, None if space is None else space.input_shape)
 
     def settings(self) -> TrainingSettings:
-        """Return how to train."""
+        """Return the settings of training."""
         return TrainingSettings(**self.training)
 
     def resolve_budgets(
         self, space: SearchSpace, costs: CostFunction, on_priced: OnPriced | None = None
     ) -> list[Budget]:
-        """Return the budgets, quantiles turned into limits at the budget's own confidence.
+        """Return the budgets, with quantiles converted to limits at the budget's confidence.
 
-        `on_priced` is called while a sample of the space is priced, with how many are and how many will be.
+        `on_priced` is called with the numbers of priced and planned configs while a sample is priced.
         """
         return resolve_budgets(self.budgets, space, costs, on_priced)
 
     def outcome_limits(self) -> list[Budget]:
-        """Return the limits on what only a training reveals.
+        """Return the outcome budgets.
 
         Raises:
-            InvalidInput: for a metric that the trainer does not report, or a limit that is none.
+            InvalidInput: for a metric that the trainer does not report, or an invalid limit.
         """
         for metric in self.outcome_budgets:
             if self.objective is None and metric not in OUTCOMES:
                 near = did_you_mean(metric, OUTCOMES)
-                raise InvalidInput(f"outcome_budgets.{metric}: no training reports it{near}")
+                raise InvalidInput(f"outcome_budgets.{metric}: trainings do not report it{near}")
         return [Budget(metric, section.limit) for metric, section in self.outcome_budgets.items()]
 
     def optimizer_options(self, chance_error: float | None = None) -> dict[str, Any]:
@@ -178,7 +177,7 @@ class Experiment(Section):
         }  # fmt: skip
 
     def identity(self, digest: str | None = None) -> dict[str, Any]:
-        """Return what makes a study of this experiment what it is, beside what the study knows itself.
+        """Return the identity of a study of this experiment, besides the arguments of the study.
 
         Args:
             digest: fingerprint of a user's own data; None for a data set with a name.
@@ -200,16 +199,16 @@ class Experiment(Section):
         return (self.folder / self.space).resolve()
 
     def space_fingerprint(self) -> str | None:
-        """Return what tells whether the code of the search space's file has changed."""
+        """Return the fingerprint of the code of the search space's file."""
         return file_fingerprint(self.space_path())
 
     def stored(self) -> dict[str, Any]:
-        """Return the experiment as a study keeps it; `Experiment.restored` is the way back."""
+        """Return the experiment as a study stores it; `Experiment.restored` is the inverse."""
         return {"folder": str(self.folder.resolve()), "content": self.model_dump(mode="json")}
 
     @classmethod
     def restored(cls, stored: Mapping[str, Any]) -> "Experiment":
-        """Return the experiment that a study keeps."""
+        """Return the experiment that a study stores."""
         experiment = cls.model_validate(stored["content"])
         experiment._folder = Path(stored["folder"])
         return experiment
@@ -217,7 +216,7 @@ class Experiment(Section):
 
 @dataclass(frozen=True)
 class SpaceFile:
-    """A search space by the path of its file: small to send to a worker process."""
+    """Search space by the path of its file, to send to a worker process."""
 
     path: str
 
@@ -235,8 +234,8 @@ def load_experiment(path: str | Path) -> Experiment:
     """Read and check an experiment file.
 
     Raises:
-        InvalidInput: if the file is missing, no TOML, or says something that cannot be meant; a
-            misspelt key is answered with the nearest right one.
+        InvalidInput: if the file is missing, is not TOML, or has an unknown key or an invalid value; the
+            message names the nearest key.
     """
     path = Path(path)
     try:
@@ -246,13 +245,11 @@ def load_experiment(path: str | Path) -> Experiment:
     except IsADirectoryError:
         raise InvalidInput(f"{path} is a folder; give the path of a TOML file in it") from None
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: not a text in UTF-8 (byte {error.start}); save it as UTF-8") from None
+        raise InvalidInput(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(
-            f'{path}: not valid TOML: {error}; texts stand in quotes: name = "digits"'
-        ) from None
+        raise InvalidInput(f'{path}: not valid TOML: {error}; strings need quotes: name = "digits"') from None
     try:
         experiment = Experiment.model_validate(content)
     except ValidationError as error:
@@ -288,12 +285,12 @@ def _check_values(path: Path, experiment: Experiment) -> None:
 
 
 def _check_own_training(path: Path, experiment: Experiment) -> None:
-    """Refuse what a user's own training does not read, and a stopping rule without its number of epochs."""
+    """Refuse settings that an own objective does not read, and a stopping rule without `epochs`."""
     for key in experiment.training:
         if key != "epochs":
             raise InvalidInput(
-                f"{path}: training.{key}: objective = {experiment.objective!r} trains by itself and does not "
-                "read it; leave it out (epochs, the number of a whole training, is for stopping rules)"
+                f"{path}: training.{key}: objective = {experiment.objective!r} does not read it; leave it "
+                "out (only epochs, the number of a whole training, is read, by stopping rules)"
             )
     if experiment.stopping.is_named and "epochs" not in experiment.training:
         raise InvalidInput(
@@ -302,13 +299,12 @@ def _check_own_training(path: Path, experiment: Experiment) -> None:
         )
     if TRAINING_MEMORY in experiment.budgets:
         raise InvalidInput(
-            f"{path}: budgets.{TRAINING_MEMORY}: it is that of hwopt's own trainer; leave it out beside "
-            "objective"
+            f"{path}: budgets.{TRAINING_MEMORY}: it needs hwopt's trainer; leave it out beside objective"
         )
 
 
 def _explain(path: Path, error: dict[str, Any]) -> str:
-    """Say in one line where in the file what is wrong."""
+    """Return one line with the place and the kind of an error in the file."""
     place = [str(part) for part in error["loc"] if part not in ("float", "str")]
     where, kind = ".".join(place), error["type"]
     if kind == "extra_forbidden":
@@ -323,7 +319,7 @@ def _explain(path: Path, error: dict[str, Any]) -> str:
 
 
 def _keys(place: Sequence[str]) -> list[str]:
-    """Return the keys that are known at a place of the file."""
+    """Return the known keys at a place of the file."""
     sections: dict[str, type[BaseModel]] = {
         "device": DeviceSection, "data": DataSection, "verify": VerifySection, "budgets": BudgetSection,
         "outcome_budgets": OutcomeBudgetSection, "stop": SearchLimitsSection, "stopping": StoppingRuleSection,

@@ -32,7 +32,7 @@ _ALTERNATIVES = {  # definition -> keys of which exactly one must be there
 
 
 def schema_text() -> str:
-    """Return the schema as the text of its file."""
+    """Return the text of the schema's file."""
     return json.dumps(experiment_schema(), indent=1) + "\n"
 
 
@@ -45,7 +45,7 @@ def experiment_schema() -> dict[str, Any]:
     _require_one(schema, ("data", "objective"))
     for name, alternatives in _ALTERNATIVES.items():
         _require_one(sections[name], alternatives)
-    for name in ("BudgetSection", "OutcomeBudgetSection"):  # a bare limit is short for a table
+    for name in ("BudgetSection", "OutcomeBudgetSection"):  # a bare limit stands for a table
         sections[name] = {"anyOf": [{"type": "number"}, {"type": "string"}, sections[name]]}
     keys["verify"] = {"description": keys["verify"]["description"], "anyOf": [
         {"type": "boolean"}, {"$ref": "#/$defs/VerifySection"}]}  # fmt: skip
@@ -60,7 +60,7 @@ def experiment_schema() -> dict[str, Any]:
 
 
 def _add_words(schema: dict[str, Any]) -> None:
-    """Add the words that texts may be: all that there are, or those that hwopt knows of."""
+    """Add the values of texts: closed lists, and suggestions for open ones."""
     sections, keys = schema["$defs"], schema["properties"]
     training = keys["training"]["properties"]
     closed: list[tuple[Iterable[str], dict[str, Any], str]] = [
@@ -84,13 +84,13 @@ def _add_words(schema: dict[str, Any]) -> None:
 
 
 def _suggested(schema: dict[str, Any], words: Iterable[str]) -> dict[str, Any]:
-    """Return the schema of a text that may be one of these words, which editors offer, or another."""
+    """Return the schema of a text with suggested values; others are allowed."""
     kept = {key: value for key, value in schema.items() if key != "type"}
     return {**kept, "anyOf": [{"enum": list(words)}, {"type": "string"}]}
 
 
 def _add_rules(section: dict[str, Any]) -> None:
-    """Add the options of the stopping rules; a rule refuses those of another when the file is loaded."""
+    """Add the options of all stopping rules; their combination is checked when the file is loaded."""
     for rule in RULES.values():
         for field in fields(rule):
             if field.name != "setting":
@@ -104,7 +104,7 @@ def _require_one(schema: dict[str, Any], keys: tuple[str, ...]) -> None:
 
 
 def _plain(schema: Any, with_description: bool = True) -> Any:
-    """Return a schema without generated titles, and without null, which TOML does not have."""
+    """Return a schema without generated titles and without null, which TOML lacks."""
     if isinstance(schema, list):
         return [_plain(one) for one in schema]
     if not isinstance(schema, dict):

@@ -1,7 +1,7 @@
-"""Networks of a study by layers: predicted anew from the search space's file and the device's profile.
+"""Layer predictions of a study's networks, from the search space's file and the device's profile.
 
-A study keeps what its networks cost, not their layers. Where the file of its search space and the profile are
-still there, as its experiment names them, the layers are predicted again.
+A study stores the costs of its networks but not their layers, which are predicted again if the files that its
+experiment names still exist.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from hwopt.study.store.code_identity import is_same
 from hwopt.study.store.store import Trial
 from hwopt.units import quantity_name
 
-N_NETWORKS = 100  # of a study, at most
+N_NETWORKS = 100  # largest number of networks of a study
 
 _HOW = (
     "hwopt.plot.layers(load_device(NAME).predict(hwopt.network.trace_config(space, config, batch_size))) "
@@ -29,17 +29,16 @@ _HOW = (
 
 
 def networks_of(study: StudyData, n_most: int = N_NETWORKS) -> Networks:
-    """Predict the layers of a study's networks: those of the front first, then by rising error.
+    """Predict the layers of a study's networks: the front's first, then by increasing error.
 
-    The file of the search space is run for that, as by a search. Where it cannot be, the reason is returned
-    in words, with what to do.
+    This runs the file of the search space. If that fails, the result has the reason and advice.
 
     Args:
-        study: of an experiment file.
-        n_most: networks, at most; 0 runs no file.
+        study: study of an experiment file.
+        n_most: largest number of networks; 0 runs no file.
     """
     if n_most < 1:
-        return Networks(why_none=f"The layers of no network were asked for. {_HOW}.")
+        return Networks(why_none=f"No layers were requested. {_HOW}.")
     try:
         return _predicted(study, n_most)
     except HwoptError as error:
@@ -50,7 +49,7 @@ def _predicted(study: StudyData, n_most: int) -> Networks:
     experiment = experiment_of(study.path)
     section = experiment.device
     if section.method == "hyperpower":
-        raise StudyError("method hyperpower prices whole networks and knows no layers")
+        raise StudyError("method hyperpower prices whole networks, not layers")
     space = _space(study, experiment)
     device = load_profile_of(experiment, study.path.parent)
     predictions: dict[int, Prediction] = {}
@@ -61,10 +60,10 @@ def _predicted(study: StudyData, n_most: int) -> Networks:
 
 
 def _space(study: StudyData, experiment: Experiment) -> SearchSpace:
-    """Load the search space of an experiment; refuse one whose code has changed since."""
+    """Load the search space of an experiment; refuse one whose code has changed."""
     path = Path(experiment.space_path())
     if not path.is_file():
-        raise StudyError(f"the file of the search space is not there any more: {path}")
+        raise StudyError(f"the file of the search space does not exist any more: {path}")
     code = study.meta["identity"].get("code") or {}
     if not is_same(code.get("file"), experiment.space_fingerprint()):
         raise StudyError(f"the code of the search space has changed since: {path}")
@@ -72,7 +71,7 @@ def _space(study: StudyData, experiment: Experiment) -> SearchSpace:
 
 
 def chosen(study: StudyData, n_most: int) -> list[Trial]:
-    """Return the trials to show: those of the front by falling error, then others by rising error."""
+    """Return the trials to show: the front by decreasing error, then others by increasing error."""
     front = [study.by_number[point.number] for point in study.front]
     others = [trial for trial in study.trials if trial.number not in study.front_numbers]
     errors = {trial.number: study.error(trial) for trial in others}
@@ -81,11 +80,11 @@ def chosen(study: StudyData, n_most: int) -> list[Trial]:
 
 
 def accuracy_lines(device: Device, model: DeviceModel) -> tuple[str, ...]:
-    """Return a line for each metric: errors on networks of families that the model was not fitted to."""
+    """Return one line per metric with the out-of-group errors of the cost model."""
     errors = model.validation()
     unseen = errors[errors["fold_kind"] == "out_of_group"]
     return tuple(
         f"{quantity_name(str(row['metric']))} on {device.name}: mean error {row['mape']:.1%} on "
-        f"{row['n']:.0f} networks of {row['n_groups']:.0f} families, each predicted without its family"
+        f"{row['n']:.0f} networks of {row['n_groups']:.0f} families, out of group"
         for row in unseen.to_dict("records")
     )

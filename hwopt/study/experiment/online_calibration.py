@@ -1,10 +1,10 @@
-"""What a study learns about costs while it runs: measured networks, and trainings that ran out of memory.
+"""Calibration of costs during a study, from measured networks and from trainings that ran out of memory.
 
-    trial told --> measured on this machine --> ln(measured / predicted) joins the calibration errors
-               --> out of memory -------------> its estimate is more than the machine has
+    ended trial --> measured on this machine --> ln(measured / predicted) joins the calibration errors
+                --> out of memory -------------> its memory estimate becomes an upper limit
 
-Point predictions stay as they are, so a study that is opened again prices its trials as it did; the bounds
-move. What is learned is in the store, and is learned again in the same order when the study is opened.
+Point predictions do not change, so a resumed study prices its trials as before; only the bounds change. The
+facts are in the store and are replayed in the same order when the study is opened.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 TRAINING_MEMORY = "training_memory_bytes"
 
-_STATES = {"adam": 2, "adamw": 2}  # numbers that an optimizer keeps for each parameter
+_STATES = {"adam": 2, "adamw": 2}  # state values per parameter
 
 
 class Recalibrated:
-    """A cost function whose calibration errors are joined by those of networks measured since."""
+    """Cost function with the additional calibration errors of networks measured during the study."""
 
     def __init__(self, costs: CostFunction) -> None:
         self.costs = costs
@@ -53,7 +53,7 @@ class Recalibrated:
         return Costs(dict(priced), residuals, priced.reasons, priced.widening, weights, priced.caps)
 
     def add(self, predicted: Mapping[str, float], measured: Mapping[str, Any]) -> None:
-        """Take what a network was predicted and measured at, SI units; a metric that is None is left out."""
+        """Add the predicted and measured costs of a network, in SI units; None is left out."""
         for metric, value in predicted.items():
             found = measured.get(metric)
             if found is not None and found > 0 and value > 0:
@@ -61,11 +61,11 @@ class Recalibrated:
 
 
 class TrainingMemory:
-    """Adds to a cost function what a training step takes of the machine that trains.
+    """Cost function with the additional metric `training_memory_bytes`, the memory of a training step.
 
-    The metric is `training_memory_bytes`: parameters, gradients, buffers, activations and the optimizer's
-    state; neither the process's own memory nor the kernels', so it is an estimate from below. A config at or
-    above one that ran out of memory cannot be priced any more, so no strategy proposes it.
+    It counts parameters, gradients, buffers, activations and the optimizer's state, but not the memory of the
+    process and the kernels, so it is a lower estimate. A config at or above the estimate of one that ran out
+    of memory cannot be priced, so no strategy proposes it.
     """
 
     def __init__(self, costs: CostFunction, space: SearchSpace, settings: TrainingSettings) -> None:
@@ -87,7 +87,7 @@ class TrainingMemory:
         return Costs(values, priced.residuals, reasons, priced.widening, priced.weights, priced.caps)
 
     def estimate(self, config: Mapping[str, Any]) -> float:
-        """Return the bytes that a training step of a config takes at least; NaN if it cannot be told."""
+        """Return the estimated bytes of a training step of a config; NaN if unknown."""
         settings = self._settings.with_config(config)
         has_states = settings.optimizer != "sgd" or settings.momentum > 0
         optimizer = settings.optimizer if has_states else "sgd-without-momentum"
@@ -101,7 +101,7 @@ class TrainingMemory:
         return estimate
 
     def identity(self) -> dict[str, Any]:
-        """Return what estimates depend on beside the space."""
+        """Return the dependencies of the estimates besides the space."""
         return {"settings": asdict(self._settings)}
 
     def kept(self) -> bytes:
@@ -112,7 +112,7 @@ class TrainingMemory:
         return packed([reads for reads, _ in found], kinds, estimates=np.array([n for _, n in found]))
 
     def keep(self, kept: bytes) -> bool:
-        """Take what `kept` returned."""
+        """Load estimates that `kept` returned."""
         reads, kinds, arrays = unpacked(kept)
         for own, kind, estimate in zip(reads, kinds, arrays["estimates"].tolist(), strict=True):
             batch_size, optimizer = str(kind).split()
@@ -121,7 +121,7 @@ class TrainingMemory:
         return True
 
     def learn(self, config: Mapping[str, Any]) -> None:
-        """Take note that a training of this config ran out of memory."""
+        """Record that a training of this config ran out of memory."""
         estimate = self.estimate(config)
         if np.isfinite(estimate):
             self.usable_bytes = min(self.usable_bytes, estimate)
@@ -131,7 +131,7 @@ class TrainingMemory:
         from hwopt.network import run_recorded, training_memory_bytes
 
         shape = self._space.input_shape
-        n_states = _STATES.get(settings.optimizer, int(settings.momentum > 0))  # sgd keeps its momentum
+        n_states = _STATES.get(settings.optimizer, int(settings.momentum > 0))  # momentum of sgd
         if self._space.build is None or shape is None:
             return float("nan")
 
@@ -144,12 +144,12 @@ class TrainingMemory:
 
 
 class Feedback:
-    """Called with every trial that is told, in order: when it ends, and when its study is opened again.
+    """Callback for ended trials, in order: when they end, and when their study is opened again.
 
     Args:
-        recalibrated: takes the measured networks; None if nothing is measured.
-        memory: takes trainings that ran out of memory; None if there is no budget on it.
-        measure: measures the network of a trial on this machine; None if others use it meanwhile.
+        recalibrated: cost function to recalibrate; None if nothing is measured.
+        memory: cost function with training memory; None without a budget on it.
+        measure: function that measures the network of a trial; None if this machine trains in parallel.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Feedback:
         self.recalibrated, self._memory, self.measure = recalibrated, memory, measure
 
     def __call__(self, state: StudyState, trial: Trial) -> None:
-        """Learn from a trial; the feasible region is surveyed anew where anything was learned."""
+        """Learn from a trial; the feasible region is surveyed again if the costs have changed."""
         if self._memory is not None and trial.failure == OutOfMemory.__name__:
             self._memory.learn(trial.config)
             state.optimizer.costs_changed()

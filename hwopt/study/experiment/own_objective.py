@@ -1,11 +1,11 @@
-"""A user's own training in an experiment: `objective = "my_training.py:objective"`.
+"""Objective of a user in an experiment: `objective = "my_training.py:objective"`.
 
-    a function       objective(config, report) or objective(config, report, seed) --> error, or {"error":
-    ..., ...} an object,       with such a __call__, or with run_slice(config, seed, checkpoint, n_epochs)
-    --> SliceResult or its class     (`hwopt.train.ResumableObjective`): then trainings have checkpoints and
-    weights
+    function            objective(config, report) or objective(config, report, seed)
+                        --> error, or {"error": ..., ...}
+    object or class     with such a __call__, or with run_slice(config, seed, checkpoint, n_epochs)
+                        --> SliceResult (`hwopt.train.ResumableObjective`): with checkpoints and weights
 
-The file is imported in each process that trains; what is sent there is its path.
+The file is imported in each process that trains; only its path is sent there.
 """
 
 import inspect
@@ -21,12 +21,11 @@ from hwopt.train.result import Report, ResumableObjective, TrainingResult
 
 
 class FileObjective:
-    """An objective by the path of its file and its name, imported at the first use in each process.
+    """Objective by the path of its file and its name, imported at the first use in each process.
 
     Raises:
-        InvalidInput, UnknownName: at the first use, where the file cannot be imported or defines nothing of
-        this
-            name that trains.
+        InvalidInput, UnknownName: at the first use, if the file cannot be imported or has no objective of
+            this name.
     """
 
     def __init__(self, path: str, name: str) -> None:
@@ -34,7 +33,7 @@ class FileObjective:
 
     @cached_property
     def loaded(self) -> Any:
-        """The function or object that the file defines; an object of a class."""
+        """Function or object that the file defines; for a class an instance."""
         found = load_attribute(self.path, self.name)
         if isinstance(found, type):
             found = self._made(found)
@@ -51,7 +50,7 @@ class FileObjective:
 
     @property
     def hyperparameters(self) -> Any:
-        """Names that the objective says that it reads; None if it does not say."""
+        """Hyperparameters that the objective declares to read; None if it declares none."""
         return getattr(self.loaded, "hyperparameters", None)
 
     def load_in_worker(self) -> None:
@@ -59,7 +58,7 @@ class FileObjective:
         _ = self.loaded
 
     def __call__(self, config: Mapping[str, Any], report: Report, seed: int = 0) -> Any:
-        """Train a config as the user's objective does."""
+        """Train a config with the user's objective."""
         keywords = {"seed": seed} if takes_seed(self.loaded) else {}
         with importing_from(Path(self.path).parent):
             return self.loaded(config, report, **keywords)
@@ -74,12 +73,12 @@ class FileObjective:
         except Exception as error:
             raise InvalidInput(
                 f"{self.path}: {self.name}() raised {type(error).__name__}: {error}; the class of an "
-                "objective is made without arguments"
+                "objective is constructed without arguments"
             ) from error
 
 
 class ResumableFileObjective(FileObjective):
-    """One that trains in slices of epochs."""
+    """File objective that trains in slices of epochs."""
 
     def run_slice(
         self, config: Mapping[str, Any], seed: int, checkpoint: bytes | None, n_epochs: int
@@ -87,7 +86,7 @@ class ResumableFileObjective(FileObjective):
         """Train some epochs; see `ResumableObjective`.
 
         Raises:
-            TrainingFailed: for a result that is no `SliceResult`.
+            TrainingFailed: for a result that is not a `SliceResult`.
         """
         with importing_from(Path(self.path).parent):
             result = self.loaded.run_slice(config, seed, checkpoint, n_epochs)
@@ -96,7 +95,7 @@ class ResumableFileObjective(FileObjective):
         return result
 
     def __call__(self, config: Mapping[str, Any], report: Report, seed: int = 0) -> Any:
-        """Train a config to its end, an epoch a slice."""
+        """Train a config to its end, in slices of one epoch."""
         checkpoint, n_epochs = None, 0
         while True:
             result = self.run_slice(config, seed, checkpoint, 1)
@@ -116,7 +115,7 @@ def file_objective(source: str) -> FileObjective:
     """Return the objective of "FILE.py:NAME", imported and checked.
 
     Raises:
-        InvalidInput, UnknownName: as of `FileObjective`.
+        InvalidInput, UnknownName: as for `FileObjective`.
     """
     path, _, name = source.rpartition(":")
     if not path.endswith(".py") or not name:

@@ -1,4 +1,4 @@
-"""A study's trainings for another device: the errors stand, the costs are priced anew, nothing is trained."""
+"""Retargeting of a study to another device: its errors are kept and its costs predicted again."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,28 +14,26 @@ from hwopt.study.store.store import Store
 
 
 def experiment_of(study: Path) -> Experiment:
-    """Return the experiment that a study keeps.
+    """Return the experiment that a study stores.
 
     Raises:
-        StudyError: if it is no study, or one that was not made from an experiment file.
+        StudyError: if the file is not a study, or the study was not made from an experiment file.
     """
     with Store(study, read_only=True) as store:
         meta = store.meta()
     stored = meta.get("experiment")
     if stored is None and "device" in (meta.get("identity", {}).get("description") or {}):
-        raise StudyError(
-            f"{study} does not say which experiment made it; run `hwopt search EXPERIMENT` on it once"
-        )
+        raise StudyError(f"{study} does not store its experiment; run `hwopt search EXPERIMENT` on it once")
     if stored is None:
         raise StudyError(
-            f"{study} was made in Python, by no experiment file; go on in the script that made it: "
+            f"{study} was made in Python, without an experiment file; continue in the script that made it: "
             "study.run(), study.run_again(), study.export(), study.retarget()"
         )
     return Experiment.restored(stored)
 
 
 def gives_weights(study: Path) -> bool:
-    """Return whether the trainings of a study gave weights: not where a user's own function trained."""
+    """Return whether the trainings of a study return weights, as those of an own objective do not."""
     with Store(study, read_only=True) as store:
         stored = store.meta().get("experiment")
     return stored is None or Experiment.restored(stored).objective is None
@@ -49,24 +47,24 @@ def retarget(
     progress: Progress,
     mode: str | None = None,
 ) -> int:
-    """Write a new study in `out` with the trials of another, their costs predicted for another device.
+    """Write a new study in `out` with the trials of another and their costs on another device.
 
-    A search goes on from there: `hwopt search OUT/study.db`.
+    Continue the search with `hwopt search OUT/study.db`.
 
     Args:
-        study: the file of the old study; it stays as it is.
+        study: file of the old study, which is not changed.
         out: folder of the new one.
         device: name of a shipped profile, or the path of a profile folder.
-        budgets: metric -> limit, in place of those of the same metric; the others stand.
-        progress: told of what is done.
-        mode: "eager" or "graph"; that of the old study where None.
+        budgets: metric -> limit, replaces the study's budget of that metric.
+        progress: called with the progress.
+        mode: "eager" or "graph"; the old study's if None.
 
     Returns:
-        Number of trials that the new study has.
+        Number of trials of the new study.
 
     Raises:
-        StudyError: if there is nothing to start from, or a study in `out` already.
-        HwoptError: if the device, or a budget, cannot be used.
+        StudyError: if no trial has ended, or `out` has a study already.
+        HwoptError: for an invalid device or budget.
     """
     if (out / "study.db").exists():
         raise StudyError(f"{out / 'study.db'} exists already; choose another folder with --out")

@@ -1,4 +1,4 @@
-"""A search from an experiment file: device measured or loaded, study opened, front verified afterwards.
+"""Search from an experiment file: device loaded or measured, study opened, front verified.
 
     Experiment --open_search--> Search --study.run--> trials --retrain, measure--> checks of the front
 
@@ -49,12 +49,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Search:
-    """An experiment that is ready to run: everything is loaded and checked.
+    """Experiment that is ready to run, with all its parts loaded and checked.
 
     Attributes:
-        model: cost model of the device, without what the study adds to it.
-        local_device: the device of the costs, if this machine has it and the experiment wants to measure.
-        not_measured: why nothing can be measured although the experiment wants it; empty otherwise.
+        model: cost model of the device, without the study's recalibration.
+        local_device: device of the costs, if this machine has it and the experiment measures.
+        not_measured: reason why networks cannot be measured although the experiment asks for it, or "".
     """
 
     experiment: Experiment
@@ -68,16 +68,16 @@ class Search:
     not_measured: str = ""
 
     def front_trials(self) -> list[Trial]:
-        """Return the trials of the front, by falling error."""
+        """Return the trials of the front, by decreasing error."""
         trials = {trial.number: trial for trial in self.study.trials()}
         return [trials[point.number] for point in self.study.front()]
 
 
 def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search:
-    """Load and check all that an experiment names, measure its device if asked, open its study in `out`.
+    """Load and check all parts of an experiment, measure its device if requested, open its study in `out`.
 
     Raises:
-        HwoptError: for whatever of it cannot be used; nothing is trained before all of it is checked.
+        HwoptError: for an invalid part; all parts are checked before training.
     """
     space = experiment.load_space()
     enqueued = check_enqueued(experiment, space)
@@ -113,7 +113,7 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
 
 
 def _stopping(experiment: Experiment, chance_error: float | None) -> Any:
-    """Return the stopping rule of an experiment, or what makes it."""
+    """Return the stopping rule of an experiment, or a function that makes it."""
     section = experiment.stopping
     if section.rule == AUTOMATIC:
         return AUTOMATIC
@@ -121,15 +121,15 @@ def _stopping(experiment: Experiment, chance_error: float | None) -> Any:
 
 
 def pricing(progress: Progress) -> OnPriced:
-    """Return what shows how many configs are priced, as a stage of the progress."""
+    """Return a callback that reports priced configs as a stage of the progress."""
     return lambda done, planned: progress("pricing", done, planned, "")
 
 
 def training_objective(experiment: Experiment) -> TrainingObjective | FileObjective:
-    """Return what trains a config of an experiment: hwopt's trainer, or the user's own.
+    """Return the objective of an experiment: hwopt's trainer or the user's.
 
-    Several trainings at a time share the cores of this machine; the number of threads is then fixed, since
-    the same training with another number of threads ends in other digits.
+    Parallel trainings share the cores of this machine; their number of threads is then fixed, since it
+    changes the rounding of results.
     """
     if experiment.objective is not None:
         return file_objective(resolved_source(experiment.objective, experiment.folder))
@@ -146,13 +146,13 @@ def run_search(
     listener: Listener | None = None,
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> str:
-    """Run the study of an experiment as the experiment says, and return why it ended.
+    """Run the study of an experiment, and return the reason of its end.
 
     Args:
-        search: the experiment.
-        executor: where to train.
+        search: opened search.
+        executor: executor of the trainings.
         listener: called with each event and trial.
-        quiet: makes a context in which nothing else of this process computes, while a network is measured.
+        quiet: function that returns a context without other computations in this process, for measuring.
     """
     experiment = search.experiment
     measures = experiment.verify.trained and search.local_device is not None
@@ -171,7 +171,7 @@ def run_search(
 
 
 def retrain_front(search: Search, progress: Progress) -> None:
-    """Train the networks of the front again on fresh seeds, and write down what came of it."""
+    """Train the networks of the front again on fresh seeds, and store the results."""
     trials, n_seeds = search.front_trials(), search.experiment.verify.retrain_seeds
     done = search.study.store.checks("retrained")
     for i, trial in enumerate(trials):
@@ -185,13 +185,13 @@ def retrain_front(search: Search, progress: Progress) -> None:
 
 
 def measure_front(search: Search, progress: Progress) -> None:
-    """Measure the networks of the front if the device is here; keep the costs beside the predicted ones."""
+    """Measure the networks of the front on the local device, if any, and store the costs."""
     if search.experiment.verify.measure and search.local_device is not None:
         _measure(search, search.front_trials(), progress)
 
 
 def measure_trained(search: Search, progress: Progress) -> None:
-    """Measure all trained networks, if the experiment wants it, that were not measured during the search."""
+    """Measure all trained networks that were not measured during the search, if requested."""
     if search.experiment.verify.trained and search.local_device is not None:
         _measure(search, [t for t in search.study.trials() if t.status == "complete"], progress)
 
@@ -204,7 +204,7 @@ def _measure(search: Search, trials: Sequence[Trial], progress: Progress) -> Non
 
 
 def _measured(search: Search, trials: Sequence[Trial], progress: Progress | None) -> list[dict[str, Any]]:
-    """Return the measured costs of trials' networks, on the device that their costs are predicted for."""
+    """Return the measured costs of the networks of trials."""
     from hwopt.measure.api import measure_networks
 
     assert search.local_device is not None
@@ -223,7 +223,7 @@ def _measure_one(
 
 
 def _candidate(search: Search, trial: Trial) -> "NetworkSpec":
-    """Return the network of a trial as what is measured."""
+    """Return the network of a trial as a specification for measuring."""
     from hwopt.measure.sampling.networks import NetworkSpec
 
     build, shape = search.space.build, search.space.input_shape
@@ -237,7 +237,7 @@ def _candidate(search: Search, trial: Trial) -> "NetworkSpec":
 def _price(
     experiment: Experiment, space: SearchSpace, device: Device, out: Path, progress: Progress
 ) -> tuple[CostFunction, list[Budget], CostFunction, Feedback]:
-    """Return the device's model, the budgets, the study's costs, and what these learn while it runs."""
+    """Return the device's cost model, the budgets, the study's costs, and their calibration callback."""
     section = experiment.device
     model: CostFunction = device.cost_model(space, **section.asked())
     costs, memory, recalibrated = model, None, None
@@ -253,7 +253,7 @@ def _price(
 
 
 def _open_device(experiment: Experiment, space: SearchSpace, out: Path, progress: Progress) -> Device:
-    """Load the device's profile; measure it first where the experiment says so and it is not there yet."""
+    """Load the device's profile; measure it first if the experiment requests it and the study is new."""
     section = experiment.device
     if section.measure is not None and not (out / "study.db").exists():  # a study keeps the one it began with
         from hwopt.measure.api import profile_device
@@ -267,10 +267,10 @@ def _open_device(experiment: Experiment, space: SearchSpace, out: Path, progress
 
 
 def load_profile_of(experiment: Experiment, out: Path) -> Device:
-    """Load the device's profile that an experiment names, or that it measured into its folder `out`.
+    """Load the device's profile that an experiment names, or that was measured into its folder `out`.
 
     Raises:
-        HwoptError: for a profile that is not there or is broken.
+        HwoptError: for a missing or broken profile.
     """
     profile = experiment.device.profile
     if profile is None:
@@ -280,7 +280,7 @@ def load_profile_of(experiment: Experiment, out: Path) -> Device:
 
 
 def _local_device(experiment: Experiment, device: Device) -> "tuple[LocalDevice | None, str]":
-    """Return the device to measure on, and why there is none although the experiment wants to measure."""
+    """Return the device to measure on, and the reason if there is none although it is requested."""
     from hwopt.measure.local_device import find_local_device
 
     if not (experiment.verify.measure or experiment.verify.trained):

@@ -1,4 +1,4 @@
-"""The tables of an experiment file, each with what it may hold."""
+"""Tables of an experiment file and their keys."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from hwopt.units import DURATION_UNITS, parse_quantity
 
 
 class Section(BaseModel):
-    """A table of the file: no unknown keys, no other types.
+    """Table of the file, without unknown keys and other types.
 
     The docstring of a field is its description in the JSON schema; see `hwopt.study.experiment.json_schema`.
     """
@@ -27,26 +27,26 @@ class Section(BaseModel):
 
 
 class DeviceSection(Section):
-    """Where the network will run: a measured profile, or a device to measure first."""
+    """Device of the networks: a measured profile, or a device to measure first."""
 
     profile: str | None = None
-    """A shipped profile (see `hwopt devices`), or the path of a profile folder."""
+    """Shipped profile (see `hwopt devices`), or path of a profile folder."""
     measure: str | None = None
-    """A device of this machine to measure first, such as "cpu" or "cuda:0", instead of profile."""
+    """Device of this machine to measure first, such as "cpu" or "cuda:0", instead of profile."""
     budget_s: float = Field(80.0, gt=0)
-    """Seconds that measuring may take."""
+    """Seconds for measuring."""
     method: str = "hybrid"
-    """The cost model."""
+    """Cost model."""
     on_busy: Literal["refuse", "accept"] = "accept"
-    """Whether to measure although other processes use the machine."""
+    """Whether to measure under CPU contention."""
     batch_size: int = Field(1, gt=0)
     """Items in one inference pass."""
     dtype: str = "float32"
-    """Type of weights and activations, one that the profile measured."""
+    """Type of weights and activations, as in the profile."""
     mode: Literal["eager", "graph"] = "eager"
     """Operator by operator, or replayed as a CUDA graph."""
     precision: Literal["default", "ieee", "bfloat16"] | None = None
-    """Arithmetic of matrix products that the profile must be of."""
+    """Required arithmetic of matrix products of the profile."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "DeviceSection":
@@ -55,13 +55,13 @@ class DeviceSection(Section):
         return self
 
     def asked(self) -> dict[str, Any]:
-        """Return what costs are asked for, as arguments of `Device.cost_model`."""
+        """Return the arguments of `Device.cost_model`."""
         names = ("batch_size", "method", "dtype", "mode", "precision")
         return {name: getattr(self, name) for name in names}
 
 
 class LimitSection(Section):
-    """A section that may be written as a bare limit: `time_s = "5 ms"`."""
+    """Section that may be written as a bare limit: `time_s = "5 ms"`."""
 
     ways_to_write: ClassVar[str]
 
@@ -76,15 +76,15 @@ class LimitSection(Section):
 
 
 class BudgetSection(LimitSection):
-    """A limit, or the quantile of the predicted costs that becomes one."""
+    """Limit on a predicted cost, or a quantile of the predicted costs as the limit."""
 
     ways_to_write: ClassVar[str] = '250, "250 W", {limit = "250 W"} or {quantile = 0.3}'
     limit: float | str | None = None
-    """The limit: a number in SI units, or a text such as "5 ms"."""
+    """Number in SI units, or a text such as "5 ms"."""
     quantile: float | None = Field(None, gt=0, lt=1)
-    """The share of the space that keeps the budget, instead of a limit."""
+    """Share of the space within the budget, instead of a limit."""
     confidence: float = Field(CONFIDENCE, gt=0, lt=1)
-    """Probability with which a proposed network must keep it."""
+    """Probability with which a proposed network must be within the budget."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "BudgetSection":
@@ -94,43 +94,43 @@ class BudgetSection(LimitSection):
 
 
 class OutcomeBudgetSection(LimitSection):
-    """A limit on what only a training reveals; what is learned from outcomes has no confidence to promise."""
+    """Limit on an outcome of training, which the search learns; without a confidence."""
 
     ways_to_write: ClassVar[str] = "0.05 or {limit = 0.05}"
     limit: float | str
-    """The limit."""
+    """Limit."""
 
 
 class DataSection(Section):
-    """The data set: a name (see `hwopt.train.load_dataset`), or a user's own (see `hwopt.train.own_data`)."""
+    """Data set: a name (see `hwopt.train.load_dataset`), or your own (see `hwopt.train.own_data`)."""
 
     name: str | None = None
-    """A data set that hwopt knows."""
+    """Known data set."""
     source: str | None = None
-    """Your own instead: "my_data.py:load", a function that returns it, or a folder of images."""
+    """Your own data set: "my_data.py:load", a function that returns it, or a folder of images."""
     data_dir: str | None = None
-    """Folder of the files of a name; else HWOPT_DATA_DIR, else torchvision downloads."""
+    """Folder of the files of a known data set; HWOPT_DATA_DIR, or a download by torchvision, if absent."""
     validation_share: float | None = None
-    """Share of the images outside the test set that is held out for the error, 0 to 1."""
+    """Share of the data outside the test set that is held out for the validation error, 0 to 1."""
     subset: int | None = None
-    """Number of training images to take; all if absent."""
+    """Number of training images; all if absent."""
     seed: int = 0
-    """Of the draws of validation set and subset."""
+    """Seed of the validation set and the subset."""
     normalise: bool = True
-    """Whether the values of a source are normalised, channel by channel."""
+    """Whether the values of a source are normalised per channel."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "DataSection":
         if (self.name is None) == (self.source is None):
             raise ValueError('give either name = "digits" or source = "my_data.py:load"')
         if self.source is not None and self.data_dir is not None:
-            raise ValueError("data_dir is where the files of a name are; leave it out beside source")
+            raise ValueError("data_dir is the folder of a known data set; leave it out beside source")
         if self.name is not None and not self.normalise:
-            raise ValueError("normalise = false is of a source; data sets with a name are normalised")
+            raise ValueError("normalise = false needs source; known data sets are always normalised")
         return self
 
     def spec(self, folder: Path, input_shape: tuple[int, ...] | None) -> DatasetSpec:
-        """Return what to load; paths start from `folder`, images of a folder are brought to `input_shape`."""
+        """Return the data set to load; paths are relative to `folder`, images get `input_shape`."""
         spec = DatasetSpec(
             self.source or str(self.name),
             validation_share=self.validation_share,
@@ -144,42 +144,42 @@ class DataSection(Section):
         return replace(spec, source=source, input_shape=input_shape, normalise=self.normalise)
 
     def identity(self, digest: str | None) -> dict[str, Any]:
-        """Return what makes the data what they are; `digest` is that of a source's content."""
+        """Return the identity of the data; `digest` is the fingerprint of a source's content."""
         if self.source is None:
             return self.model_dump(exclude={"data_dir", "source", "normalise"})
         return {**self.model_dump(exclude={"data_dir", "name"}), "digest": digest}
 
 
 class VerifySection(Section):
-    """What is checked; `verify = true` is short for measuring both what is trained and the front."""
+    """Verification; `verify = true` is short for measuring the trained networks and the front."""
 
     retrain_seeds: int = Field(0, ge=0)
-    """Trainings of each network of the front on fresh seeds, for the test error."""
+    """Number of trainings of each network of the front on fresh seeds, for the test error."""
     measure: bool = False
-    """Measure each network of the front, where the device is this machine."""
+    """Measure each network of the front, if the device is this machine."""
     trained: bool = False
     """Measure each trained network as well, and recalibrate the cost model."""
 
     @model_validator(mode="before")
     @classmethod
     def _from_bool(cls, given: Any) -> Any:
-        """Take `verify = true`."""
+        """Convert `verify = true`."""
         if not isinstance(given, bool | dict):
             raise ValueError("write true, or {retrain_seeds = 1, measure = true, trained = true}")
         return {"measure": given, "trained": given} if isinstance(given, bool) else given
 
 
 class SearchLimitsSection(Section):
-    """Limits of the search beside `n_trials`; see `hwopt.study.run.limits.Stop`."""
+    """Limits of the search besides `n_trials`; see `hwopt.study.run.limits.Stop`."""
 
     wall_s: float | str | None = None
-    """Time: 3600 or "1 h"."""
+    """Run time: 3600 or "1 h"."""
     training_energy_j: float | str | None = None
     """Energy of the trainings: 2e6 or "2 MJ"."""
     hypervolume: float | None = None
     """Hypervolume of the front."""
     no_progress: int | None = None
-    """Trainings in a row that leave the front as it is."""
+    """Consecutive trainings without a change of the front."""
 
     def limits(self) -> Stop:
         """Return the limits as numbers in SI units."""
@@ -192,12 +192,12 @@ class SearchLimitsSection(Section):
 
 
 class StoppingRuleSection(Section):
-    """Early termination: the name of a rule, and its own options beside it."""
+    """Rule that stops or pauses trainings: its name and its options."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     rule: str = AUTOMATIC
-    """The rule by its name; its options are further keys of this table. By default freeze_thaw, if trainings
+    """Name of the rule; its options are further keys of this table. freeze_thaw by default, if trainings
     have checkpoints and at least four epochs."""
 
     @property
@@ -212,9 +212,7 @@ class StoppingRuleSection(Section):
         options = dict(self.model_extra or {})
         if not self.is_named:
             if options:
-                raise InvalidInput(
-                    f"stopping.{next(iter(options))}: an option of a rule; name the rule as well"
-                )
+                raise InvalidInput(f"stopping.{next(iter(options))}: an option of a rule; set rule as well")
             return None
         return partial(
             make_stopping_rule,
@@ -227,7 +225,7 @@ class StoppingRuleSection(Section):
 
 
 def resolved_source(source: str, folder: Path) -> str:
-    """Return a path, or FILE.py:NAME, with its path absolute; relative ones start from `folder`."""
+    """Return a path, or FILE.py:NAME, as an absolute path; relative ones start from `folder`."""
     path, _, name = source.rpartition(":")
     if path.endswith(".py"):
         return f"{(folder / path).resolve()}:{name}"

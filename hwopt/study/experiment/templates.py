@@ -1,9 +1,9 @@
-"""Starting points of experiments: files that came with the package, written under a name of the user's.
+"""Templates of experiments, shipped with the package and written under a user's name.
 
     hwopt/templates/digits/NAME.toml, NAME_space.py  --write_template("mine", "digits", folder)-->
     folder/mine.toml, mine_space.py
 
-In the texts NAME stands for that name; a template is a working experiment as it is.
+NAME is the placeholder of that name in the files; each template is a working experiment.
 """
 
 import keyword
@@ -31,7 +31,7 @@ def template_folder(template: str) -> Path:
     """Return the folder of a template.
 
     Raises:
-        UnknownName: if there is none of this name, with the nearest.
+        UnknownName: for an unknown name, with the nearest one.
     """
     if template not in _ORDER:
         raise UnknownName(f"no starting point {template!r}{did_you_mean(template, _ORDER)}")
@@ -39,7 +39,7 @@ def template_folder(template: str) -> Path:
 
 
 def describe_templates() -> Mapping[str, str]:
-    """Return the templates: name -> what it is, the first line of its experiment."""
+    """Return the templates: name -> description, the first line of the experiment."""
     return {template: _title(template_folder(template)) for template in _ORDER}
 
 
@@ -49,22 +49,22 @@ def _title(folder: Path) -> str:
 
 
 def check_name(name: str) -> str:
-    """Return the name of an experiment; its files are called after it, and one is a Python module.
+    """Return a checked name of an experiment, which its files and a Python module have.
 
     Raises:
-        InvalidInput: for a name that no module can have, with one like it that can be taken.
+        InvalidInput: for a name that is not a module name, with a similar one that is.
     """
     is_module = name.isascii() and name.isidentifier() and len(name) <= _LONGEST
     if is_module and not keyword.iskeyword(name) and name != PLACEHOLDER:
         return name
     raise InvalidInput(
-        f"name {name!r}: files are called after it in the current folder, a Python module among them; use "
-        f"letters, digits and underscores, such as {_like(name)!r}"
+        f"name {name!r}: it is the name of files and of a Python module in the current folder; use letters, "
+        f"digits and underscores, such as {_like(name)!r}"
     )
 
 
 def _like(name: str) -> str:
-    """Return a name like this one that can be taken."""
+    """Return a similar, valid name."""
     stem = Path(name.replace("\\", "/")).name.removesuffix(".toml").removesuffix(".py")
     word = re.sub(r"[^A-Za-z0-9_]+", "_", stem).strip("_")[:_LONGEST]
     if not word:
@@ -74,19 +74,18 @@ def _like(name: str) -> str:
 
 
 def write_template(name: str, template: str, folder: Path, schema: Path) -> list[Path]:
-    """Write the files of a template under a name, and return their paths, the experiment first.
+    """Write the files of a template under a name; return their paths, the experiment first.
 
     Args:
-        name: of the experiment; see `check_name`.
+        name: name of the experiment; see `check_name`.
         template: name of the template.
-        folder: to write into.
-        schema: the JSON schema that the experiment refers editors to.
+        folder: output folder.
+        schema: JSON schema that the experiment refers to, for editors.
 
     Raises:
-        InvalidInput: for a name that cannot be taken, a file that is there already (then nothing is
-        written), or a
-            folder that cannot be written.
-        UnknownName: if there is no such template.
+        InvalidInput: for an invalid name, an existing file (then nothing is written), or a folder that cannot
+            be written.
+        UnknownName: for an unknown template.
     """
     check_name(name)
     texts = {

@@ -1,1 +1,1 @@
-"""The store of a study: the SQLite file, checkpoints, results read from them."""
+"""Store of a study: SQLite file, checkpoints, and results read from them."""

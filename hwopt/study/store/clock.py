@@ -1,4 +1,4 @@
-"""Seconds that a search has run, in all its processes, written down as they pass: a kill loses none."""
+"""Run time of a search over all its processes, written regularly for the case of a kill."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ _EVERY_S = 0.5
 
 
 class Clock:
-    """Counts while it is used as a context manager, from where an earlier process left off."""
+    """Context manager that continues the count of an earlier process."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -22,7 +22,7 @@ class Clock:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds until now."""
+        """Seconds so far."""
         return self._before + time.monotonic() - self._begun
 
     def __enter__(self) -> "Clock":
@@ -42,7 +42,7 @@ class Clock:
             pass
 
     def _write(self) -> bool:
-        """Write the seconds; whoever writes a trial next is told what is wrong with the file."""
+        """Write the seconds; an error of the file is left to the next write of a trial."""
         try:
             self._store.set_elapsed(self.elapsed_s)
         except StudyError:

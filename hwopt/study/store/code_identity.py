@@ -1,8 +1,8 @@
-"""Fingerprints of code: a study is continued with the search space that it began with.
+"""Fingerprints of code, by which a study detects a changed search space.
 
 a file         its tokens, so that comments, blank lines and line ends do not matter
-a function     its byte code, constants, defaults, what it closes over, and the functions and classes of
-               its module that it uses; told apart on one version of Python only
+a function     its byte code, constants, defaults, closure, and the functions and classes of its module that
+               it uses; comparable on one version of Python only
 """
 
 import ast
@@ -36,7 +36,7 @@ def file_fingerprint(path: str | Path) -> str | None:
 
 
 def program_fingerprint(path: str | Path) -> str | None:
-    """Return the fingerprint of a Python file and of the files beside it that it imports, directly or not.
+    """Return the fingerprint of a Python file and of the neighbouring files that it imports, also indirectly.
 
     None if the file cannot be read.
     """
@@ -71,7 +71,7 @@ def _imported_beside(path: Path, folder: Path) -> list[Path]:
 
 
 def _files_of(name: str, own_folder: Path, folder: Path) -> list[Path]:
-    """Return the files within a folder that importing a module by this name runs."""
+    """Return the files within a folder that an import of a module by this name executes."""
     bare = name.lstrip(".")
     start = folder
     if name != bare:
@@ -91,7 +91,7 @@ def function_fingerprint(function: Callable[..., Any] | None) -> str | None:
 
 
 def is_same(then: str | None, now: str | None) -> bool:
-    """Return whether two fingerprints are of the same code, or cannot be compared."""
+    """Return whether two fingerprints are equal, or not comparable."""
     if then is None or now is None:
         return True
     are_of_other_pythons = ":" in then and ":" in now and then.partition(":")[0] != now.partition(":")[0]
@@ -106,7 +106,7 @@ def _digest(content: bytes) -> str:
 
 
 def _parts(function: Any, seen: set[int]) -> Iterator[Any]:
-    """Yield what makes a function what it is, as plain values; each function once."""
+    """Yield the parts of a function as plain values; each function once."""
     while isinstance(function, functools.partial):
         yield [_plain(value) for value in (*function.args, *sorted(function.keywords.items()))]
         function = function.func
@@ -122,7 +122,7 @@ def _parts(function: Any, seen: set[int]) -> Iterator[Any]:
     for cell in getattr(function, "__closure__", None) or ():
         try:
             content = cell.cell_contents
-        except ValueError:  # a name that is assigned later
+        except ValueError:  # a name without a value so far
             continue
         yield _plain(content)
         yield from _parts(content, seen) if callable(content) else ()
@@ -131,7 +131,7 @@ def _parts(function: Any, seen: set[int]) -> Iterator[Any]:
 
 
 def _used(function: Any, code: CodeType) -> Iterator[Any]:
-    """Yield the functions of the same module that a function names, methods of its classes included."""
+    """Yield the functions of the same module that a function names, including methods of classes."""
     known = getattr(function, "__globals__", {})
     for name in _names(code):
         value = known.get(name)
@@ -152,7 +152,7 @@ def _of_code(code: CodeType) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that is written alike in every process; of another its type alone."""
+    """Return a value with the same text in every process; for other values the type alone."""
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, tuple | list):

@@ -1,7 +1,7 @@
 """Columns of a study's tables.
 
-A hyperparameter that is called like another column is prefixed; a metric that is called so is refused, since
-budgets, objectives and figures know it by its name.
+A hyperparameter with the name of another column is prefixed; a metric with such a name is refused, since
+budgets, objectives and figures refer to it by name.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,15 +14,15 @@ _FIXED = frozenset(
     "trial status error is_feasible is_on_front source seed n_epochs train_s ask_s n_priced n_infeasible "
     "reason curve n_trainings test_error error_retrained n_retrained rank epr energy_per_item_j".split()
 )
-_OUTCOMES = frozenset({"test_error"})  # fixed columns that hold a value of a training
-_MORE = frozenset({"started", "elapsed_s", "train_energy_j", "failure"})  # of data frames alone
+_OUTCOMES = frozenset({"test_error"})  # fixed columns with an outcome of a training
+_MORE = frozenset({"started", "elapsed_s", "train_energy_j", "failure"})  # only in data frames
 
 
 class ConfigColumns:
-    """Names of the columns of hyperparameters, the same in every table of a study.
+    """Names of the columns of hyperparameters, common to all tables of a study.
 
     Args:
-        metrics: names of all costs and of all metrics that trainings gave.
+        metrics: names of all costs and outcomes.
     """
 
     def __init__(self, metrics: Iterable[str]) -> None:
@@ -30,7 +30,7 @@ class ConfigColumns:
         self._taken = _FIXED | _MORE | named | {f"measured_{metric}" for metric in named}
 
     def name(self, hyperparameter: str) -> str:
-        """Return the column of a hyperparameter: its name, or `config.NAME` where another has that."""
+        """Return the column of a hyperparameter: its name, or `config.NAME` if the name is taken."""
         is_taken = hyperparameter in self._taken or hyperparameter.startswith(_PREFIX)
         return f"{_PREFIX}{hyperparameter}" if is_taken else hyperparameter
 
@@ -40,18 +40,18 @@ class ConfigColumns:
 
 
 def outcome_columns(metrics: Mapping[str, float], costs: Iterable[str]) -> dict[str, float]:
-    """Return the values of a training as cells of a row: by their names, or `outcome.NAME` where taken."""
+    """Return the outcomes of a training as cells of a row: by name, or `outcome.NAME` if it is taken."""
     taken = {*costs, *(_FIXED - _OUTCOMES), *_MORE}
     return {f"outcome.{name}" if name in taken else name: value for name, value in metrics.items()}
 
 
 def check_metric_names(metrics: Iterable[str]) -> None:
-    """Raise InvalidInput for a cost or a limited outcome whose column in the tables another thing has."""
+    """Raise InvalidInput for a cost or a limited outcome with the name of another column."""
     named = list(metrics)
     taken = _FIXED | {f"measured_{metric}" for metric in named}
     for metric in named:
         if metric in taken or metric.startswith(_PREFIX):
             raise InvalidInput(
-                f"a metric is called {metric}, as another column of the tables is; call it otherwise, such "
-                f"as {metric}_cost"
+                f"metric {metric}: the tables have another column of this name; rename it, such as "
+                f"{metric}_cost"
             )

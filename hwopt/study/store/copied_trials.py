@@ -1,4 +1,4 @@
-"""Trials of one study in another: their errors stand, their costs are priced anew, nothing is trained."""
+"""Copy of a study's trials to another study: errors are kept, costs are predicted again."""
 
 import shutil
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from hwopt.study.store.store import Store, Trial
 
 
 def ended_trials(study: Path) -> list[Trial]:
-    """Return the trials of a study that have ended; raise StudyError if there is none."""
+    """Return the ended trials of a study; raise StudyError if there is none."""
     with Store(study, read_only=True) as store:
         ended = [trial for trial in store.trials() if trial.told is not None]
     if not ended:
-        raise StudyError(f"{study} has no training that has ended; there is nothing to retarget")
+        raise StudyError(f"{study}: no training has ended; there is nothing to retarget")
     return ended
 
 
 def copy_priced(study: Path, trials: Sequence[Trial], to: Store, optimizer: Optimizer) -> None:
-    """Write trials of a study, and their weights, into another one, with the costs of its optimizer."""
+    """Write trials of a study and their weights into another one, with the costs of its optimizer."""
     priced = [_priced(optimizer, trial, number) for number, trial in enumerate(trials)]
     to.copy_trials(priced, {"retargeted_from": str(study.resolve())})
     old, new = StudyFiles(study), StudyFiles(to.path)
@@ -33,7 +33,7 @@ def copy_priced(study: Path, trials: Sequence[Trial], to: Store, optimizer: Opti
 
 
 def _priced(optimizer: Optimizer, trial: Trial, number: int) -> Trial:
-    """Return a trial with its costs on the new device; its number may change, its seed stays."""
+    """Return a trial with its costs on the new device and a new number; the seed is kept."""
     costs = optimizer.price(trial.config)
     is_feasible = optimizer.is_feasible(trial.config, trial.metrics)
     return replace(

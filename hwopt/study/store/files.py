@@ -1,11 +1,11 @@
-"""The files beside a study: checkpoints of trials in training, and weights of those that are worth keeping.
+"""Files beside a study: checkpoints of running and paused trials, and weights of trained networks.
 
     study.db
-    study.checkpoints/trial-17-epoch-4.pt     replaced after each slice, removed when the trial has ended
-    study.weights/trial-17.pt                 while the trial is on the front, or for good
+    study.checkpoints/trial-17-epoch-4.pt     replaced after each slice, removed at the end of the trial
+    study.weights/trial-17.pt                 while the trial is on the front, or permanently
 
-A checkpoint is written before the store learns of its epochs and removed after it knows of later ones: for
-the epochs that the store has there is always one, whenever the process dies.
+A checkpoint is written before the store has its epochs, and removed after the store has later ones: there is
+always one for the stored epochs, whenever the process dies.
 """
 
 import errno
@@ -21,7 +21,7 @@ from typing import Any
 
 from hwopt.errors import InvalidInput, StudyError
 
-IN_MEMORY = ":memory:"  # path of a study that is not kept, as in SQLite
+IN_MEMORY = ":memory:"  # path of a temporary study, as in SQLite
 KEEP_WEIGHTS = ("front", "all", "none")
 
 _EPOCH = re.compile(r"trial-\d+-epoch-(\d+)\.pt")
@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"trial-(\d+)(-epoch-\d+)?\.pt")
 
 
 def check_path(path: Any) -> Path:
-    """Return the path of a study; raise InvalidInput for what cannot be one."""
+    """Return the path of a study; raise InvalidInput for an invalid one."""
     wanted = f'give the path of a file, such as results/mine/study.db; "{IN_MEMORY}" keeps none'
     if isinstance(path, str) and (IN_MEMORY in path or not path.strip()):
         raise InvalidInput(f"a study is kept in a file, which {path!r} is not: {wanted}")
@@ -41,20 +41,20 @@ def check_path(path: Any) -> Path:
 
 
 def temporary_file(owner: object) -> Path:
-    """Return the path of a study that is not kept: its folder is removed with the owner, or at exit."""
+    """Return the path of a temporary study, whose folder is removed with the owner or at exit."""
     folder = tempfile.mkdtemp(prefix="hwopt-")
     weakref.finalize(owner, _remove, folder, os.getpid())
     return Path(folder) / "study.db"
 
 
 def _remove(folder: str, pid: int) -> None:
-    """Remove a folder that this process has made, not one of the process that it was forked from."""
+    """Remove a folder of this process, unless the process was forked."""
     if os.getpid() == pid:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 class DiskFull(StudyError):
-    """A file that could not be written because there is no space left for it."""
+    """Error for a file that could not be written because the disk is full."""
 
 
 class StudyFiles:
@@ -65,7 +65,7 @@ class StudyFiles:
         self.weights = study.with_name(f"{study.stem}.weights")
 
     def save_checkpoint(self, number: int, n_epochs: int, content: bytes) -> None:
-        """Write the checkpoint of a trial after `n_epochs`; an earlier one stays until `drop_checkpoints`."""
+        """Write the checkpoint of a trial after `n_epochs`; `drop_checkpoints` removes earlier ones."""
         _write(self.checkpoints / f"trial-{number}-epoch-{n_epochs}.pt", content)
 
     def checkpoint(self, number: int, n_epochs: int) -> bytes | None:
@@ -81,7 +81,7 @@ class StudyFiles:
         return max((int(m[1]) for m in matches if m and int(m[1]) <= n_epochs), default=0)
 
     def drop_checkpoints(self, number: int, keep: int | None = None) -> None:
-        """Remove the checkpoints of a trial, but for that after `keep` epochs."""
+        """Remove the checkpoints of a trial, except the one after `keep` epochs."""
         for path in self.checkpoints.glob(f"trial-{number}-epoch-*.pt"):
             if keep is None or path.name != f"trial-{number}-epoch-{keep}.pt":
                 path.unlink(missing_ok=True)
@@ -100,7 +100,7 @@ class StudyFiles:
         _keep(self.weights, numbers)
 
     def keep_checkpoints(self, numbers: Collection[int]) -> None:
-        """Remove the checkpoints of all other trials, and what a write that was cut short has left."""
+        """Remove the checkpoints of all other trials, and partly written files."""
         _keep(self.checkpoints, numbers)
         for path in (*self.checkpoints.glob("*.part"), *self.weights.glob("*.part")):
             path.unlink(missing_ok=True)
@@ -114,7 +114,7 @@ def _keep(folder: Path, numbers: Collection[int]) -> None:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
+    """Write a file atomically."""
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(exist_ok=True)
@@ -129,6 +129,6 @@ def _write(path: Path, content: bytes) -> Path:
         kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StudyError
         raise kind(
             f"{path}: cannot be written: {error.strerror}; free some space or choose another folder, and run "
-            "the same command again: what is finished is kept"
+            "the same command again: finished trainings are kept"
         ) from error
     return path

@@ -1,4 +1,4 @@
-"""What makes a study what it is: a file is continued by the same experiment only."""
+"""Identity of a study: its file can be continued by the same experiment only."""
 
 import json
 import platform
@@ -13,7 +13,7 @@ from hwopt.study.store.code_identity import function_fingerprint, is_same
 
 _PACKAGES = ("hwopt", "numpy", "scipy", "scikit-learn", "scikit-optimize", "torch")
 
-_CHANGED = {  # what of a description has changed, where its two values would say nothing
+_CHANGED = {  # messages for differences of fingerprints
     "description.data.digest": "the data are not those that the study began with; use them as they were (a "
     "function that loads them must return the same each time)",
     "description.objective.code": "the code of the objective, or of a file beside it that it imports, has "
@@ -22,7 +22,7 @@ _CHANGED = {  # what of a description has changed, where its two values would sa
 
 
 def compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to continue a study that is not this one; what older versions did not write is not compared."""
+    """Refuse to continue another study; entries that older versions did not write are not compared."""
     now = json.loads(json.dumps(now))
     code_then, code_now = then.get("code") or {}, now.get("code") or {}
     differing = first_difference(known_then(then), known_now(then, now))
@@ -45,18 +45,18 @@ def compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None
 
 
 def code_of(space: SearchSpace, file: str | None) -> dict[str, Any]:
-    """Return fingerprints of the functions of a space: what builds its networks, and its conditions."""
+    """Return the fingerprints of a space's functions: `build` and the conditions."""
     conditions = {name: function_fingerprint(condition) for name, condition in space.active.items()}
     return {"file": file, "build": function_fingerprint(space.build), "conditions": conditions}
 
 
 def known_then(then: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a study wrote of itself, less its code, which is compared otherwise."""
+    """Return the stored identity without the code, which is compared separately."""
     return {key: value for key, value in then.items() if key != "code"}
 
 
 def known_now(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a study is now, less what older versions did not write down."""
+    """Return the current identity without entries that older versions did not write."""
     known = known_then(now)
     space = dict(known.get("space") or {})
     if "conditions" not in (then.get("space") or {}):
@@ -72,7 +72,7 @@ def _space_changed(path: Path, what: str) -> str:
 
 
 def first_difference(then: Any, now: Any, place: str = "") -> tuple[str, Any, Any] | None:
-    """Return where two JSON values first differ, as a dotted path, and the two values there."""
+    """Return the first difference of two JSON values: a dotted path and the two values."""
     if isinstance(then, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*now, *then]):
             found = first_difference(then.get(key), now.get(key), f"{place}.{key}" if place else key)
@@ -88,7 +88,7 @@ def _short(value: Any) -> str:
 
 
 def versions(more: Sequence[str] = ()) -> dict[str, str]:
-    """Return the versions of Python, of the system and of the packages that matter, and of `more`."""
+    """Return the versions of Python, the system, the main packages, and `more`."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in (*_PACKAGES, *more):
         try:

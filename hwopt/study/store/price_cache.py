@@ -1,9 +1,9 @@
-"""Prices kept in a study, so that resuming it prices nothing again that the same costs priced before.
+"""Cache of prices in a study, so that a resumed study does not price configs again.
 
-    cost model, space, code, versions --> key --> what was priced under it, or nothing
+    cost model, space, code, versions --> key --> prices under this key, if any
 
-A change of any of these is another key. What a key cannot see (a variable of a notebook) shows when a few of
-the kept prices are computed anew: unless all are the same to the last digit, nothing that was kept is used.
+A change of any of these changes the key. Changes that the key does not cover (a variable of a notebook) are
+detected by recomputing a few of the stored prices: if one differs, none of them is used.
 """
 
 import hashlib
@@ -30,43 +30,43 @@ _PRICING = ("space", "network", "profile", "predict", "conformal.py", "costs.py"
 
 @runtime_checkable
 class KeepsPrices(Protocol):
-    """A cost function that can write down what it has priced, and take it up again."""
+    """Cost function whose prices can be stored and restored."""
 
     def identity(self) -> dict[str, Any]:
-        """Return what its prices depend on, beside the space and code; JSON-safe."""
+        """Return the dependencies of the prices besides space and code, JSON-safe."""
         ...
 
     def kept(self) -> bytes:
-        """Return everything that it has priced."""
+        """Return all prices so far."""
         ...
 
     def keep(self, kept: bytes) -> bool:
-        """Take what `kept` returned, unless a few prices that are computed anew differ; say whether."""
+        """Load prices that `kept` returned; return False if recomputed ones differ."""
         ...
 
 
 def restore_prices(store: Store, costs: CostFunction, space: SearchSpace) -> None:
-    """Give cost functions what a study keeps of their prices."""
+    """Load the stored prices of a study into its cost functions."""
     for one in _keepers(costs):
         kept = store.prices(_key(one, space))
         try:
             if kept is not None and not one.keep(kept):
                 _LOG.info(
-                    "%s: the prices that it keeps are not those of today; all is priced anew", store.path
+                    "%s: stored prices differ from recomputed ones; all configs are priced again", store.path
                 )
-        except Exception as error:  # a damaged entry costs time, and nothing else
-            _LOG.warning("%s: the prices that it keeps cannot be used: %r", store.path, error)
+        except Exception as error:  # a damaged entry only costs time
+            _LOG.warning("%s: stored prices cannot be used: %r", store.path, error)
 
 
 def keep_prices(store: Store, costs: CostFunction, space: SearchSpace) -> None:
-    """Keep in a study what cost functions have priced, in place of what it kept before."""
+    """Store the prices of cost functions in a study, in place of earlier ones."""
     found = {_key(one, space): one.kept() for one in _keepers(costs)}
     if found:
         store.set_prices(found)
 
 
 def _keepers(costs: Any) -> Iterator[KeepsPrices]:
-    """Yield the cost function, and those that it wraps, that can keep prices."""
+    """Yield the cost function and wrapped ones, if they can store prices."""
     while costs is not None:
         if isinstance(costs, KeepsPrices):
             yield costs
@@ -91,7 +91,7 @@ def _code(function: Callable[..., Any] | None) -> str:
 
 
 def _own_files(space: SearchSpace) -> set[Path]:
-    """Return the files of all modules that are loaded and neither ours nor installed."""
+    """Return the files of loaded modules that are neither part of hwopt nor installed."""
     names = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     try:
         names.append(inspect.getsourcefile(inspect.unwrap(space.build)) if space.build else None)
@@ -108,7 +108,7 @@ def _own_files(space: SearchSpace) -> set[Path]:
 
 @cache
 def _own_code() -> str:
-    """Return the digest of the code that prices."""
+    """Return the digest of hwopt's code for pricing."""
     files = [file for part in _PRICING for file in ((_PACKAGE / part).rglob("*.py"))]
     files += [_PACKAGE / part for part in _PRICING if part.endswith(".py")]
     return _digest(file.read_bytes() for file in sorted(files))

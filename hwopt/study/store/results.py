@@ -1,4 +1,4 @@
-"""What a study has found, read off its stored trials: no space, no cost model and no training needed."""
+"""Results of a study from its stored trials, without space, cost model or training."""
 
 import json
 from collections import Counter
@@ -17,9 +17,9 @@ from hwopt.train.failure import grouped
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """A config on the front, with its error and costs in `values`.
+    """Config on the front, with its error and costs in `values`.
 
-    `number` is that of the first trial that trained it, `numbers` are all of them: the error is their mean.
+    `number` is the first trial of the config, `numbers` are all of them; the error is their mean.
     """
 
     number: int
@@ -30,7 +30,7 @@ class FrontPoint:
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """Trainings that failed alike: how many, and the first of them."""
+    """Group of trainings that failed for the same reason, described by the first of them."""
 
     n: int
     number: int
@@ -40,10 +40,10 @@ class FailureGroup:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a search took and gave.
+    """Summary of a search.
 
-    Of `n_priced` configs, `n_infeasible` were excluded before training, `broken` by which budgets (one
-    config can break several); `n_rejected` of them had been selected by the strategy.
+    Of `n_priced` configs, `n_infeasible` were excluded before training, `broken` counts them by budget (a
+    config can be over several); `n_rejected` of them had been selected by the strategy.
     """
 
     n_priced: int
@@ -58,21 +58,21 @@ class Summary:
     share: float | None  # of the space that is feasible
     front: list[FrontPoint]
     hypervolume: float | None
-    reference: dict[str, float] | None  # worst values that count for the hypervolume, by objective
+    reference: dict[str, float] | None  # reference point, by objective
     train_s: float
     ask_s: float
-    energy_j: float | None  # of the trainings, where it was measured
-    ended: str | None  # why the search ended, None if it has not
+    energy_j: float | None  # of the measured trainings
+    ended: str | None  # reason of the end; None if the search has not ended
 
 
 def front_of(trials: Sequence[Trial], objectives: Sequence[str]) -> list[FrontPoint]:
-    """Return what is complete, feasible and nondominated by falling error, each config once."""
+    """Return the complete, feasible and nondominated configs by decreasing error."""
     points = sorted(_tracked(trials, objectives).points, key=lambda point: point.number)
     return sorted(points, key=lambda point: -point.values["error"])
 
 
 def hypervolume_of(trials: Sequence[Trial], reference: Mapping[str, float]) -> float:
-    """Return the hypervolume of the feasible trials: error times logarithms of costs."""
+    """Return the hypervolume of the feasible trials in error and log costs."""
     return _tracked(trials, list(reference)).hypervolume(reference)
 
 
@@ -107,7 +107,7 @@ def summarise(store: Store) -> Summary:
 
 
 def failure_groups(trials: Iterable[Trial]) -> list[FailureGroup]:
-    """Return the failed trials by their reasons, which are alike where only numbers differ."""
+    """Return the failed trials grouped by reason, up to numbers in it."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
         if trial.status == "failed":
@@ -119,23 +119,23 @@ def failure_groups(trials: Iterable[Trial]) -> list[FailureGroup]:
 
 
 def energy_of(trials: Iterable[Trial]) -> float | None:
-    """Return the joules of those trainings that were measured, or None if none was."""
+    """Return the joules of the measured trainings; None if none was measured."""
     measured = [trial.energy_j for trial in trials if trial.energy_j is not None]
     return sum(measured) if measured else None
 
 
 class FrontTracker:
-    """The front as trials end, one after another: which configs are on it, and how long it has not moved.
+    """Incremental front of ended trials, with the number of trials since its last change.
 
-    Trainings of the same config count as one, with their mean error, as for the optimizer. Feasibility is
-    the trial's own: decided when it was proposed and, of what training reveals, when it ended.
+    Trainings of the same config count as one, with their mean error, as in the optimizer. Feasibility is a
+    property of the trial, decided at its proposal and, for outcomes, at its end.
     """
 
     def __init__(self, objectives: Sequence[str]) -> None:
         self._objectives = list(objectives)
         self._trained: dict[str, list[Trial]] = {}  # complete and feasible ones by config
         self.points: list[FrontPoint] = []  # the front, [k]
-        self.n_since_progress = 0  # trials that have ended since other configs came to the front
+        self.n_since_progress = 0  # ended trials since the last change of the front
 
     @property
     def numbers(self) -> set[int]:
@@ -143,14 +143,14 @@ class FrontTracker:
         return set(chain.from_iterable(point.numbers for point in self.points))
 
     def add(self, trial: Trial) -> None:
-        """Take an ended trial; of configs with equal outcomes that of the first trial is on the front."""
+        """Add an ended trial; of configs with equal outcomes the first is on the front."""
         self.n_since_progress += 1
         if trial.status != "complete" or not trial.is_feasible:
             return
         before = {point.number for point in self.points}
         trained = self._trained.setdefault(json.dumps(trial.config, sort_keys=True), [])
         trained.append(trial)
-        # the mean of a config trained again has changed: what it dominated may be back
+        # the mean of a config that was trained again changes, so points that it dominated may return
         changed = (
             [*self.points, _point(trained)] if len(trained) == 1 else map(_point, self._trained.values())
         )

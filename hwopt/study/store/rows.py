@@ -1,6 +1,6 @@
-"""Rows of a study's tables, read off its file: one for each trial, one for each network of the front.
+"""Rows of a study's tables: one per trial, and one per network of the front.
 
-SI units, errors as shares. A hyperparameter that is called like a column is `config.NAME`.
+SI units, errors as shares. A hyperparameter with the name of another column is `config.NAME`.
 """
 
 import json
@@ -17,11 +17,11 @@ Row = dict[str, Any]
 
 
 def front_rows(store: Store) -> list[Row]:
-    """Return one row for each network of the front: error, costs predicted and measured, test error, config.
+    """Return one row per network of the front: error, predicted and measured costs, test error, config.
 
-    `test_error` is the mean over trainings on fresh seeds, `n_retrained` of them; `measured_*` are there
-    where the network was measured afterwards. Of a config that was trained repeatedly, `trial` is the first,
-    and error and outcomes are means of `n_trainings`.
+    `test_error` is the mean over `n_retrained` trainings on fresh seeds; `measured_*` exist for measured
+    networks. For a config that was trained repeatedly, `trial` is the first trial, and error and outcomes
+    are means of `n_trainings`.
     """
     trials = {trial.number: trial for trial in store.trials()}
     retrained, measured = store.checks("retrained"), store.checks("measured")
@@ -46,7 +46,7 @@ def front_rows(store: Store) -> list[Row]:
 
 
 def trial_rows(store: Store) -> list[Row]:
-    """Return one row for each trial, in their order: how it ended, error, costs, times, config, its curve."""
+    """Return one row per trial, in order: status, error, costs, times, config, curve."""
     trials, identity = store.trials(), store.meta()["identity"]
     numbers, limited, columns = _front_numbers(trials, identity), _limited(identity), _config_columns(trials)
     return [
@@ -58,9 +58,9 @@ def trial_rows(store: Store) -> list[Row]:
 
 
 def flat_rows(store: Store) -> list[Row]:
-    """Return the rows of `trial_rows` without curves, with all values that a training gave and more times.
+    """Return the rows of `trial_rows` without curves, with all outcomes and more times.
 
-    A value of a training that is called like a column is `outcome.NAME`.
+    An outcome with the name of another column is `outcome.NAME`.
     """
     trials, identity = store.trials(), store.meta()["identity"]
     numbers, columns = _front_numbers(trials, identity), _config_columns(trials)
@@ -85,7 +85,7 @@ def _front_numbers(trials: Sequence[Trial], identity: Mapping[str, Any]) -> set[
 
 
 def _limited(identity: Mapping[str, Any]) -> list[str]:
-    """Return which metrics that a training reveals have a limit."""
+    """Return the outcomes with a limit."""
     return [budget["metric"] for budget in identity.get("outcome_budgets", [])]
 
 

@@ -1,4 +1,4 @@
-"""One SQLite file: opened, locked, checked, read, and written in transactions.
+"""SQLite file of a study: opening, locking, checks, queries and transactions.
 
 The journal is a write-ahead log, so that another process can read while the study runs; a lock file beside
 the study keeps a second driver out. Threads of this process take turns.
@@ -57,7 +57,7 @@ CREATE TABLE checks (
     PRIMARY KEY (trial, kind, seed)
 );
 """
-_ADDED = {  # columns that each format has added: table, name, type
+_ADDED = {  # new columns of each format: table, name, type
     2: (("trials", "attempts", "INTEGER NOT NULL DEFAULT 0"), ("trials", "elapsed_s", "REAL"),
         ("epochs", "energy_j", "REAL")),
     3: (("trials", "failure", "TEXT"), ("trials", "traceback", "TEXT")),
@@ -70,16 +70,16 @@ _drivers: WeakValueDictionary[Path, "Database"] = WeakValueDictionary()  # open 
 
 
 class Database:
-    """The file of one study; arguments and errors as of `hwopt.study.store.store.Store`.
+    """File of one study; arguments and errors as for `hwopt.study.store.store.Store`.
 
     Attributes:
-        version: format of the file; below `FORMAT` only where an older file is read.
+        version: format of the file; below `FORMAT` only for an older, read-only file.
     """
 
     def __init__(self, path: Path, read_only: bool) -> None:
         self.path, self._read_only = path, read_only
         self._turn = threading.RLock()
-        self._lost: str | None = None  # what has happened to the file while it was open
+        self._lost: str | None = None  # message if the file was deleted or replaced while open
         self._lock = FileLock(f"{path}.lock", thread_local=False)
         if read_only and not path.exists():
             raise StudyError(f"no study at {path}; give the path of a study.db")
@@ -96,7 +96,7 @@ class Database:
             _drivers[path.resolve()] = self
 
     def close(self) -> None:
-        """Close the file and let another process drive the study; what it holds can still be read."""
+        """Close the file and release its lock; its contents can still be read."""
         with self._turn:
             connection, self.connection = self.connection, None
             if connection is not None:
@@ -106,20 +106,20 @@ class Database:
                 del _drivers[self.path.resolve()]
 
     def check_open(self) -> None:
-        """Raise StudyError if the study is closed, or its file is not there any more."""
+        """Raise StudyError if the study is closed, or its file was deleted or replaced."""
         if self._lost is not None:
             raise StudyError(self._lost)
         if self.connection is None:
-            raise StudyError(f"{self.path}: this study is closed; open it again to go on: Study(path, ...)")
+            raise StudyError(f"{self.path}: this study is closed; open it again with Study(path, ...)")
         if not self._read_only and _identity(self.path) != self._file:
             self._rescue(self.connection)
 
     @contextmanager
     def write(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Run one transaction; it is undone where anything in it fails.
+        """Run one transaction, which is rolled back on an error.
 
-        One that is not durable waits for no disk: the death of the process does not undo it, only that of the
-        machine may.
+        A transaction that is not durable does not wait for the disk: it survives the death of the process,
+        but not always that of the machine.
 
         Raises:
             StudyError: if the study is closed, its file was deleted or replaced, or SQLite refuses.
@@ -139,7 +139,7 @@ class Database:
                 raise
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return all rows of a query; of a study that is closed, from its file as it is now."""
+        """Return all rows of a query; of a closed study from its current file."""
         with self._turn, self._explained():
             if self.connection is not None:
                 return self.connection.execute(query, values).fetchall()
@@ -150,18 +150,18 @@ class Database:
             reader.close()
 
     def _rescue(self, connection: sqlite3.Connection) -> None:
-        """Save what a file held that was deleted or replaced while it was open, and raise StudyError."""
+        """Save the contents of a deleted or replaced file, and raise StudyError."""
         happened = "was replaced by another file" if self.path.exists() else "was deleted or moved"
         saved = next(p for i in range(1, 10**6) if not (p := _beside(self.path, f"-rescued-{i}")).exists())
         try:
             saved.parent.mkdir(parents=True, exist_ok=True)
             connection.execute("VACUUM INTO ?", (str(saved),))
             advice = (
-                f"all that it held is in {saved}: move it to {self.path.name} and run the same command again"
+                f"its contents are in {saved}: move it to {self.path.name} and run the same command again"
             )
         except (sqlite3.Error, OSError) as error:
             advice = (
-                f"what it held could not be saved ({error}); restore a copy and run the same command again"
+                f"its contents could not be saved ({error}); restore a copy and run the same command again"
             )
         self.close()
         for ending in ("-wal", "-shm"):  # of the lost file: SQLite would take them for the next one's
@@ -196,7 +196,7 @@ class Database:
                 uri, uri=True, isolation_level=None, timeout=30, check_same_thread=False
             )
             try:
-                if is_new and not read_only:  # in one transaction: there is no moment with half a study
+                if is_new and not read_only:  # in one transaction, so that there is never half a study
                     connection.executescript(
                         f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
                         f"PRAGMA user_version = {FORMAT}; COMMIT;"
@@ -213,7 +213,7 @@ class Database:
         return connection
 
     def _mode(self, read_only: bool) -> str:
-        """Return how SQLite opens the file; a reader needs the journal's files and removes them again."""
+        """Return SQLite's mode for the file; a reader needs the journal's files and removes them again."""
         if not read_only:
             return "mode=rwc"
         has_journal = self.path.with_name(f"{self.path.name}-wal").exists()
@@ -224,7 +224,7 @@ class Database:
     def _check(self, connection: sqlite3.Connection) -> int:
         """Return the format; refuse files that are not studies, from a newer version, or damaged."""
         if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise StudyError(f"{self.path} is no study of hwopt; give another path")
+            raise StudyError(f"{self.path} is not a study of hwopt; give another path")
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         if version > FORMAT:
             raise StudyError(
@@ -249,17 +249,17 @@ class Database:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn SQLite's errors into ours, which say what to do."""
+        """Convert SQLite's errors to StudyError with advice."""
         try:
             yield
         except sqlite3.ProgrammingError:
-            raise  # ours, not the file's
+            raise  # a fault of hwopt, not of the file
         except sqlite3.DatabaseError as error:
             raise StudyError(f"{self.path}: {error}: {_advice(str(error))}") from error
 
 
 def _allow_paused() -> list[str]:
-    """Return the statements that make the table of trials anew, for a status that format 4 has added."""
+    """Return the statements that recreate the table of trials with the new status of format 4."""
     columns = ", ".join(re.findall(r"(\w+) (?:INTEGER|TEXT|REAL)", _TRIALS))
     return [
         _TRIALS.replace("TABLE trials", "TABLE new_trials"),
@@ -275,7 +275,7 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another at the same path; None if there is none."""
+    """Return device and inode of a file; None if there is none."""
     try:
         status = path.stat()
     except OSError:
@@ -288,13 +288,13 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def _advice(text: str) -> str:
-    """Return what to do about an error of SQLite."""
+    """Return advice for an error of SQLite."""
     if "not a database" in text:
-        return "it is no study of hwopt; give another path"
+        return "it is not a study of hwopt; give another path"
     if "malformed" in text or "disk I/O" in text:
         return "the file is damaged; restore a copy or choose another path"
     if "full" in text:
-        return "free some space and run the same command again; what is finished is kept"
+        return "free some space and run the same command again; finished trainings are kept"
     if "locked" in text or "busy" in text:
         return "another program holds the file; close it and run the same command again"
     if "readonly" in text or "unable to open" in text:

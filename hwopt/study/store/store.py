@@ -1,8 +1,8 @@
-"""The store: one SQLite file a study. It loses no finished trial, whatever kills the process.
+"""Store of a study in one SQLite file. No finished trial is lost if the process is killed.
 
-    meta          what the study is: space, budgets, objectives, seed, versions
-    trials        one training each: running, paused, complete, stopped or failed
-    epochs        the error after every epoch
+    meta          identity of the study: space, budgets, objectives, seed, versions
+    trials        trainings: running, paused, complete, stopped or failed
+    epochs        error after each epoch
     stints        with freeze-thaw: runs of epochs of one training, in the order in which they began
     rejections    configs that a strategy selected and a budget refused
     queue         configs to train before any proposal

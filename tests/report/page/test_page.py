@@ -151,7 +151,7 @@ def test_the_command_writes_the_page_of_several_studies(run, tmp_path):
         write(tmp_path / name / "study.db", STUDIES["many"][:3])
     code, out, _ = run(tmp_path / "a", tmp_path / "b" / "study.db", "--html", tmp_path / "report.html")
     assert code == 0 and "a: Layers cannot be predicted: " in out
-    assert "was made in Python, by no experiment file" in out
+    assert "was made in Python, without an experiment file" in out
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
     assert not (tmp_path / "a" / "front.csv").exists()
 
