@@ -1,4 +1,4 @@
-"""Strategies and executors of other libraries, such as "optuna:tpe"; each is imported when it is first used.
+"""Strategies and executors of other libraries, such as "optuna:tpe", each imported on first use.
 
 Strategies are entry points of the group "hwopt.strategies" (see `hwopt.search.registry`). Each keeps the
 budgets by the best means that its interface permits, and has the constraint-unaware form that every strategy

@@ -1,13 +1,13 @@
 """BoTorch's noisy expected hypervolume improvement as a strategy: "botorch:qlognehvi".
 
     within budgets   error: SingleTaskGP      costs: known, deterministic      candidates: feasible ones only
-    unaware          error, costs and how far each budget is broken: a SingleTaskGP each, constraints learned
-    both             limits on what only a training reveals: a SingleTaskGP each
+    unaware          error, costs and excess over each budget: a SingleTaskGP each, constraints learned
+    both             outcome budgets: a SingleTaskGP each
 
 The acquisition function (qLogNEHVI, Daulton et al. 2021, Ament et al. 2023; qLogNEI with the error alone) is
-maximised over some 1500 configs and then around the best of them, or over all rows of a table, in our
-encoding. BoTorch maximises, so outcomes are told with their sign changed. Its default priors, transforms and
-quasi-random samples are kept.
+maximised over about 1500 configs and then around the best of them, or over all rows of a table, in hwopt's
+encoding. BoTorch maximises, so outcomes have their sign changed. Its default priors, transforms and
+quasi-random samples are used.
 """
 
 import atexit
@@ -41,29 +41,29 @@ from hwopt.integrations.shared import excesses, maximise, outcome_excesses, outc
 from hwopt.search.strategies import SearchState, Selection, register_strategy
 from hwopt.space.search_space import Config
 
-N_STARTUP = 4  # configs known before anything is modelled; the first are drawn
-_BATCH = 256  # candidates evaluated at a time: memory grows with them
+N_STARTUP = 4  # observations before the first model; earlier configs are drawn at random
+_BATCH = 256  # candidates per evaluation, which limits memory
 EXTENSIONS = "TORCH_EXTENSIONS_DIR"
 
 
 def register() -> None:
     """Make the strategy available by name.
 
-    BoTorch compiles a kernel, for a minute or so. A process that is killed meanwhile leaves a lock behind, on
-    which every later one waits for ever, so this one has a folder of its own for it, which its workers
+    BoTorch compiles a kernel, for about a minute. A process that is killed meanwhile leaves a lock behind, on
+    which all later ones wait forever, so this process uses its own folder for it, which its workers
     inherit. It is compiled here, so that the time is no proposal's.
     """
     if EXTENSIONS not in os.environ:
         os.environ[EXTENSIONS] = tempfile.mkdtemp(prefix="hwopt-botorch-")
         atexit.register(shutil.rmtree, os.environ[EXTENSIONS], ignore_errors=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # without a compiler BoTorch does with Python
+        warnings.simplefilter("ignore")  # without a compiler BoTorch falls back to Python
         logei._try_load_fused_kernel()
     register_strategy("botorch:qlognehvi", qlognehvi)
 
 
 def qlognehvi(state: SearchState, rng: np.random.Generator) -> Selection:
-    """Maximise qLogNEHVI over many configs, feasible ones where the budgets are known."""
+    """Maximise qLogNEHVI over many configs, or over feasible ones if the budgets are known."""
     is_aware = bool(state.budgets) or not state.limits
     if np.sum(_keeps_limits(state) | (not is_aware)) < N_STARTUP:
         return maximise(state, lambda configs: rng.random(len(configs)), rng)
@@ -80,7 +80,7 @@ def qlognehvi(state: SearchState, rng: np.random.Generator) -> Selection:
 
 
 def _aware(state: SearchState) -> AcquisitionFunction:
-    """Return the acquisition function with costs known: its inputs carry them after the encoding."""
+    """Return the acquisition function with known costs, which its inputs have after the encoding."""
     d = state.space.encode([state.observations[0].config]).shape[1]
     Y = outcomes(state)
     X = _inputs(state, [o.config for o in state.observations], Y[:, 1:])
@@ -95,7 +95,7 @@ def _aware(state: SearchState) -> AcquisitionFunction:
 
 
 def _unaware(state: SearchState) -> AcquisitionFunction:
-    """Return the acquisition function with everything learned from what was told."""
+    """Return the acquisition function with costs and constraints learned from observations."""
     configs = [o.config for o in state.observations]
     X = _inputs(state, configs, None)
     broken = np.hstack([excesses(state, configs), outcome_excesses(state)])
@@ -106,7 +106,7 @@ def _unaware(state: SearchState) -> AcquisitionFunction:
 
 
 def _keeps_limits(state: SearchState) -> NDArray[np.bool_]:
-    """Return which of the told configs keep the budgets on known costs, [n]."""
+    """Return a mask of the observed configs within the budgets on known costs, [n]."""
     broken = excesses(state, [o.config for o in state.observations])
     return np.asarray(np.all(broken <= 0, axis=1))
 
@@ -118,7 +118,7 @@ def _acquisition(
     pending: Tensor | None,
     n_constraints: int,
 ) -> AcquisitionFunction:
-    """Return qLogNEHVI of the first outputs under constraints on the last ones; qLogNEI of one objective."""
+    """Return qLogNEHVI of the first outputs under constraints on the last ones; qLogNEI for one objective."""
     m = len(state.objectives)
     model = models[0] if len(models) == 1 else ModelList(*models)
     constraints: list[Callable[[Tensor], Tensor]] = [_Output(m + i) for i in range(n_constraints)]
@@ -143,7 +143,7 @@ def _first(Y: Tensor, X: Tensor | None = None) -> Tensor:
 
 
 class _Output:
-    """One output of a model, which as a constraint must not be positive."""
+    """Output of a model as a constraint, which must not be positive."""
 
     def __init__(self, index: int) -> None:
         self._index = index
@@ -161,7 +161,7 @@ def _fitted(X: Tensor, y: Array, features: FilterFeatures | None) -> SingleTaskG
 
 
 def _inputs(state: SearchState, configs: Sequence[Config], log_costs: Array | None) -> Tensor:
-    """Return encoded configs, followed by their known costs where given, [n, d + m - 1]."""
+    """Return encoded configs, followed by their known costs if given, [n, d + m - 1]."""
     X = state.space.encode(configs)
     return torch.from_numpy(X if log_costs is None else np.hstack([X, log_costs]))
 
@@ -172,18 +172,18 @@ def _inputs_of_pending(state: SearchState, known: bool) -> Tensor | None:
     if not known:
         return _inputs(state, state.pending, None)
     costs = state.log_costs(price(state.costs, state.pending))
-    costs = np.where(np.isfinite(costs), costs, state.reference[1:])  # of what cannot be priced
+    costs = np.where(np.isfinite(costs), costs, state.reference[1:])  # for configs without a price
     return _inputs(state, state.pending, costs)
 
 
 @contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
-    """Seed torch for one proposal, on one thread, and leave the process as it was."""
+    """Seed torch for one proposal, on one thread, and restore its state afterwards."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # inputs that are not in the unit cube: known costs are none
+            warnings.simplefilter("ignore")  # known costs are inputs outside the unit cube
             torch.manual_seed(seed)
             yield
     finally:

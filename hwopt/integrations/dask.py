@@ -1,7 +1,7 @@
-"""Train on a Dask cluster: `DaskExecutor("tcp://scheduler:8786")` is a `concurrent.futures.Executor`.
+"""Training on a Dask cluster: `DaskExecutor("tcp://scheduler:8786")` is a `concurrent.futures.Executor`.
 
-The workers need hwopt, the search space's file at the same path, and the data. A GPU a worker is what
-dask-cuda's workers have, or one worker started for each value of `CUDA_VISIBLE_DEVICES`.
+The workers need hwopt, the search space's file at the same path, and the data. For one GPU per worker, use
+dask-cuda's workers, or start one worker for each value of `CUDA_VISIBLE_DEVICES`.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,14 +18,14 @@ _ALONE = Lock()
 
 
 class DaskExecutor(Executor):
-    """The workers of a Dask cluster.
+    """Executor on the workers of a Dask cluster.
 
-    A task whose worker dies is not started again behind the study's back: it is the study that counts the
-    attempts of a trial. For that the scheduler's `allowed-failures` is 0 until the executor is shut down.
+    A task whose worker dies is not restarted by Dask, as the study counts the attempts of a trial. Therefore
+    the scheduler's `allowed-failures` is 0 until the executor is shut down.
 
     Args:
         cluster: address of the scheduler, such as "tcp://10.0.0.1:8786", or a cluster of `distributed`.
-        threads: of one training; None leaves them as the worker has them.
+        threads: threads of one training; None for the worker's setting.
 
     Raises:
         InvalidInput: if Dask is not installed, or no scheduler answers.
@@ -49,7 +49,7 @@ class DaskExecutor(Executor):
 
     @property
     def n_workers(self) -> int:
-        """Number of trainings that the cluster takes at a time: one a worker."""
+        """Number of parallel trainings: one per worker."""
         return max(1, len(self._client.nthreads()))
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -58,15 +58,15 @@ class DaskExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let go of the cluster; its workers stay."""
+        """Disconnect from the cluster; its workers keep running."""
         self._allow_failures(self._allowed_before)
         self._executor.shutdown(wait=False)
         self._client.close()
 
     def _allow_failures(self, n: int | None) -> int | None:
-        """Set how often the scheduler starts a task again whose worker died, and return what it was.
+        """Set the scheduler's number of restarts of a task whose worker died; return the earlier number.
 
-        None if this client may not run functions on the scheduler: then its own number stays.
+        None if this client may not run functions on the scheduler, whose number is then unchanged.
         """
         if n is None:
             return None
@@ -77,9 +77,9 @@ class DaskExecutor(Executor):
 
 
 def capped(threads: int | None, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function with a number of threads for numerical libraries; None leaves them as they are.
+    """Call a function with a number of threads for numerical libraries; None does not change it.
 
-    One at a time in a process, however many threads Dask gives its worker: random numbers are a process's.
+    Calls in one process are sequential, whatever the number of Dask's threads, as random states are global.
     """
     from threadpoolctl import threadpool_limits
 
@@ -89,7 +89,7 @@ def capped(threads: int | None, function: Callable[..., Any], *args: Any, **kwar
 
 @contextmanager
 def _children_allowed() -> Iterator[None]:
-    """Let a training start processes, as a DataLoader does: Dask's workers are daemons, which may not."""
+    """Allow a training to start processes, as a DataLoader does; Dask's daemonic workers may not."""
     configuration: dict[str, Any] = getattr(current_process(), "_config", {})
     before = configuration.get("daemon", False)
     configuration["daemon"] = False

@@ -1,4 +1,4 @@
-"""hwopt's optimizer as a search algorithm of Ray Tune; needs `pip install 'hwopt[ray-tune]'`.
+"""Search algorithm of Ray Tune with hwopt's optimizer; needs `pip install 'hwopt[ray-tune]'`.
 
 Tune --suggest--> Optimizer.ask: a config within the budgets --> trial
 Tune --on_trial_complete--> Optimizer.tell
@@ -9,7 +9,7 @@ from typing import Any
 
 try:
     from ray.tune.search import Searcher
-except ImportError as error:  # Ray's own, which says what is missing of it
+except ImportError as error:  # Ray's message names the missing part
     raise ImportError(
         f"hwopt.integrations.ray_tune needs Ray Tune: pip install 'hwopt[ray-tune]' ({error})"
     ) from None
@@ -24,7 +24,7 @@ _MODES = ("min", "max")
 
 
 class HwoptSearch(Searcher):
-    """Search algorithm that knows the costs of a trial before it runs, and suggests none over a budget.
+    """Search algorithm that knows the costs of a trial before it runs, and suggests no trial over a budget.
 
         tuner = tune.Tuner(train, tune_config=tune.TuneConfig(
             search_alg=HwoptSearch(space, costs, {"time_s": "5 ms"}, objectives=("error", "time_s")),
@@ -74,13 +74,13 @@ class HwoptSearch(Searcher):
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: Mapping[str, Any], **spec: Any
     ) -> bool:
-        """Refuse a search space, metric or mode of Tune's own: all of them are given here."""
+        """Refuse a search space, metric or mode of Tune, since these are arguments of this class."""
         others = [name for name, own in (("metric", self._metric), ("mode", self._mode))
                   if {"metric": metric, "mode": mode}[name] not in (None, own)]  # fmt: skip
         return not config and not others
 
     def suggest(self, trial_id: str) -> Any:
-        """Return a config that keeps the budgets, or FINISHED once none is left."""
+        """Return a feasible config, or FINISHED if none is left."""
         try:
             config = self.optimizer.ask().config
         except Infeasible:
@@ -93,7 +93,7 @@ class HwoptSearch(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the optimizer how a trial ended."""
+        """Tell the optimizer the result of a trial."""
         config = self._configs.pop(trial_id, None)
         if config is None:
             return
@@ -119,21 +119,21 @@ class HwoptSearch(Searcher):
             self._tell(config, {self._name: value}, is_stopped=pruned)
 
     def save(self, checkpoint_path: str) -> None:
-        """Write what was suggested and told to a file."""
+        """Write the state to a file."""
         import cloudpickle  # type: ignore[import-untyped]
 
         with open(checkpoint_path, "wb") as file:
             cloudpickle.dump((self.optimizer, self._configs), file)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Take up what `save` wrote."""
+        """Restore the state that `save` wrote."""
         import cloudpickle
 
         with open(checkpoint_path, "rb") as file:
             self.optimizer, self._configs = cloudpickle.load(file)
 
     def _tell(self, config: Config, result: Mapping[str, Any], is_stopped: bool) -> None:
-        """Tell what a trial reported last; a value that is not finite is a failed training."""
+        """Tell the last reported value of a trial; a value that is not finite is a failed training."""
         if self._name not in result:
             raise InvalidInput(f"a trial reported no {self._name!r}{did_you_mean(self._name, result)}")
         value = as_number(result[self._name])

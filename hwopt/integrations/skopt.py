@@ -1,11 +1,10 @@
 """scikit-optimize's Gaussian process as a strategy: "skopt:gp".
 
-Its optimizer is made anew at every ask from what was told. It minimises one number: with costs among the
-objectives that is an augmented Chebyshev scalarisation with new weights at each ask (ParEGO, Knowles 2006).
-The budgets are its `space_constraint`, so that it draws and proposes feasible configs only; unaware, it never
-learns of them, nor in either form of limits on outcomes. It knows no conditional hyperparameters, which stand
-in the middle of their range where they are inactive, and no tables: the nearest row stands for what it
-proposes.
+Its optimizer is constructed at each ask from all observations. It minimises one number: with costs among the
+objectives an augmented Chebyshev scalarisation with new weights at each ask (ParEGO, Knowles 2006). The
+budgets are its `space_constraint`, so that it draws and proposes feasible configs only; in the unaware form
+it ignores budgets, and in both forms outcome budgets. It does not support conditional hyperparameters, which
+have the middle of their range if inactive, nor tables: the nearest row replaces a proposal.
 """
 
 import warnings
@@ -27,7 +26,7 @@ from hwopt.search.strategies import SearchState, Selection, register_strategy
 from hwopt.space.dimensions import Categorical, Dimension, Integer, Value
 from hwopt.space.search_space import Config, SearchSpace
 
-N_POINTS = 1000  # among which the acquisition function is maximised where each has to be priced
+N_POINTS = 1000  # points over which the acquisition function is maximised if each has to be priced
 _AUGMENTATION = 0.05  # weight of the sum in the scalarisation
 
 
@@ -40,7 +39,7 @@ def gp(state: SearchState, rng: np.random.Generator) -> Selection:
     """Expected improvement under scikit-optimize's Gaussian process, of a feasible config with budgets."""
     is_table, within = state.candidates is not None, bool(state.budgets)
     if within and not is_table and state.feasible_region().share < SMALLEST_SHARE:
-        # drawing feasible points is all that a space_constraint does, and takes for ever here
+        # a space_constraint draws points until they are feasible, which takes too long here
         order = rng.permutation(len(state.feasible_region().configs))
         return Selection(from_region(state, order, rng))
     with warnings.catch_warnings():
@@ -53,14 +52,14 @@ def gp(state: SearchState, rng: np.random.Generator) -> Selection:
         def ask() -> Config:
             nonlocal first
             point = optimizer.ask() if first or is_table else optimizer.space.rvs(1, optimizer.rng)[0]
-            first = False  # it would propose the same point again
+            first = False  # it would repeat the same point
             return _config(state.space, point)
 
         return first_that_fits(state, ask, lambda config: None, rng)
 
 
 def _optimizer(state: SearchState, is_constrained: bool, rng: np.random.Generator) -> Any:
-    """Return scikit-optimize's optimizer, told everything; what is pending as the best seen ("cl_min")."""
+    """Return scikit-optimize's optimizer with all observations; pending ones as the best seen ("cl_min")."""
     space = state.space
 
     def fits(point: list[Any]) -> bool:
@@ -83,7 +82,7 @@ def _optimizer(state: SearchState, is_constrained: bool, rng: np.random.Generato
             for config, value in zip(configs, values, strict=True)
             if space.is_possible(config)
         ]
-        kept = [pair for pair in pairs if not is_constrained or fits(pair[0])]  # it takes no others
+        kept = [pair for pair in pairs if not is_constrained or fits(pair[0])]  # it refuses others
         if kept:
             optimizer.tell([point for point, _ in kept], [value for _, value in kept])
     return optimizer
@@ -99,7 +98,7 @@ def _scalarised(Y: Array, rng: np.random.Generator) -> Array:
 
 
 def _free(space: SearchSpace) -> list[Dimension]:
-    """Return the dimensions that can vary: scikit-optimize knows no others."""
+    """Return the dimensions that can vary; scikit-optimize supports no others."""
     return [dimension for dimension in space.dimensions if dimension.n_values > 1]
 
 

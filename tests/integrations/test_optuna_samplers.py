@@ -341,7 +341,7 @@ def test_arguments_of_each_are_checked():
         HwoptSampler(costs, seed=-1)
     with pytest.raises(InvalidInput, match="must be a sampler of Optuna"):
         HardConstraint("tpe", costs, BUDGET)
-    with pytest.raises(InvalidInput, match="take BruteForceSampler"):
+    with pytest.raises(InvalidInput, match="use BruteForceSampler"):
         HardConstraint(GridSampler({"x": [1, 2]}), costs, BUDGET)
 
 
@@ -366,7 +366,7 @@ def test_a_name_that_no_trial_suggests_is_an_error_with_the_nearest():
 def test_more_than_one_objective_that_training_reveals_is_an_error():
     with pytest.raises(InvalidInput, match="2 objectives are not known costs: objective 0 .* objective 1 "):
         studied(HwoptSampler(flat_costs), lambda trial: (flat(trial)[0], 2 * flat(trial)[1]), 3)
-    with pytest.raises(InvalidInput, match="every objective is a known cost"):
+    with pytest.raises(InvalidInput, match="all objectives are known costs"):
         studied(HwoptSampler(flat_costs), lambda trial: flat(trial)[1], 3, ["minimize"])
 
 

@@ -1,4 +1,4 @@
-"""hwopt and Optuna: known costs and their budgets in an Optuna study, and Optuna's samplers as strategies.
+"""Integration with Optuna: known costs and budgets in an Optuna study, and Optuna's samplers as strategies.
 
     HwoptSampler     hwopt's optimizer as a sampler of an Optuna study
     HardConstraint   any sampler of Optuna, within budgets on known costs

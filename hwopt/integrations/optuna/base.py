@@ -1,4 +1,4 @@
-"""Base of the samplers with known costs: the space of a study, its prices, and one ask at a time."""
+"""Base class of the samplers with known costs."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,17 +18,17 @@ from hwopt.integrations.optuna.trial_space import TrialSpace, given_space, infer
 from hwopt.search.optimizer import Budgets
 from hwopt.space.search_space import SearchSpace
 
-N_DRAWN = 32  # values of one parameter that are drawn before a trial is pruned
+N_DRAWN = 32  # draws of one parameter before a trial is pruned
 GivenSpace = SearchSpace | Mapping[str, BaseDistribution] | None
 
 
 class KnownCosts(BaseSampler):
-    """Sampler that decides on all parameters of a trial at once, by their costs.
+    """Sampler that samples all parameters of a trial at once, given their costs.
 
     Args:
-        costs: maps a list of dicts of parameters to a dict of arrays [n], one a metric, or a cost model.
+        costs: function from a list of dicts of parameters to a dict of arrays [n] by metric, or a cost model.
         budgets: limits on these metrics.
-        space: of the study; that of a cost model, or inferred from its trials, if None.
+        space: space of the study; None takes that of a cost model, or infers it from the trials.
     """
 
     def __init__(self, costs: CostFunction, budgets: Budgets, space: GivenSpace) -> None:
@@ -47,7 +47,7 @@ class KnownCosts(BaseSampler):
         self.__dict__.update(state, _lock=RLock())
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the distributions of all parameters that are known."""
+        """Return the distributions of all known parameters."""
         with self._lock:
             space = self._given or inferred_space(others_of(study, trial), self._pricing, self._inferred)
             if space is None:
@@ -58,7 +58,7 @@ class KnownCosts(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return parameters that keep the budgets; none while no trial has suggested any."""
+        """Return parameters within the budgets; empty while no trial has suggested any."""
         space = self._spaces.pop(trial._trial_id, None)
         if space is None:
             return {}
@@ -80,10 +80,10 @@ class KnownCosts(BaseSampler):
         distribution: BaseDistribution,
         draw: Callable[[], Any],
     ) -> Any:
-        """Return a value for a parameter that was not proposed, with which the budgets hold so far.
+        """Return a value of a parameter that was not proposed, within the budgets so far.
 
         Raises:
-            TrialPruned: if none of N_DRAWN values does; the trial has the last one.
+            TrialPruned: if none of N_DRAWN values is; the trial has the last one.
         """
         known = {**self._proposed.get(trial._trial_id, {}), **trial.params}
         for _ in range(N_DRAWN):
@@ -97,7 +97,7 @@ class KnownCosts(BaseSampler):
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Forget what was proposed for a trial."""
+        """Forget the proposal of a trial."""
         self._proposed.pop(trial._trial_id, None)
 
     @abstractmethod

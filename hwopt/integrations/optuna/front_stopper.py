@@ -1,12 +1,12 @@
-"""Early stopping in studies of several objectives, one of which is learned and the others are known costs.
+"""Early stopping in studies of several objectives, of which one is learned and the others are known costs.
 
     report(trial, epoch, value) --curve, kept with the trial--> should_stop(trial)
                                         |
     curves of all trials, known costs --+--> Pr(the trial ends on the front) < risk
 
-Optuna's `Trial.report` refuses studies of several objectives. If the costs are known before a training, only
-one objective has a curve, and the front says how low it must end to be of use: see
-`hwopt.train.stopping.front`. What a curve ends at is predicted as freeze-thaw does.
+Optuna's `Trial.report` refuses studies of several objectives. If the costs are known before training, only
+one objective has a curve, and the front gives the value that it must reach: see
+`hwopt.train.stopping.front`. The end of a curve is predicted as in freeze-thaw.
 """
 
 from collections.abc import Sequence
@@ -33,26 +33,25 @@ _STATUSES = {
 
 
 class FrontStopper:
-    """Stops a trial that is unlikely to end on the front, from its first epochs and its known costs.
+    """Stopping rule for trials that are unlikely to enter the front, given first epochs and known costs.
 
         stopper.report(trial, epoch, error)
         if stopper.should_stop(trial):
             raise optuna.TrialPruned
 
-    The objectives of the study are recognised as by `HwoptSampler`, which also uses what a stopped trial was
-    expected to end at. Works with any sampler, in any number of processes: the curves are attributes of the
-    trials.
+    The objectives of the study are recognised as by `HwoptSampler`, which also uses the expected final values
+    of stopped trials. Works with any sampler and several processes: the curves are attributes of the trials.
 
     Args:
-        costs: maps a list of dicts of parameters to a dict of arrays [n], one a metric, or a cost model.
-        n_epochs: of a whole training.
-        budgets: limits on the costs; a trial over one is on no front.
-        risk: a trial stops if the probability that it ends on the front is below this.
-        min_epochs: before a trial is judged.
-        min_complete: complete trials within the budgets before any is judged.
+        costs: function from a list of dicts of parameters to a dict of arrays [n] by metric, or a cost model.
+        n_epochs: epochs of a whole training.
+        budgets: limits on the costs; a trial over one is not on the front.
+        risk: a trial stops if its probability of entering the front is below this.
+        min_epochs: epochs before a trial is judged.
+        min_complete: feasible complete trials before any trial is judged.
 
     Raises:
-        InvalidInput: for arguments that cannot be used.
+        InvalidInput: for invalid arguments.
     """
 
     def __init__(
@@ -71,12 +70,12 @@ class FrontStopper:
         self._rule(("error",))  # checks the options
 
     def report(self, trial: Trial, epoch: int, value: float) -> None:
-        """Note the objective that training reveals after an epoch, in the study's own unit and direction.
+        """Record the learned objective after an epoch, in the study's unit and direction.
 
         Args:
-            trial: that is running.
-            epoch: counted from 1.
-            value: of the objective.
+            trial: running trial.
+            epoch: epoch, counted from 1.
+            value: value of the objective.
 
         Raises:
             InvalidInput: for an epoch that is not the next one, or a value that is not a number.
@@ -92,10 +91,10 @@ class FrontStopper:
         trial.set_user_attr(CURVE, [*curve, number])
 
     def should_stop(self, trial: Trial) -> bool:
-        """Return whether the trial is unlikely to end on the front after the epochs that were reported.
+        """Return whether the trial is unlikely to enter the front, given the reported epochs.
 
         Raises:
-            InvalidInput: if not exactly one objective of the study is left that is not a known cost.
+            InvalidInput: if not exactly one objective of the study is not a known cost.
         """
         trials = [t for t in trial.study.get_trials(deepcopy=False) if t.user_attrs.get(CURVE)]
         own = next((t for t in trials if t.number == trial.number), None)
@@ -120,7 +119,7 @@ class FrontStopper:
         return FrontRuleByMoments(Setting(self._n_epochs, None, tuple(objectives), ()), *self._options)
 
     def _curve(self, trial: FrozenTrial, objectives: Objectives, scale: Scale) -> Curve:
-        """Return what the rule sees of a trial; a complete one ends at the value that it returned."""
+        """Return the curve of a trial; a complete one ends at its returned value."""
         values = list(trial.user_attrs[CURVE])
         if trial.state == TrialState.COMPLETE:
             values[-1] = trial.values[objectives.error or 0]
@@ -131,7 +130,7 @@ class FrontStopper:
 
 
 def _scale(trials: Sequence[FrozenTrial], objectives: Objectives) -> Scale:
-    """Return the scale of errors that holds all values that were reported or returned."""
+    """Return the scale of errors for all reported and returned values."""
     i = objectives.error or 0
     told = [value for trial in trials for value in trial.user_attrs[CURVE]]
     told += [trial.values[i] for trial in trials if trial.state == TrialState.COMPLETE]

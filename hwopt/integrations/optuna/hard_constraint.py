@@ -1,12 +1,12 @@
-"""Any sampler of Optuna within budgets on known costs: what breaks one never becomes a trial.
+"""Hard budgets on known costs for any sampler of Optuna: no trial is over a budget.
 
-    trial --> the sampler suggests every parameter --> costs within the budgets? --yes--> the trial has them
-                 ^                                                |
-                 +------------------no: it is asked again---------+
+    trial --> the sampler suggests all parameters --> costs within the budgets? --yes--> the trial has them
+                 ^                                               |
+                 +------------------no: it is asked again--------+
 
-So parameters are drawn as the sampler draws them, on the condition that they keep the budgets, and its trials
-are as if the others had never been. Where it does not find any, known parameters near the last ones that it
-suggested stand for them.
+Parameters follow the sampler's distribution, conditional on the budgets, and refused parameters leave no
+trials. If the sampler does not find feasible parameters, known feasible ones near its last suggestion are
+used.
 """
 
 from collections import Counter, deque
@@ -37,33 +37,34 @@ from hwopt.search.state import SearchState
 from hwopt.space.dimensions import Dimension
 from hwopt.space.search_space import Config, Key, Value
 
-_N_REFUSED = 5  # times that the same parameters are refused before the sampler is asked no more
-_N_SHOWN = 64  # refused parameters that TPE is shown, the latest
-_SEED = 0  # of the feasible region, which the sampler's own draws do not depend on
+_N_REFUSED = 5  # refusals of the same parameters after which the sampler is not asked again
+_N_SHOWN = 64  # latest refused parameters that TPE sees
+_SEED = 0  # of the feasible region, independent of the sampler's draws
 
 
 class HardConstraint(KnownCosts):
-    """Sampler of Optuna within budgets on known costs: what breaks one never becomes a trial.
+    """Sampler of Optuna within budgets on known costs: no trial is over a budget.
 
-    Any sampler but a grid: TPE, GPSampler, NSGA-II, CMA-ES, QMC, random. It is asked for all parameters of a
-    trial beforehand, until they keep the budgets. TPE, which learns from constraints, is shown what was
-    refused; GPSampler, which would suggest the same again, maximises its acquisition function over parameters
-    that keep the budgets.
+    Any sampler except GridSampler: TPE, GPSampler, NSGA-II, CMA-ES, QMC, random. It is asked for all
+    parameters of a trial beforehand, until they are within the budgets. TPE, which learns from constraints,
+    sees the refused parameters; GPSampler, which would repeat its suggestion, maximises its acquisition
+    function over feasible parameters.
 
-    Without `space` it is inferred from the trials. The first trial, and one that suggests something new, is
-    pruned at its last `suggest` if it is over a budget. What `Study.enqueue_trial` gives is trained whatever
-    it costs.
+    Without `space` it is inferred from the trials. The first trial, and a trial with a new parameter, is
+    pruned at its last `suggest` if it is over a budget. Trials of `Study.enqueue_trial` run whatever their
+    costs.
 
     Args:
-        sampler: of Optuna.
-        costs: maps a list of dicts of parameters to a dict of arrays [n], one a metric, or a cost model.
-        budgets: limits that no trial breaks: `Budget`s, or a dict such as {"time_s": "5 ms"}.
-        space: a `hwopt.SearchSpace`, or a dict from name to a distribution of Optuna; that of a cost model,
-            or inferred, if absent.
+        sampler: sampler of Optuna.
+        costs: function from a list of dicts of parameters to a dict of arrays [n] by metric, or a cost model.
+        budgets: limits on costs: `Budget`s, or a dict such as {"time_s": "5 ms"}.
+        space: a `hwopt.SearchSpace`, or a dict from name to a distribution of Optuna; None takes that of a
+        cost
+            model, or infers it.
 
     Raises:
-        InvalidInput: for arguments that cannot be used.
-        Infeasible: on a trial, if no parameters keep the budgets.
+        InvalidInput: for invalid arguments.
+        Infeasible: on a trial, if no parameters are within the budgets.
     """
 
     def __init__(
@@ -77,11 +78,11 @@ class HardConstraint(KnownCosts):
         if not isinstance(sampler, BaseSampler):
             raise InvalidInput(f"sampler = {sampler!r} must be a sampler of Optuna, such as TPESampler()")
         if isinstance(sampler, GridSampler):
-            raise InvalidInput("a GridSampler does not pass over a point; take BruteForceSampler, with steps")
+            raise InvalidInput("a GridSampler cannot skip points; use BruteForceSampler, with steps")
         super().__init__(costs, budgets, space)
         self._sampler = sampler
         self._region: tuple[Any, FeasibleRegion] | None = None
-        self._refused: dict[str, deque[FrozenTrial]] = {}  # by study, what TPE is shown
+        self._refused: dict[str, deque[FrozenTrial]] = {}  # by study, seen by TPE
 
     def __str__(self) -> str:
         return f"HardConstraint({self._sampler})"
@@ -100,18 +101,18 @@ class HardConstraint(KnownCosts):
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Let the sampler know how a trial ended."""
+        """Pass the end of a trial on to the sampler."""
         super().after_trial(study, trial, state, values)
         self._sampler.after_trial(study, trial, state, values)
 
     def parameters(self, study: Study, trial: FrozenTrial, space: TrialSpace) -> dict[str, Any]:
-        """Return parameters that the sampler suggests and that keep the budgets."""
+        """Return parameters that the sampler suggests and that are within the budgets."""
         return space.decode(self._asked(_Ask(self._sampler, self._shown(study), trial, space)))
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Let the sampler suggest a parameter that was not known when the trial began, within the budgets."""
+        """Let the sampler suggest a parameter unknown at the beginning of the trial, within the budgets."""
 
         def draw() -> Any:
             return self._sampler.sample_independent(study, trial, param_name, param_distribution)
@@ -119,7 +120,7 @@ class HardConstraint(KnownCosts):
         return self.within_budgets(study, trial, param_name, param_distribution, draw)
 
     def _asked(self, ask: "_Ask") -> Config:
-        """Ask the sampler until the budgets hold, or cannot be judged for a parameter that is new."""
+        """Ask the sampler until the budgets hold, or are undecided because of a new parameter."""
         refused: Counter[Key] = Counter()
         while True:
             config = self._suggested(ask)
@@ -132,14 +133,14 @@ class HardConstraint(KnownCosts):
                 return self._nearest(ask, config)
 
     def _shown(self, study: Study) -> Study:
-        """Return the study as the sampler is to see it: to TPE, with parameters that were refused."""
+        """Return the study for the sampler; for TPE with refused parameters as pruned trials."""
         if not isinstance(self._sampler, TPESampler):
             return study
         refused = self._refused.setdefault(study.study_name, deque(maxlen=_N_SHOWN))
         return cast("Study", _WithRefused(study, refused, self._sampler._n_startup_trials))
 
     def _pruned(self, ask: "_Ask", config: Config) -> FrozenTrial:
-        """Return a config that was refused as a pruned trial, with what it breaks as its constraints."""
+        """Return a refused config as a pruned trial, with its excess over the budgets as constraints."""
         costs = ask.space.price(self._pricing, [config])
         return create_trial(
             state=TrialState.PRUNED,
@@ -151,7 +152,7 @@ class HardConstraint(KnownCosts):
         )
 
     def _suggested(self, ask: "_Ask") -> Config:
-        """Return what the sampler suggests; of GPSampler, after its first trials, the best that fits."""
+        """Return the sampler's suggestion; for GPSampler after its first trials the best feasible config."""
         if not isinstance(self._sampler, GPSampler):
             return ask.suggested()
 
@@ -164,19 +165,19 @@ class HardConstraint(KnownCosts):
             return chosen[-1] if chosen else config
 
     def _nearest(self, ask: "_Ask", config: Config) -> Config:
-        """Return the config nearest to one that the sampler suggested, of those that keep the budgets."""
+        """Return the feasible config nearest to the sampler's suggestion."""
         space, rng = ask.space.space, np.random.default_rng([_SEED, ask.trial.number])
         region = [ask.with_fixed(one) for one in self._region_of(ask).configs]
         pool = [*region, *(ask.with_fixed(one) for one in mutate(space, [config] * len(region), rng))]
         keep = feasible(self._pricing.budgets, self._pricing([ask.parameters(one) for one in pool]))
         kept = [one for one, is_kept in zip(pool, keep, strict=True) if is_kept]
         if not kept:
-            raise TrialPruned(f"no parameters beside {ask.fixed}, which were enqueued, keep the budgets")
+            raise TrialPruned(f"no parameters with the enqueued {ask.fixed} are within the budgets")
         distances = np.sum((space.encode(kept) - space.encode([config])) ** 2, axis=1)
         return kept[int(np.argmin(distances))]
 
     def _region_of(self, ask: "_Ask") -> FeasibleRegion:
-        """Return the part of the space that keeps the budgets, priced once for each space."""
+        """Return the feasible region of the space, priced once per space."""
         if self._region is None or self._region[0] != ask.space.key:
             costs = partial(ask.space.price, self._pricing)
             region = find_feasible_region(ask.space.space, costs, self._pricing.budgets, _SEED)
@@ -184,7 +185,7 @@ class HardConstraint(KnownCosts):
         return self._region[1]
 
     def _search_state(self, ask: "_Ask") -> SearchState:
-        """Return a state in which any config that keeps the budgets may be chosen."""
+        """Return a search state in which all feasible configs are available."""
         return SearchState(
             space=ask.space.space,
             costs=lambda configs: self._pricing([ask.parameters(config) for config in configs]),
@@ -203,7 +204,7 @@ class HardConstraint(KnownCosts):
 
 
 def _best(ask: "_Ask") -> list[Config]:
-    """Return the configs of the complete trials that no other dominates."""
+    """Return the configs of the nondominated complete trials."""
     complete = [t for t in others_of(ask.study, ask.trial) if t.state == TrialState.COMPLETE]
     signs = [-1.0 if d == StudyDirection.MAXIMIZE else 1.0 for d in ask.study.directions]
     is_best = nondominated(np.array([t.values for t in complete]) * signs)
@@ -212,12 +213,12 @@ def _best(ask: "_Ask") -> list[Config]:
 
 
 class _WithRefused:
-    """A study with pruned trials that are none: parameters that a budget refused.
+    """Study with refused parameters as additional pruned trials.
 
     Args:
-        study: of Optuna.
-        refused: the pruned trials.
-        n_random: trials that the sampler draws at random at first, which the refused do not count as.
+        study: study of Optuna.
+        refused: pruned trials of refused parameters.
+        n_random: number of the sampler's initial random trials, which exclude the refused ones.
     """
 
     def __init__(self, study: Study, refused: deque[FrozenTrial], n_random: int) -> None:
@@ -236,7 +237,7 @@ class _WithRefused:
 
 
 class _Ask:
-    """A trial for which a sampler is asked for all parameters, those excepted that were enqueued."""
+    """Trial for which a sampler is asked for all parameters except the enqueued ones."""
 
     def __init__(
         self,
@@ -250,7 +251,7 @@ class _Ask:
         self._held = space.holds(self.fixed)
 
     def suggested(self) -> Config:
-        """Return a config of what the sampler suggests, in the order of the trials before."""
+        """Return a config of the sampler's suggestions, in the order of earlier trials."""
         trial = copy(self.trial)
         trial.params, trial.distributions = {}, {}
         distributions = self._sampler.infer_relative_search_space(self.study, trial)
@@ -266,11 +267,11 @@ class _Ask:
         return OnDemand(self.space.space, draw).config()
 
     def with_fixed(self, config: Config) -> Config:
-        """Return a config with the values that were enqueued."""
+        """Return a config with the enqueued values."""
         return self.space.encode({**self.space.decode(config), **self._held}) or config
 
     def parameters(self, config: Mapping[str, Value]) -> dict[str, Any]:
-        """Return the parameters of a config, those that were enqueued as they were."""
+        """Return the parameters of a config, with the enqueued values unchanged."""
         return {**self.space.decode(config), **self.fixed}
 
     def _value(self, parameter: Parameter, relative: Mapping[str, Any], trial: FrozenTrial) -> Any:

@@ -1,10 +1,10 @@
-"""Objectives of a study: the one that a training reveals, and the costs that are known before it.
+"""Objectives of a study: one that is learned by training, and costs that are known before it.
 
-    values told  [n, k]   --equal to a predicted cost in every trial, or called as one-->  known
-                          --the one that is left----------------------------------------->  the error
+    values  [n, k]   --equal to a predicted cost in all trials, or with its name-->  known
+                     --the remaining one------------------------------------------>  the error
 
-The optimizer minimises an error of [0, 1], or a loss on that scale, and known costs; what a study maximises
-is turned round: an error is what is missing from the best, and a cost the inverse of what is maximised.
+The optimizer minimises an error in [0, 1], or a loss on that scale, and known costs. Maximised objectives are
+converted: a value to its difference from the best, and a cost to its inverse.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,22 +18,22 @@ from hwopt.arrays import Array
 from hwopt.costs import Costs
 from hwopt.errors import InvalidInput
 
-CURVE = "hwopt:curve"  # attribute of a trial: what it reported to `FrontStopper` after each epoch
-EXPECTED = "hwopt:expected"  # attribute of a stopped trial: value that it would end at, its deviation
-STOPPED = "hwopt:stopped"  # attribute of a stopped trial: why
-_SAME = 1e-6  # relative difference within which a value told is the predicted one
-_DIVERGED = 10.0  # times the median of losses: those above count as that
-_MARGIN = 1.1  # of the worst value, so that it is below 1
+CURVE = "hwopt:curve"  # attribute of a trial: values reported to `FrontStopper` after each epoch
+EXPECTED = "hwopt:expected"  # attribute of a stopped trial: expected final value and its deviation
+STOPPED = "hwopt:stopped"  # attribute of a stopped trial: reason
+_SAME = 1e-6  # relative difference up to which a value equals the predicted one
+_DIVERGED = 10.0  # larger multiples of the median loss are clipped
+_MARGIN = 1.1  # factor on the worst value, so that it maps below 1
 
 
 @dataclass(frozen=True)
 class Objectives:
-    """The objectives of a study.
+    """Objectives of a study.
 
     Args:
-        error: position of the one that a training reveals; None while no trial is complete.
-        costs: position -> metric of those that are known.
-        is_maximised: of every objective, in the study's order.
+        error: position of the learned objective; None while no trial is complete.
+        costs: position -> metric of the known ones.
+        is_maximised: direction of each objective, in the study's order.
     """
 
     error: int | None
@@ -42,16 +42,16 @@ class Objectives:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The objectives as the optimizer knows them."""
+        """Names of the objectives in the optimizer."""
         return ("error", *(inverse(m) if self.is_maximised[i] else m for i, m in self.costs.items()))
 
     @property
     def inverted(self) -> tuple[str, ...]:
-        """The metrics that are maximised."""
+        """Maximised metrics."""
         return tuple(metric for i, metric in self.costs.items() if self.is_maximised[i])
 
     def with_inverses(self, costs: Costs) -> Costs:
-        """Return the costs with the inverse of each metric that is maximised beside it."""
+        """Return the costs with the inverses of maximised metrics added."""
         if not self.inverted:
             return costs
         with np.errstate(divide="ignore"):
@@ -59,7 +59,7 @@ class Objectives:
         return Costs(values, costs.residuals, costs.reasons, costs.widening, costs.weights)
 
     def outcomes(self, trials: Sequence[FrozenTrial]) -> dict[int, "Outcome"]:
-        """Return trial number -> error, of the trials that tell one: complete ones and stopped ones."""
+        """Return trial number -> error of the complete and the stopped trials."""
         if self.error is None:
             return {}
         told = {trial.number: value_of(trial, self.error) for trial in trials}
@@ -70,16 +70,16 @@ class Objectives:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The error of a trial, and its standard deviation where the trial was stopped and it is expected."""
+    """Error of a trial, and its standard deviation if it is the expectation for a stopped trial."""
 
     error: float
     std: float = 0.0
 
 
 def value_of(trial: FrozenTrial, objective: int) -> tuple[float, float] | None:
-    """Return the value of a trial's objective that training reveals, and its standard deviation.
+    """Return the learned objective of a trial and its standard deviation.
 
-    Of a stopped trial it is what `FrontStopper` expected it to end at, or the last value that it reported.
+    For a stopped trial: the final value that `FrontStopper` expected, or the last reported value.
     """
     if trial.state == TrialState.COMPLETE:
         found = (float(trial.values[objective]), 0.0)
@@ -99,10 +99,10 @@ def value_of(trial: FrozenTrial, objective: int) -> tuple[float, float] | None:
 
 @dataclass(frozen=True)
 class Scale:
-    """An increasing map from an objective's values to errors: (sign * value - origin) / unit.
+    """Increasing map from an objective's values to errors: (sign * value - origin) / unit.
 
-    Shares stay as they are, and of shares that are maximised 1 - value is taken. Other values are divided by
-    the worst, so that their ratios stay; where some are negative they are moved as well.
+    Minimised shares are unchanged, and maximised shares become 1 - value. Other values are divided by the
+    worst, which keeps their ratios; if some are negative, they are shifted as well.
     """
 
     sign: float = 1.0
@@ -111,7 +111,7 @@ class Scale:
 
     @classmethod
     def of(cls, values: Array, is_maximised: bool) -> "Scale":
-        """Return the scale of an objective with these values, [n]; of no finite one it is that of shares."""
+        """Return the scale of an objective with these values, [n]; without finite ones that of shares."""
         values = values[np.isfinite(values)]
         sign = -1.0 if is_maximised else 1.0
         if np.all((values >= 0) & (values <= 1)):
@@ -138,19 +138,19 @@ def inverse(metric: str) -> str:
 
 
 def recognise(study: Study, complete: Sequence[FrozenTrial], costs: Costs) -> Objectives:
-    """Return which objective is the error and which are costs.
+    """Return the roles of a study's objectives: the error and the costs.
 
     Args:
-        study: of Optuna.
+        study: study of Optuna.
         complete: its n complete trials.
-        costs: predicted for them, [n].
+        costs: predicted costs of these, [n].
 
     Raises:
-        InvalidInput: if not exactly one objective is left that is no known cost.
+        InvalidInput: if not exactly one objective is not a known cost.
     """
     is_maximised = tuple(d == StudyDirection.MAXIMIZE for d in study.directions)
     k = len(is_maximised)
-    names = getattr(study, "metric_names", None) or [""] * k  # which a bracket of Hyperband does not tell
+    names = getattr(study, "metric_names", None) or [""] * k  # a bracket of Hyperband has no names
     called = {i: name for i, name in enumerate(names) if name in costs}
     if not complete:
         return Objectives(None, {}, is_maximised)
@@ -164,7 +164,7 @@ def recognise(study: Study, complete: Sequence[FrozenTrial], costs: Costs) -> Ob
 
 
 def _equal(values: Array, costs: Costs) -> str | None:
-    """Return the metric that the values, [n], are equal to in every trial that could be priced."""
+    """Return the metric that the values, [n], are equal to in all trials with a price."""
     for metric, predicted in costs.items():
         is_priced = np.isfinite(predicted)
         if is_priced.any() and np.allclose(values[is_priced], predicted[is_priced], rtol=_SAME, atol=0.0):
@@ -175,10 +175,10 @@ def _equal(values: Array, costs: Costs) -> str | None:
 def _explain(unknown: Sequence[int], names: Sequence[str], values: Array, costs: Costs) -> str:
     predicted = ", ".join(f"{metric} = {value[-1]:.6g}" for metric, value in costs.items())
     if not unknown:
-        return f"every objective is a known cost ({predicted}); there is nothing that a training reveals"
+        return f"all objectives are known costs ({predicted}); one must be the result of training"
     told = ", ".join(f"{names[i] or f'objective {i}'} = {values[-1, i]:.6g}" for i in unknown)
     return (
         f"{len(unknown)} objectives are not known costs: {told} in the last trial; predicted: {predicted}. "
-        "One of them may be one: return a predicted cost as it is, or call it so with study.set_metric_names"
-        ". If training reveals more than one, take HardConstraint around a sampler of Optuna"
+        "For a known cost, return the predicted value unchanged, or name it with study.set_metric_names. "
+        "For several learned objectives, use HardConstraint around a sampler of Optuna"
     )

@@ -1,4 +1,4 @@
-"""GPSampler with its acquisition function maximised over configs that may be chosen."""
+"""Maximisation of GPSampler's acquisition function over available configs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,15 +21,15 @@ def maximised_over(
     choose: Callable[[Acquisition], Config],
     decode: Callable[[Config], dict[str, Any]] = dict,
 ) -> Iterator[list[Config]]:
-    """Let `choose` maximise the sampler's acquisition function; yield what it has chosen.
+    """Let `choose` maximise the sampler's acquisition function; yield the list of chosen configs.
 
-    The sampler offers a method for that, and maximises over the whole space by itself.
+    This overrides the sampler's method, which maximises over the whole space.
 
     Args:
-        sampler: of Optuna.
-        space: of the configs.
-        choose: returns the config of the highest value; it is given the acquisition function of configs.
-        decode: returns the parameters of a config that has all hyperparameters.
+        sampler: sampler of Optuna.
+        space: space of the configs.
+        choose: function of the acquisition function that returns the config of the highest value.
+        decode: function that returns the parameters of a config with all hyperparameters.
     """
     chosen: list[Config] = []
 

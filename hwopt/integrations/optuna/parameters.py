@@ -1,8 +1,8 @@
-"""Parameters of Optuna's trials and the dimensions that they are searched in.
+"""Correspondence of Optuna's parameters and hwopt's dimensions.
 
     distribution of Optuna  <-->  Parameter  <-->  dimension of hwopt
 
-What no dimension has (steps, choices that are no plain values) is searched by its index.
+Steps, and choices that are not plain values, are searched by their index.
 """
 
 from collections.abc import Callable
@@ -22,13 +22,13 @@ from hwopt.errors import InvalidInput
 from hwopt.space.dimensions import Categorical, Dimension, Integer, Real, Value
 from hwopt.space.search_space import Config, SearchSpace
 
-_MOST_STEPS = 64  # that become choices
+_MOST_STEPS = 64  # largest number of steps that become choices
 _MIDDLE = np.full(1, 0.5)
 
 
 @dataclass(frozen=True)
 class Indexed:
-    """Values that are searched by their index: steps from `low`, or choices."""
+    """Values searched by index: steps from `low`, or choices."""
 
     low: float = 0
     step: float = 1
@@ -45,7 +45,7 @@ class Indexed:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a study: its distribution there, its dimension here, and how values correspond."""
+    """Parameter of a study: its distribution in Optuna, its dimension in hwopt, and the map of values."""
 
     distribution: BaseDistribution
     dimension: Dimension
@@ -57,16 +57,16 @@ class Parameter:
         return self.dimension.name
 
     def decode(self, value: Value) -> Any:
-        """Return a value of the dimension as the trial has it."""
+        """Return the trial's value for a value of the dimension."""
         return value if self.indexed is None else self.indexed.value(int(value or 0))
 
     def encode(self, value: Any) -> Value:
-        """Return a value of a trial as the dimension has it; raise ValueError if it has no such value."""
+        """Return the dimension's value for a value of a trial; raise ValueError if there is none."""
         return self.dimension.check(value if self.indexed is None else self.indexed.index(value))
 
     @cached_property
     def only_value(self) -> Any:
-        """The value of a parameter that has one alone, for which Optuna asks no sampler."""
+        """Value of a parameter with a single value, for which Optuna does not ask a sampler."""
         return self.decode(self.dimension.from_units(_MIDDLE)[0])
 
 
@@ -74,7 +74,7 @@ def parameter_of(name: str, distribution: BaseDistribution) -> Parameter:
     """Return the parameter of this name and distribution.
 
     Raises:
-        InvalidInput: for a distribution that has no dimension here.
+        InvalidInput: for a distribution without a corresponding dimension.
     """
     if isinstance(distribution, CategoricalDistribution):
         return _categorical(name, distribution)
@@ -90,7 +90,7 @@ def parameter_of(name: str, distribution: BaseDistribution) -> Parameter:
 
 
 def plain_dimension(parameter: Parameter) -> Dimension:
-    """Return the dimension of a parameter's own values, in which steps are choices.
+    """Return the dimension of a parameter's values, with steps as choices.
 
     Raises:
         InvalidInput: for choices that are not plain values, or more than `_MOST_STEPS` steps.
@@ -111,7 +111,7 @@ def of_dimension(dimension: Dimension) -> Parameter:
 
 
 def distribution_of(dimension: Dimension) -> BaseDistribution:
-    """Return the distribution of a dimension; of a choice of probability 0 there is none."""
+    """Return the distribution of a dimension, without choices of probability 0."""
     if isinstance(dimension, Categorical):
         return CategoricalDistribution(dimension.possible)
     if isinstance(dimension, Integer):
@@ -128,11 +128,11 @@ def _categorical(name: str, distribution: CategoricalDistribution) -> Parameter:
 
 
 class OnDemand(dict[str, Value]):
-    """A config that comes to be as it is read: conditions read others before it is their turn.
+    """Config whose values are drawn when read, as conditions read hyperparameters out of order.
 
     Args:
-        space: whose conditions say which hyperparameters are active.
-        draw: returns a value of a dimension.
+        space: space with the conditions of hyperparameters.
+        draw: function that returns a value of a dimension.
     """
 
     def __init__(self, space: SearchSpace, draw: Callable[[Dimension], Value]) -> None:
@@ -157,7 +157,7 @@ class OnDemand(dict[str, Value]):
         return self.get(str(name), self) is not self
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return the value of a hyperparameter, drawn where it has none yet, or the default."""
+        """Return the value of a hyperparameter, drawn if necessary, or the default."""
         try:
             return self[name]
         except KeyError:
@@ -166,5 +166,5 @@ class OnDemand(dict[str, Value]):
     def _holds(self, condition: Callable[[Config], bool]) -> bool:
         try:
             return bool(condition(self))
-        except KeyError:  # it reads a hyperparameter that is inactive itself
+        except KeyError:  # it reads an inactive hyperparameter
             return False

@@ -1,4 +1,4 @@
-"""Costs of parameters as a trial has them, perhaps not all of them yet, and whether the budgets hold."""
+"""Costs and feasibility of a trial's parameters, which may be incomplete."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,24 +15,24 @@ Parameters = Mapping[str, Any]
 
 
 class Pricing:
-    """A cost function and budgets, for parameters of trials.
+    """Cost function and budgets for parameters of trials.
 
     Args:
-        costs: maps a list of dicts of parameters to a dict of arrays [n], one for each metric.
+        costs: function from a list of dicts of parameters to a dict of arrays [n] by metric.
         budgets: limits on these metrics.
 
     Raises:
-        InvalidInput: for costs that are no function, or budgets that are none.
+        InvalidInput: for costs that are not a function, or invalid budgets.
     """
 
     def __init__(self, costs: CostFunction, budgets: Budgets) -> None:
         if not callable(costs):
             raise InvalidInput(f"costs = {costs!r} is not a function; pass a cost model, or a formula")
         self.costs, self.budgets = costs, check_budgets("budgets", budgets)
-        self._priced: Costs | None = None  # one that was priced: its metrics and distribution
+        self._priced: Costs | None = None  # an example with metrics and distribution
 
     def known(self, parameters: Parameters) -> Costs | None:
-        """Return the costs, [1], or None while the function reads a parameter that is not there."""
+        """Return the costs, [1], or None if the function reads a missing parameter."""
         recorded = RecordedConfig(parameters, parameters)
         try:
             costs = price(self.costs, [recorded])
@@ -46,7 +46,7 @@ class Pricing:
         return costs
 
     def missing(self, parameters: Parameters) -> list[str]:
-        """Return the parameters that are not there and for which the function fails."""
+        """Return the missing parameters for which the function fails."""
         recorded = RecordedConfig(parameters, parameters)
         try:
             price(self.costs, [recorded])
@@ -57,33 +57,33 @@ class Pricing:
         return []
 
     def __call__(self, many: Sequence[Parameters]) -> Costs:
-        """Return the costs of n dicts of parameters; NaN if a parameter is not there."""
+        """Return the costs of n dicts of parameters; NaN if a parameter is missing."""
         try:
             return price(self.costs, many)
-        except Exception:  # perhaps for one of them
+        except Exception:  # possibly for one of them only
             costs = [self.known(parameters) for parameters in many]
             return Costs.joined([self._unknown() if one is None else one for one in costs])
 
     def keeps(self, parameters: Parameters) -> bool | None:
-        """Return whether the budgets hold; None while that is not known."""
+        """Return whether the budgets hold; None if undecided."""
         costs = self.known(parameters)
         return None if costs is None else bool(feasible(self.budgets, costs)[0])
 
     def explain(self, parameters: Parameters) -> str:
-        """Return which budgets the parameters break."""
+        """Return a message on the budgets that the parameters are over."""
         costs = price(self.costs, [parameters])
         reason = why_unpriced(costs, 0)
         if reason is not None:
             return f"cannot be priced ({reason})"
         broken = [
-            f"{b.metric} <= {b.limit:.4g} is broken by {b.bound(costs)[0]:.4g}"
+            f"{b.metric} <= {b.limit:.4g} is violated by {b.bound(costs)[0]:.4g}"
             for b in self.budgets
             if not b.holds(costs)[0]
         ]
         return ", ".join(broken)
 
     def _unknown(self) -> Costs:
-        """Return costs, [1], that are not known yet, of the metrics that others have."""
+        """Return unknown costs, [1], with the metrics of the others."""
         like = self._priced or Costs({})
         nothing = {metric: np.full(1, np.nan) for metric in like}
         return Costs(nothing, like.residuals, ["a parameter is not known yet"], like.widening, like.weights)

@@ -1,8 +1,8 @@
-"""hwopt's optimizer as a sampler of an Optuna study.
+"""Sampler of an Optuna study with hwopt's optimizer.
 
-    trials of the study --told--> Optimizer --ask--> parameters of the next trial, all at once
+    trials of the study --tell--> Optimizer --ask--> all parameters of the next trial
 
-Everything is read from the study at every trial, so that it may be resumed, or shared by several processes.
+The state is read from the study at each trial, so the study can be resumed or shared by several processes.
 """
 
 import json
@@ -28,33 +28,35 @@ from hwopt.scalars import whole_number
 from hwopt.search.optimizer import Budgets, Optimizer
 from hwopt.space.search_space import Config
 
-PROPOSAL = "hwopt:proposal"  # attribute of a trial: its config, for those who ask while it runs
-_N_COMPLETED = 2048  # configs around fixed parameters among which one is chosen
-_KEPT = 1.0  # what a constraint of 0 is told as: limits are positive
+PROPOSAL = "hwopt:proposal"  # attribute of a running trial: its config
+_N_COMPLETED = 2048  # candidate configs with fixed parameters
+_KEPT = 1.0  # value of a constraint of 0, as limits are positive
 
 
 class HwoptSampler(KnownCosts):
-    """Sampler that knows the costs of a trial before it runs, and creates none over a budget.
+    """Sampler that knows the costs of a trial before it runs, and creates no trial over a budget.
 
-    The study has one objective that a training reveals, and any number that are known costs: an objective
-    that equals a predicted cost in every trial, or that is called as one (`Study.set_metric_names`). Both may
-    be minimised or maximised. Constraints of trials (`Trial.set_constraint`) are learned.
+    The study has one learned objective and any number of known costs: objectives that equal a predicted cost
+    in all trials, or have its name (`Study.set_metric_names`). Both may be minimised or maximised.
+    Constraints of trials (`Trial.set_constraint`) are learned.
 
-    Without `space` it is inferred from the trials. A trial that suggests something new, as the first one
-    does, is drawn at random; one over a budget is pruned at its last `suggest`. From the second trial on,
-    none is created over a budget. What `Study.enqueue_trial` gives is trained whatever it costs.
+    Without `space` it is inferred from the trials. A trial with new parameters, as the first one, is drawn at
+    random; if it is over a budget, it is pruned at its last `suggest`. From the second trial on, no trial is
+    created over a budget. Trials of `Study.enqueue_trial` run whatever their costs.
 
     Args:
-        costs: maps a list of dicts of parameters to a dict of arrays [n], one a metric, or a cost model.
-        budgets: limits that no trial breaks: `Budget`s, or a dict such as {"time_s": "5 ms"}.
-        space: a `hwopt.SearchSpace`, or a dict from name to a distribution of Optuna; that of a cost model,
-            or inferred, if absent.
-        seed: of everything random; None for another one each time.
+        costs: function from a list of dicts of parameters to a dict of arrays [n] by metric, or a cost model.
+        budgets: limits on costs: `Budget`s, or a dict such as {"time_s": "5 ms"}.
+        space: a `hwopt.SearchSpace`, or a dict from name to a distribution of Optuna; None takes that of a
+        cost
+            model, or infers it.
+        seed: random seed; None for a random one.
 
     Raises:
-        InvalidInput: for arguments that cannot be used; on a trial, if not exactly one objective is left that
-            is not a known cost, or if the trial does not suggest what is in the space.
-        Infeasible: on a trial, if no parameters keep the budgets.
+        InvalidInput: for invalid arguments; on a trial, if not exactly one objective is not a known cost, or
+        if
+            the trial's suggestions do not match the space.
+        Infeasible: on a trial, if no parameters are within the budgets.
     """
 
     def __init__(
@@ -68,13 +70,13 @@ class HwoptSampler(KnownCosts):
         super().__init__(costs, budgets, space)
         drawn = int(np.random.default_rng().integers(2**31))
         self._seed = drawn if seed is None else whole_number("seed", seed)
-        self._last: _Search | None = None  # its feasible region is priced
+        self._last: _Search | None = None  # with a priced feasible region
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_last": None}
 
     def reseed_rng(self) -> None:
-        """Do nothing: what is proposed depends on the trials of the study, those that run included."""
+        """Do nothing: proposals depend on the trials of the study, including running ones."""
 
     def parameters(self, study: Study, trial: FrozenTrial, space: TrialSpace) -> dict[str, Any]:
         """Return the parameters that the optimizer proposes."""
@@ -85,7 +87,7 @@ class HwoptSampler(KnownCosts):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw a parameter of which nothing was known when the trial began, within the budgets so far."""
+        """Draw a parameter unknown at the beginning of the trial, within the budgets so far."""
         if self._given is not None:
             raise _not_in(self._given, param_name, param_distribution)
         parameter = parameter_of(param_name, param_distribution)
@@ -99,7 +101,7 @@ class HwoptSampler(KnownCosts):
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Note how far the trial is from each budget, as its constraints."""
+        """Store the trial's excess over each budget as its constraints."""
         super().after_trial(study, trial, state, values)
         costs = self._pricing.known(trial.params)
         if costs is None:
@@ -122,7 +124,7 @@ class HwoptSampler(KnownCosts):
         return optimizer.ask(candidates=candidates).config
 
     def _search(self, study: Study, space: TrialSpace, others: Sequence[FrozenTrial]) -> "_Search":
-        """Return the search of the study as it is now: that of the trial before where they are alike."""
+        """Return the current search of the study; the last one if it is equal."""
         complete = [other for other in others if other.state == TrialState.COMPLETE]
         costs = self._pricing([trial.params for trial in complete])
         objectives = recognise(study, complete, costs)
@@ -132,7 +134,7 @@ class HwoptSampler(KnownCosts):
         return self._last
 
     def _around(self, space: TrialSpace, fixed: Mapping[str, Any], rng: np.random.Generator) -> list[Config]:
-        """Return configs that keep the budgets with parameters that were enqueued; prune without any."""
+        """Return feasible configs with the enqueued parameters; prune the trial if there are none."""
         configs = []
         for config in space.space.sample(_N_COMPLETED, rng):
             own = space.encode({**space.decode(config), **space.holds(fixed)})
@@ -141,12 +143,12 @@ class HwoptSampler(KnownCosts):
         keep = feasible(self._pricing.budgets, self._pricing(many))
         kept = [config for config, is_kept in zip(configs, keep, strict=True) if is_kept]
         if not kept:
-            raise TrialPruned(f"no parameters beside {dict(fixed)}, which were enqueued, keep the budgets")
+            raise TrialPruned(f"no parameters with the enqueued {dict(fixed)} are within the budgets")
         return kept
 
 
 class _Search:
-    """The search of a study: its space, its objectives, and the constraints that its trials reveal."""
+    """Search of a study: space, objectives, and learned constraints."""
 
     def __init__(
         self, pricing: Pricing, space: TrialSpace, objectives: Objectives, revealed: Sequence[str], seed: int
@@ -156,7 +158,7 @@ class _Search:
 
     @property
     def key(self) -> Any:
-        """Equal for searches that are alike."""
+        """Key that is equal for equal searches."""
         return self._space.key, self._objectives, self._revealed
 
     @cached_property
@@ -171,7 +173,7 @@ class _Search:
         )
 
     def told(self, trials: Sequence[FrozenTrial]) -> Optimizer:
-        """Return an optimizer that knows these trials."""
+        """Return an optimizer with the observations of these trials."""
         optimizer = self._untold.untold()
         outcomes = self._objectives.outcomes(trials)
         for trial in trials:
@@ -191,7 +193,7 @@ class _Search:
         return optimizer
 
     def _config(self, trial: FrozenTrial) -> Config | None:
-        """Return the config of a trial; None if it ended before it had one, or has left the space."""
+        """Return the config of a trial; None if it is incomplete or outside the space."""
         if trial.state == TrialState.RUNNING and PROPOSAL in trial.system_attrs:
             return self._space.valid(json.loads(trial.system_attrs[PROPOSAL]))
         config = self._space.encode(trial.params)
@@ -207,7 +209,7 @@ def _revealed(complete: Sequence[FrozenTrial], metrics: Collection[str]) -> list
 
 
 def _not_in(space: TrialSpace, name: str, distribution: BaseDistribution) -> HwoptError:
-    """Return the error for a parameter that a trial suggests and that the given space has not, or not so."""
+    """Return the error for a suggested parameter that the given space lacks or has differently."""
     if name not in space.parameters:
         return UnknownName(
             f"the trial suggests {name!r}, which space= lacks{did_you_mean(name, space.parameters)}"

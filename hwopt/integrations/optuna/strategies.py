@@ -1,19 +1,19 @@
 """Optuna's samplers as strategies: "optuna:tpe", "optuna:tpe_multivariate", "optuna:nsga2", "optuna:gp".
 
-At every ask a study is made anew from what was told, what is pending and what budgets have refused, so that a
-proposal depends on nothing else. Costs are told by their logarithms, and every budget, also of outcomes, as a
-constraint (`Trial.set_constraint`, Optuna 5), known for a trial once it was trained; within the budgets:
+At each ask a study is constructed from the observations, the pending configs and the rejections, so proposals
+depend on nothing else. Costs are log-transformed, and each budget, also on outcomes, is a constraint
+(`Trial.set_constraint`, Optuna 5) of trained trials; with known budgets:
 
-tpe     a proposal that breaks a budget is pruned before training, with its constraints: TPE learns from
-        pruned trials. Conditional hyperparameters are suggested where they are active (define by run).
+tpe     a proposal over a budget is pruned before training, with its constraints: TPE learns from
+        pruned trials. Conditional hyperparameters are suggested if active (define by run).
         tpe_multivariate fits hyperparameters jointly, in groups that are active together: the settings that
         Optuna's documentation recommends for dependent and conditional hyperparameters.
-nsga2   a child that breaks a budget is pruned and another one bred: pruned trials enter no population. The
-        default population of 50 would be random search for most of a search, so it is 12.
-gp      GPSampler forgets pruned trials and would propose the same point again, so its acquisition function is
-        maximised over candidates that keep the budgets, through the method that it offers for that.
+nsga2   a child over a budget is pruned and another one is bred: pruned trials enter no population. The
+        population is 12, since the default of 50 would be random search for most of a search.
+gp      GPSampler ignores pruned trials and would repeat a proposal, so its acquisition function is
+        maximised over feasible candidates, by overriding its method.
 
-TPE and NSGA-II know no tables: the nearest row stands for what they propose.
+TPE and NSGA-II do not support tables: the nearest row replaces a proposal.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,7 @@ from hwopt.space.dimensions import Categorical, Dimension, Integer, Value
 from hwopt.space.search_space import Config, SearchSpace
 
 POPULATION = 12  # of NSGA-II
-N_ASKED_GP = 3  # proposals of GPSampler in one ask: it tends to repeat what was refused
+N_ASKED_GP = 3  # proposals of GPSampler in one ask, as it tends to repeat refused ones
 
 
 def register() -> None:
@@ -55,7 +55,7 @@ def register() -> None:
 
 
 def tpe(state: SearchState, rng: np.random.Generator) -> Selection:
-    """Tree-structured Parzen estimator (Watanabe 2023), pruned where a budget is broken."""
+    """Tree-structured Parzen estimator (Watanabe 2023); proposals over a budget are pruned."""
     return _tpe(state, rng)
 
 
@@ -72,20 +72,20 @@ def _tpe(state: SearchState, rng: np.random.Generator, **options: Any) -> Select
 
 
 def nsga2(state: SearchState, rng: np.random.Generator) -> Selection:
-    """NSGA-II (Deb et al. 2002) with small populations, pruned where a budget is broken."""
+    """NSGA-II (Deb et al. 2002) with small populations; proposals over a budget are pruned."""
     sampler = NSGAIISampler(population_size=POPULATION, seed=_seed(rng))
     key = sampler._get_generation_key()
     with _quiet():
         study = _study(state, sampler)
-        # generations are numbered as the sampler itself does for trials that follow each other
+        # generations are numbered as by the sampler for consecutive trials
         study.add_trials(_history(state, True, lambda number: {key: number // POPULATION}))
         return _ask(state, study, lambda trial: _suggest_all(state.space, trial), True, rng)
 
 
 def gp(state: SearchState, rng: np.random.Generator) -> Selection:
-    """GPSampler; with budgets or a table its acquisition function is maximised over what may be chosen."""
+    """GPSampler; with budgets or a table its acquisition function is maximised over available configs."""
     sampler = GPSampler(seed=_seed(rng), warn_independent_sampling=False)
-    # where candidates are known to be feasible, there is no need to learn which are
+    # feasible candidates need no learned constraints
     known = replace(state, limits=()) if state.budgets else state
     is_limited = bool(state.budgets) or state.candidates is not None
     with _quiet(), ExitStack() as stack:
@@ -113,12 +113,12 @@ def _ask(
     rng: np.random.Generator,
     n_asks: int = N_ASKED,
 ) -> Selection:
-    """Ask until a proposal fits; what a budget refuses is pruned, with its constraints."""
+    """Ask until a proposal is feasible; infeasible ones are pruned, with their constraints."""
 
     def ask() -> Config:
         trial = study.ask()
         config = propose(trial)
-        study.tell(trial, state=TrialState.FAIL)  # what it stands for is added by `refuse`, or was chosen
+        study.tell(trial, state=TrialState.FAIL)  # `refuse` adds it if it is infeasible
         return config
 
     def refuse(config: Config) -> None:
@@ -134,9 +134,9 @@ def _study(state: SearchState, sampler: BaseSampler) -> optuna.Study:
 def _history(
     state: SearchState, is_flat: bool, attributes: Callable[[int], dict[str, Any]] = lambda number: {}
 ) -> list[FrozenTrial]:
-    """Return everything known as trials, with system attributes by the number of a training.
+    """Return all observations, rejections and pending configs as trials, with system attributes by number.
 
-    When a config was refused is not kept, and TPE weighs by age: they are spread evenly among the trained.
+    Rejections have no time, and TPE weighs by age: they are spread evenly among the observations.
     """
     state = _representable(state)
     space, configs = state.space, [o.config for o in state.observations]
@@ -159,7 +159,7 @@ def _history(
 
 
 def _representable(state: SearchState) -> SearchState:
-    """Return the state without configs of choices of probability 0, which no distribution here has."""
+    """Return the state without configs with choices of probability 0, which distributions lack."""
     is_possible = state.space.is_possible
     return replace(
         state,
@@ -185,7 +185,7 @@ def _running(space: SearchSpace, config: Config, is_flat: bool) -> FrozenTrial:
 
 
 def _parameters(space: SearchSpace, config: Config, is_flat: bool) -> dict[str, Any]:
-    """Return the parameters of a trial and their distributions; flat ones have the inactive as well."""
+    """Return the parameters of a trial and their distributions; if flat, also inactive ones."""
     values = completed(space, config) if is_flat else config
     chosen = [dimension for dimension in space.dimensions if dimension.name in values]
     distributions = {dimension.name: distribution_of(dimension) for dimension in chosen}
@@ -206,12 +206,12 @@ def _suggest_one(trial: Trial, dimension: Dimension) -> Value:
 
 
 def _suggest_all(space: SearchSpace, trial: Trial) -> Config:
-    """Return a config of values that are suggested for every hyperparameter, active or not."""
+    """Return a config of suggested values of all hyperparameters, active or not."""
     return space.activate({dimension.name: _suggest_one(trial, dimension) for dimension in space.dimensions})
 
 
 def _suggest(space: SearchSpace, trial: Trial) -> Config:
-    """Return a config for which a value is suggested where the hyperparameter is active."""
+    """Return a config of suggested values of the active hyperparameters."""
     return OnDemand(space, lambda dimension: _suggest_one(trial, dimension)).config()
 
 
@@ -221,7 +221,7 @@ def _seed(rng: np.random.Generator) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Optuna from logging that a study was created, at every ask."""
+    """Disable Optuna's log of created studies."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

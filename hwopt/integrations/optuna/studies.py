@@ -1,13 +1,13 @@
-"""Studies of hwopt as studies of Optuna, and the other way round.
+"""Conversion of studies between hwopt and Optuna.
 
     hwopt                      Optuna
     error, costs of a trial    values of a complete trial, all minimised, with the metrics' names
     curve                      intermediate values, by epoch
     stopped, failed            pruned, failed
-    budgets                    constraints: ln(cost / limit), and whether the trial broke any
-    all else                   attributes of the trial
+    budgets                    constraints: ln(cost / limit), and whether the trial is over any budget
+    other values               attributes of the trial
 
-What `to_optuna` makes is a copy: for optuna-dashboard, for Optuna's plots, or to be shared.
+`to_optuna` returns a copy, for optuna-dashboard, Optuna's plots, or sharing.
 """
 
 import math
@@ -47,21 +47,21 @@ _STATES = {
     "running": TrialState.RUNNING,
 }
 _BROKEN = "broken"  # constraint: 1 if the trial is over any budget at its confidence, else 0
-_ATTRIBUTES = "hwopt"  # of a trial and of a study: what Optuna has no place for
+_ATTRIBUTES = "hwopt"  # attribute of trials and studies with values that Optuna lacks
 
 
 def to_optuna(
     study: StudyReader, *, storage: str | BaseStorage | None = None, study_name: str | None = None
 ) -> optuna.Study:
-    """Return a study of Optuna with the trials of a study as they are now.
+    """Return a study of Optuna with the current trials of a study.
 
     Args:
-        study: a `hwopt.Study`, or one that `hwopt.Study.load` has read.
-        storage: of Optuna, such as "sqlite:///optuna.db"; in memory if absent.
-        study_name: in the storage; the name of the study's folder or file if absent.
+        study: a `hwopt.Study`, or the result of `hwopt.Study.load`.
+        storage: storage of Optuna, such as "sqlite:///optuna.db"; in memory if None.
+        study_name: name in the storage; the name of the study's folder or file if None.
 
     Raises:
-        InvalidInput: for what is not a study, or a name that the storage has already.
+        InvalidInput: for an argument that is not a study, or a name that exists in the storage.
     """
     if not isinstance(study, StudyReader):
         raise InvalidInput(f"{study!r} is not a study of hwopt; write to_optuna(Study.load(PATH))")
@@ -86,25 +86,25 @@ def from_optuna(
     budgets: Budgets = (),
     **arguments: Any,
 ) -> Study:
-    """Return a study of hwopt that begins with the trials of a study of Optuna.
+    """Return a study of hwopt with the trials of a study of Optuna.
 
-    One objective is the error, recognised as by `HwoptSampler`; those that equal a cost are objectives again.
-    Trials that run are left out, and so are those that were pruned before anything was reported.
+    The objectives are recognised as by `HwoptSampler`: one error, and costs. Running trials, and pruned
+    trials without reported values, are left out.
 
     Args:
-        study: of Optuna.
-        path: of the new study's file.
-        costs: maps a list of dicts of parameters to a dict of arrays [n], one a metric, or a cost model.
-        objective: with which the search goes on; None if it is only to be read.
-        space: as `HwoptSampler` takes it.
-        error_of: maps the objective's value to an error of [0, 1] or a loss from 0. By default a minimised
-            value is taken as it is, and of a maximised one that is a share or a percentage what is missing.
-        budgets: as `hwopt.Study` takes them.
-        arguments: others of `hwopt.Study`, such as `strategy` or `seed`.
+        study: study of Optuna.
+        path: path of the new study's file.
+        costs: function from a list of dicts of parameters to a dict of arrays [n] by metric, or a cost model.
+        objective: objective of further trainings; None for a read-only study.
+        space: as in `HwoptSampler`.
+        error_of: map from the objective's value to an error in [0, 1] or a loss from 0. By default minimised
+            values are unchanged, and a maximised share or percentage becomes 1 - value or 1 - value / 100.
+        budgets: as in `hwopt.Study`.
+        arguments: further arguments of `hwopt.Study`, such as `strategy` or `seed`.
 
     Raises:
-        InvalidInput: for a file that exists; for values that are no errors; for parameters that a space of
-            hwopt does not have.
+        InvalidInput: for an existing file, values that are not errors, or parameters that a space of hwopt
+            cannot have.
     """
     to = check_path(path)
     if to.exists():
@@ -112,7 +112,7 @@ def from_optuna(
     ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     complete = [t for t in ended if t.state == TrialState.COMPLETE]
     if not complete:
-        raise StudyError(f"study {study.study_name!r} has no complete trial; there is nothing to take over")
+        raise StudyError(f"study {study.study_name!r} has no complete trial; there is nothing to convert")
     objectives = recognise(study, complete, price(costs, [trial.params for trial in complete]))
     if objectives.inverted:
         raise InvalidInput(
@@ -147,12 +147,12 @@ def _created(objectives: Sequence[str], storage: str | BaseStorage | None, name:
 
 
 def _name_of(path: Path) -> str:
-    """Return the name of a study's folder, or of its file where that has none to speak of."""
+    """Return the name of a study's folder if its file is called study, else that of the file."""
     return path.resolve().parent.name if path.stem == "study" else path.stem
 
 
 def _described(dimension: Mapping[str, Any]) -> Dimension:
-    """Return a dimension as a study has written it down."""
+    """Return a dimension from its description in a study."""
     name = dimension["name"]
     if dimension["type"] == "Categorical":
         return Categorical(dimension["choices"], name=name)
@@ -166,7 +166,7 @@ def _frozen(
     budgets: Mapping[str, float],
     distributions: Mapping[str, BaseDistribution],
 ) -> FrozenTrial:
-    """Return a trial as Optuna has it."""
+    """Return a trial as a trial of Optuna."""
     outcome = {"error": trial.error, **trial.costs}
     values = [float(outcome[name] or 0.0) for name in objectives]
     excess = {metric: math.log(trial.costs[metric] / limit) for metric, limit in budgets.items()}
@@ -188,7 +188,7 @@ def _frozen(
 
 
 def _rest(trial: Trial) -> dict[str, Any]:
-    """Return what Optuna has no place for, JSON-safe."""
+    """Return the values that Optuna lacks, JSON-safe."""
     names = ("number", "seed", "source", "error", "reason", "train_s", "told", "metrics", "failure")
     return {name: getattr(trial, name) for name in names}
 
@@ -197,26 +197,26 @@ def _rest(trial: Trial) -> dict[str, Any]:
 
 
 def _own_space(space: Any, trials: Sequence[FrozenTrial], pricing: Pricing) -> SearchSpace:
-    """Return the search space: as given, or that of the trials, with values as the trials have them."""
+    """Return the given search space, or that of the trials, with the trials' values."""
     if isinstance(space, SearchSpace):
         return space
     found = inferred_space(trials, pricing) if space is None else given_space(space)
     if found is None:
-        raise InvalidInput("the trials have no parameters, so there is nothing to search; give space=")
+        raise InvalidInput("the trials have no parameters to search; give space=")
     dimensions = [plain_dimension(parameter) for parameter in found.parameters.values()]
     return SearchSpace(dimensions, active={n: _decoded(one, found) for n, one in found.space.active.items()})
 
 
 def _decoded(condition: Any, space: TrialSpace) -> Any:
-    """Return a condition for configs whose values are as the trials have them."""
+    """Return a condition on configs with the trials' values."""
     return condition.decoded(space.parameters) if isinstance(condition, Condition) else condition
 
 
 def _natural_error(complete: Sequence[FrozenTrial], objectives: Objectives) -> Callable[[float], float]:
-    """Return the map from the objective's values to errors that its direction and range suggest.
+    """Return the map from the objective's values to errors by its direction and range.
 
     Raises:
-        InvalidInput: if they suggest none.
+        InvalidInput: if there is no obvious one.
     """
     assert objectives.error is not None
     values = np.array([trial.values[objectives.error] for trial in complete])
@@ -238,7 +238,7 @@ def _natural_error(complete: Sequence[FrozenTrial], objectives: Objectives) -> C
 def _taken(
     trials: Sequence[FrozenTrial], objectives: Objectives, error_of: Callable[[float], float], study: Study
 ) -> list[Trial]:
-    """Return trials as a study of hwopt has them, in their order, without those of which nothing is known."""
+    """Return trials as trials of hwopt, in order, without pruned ones that reported nothing."""
     known = [
         t for t in trials if t.state != TrialState.PRUNED or value_of(t, objectives.error or 0) is not None
     ]
@@ -250,7 +250,7 @@ def _taken(
 
 
 def _end(trial: FrozenTrial) -> tuple[float, datetime, int]:
-    """Return by which trials are put into the order in which they ended."""
+    """Return the sort key of the order in which trials ended."""
     told = trial.user_attrs.get(_ATTRIBUTES, {}).get("told")
     return (math.inf if told is None else told, trial.datetime_complete or datetime.max, trial.number)
 
@@ -258,7 +258,7 @@ def _end(trial: FrozenTrial) -> tuple[float, datetime, int]:
 def _trial(
     trial: FrozenTrial, objectives: Objectives, error_of: Callable[[float], float], study: Study
 ) -> Trial:
-    """Return a trial as a study of hwopt has it; what `to_optuna` wrote of it is as it was."""
+    """Return a trial as a trial of hwopt; values that `to_optuna` stored are restored."""
     rest = trial.user_attrs.get(_ATTRIBUTES, {})
     status = next(name for name, state in _STATES.items() if state == trial.state)
     config = _config(trial, study.optimizer.space)
@@ -278,7 +278,7 @@ def _trial(
 def _learned(
     trial: FrozenTrial, objectives: Objectives, error_of: Callable[[float], float]
 ) -> tuple[tuple[float, ...], dict[str, float], float | None]:
-    """Return the curve, what else a training revealed, and the error of a trial."""
+    """Return the curve, the further outcomes, and the error of a trial."""
     reported = trial.user_attrs.get(CURVE) or [v for _, v in sorted(trial.intermediate_values.items())]
     curve = tuple(error_of(value) for value in reported)
     metrics = {name: value for name, value in trial.constraints.items() if name != _BROKEN}
@@ -292,7 +292,7 @@ def _learned(
 
 
 def _config(trial: FrozenTrial, space: SearchSpace) -> Config:
-    """Return the config of a trial; what it did not suggest has the middle of its range."""
+    """Return the config of a trial; parameters that it did not suggest have the middle of their range."""
     unknown = [name for name in trial.params if name not in space.names]
     if unknown:
         raise InvalidInput(f"trial {trial.number} has {unknown[0]!r}, which is not in the space")

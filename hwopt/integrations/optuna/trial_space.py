@@ -1,14 +1,14 @@
-"""The space that the trials of a study search: given, or inferred from what they have suggested.
+"""Search space of a study's trials: given, or inferred from their suggestions.
 
-A space that is inferred has the parameters of all trials, and a condition for each that some complete trials
-do not have: it follows from a parameter that was always suggested earlier, and whose values tell the trials
-that have it from those that do not.
+An inferred space has the parameters of all trials, and a condition for each parameter that some complete
+trials lack: on a parameter that was always suggested earlier, and whose values separate the trials with it
+from those without.
 
     n_layers = 1               units2 absent        condition of units2: n_layers nearer to 3 than to 1
     n_layers = 3, ...          units2 = 64
 
-Where the costs of some of its configs need a parameter that no trial has suggested, and others are called so
-but for a number, it is taken to have their range: units3, after units0 and units2.
+If the costs of some configs need a parameter that no trial has suggested, and others have the same name
+except for a number, it gets their range: units3, after units0 and units2.
 """
 
 import re
@@ -28,14 +28,14 @@ from hwopt.integrations.optuna.pricing import Pricing
 from hwopt.space.dimensions import Categorical, Value
 from hwopt.space.search_space import Config, SearchSpace
 
-_N_TRIED = 64  # configs that are tried for parameters that no trial has suggested yet
+_N_TRIED = 64  # sampled configs in the search for parameters that no trial has suggested
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Whether a parameter is active, by the value of an earlier one; of one that was not seen, the nearest.
+    """Condition of a parameter on the value of an earlier one; an unseen value counts as the nearest one.
 
-    Of choices without order, one that was not seen counts as active.
+    An unseen unordered choice counts as active.
     """
 
     parent: str
@@ -51,7 +51,7 @@ class Condition:
         return _distance(value, self.present) <= _distance(value, self.absent)
 
     def decoded(self, parameters: Mapping[str, Parameter]) -> "Condition":
-        """Return the same condition for configs with the values that trials have."""
+        """Return the same condition for configs with the trials' values."""
         decode = parameters[self.parent].decode
         present, absent = (frozenset(map(decode, values)) for values in (self.present, self.absent))
         return replace(self, present=present, absent=absent)
@@ -59,14 +59,14 @@ class Condition:
 
 @dataclass(frozen=True)
 class Needed:
-    """Whether a parameter that no trial has suggested is active: whether the costs need it."""
+    """Condition of a parameter that no trial has suggested: active if the costs need it."""
 
     name: str
     parameters: Mapping[str, Parameter]
     pricing: Pricing
 
     def __call__(self, config: Config) -> bool:
-        """Return whether the parameter is active; raise KeyError while another one is to be decided first."""
+        """Return whether the parameter is active; raise KeyError if another one has to be decided first."""
         while True:
             missing = self.pricing.missing(_decoded(self.parameters, config))
             first = next((name for name in missing if name != self.name and name in self.parameters), None)
@@ -77,16 +77,16 @@ class Needed:
 
 @dataclass(frozen=True)
 class TrialSpace:
-    """A search space, and how its configs correspond to the parameters of trials."""
+    """Search space, and the map between its configs and the parameters of trials."""
 
     space: SearchSpace
     parameters: Mapping[str, Parameter]
     is_inferred: bool
-    key: Any = None  # equal for spaces that are alike
+    key: Any = None  # equal for equal spaces
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """The distributions of all parameters."""
+        """Distributions of all parameters."""
         return {name: parameter.distribution for name, parameter in self.parameters.items()}
 
     def decode(self, config: Mapping[str, Value]) -> dict[str, Any]:
@@ -112,19 +112,19 @@ class TrialSpace:
         return {name: value for name, value in parameters.items() if self.encode({name: value}) is not None}
 
     def valid(self, config: Mapping[str, Any]) -> Config | None:
-        """Return a config as the space has it; None if it is none of its configs, or no longer."""
+        """Return a validated config; None if it is not in the space."""
         try:
             return self.space.validate(config)
         except HwoptError:
             return None
 
     def price(self, pricing: Pricing, configs: Sequence[Mapping[str, Value]]) -> Costs:
-        """Return the costs of n configs; NaN if a parameter is missing that no trial has suggested yet."""
+        """Return the costs of n configs; NaN if a parameter is missing that no trial has suggested."""
         many = [self.decode(config) for config in configs]
         return pricing(many) if self.is_inferred else price(pricing.costs, many)
 
     def unexplored(self, pricing: Pricing, rng: np.random.Generator) -> Config | None:
-        """Return a config whose costs need a parameter that no trial has suggested yet; None without one."""
+        """Return a config whose costs need a parameter that no trial has suggested; None without one."""
         if not self.is_inferred:
             return None
         tried = self.space.sample(_N_TRIED, rng)
@@ -132,7 +132,7 @@ class TrialSpace:
 
 
 def given_space(space: SearchSpace | Mapping[str, BaseDistribution]) -> TrialSpace:
-    """Return the space that a user gave: one of hwopt, or Optuna's distributions by name.
+    """Return the trial space of a given space of hwopt, or of Optuna's distributions by name.
 
     Raises:
         InvalidInput: for anything else.
@@ -151,19 +151,19 @@ def given_space(space: SearchSpace | Mapping[str, BaseDistribution]) -> TrialSpa
 def inferred_space(
     trials: Sequence[FrozenTrial], pricing: Pricing, last: TrialSpace | None = None
 ) -> TrialSpace | None:
-    """Return the space of what trials have suggested, in the order in which they did; None without any.
+    """Return the space of the trials' suggestions, in their order; None without any.
 
     Args:
-        trials: that have begun.
-        pricing: says which parameters the costs need.
-        last: the space of fewer trials, which is returned where the others suggest nothing new.
+        trials: trials that have begun.
+        pricing: cost function that determines the needed parameters.
+        last: space of fewer trials, returned if the others suggest nothing new.
 
     Raises:
         InvalidInput: if the costs read a parameter that a complete trial did not suggest.
     """
     distributions: dict[str, BaseDistribution] = {}
     for trial in trials:
-        distributions.update(trial.distributions)  # ranges may move: the latest counts
+        distributions.update(trial.distributions)  # ranges may change; the latest one is used
     if not distributions:
         return None
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -196,7 +196,7 @@ def _check_complete(pricing: Pricing, trials: Sequence[FrozenTrial]) -> None:
 
 
 def _conditions(parameters: Mapping[str, Parameter], complete: Sequence[FrozenTrial]) -> dict[str, Condition]:
-    """Return a condition for each parameter that some complete trials lack, if one explains that."""
+    """Return a condition for each parameter that some complete trials lack, if there is one."""
     found = {}
     for name in parameters:
         having = [list(trial.params) for trial in complete if name in trial.params]
@@ -211,7 +211,7 @@ def _conditions(parameters: Mapping[str, Parameter], complete: Sequence[FrozenTr
 
 
 def _numbered(space: TrialSpace, pricing: Pricing) -> dict[str, Parameter]:
-    """Return parameters that costs need and no trial has suggested, like those that differ in a number."""
+    """Return parameters that costs need and no trial has suggested, modelled on those of similar names."""
     alike = {_without_numbers(name): parameter for name, parameter in space.parameters.items()}
     tried = (space.decode(config) for config in space.space.sample(_N_TRIED, 0))
     missing = {name for parameters in tried for name in pricing.missing(parameters)}
@@ -235,13 +235,13 @@ def _is_before(other: str, name: str, suggested: Sequence[str]) -> bool:
 
 
 def _condition(parent: Parameter, name: str, complete: Sequence[FrozenTrial]) -> Condition | None:
-    """Return the condition by one parent's values; None if they do not tell the trials apart."""
+    """Return the condition on one parent's values; None if they do not separate the trials."""
     values: dict[bool, set[Value]] = {True: set(), False: set()}
     for trial in complete:
         if parent.name in trial.params:
             try:
                 values[name in trial.params].add(parent.encode(trial.params[parent.name]))
-            except ValueError:  # of an earlier range
+            except ValueError:  # outside the current range
                 continue
     if values[True] & values[False] or not values[True]:
         return None
@@ -254,6 +254,6 @@ def _distance(value: Value, seen: frozenset[Value]) -> float:
 
 
 def others_of(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
-    """Return the trials of a study that have begun, beside this one."""
+    """Return the other trials of a study that have begun."""
     trials = study.get_trials(deepcopy=False)
     return [t for t in trials if t.number != trial.number and t.state != TrialState.WAITING]
