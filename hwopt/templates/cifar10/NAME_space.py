@@ -11,7 +11,7 @@ from hwopt import Categorical, Integer, Real, SearchSpace
 
 
 class Residual(nn.Module):
-    """Two convolutions whose input is added to their output; the first may halve the side."""
+    """Residual block of two convolutions; the first may halve the side."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ SPACE = SearchSpace(
         Real(1.0, 2.0, name="growth"),
         Categorical([3, 5], name="kernel"),
         # The trainer knows these by their names: learning_rate, momentum, weight_decay, optimizer,
-        # train_batch_size, label_smoothing, schedule. One that nobody reads is an error.
+        # train_batch_size, label_smoothing, schedule. A hyperparameter that is never read is an error.
         Real(1e-2, 0.5, prior="log-uniform", name="learning_rate"),
         Real(1e-5, 1e-2, prior="log-uniform", name="weight_decay"),
         Real(0.0, 0.2, name="label_smoothing"),

@@ -35,7 +35,7 @@ SPACE = SearchSpace(
         Categorical([1, 3, 5], name="kernel"),
         Real(0.0, 0.5, name="dropout"),
         # The trainer knows these by their names: learning_rate, momentum, weight_decay, optimizer,
-        # train_batch_size, label_smoothing, schedule. One that nobody reads is an error.
+        # train_batch_size, label_smoothing, schedule. A hyperparameter that is never read is an error.
         Real(1e-3, 1e-1, prior="log-uniform", name="learning_rate"),
         Categorical(["sgd", "adamw"], name="optimizer"),
     ],
@@ -43,5 +43,5 @@ SPACE = SearchSpace(
     input_shape=(1, 8, 8),  # of one image
     active={
         "features2": lambda config: config["n_blocks"] >= 2
-    },  # absent from the config where this is false
+    },  # absent from the config if this is false
 )

@@ -1,4 +1,4 @@
-"""Your data: a function that returns it. Each process that trains calls it, so it must return the same."""
+"""Your data: a function that returns them. Each training process calls it, so it must be deterministic."""
 
 import torch
 from torch import Tensor
@@ -12,6 +12,6 @@ def load() -> tuple[Tensor, Tensor]:
     pair, or a torch Dataset of pairs.
     """
     labels = torch.arange(1200) % 3
-    rows = torch.randn(1200, 20)  # random numbers are seeded while this runs
+    rows = torch.randn(1200, 20)  # random numbers are seeded here
     rows[:, :4] += 1.5 * torch.nn.functional.one_hot(labels, 4)
     return rows, labels

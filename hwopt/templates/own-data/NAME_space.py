@@ -31,7 +31,7 @@ SPACE = SearchSpace(
         Categorical(["relu", "tanh"], name="activation"),
         Real(0.0, 0.5, name="dropout"),
         # The trainer knows these by their names: learning_rate, momentum, weight_decay, optimizer,
-        # train_batch_size, label_smoothing, schedule. One that nobody reads is an error.
+        # train_batch_size, label_smoothing, schedule. A hyperparameter that is never read is an error.
         Real(1e-3, 1e-1, prior="log-uniform", name="learning_rate"),
     ],
     build=build,

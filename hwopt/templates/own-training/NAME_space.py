@@ -34,12 +34,12 @@ SPACE = SearchSpace(
         Integer(4, 64, prior="log-uniform", name="features2"),
         Categorical([1, 3, 5], name="kernel"),
         Real(0.0, 0.5, name="dropout"),
-        # This one is read by the training alone. One that nobody reads is an error.
+        # This one is read by the training only. A hyperparameter that is never read is an error.
         Real(1e-3, 1e-1, prior="log-uniform", name="learning_rate"),
     ],
     build=build,
     input_shape=(1, 8, 8),  # of one image
     active={
         "features2": lambda config: config["n_blocks"] >= 2
-    },  # absent from the config where this is false
+    },  # absent from the config if this is false
 )

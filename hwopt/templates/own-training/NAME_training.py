@@ -1,4 +1,4 @@
-"""Your training: a function from a config to an error. What it needs, it loads itself."""
+"""Your objective: a function from a config to an error, which loads its own data."""
 
 from collections.abc import Callable
 from functools import cache
@@ -15,14 +15,14 @@ EPOCHS, BATCH = 6, 64
 
 @cache
 def data() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return images and labels to train on, and those that the error is of."""
+    """Return the images and labels of the training and of the validation set."""
     images, labels = load_digits(return_X_y=True)
     x, y = torch.tensor(images).float().reshape(-1, 1, 8, 8) / 16, torch.tensor(labels)
     return x[:1300], y[:1300], x[1300:], y[1300:]
 
 
 def objective(config: dict[str, Any], report: Callable[[int, float], bool], seed: int) -> dict[str, float]:
-    """Train a config, and return its error, from 0, and whatever else is worth keeping.
+    """Train a config; return its error, from 0, and further values to store.
 
     Call report(epoch, error) after epochs 1, 2, ...; it answers False if the training should end.
     """

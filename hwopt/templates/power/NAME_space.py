@@ -1,4 +1,4 @@
-"""The search space: small CNNs for scikit-learn's digits, whose energies on a GPU differ by far.
+"""The search space: small CNNs for scikit-learn's digits, with widely different energies on a GPU.
 
 To make it yours, change three things: the dimensions below, `build`, and `input_shape`.
 """
@@ -12,7 +12,7 @@ from hwopt import Categorical, Integer, Real, SearchSpace
 
 def build(config: dict[str, Any]) -> nn.Module:
     """Return the network of a config, in plain PyTorch: images [n, 1, 8, 8] to logits [n, 10]."""
-    width = 4 * config["width4"]  # GPUs are fast on channels in fours
+    width = 4 * config["width4"]  # GPUs are fast on multiples of four channels
     layers: list[nn.Module] = [nn.Conv2d(1, width, 3, padding=1), nn.ReLU()]
     for _ in range(config["n_layers"] - 1):
         groups = width if config["form"] == "separable" else 1
@@ -31,13 +31,13 @@ SPACE = SearchSpace(
         Categorical([3, 5], name="kernel"),
         Categorical(["plain", "separable"], name="form"),
         # The trainer knows these by their names: learning_rate, momentum, weight_decay, optimizer,
-        # train_batch_size, label_smoothing, schedule. One that nobody reads is an error.
+        # train_batch_size, label_smoothing, schedule. A hyperparameter that is never read is an error.
         Real(1e-3, 1e-1, prior="log-uniform", name="learning_rate"),
         Real(0.0, 0.95, name="momentum"),
     ],
     build=build,
     input_shape=(1, 8, 8),  # of one image
-    active={  # absent from the config where this is false
+    active={  # absent from the config if this is false
         "kernel": lambda config: config["n_layers"] >= 2,
         "form": lambda config: config["n_layers"] >= 2,
     },
