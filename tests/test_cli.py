@@ -98,7 +98,7 @@ def test_predict_prints_layers_and_totals(run, device):
     code, out, _ = run("predict", "torchvision:squeezenet1_1", "--device", device, "--method", "paleo")
     assert code == 0
     assert "conv2d" in out and "total" in out and "with 90% confidence at most" in out
-    assert "power_w, energy_j: absent" in out
+    assert "power_w, energy_j: not predicted" in out
 
 
 def test_predict_prints_json_with_the_flops_of_the_whole_batch(run, device):
@@ -219,7 +219,7 @@ def test_bad_experiments_end_with_code_2_and_one_message(run, folder, old, new, 
         ("(1, 8, 8)", "(3, 8, 8)", "inputs of shape (3, 8, 8)"),
         ("16 * width", "15 * width", "no configuration of 1024 could be priced"),
         ("return nn.Sequential(", "return (", "not a torch.nn.Module"),
-        ("nn.Linear(16 * width, 10)", "nn.Linear(16 * width, 7)", "give 7 outputs, digits has 10 classes"),
+        ("nn.Linear(16 * width, 10)", "nn.Linear(16 * width, 7)", "return 7 outputs; digits has 10 classes"),
         ('config["width"]', 'config["widht"]', "build raised KeyError: 'widht'"),
         ('name="learning_rate"', 'name="width"', "2 dimensions are called 'width'"),
         (', name="learning_rate"', "", "has no name"),

@@ -88,7 +88,7 @@ def test_what_was_found_is_printed_as_lines(folder, command_line):
         ("x.toml", ("space.py", 'name="learning_rate"', 'name="lerning_rate"'), "did you mean learning_rate"),
         ("x.toml", ("space.py", "build=", 'structural=["learning_rate"], build='), "structural lacks"),
         ("x.toml", ("data.py", "images, labels", "images / 0, labels"), "values that are not finite"),
-        ("x.toml", ("data.py", "% 3", "% 4"), "give 3 outputs, data.py:load has 4 classes"),
+        ("x.toml", ("data.py", "% 3", "% 4"), "return 3 outputs; data.py:load has 4 classes"),
         ("x.toml", ("space.py", "self.aux = nn.Linear(4 * width, 3), nn.Linear(4 * width, 3)",
                     "self.aux = nn.Linear(4 * width, 3), nn.Linear(4 * width, 5)"), "step: output 1 of"),
         ("y.toml", ("training.py", "return {", "return None and {"), "objective: the objective returned"),

@@ -192,8 +192,8 @@ def test_a_search_keeps_limits_on_what_only_trainings_reveal_from_the_file_to_an
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[stop]\nno_progress = 1", "trainings since the front last moved: 1"),
-        ('[stop]\nwall_s = "0.001 s"', "it has run for 0 s, of 0.001 s"),
+        ("[stop]\nno_progress = 1", "no change of the front in 1 training"),
+        ('[stop]\nwall_s = "0.001 s"', "run time 0 s reached the limit of 0.001 s"),
         ("[stop]\nhypervolume = 1e-9", "of the 1e-09 wanted"),
     ],
 )

@@ -48,7 +48,7 @@ def ten_frames_deep(config, report):
 def test_first_failures_alike_end_the_run_with_their_traceback(tmp_path, jobs):
     with open_study(tmp_path, ten_frames_deep) as study:
         with pytest.raises(
-            TrainingFailed, match="the first 3 trainings failed alike: KeyError: 'y'"
+            TrainingFailed, match="the first 3 trainings failed for the same reason: KeyError: 'y'"
         ) as raised:
             study.run(30, jobs=jobs)
         trials = study.trials()
@@ -69,7 +69,10 @@ def test_first_failures_alike_end_the_run_with_their_traceback(tmp_path, jobs):
     ],
 )
 def test_every_fault_that_all_trainings_share_ends_the_run(tmp_path, objective):
-    with open_study(tmp_path, objective) as study, pytest.raises(TrainingFailed, match="failed alike"):
+    with (
+        open_study(tmp_path, objective) as study,
+        pytest.raises(TrainingFailed, match="failed for the same reason"),
+    ):
         study.run(30)
 
 
@@ -292,7 +295,7 @@ def test_the_time_of_a_training_that_was_killed_counts(tmp_path):
         assert elapsed_s(path) >= before + 0.4
         before = elapsed_s(path)
     with open_study(tmp_path, lambda config, report: 0.2) as study:
-        assert "it has run for" in study.run(1, stop=Stop(wall_s=0.8))
+        assert "run time" in study.run(1, stop=Stop(wall_s=0.8))
 
 
 def elapsed_s(path):

@@ -307,7 +307,9 @@ def test_a_slice_without_a_checkpoint_is_a_failed_training(tmp_path):
 
     with open_study(tmp_path, Careless()) as study:
         study.run(1)
-        assert study.trials()[0].reason.startswith("a slice gave no checkpoint though epochs are left")
+        assert study.trials()[0].reason.startswith(
+            "run_slice returned no checkpoint although epochs are left"
+        )
 
 
 def test_paused_trainings_cannot_go_on_with_another_number_of_epochs(tmp_path):
@@ -509,7 +511,7 @@ def test_a_limit_leaves_a_share_for_what_is_promising_and_the_search_may_go_on(t
         reason = study.run(40, stop=Stop(training_energy_j=100.0))
         trials = study.trials()
         used = sum(t.energy_j for t in trials)
-        assert reason == "trainings have used 90 J, of 90 J" and 90 <= used <= 100
+        assert reason == "training energy 90 J reached the limit of 90 J" and 90 <= used <= 100
         assert len(trials) < 40 and {"paused", "complete"} <= {t.status for t in trials}
         study.run(len(trials) + 1)
         assert len(study.trials()) == len(trials) + 1

@@ -182,7 +182,9 @@ def test_a_name_that_the_objective_asks_for_in_vain_is_what_is_meant(tmp_path):
     def objective(config, report):
         return 0.1 / config["width"] * config.get("learning_rate", 0.5)
 
-    with pytest.warns(UnreadHyperparameter, match="`lr`.*asks for 'learning_rate': is that what is meant"):
+    with pytest.warns(
+        UnreadHyperparameter, match="`lr`.*did you mean 'learning_rate', which the objective asks for"
+    ):
         run_study(tmp_path, objective, with_lr(), 1, free)
 
 

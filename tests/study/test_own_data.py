@@ -97,7 +97,7 @@ def test_own_data_are_searched_and_an_edit_that_leaves_them_as_they_are_goes_on(
         ("data.py", "(90, 1, 4, 4)", "(90, 1, 4, 5)", "(1, 4, 5); choose another data set or search space"),
         ("data.py", "% 3", "% 4", "networks of SPACE return 3 outputs; data.py:load has 4 classes"),
         ("data.py", "images, labels", "images / 0, labels", "have values that are not finite"),
-        ("space.py", "else self.head(x)", "else x", "outputs, data.py:load has 3 classes"),
+        ("space.py", "else self.head(x)", "else x", "outputs; data.py:load has 3 classes"),
         ("space.py", "else self.head(x)", "else 3", "the network returned a int as its output"),
         ("space.py", "nn.Flatten()", "nn.Identity()", "no configuration of 1024 could be priced"),
     ],

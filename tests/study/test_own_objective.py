@@ -165,7 +165,7 @@ def test_a_resumable_class_has_checkpoints_weights_and_energy(folder, command_li
         ("x.toml", "epochs = 3", "epochs = 3\nlearning_rate = 0.1", "training.learning_rate: objective ="),
         ("x.toml", "epochs = 3", '[stopping]\nrule = "median"', "training.epochs: missing; stopping rule"),
         ("x.toml", "[outcome", '[budgets]\ntraining_memory_bytes = "1 GB"\n[outcome', "leave it out beside"),
-        ("x.toml", "[outcome", '[stop]\ntraining_energy_j = "1 kJ"\n[outcome', "tells no energy; use wall_s"),
+        ("x.toml", "[outcome", '[stop]\ntraining_energy_j = "1 kJ"\n[outcome', "reports no energy"),
         ("training.py", "import helper", "import hepler", "No module named 'hepler'"),
         ("training.py", "config, report, seed", "config", "wanted a function objective(config, report)"),
         ("training.py", "def objective", "objective = 3\ndef other", "objective = 3; wanted a function"),

@@ -67,7 +67,7 @@ def test_a_study_of_an_earlier_version_infers_what_it_was_not_given(tmp_path, ke
 
 def test_a_hypervolume_can_end_the_search_for_a_loss(tmp_path):
     with open_study(tmp_path) as study:
-        assert "the hypervolume is" in study.run(30, stop=Stop(hypervolume=0.5))
+        assert "reached the goal of 0.5" in study.run(30, stop=Stop(hypervolume=0.5))
 
 
 class Sliced:

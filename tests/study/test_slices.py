@@ -218,10 +218,10 @@ def test_what_report_could_not_write_is_no_failed_training(tmp_path):
 @pytest.mark.parametrize(
     ("stop", "reason"),
     [
-        (Stop(no_progress=1), "trainings since the front last moved: 1"),
-        (Stop(hypervolume=0.01), r"the hypervolume is [\d.]+, of the 0.01 wanted"),
-        (Stop(training_energy_j=20), "trainings have used 20 J, of 20 J"),
-        (Stop(wall_s=1e-9), "it has run for 0 s, of 1e-09 s"),
+        (Stop(no_progress=1), "no change of the front in 1 training"),
+        (Stop(hypervolume=0.01), r"hypervolume [\d.]+ reached the goal of 0.01"),
+        (Stop(training_energy_j=20), "training energy 20 J reached the limit of 20 J"),
+        (Stop(wall_s=1e-9), "run time 0 s reached the limit of 1e-09 s"),
     ],
 )
 def test_whichever_limit_is_reached_first_ends_the_search_and_the_study_says_which(tmp_path, stop, reason):
@@ -246,7 +246,7 @@ def test_the_time_of_earlier_processes_counts(tmp_path):
         study.run(2)
         study.store._database.connection.execute("UPDATE trials SET elapsed_s = 100 WHERE number = 1")
     with open_study(tmp_path) as study:
-        assert study.run(9, stop=Stop(wall_s=100)) == "it has run for 100 s, of 100 s"
+        assert study.run(9, stop=Stop(wall_s=100)) == "run time 100 s reached the limit of 100 s"
 
 
 @pytest.mark.parametrize("keep", ["front", "all", "none"])
@@ -289,4 +289,4 @@ def test_a_slice_that_makes_no_progress_is_a_failed_training(tmp_path):
 
     with open_study(tmp_path, Stuck(tmp_path)) as study:
         study.run(1)
-        assert study.trials()[0].reason.startswith("a slice without an epoch")
+        assert study.trials()[0].reason.startswith("run_slice returned neither an epoch")

@@ -1,7 +1,7 @@
-"""Executors on this machine: in this process, and in local worker processes.
+"""Local executors: in this process, and in worker processes.
 
-Any `concurrent.futures.Executor` trains a study; those of clusters are in `hwopt.integrations`. What is
-particular to these: a worker that dies breaks the future of what it ran and nothing else.
+Any `concurrent.futures.Executor` can train a study; those for clusters are in `hwopt.integrations`. Here the
+death of a worker breaks only the future of the function that it ran.
 """
 
 import multiprocessing
@@ -23,25 +23,25 @@ _THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 
 
 class InProcess(Executor):
-    """Runs what is submitted at once, in this process."""
+    """Executor that runs functions immediately in this process."""
 
     n_workers = 1
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run a function, and return a future that is done; what it raises is raised here."""
+        """Run a function and return a finished future; its exceptions are raised here."""
         future: Future[Any] = Future()
         future.set_result(function(*args, **kwargs))
         return future
 
 
 class LocalWorkers(Executor):
-    """Local worker processes, each a pool of its own: one that dies takes no other along.
+    """Executor with local worker processes, each in its own pool, so that the death of one affects no other.
 
-    Each has its share of the cores, and of several GPUs one (`CUDA_VISIBLE_DEVICES`).
+    Each worker has its share of the cores, and one of several GPUs (`CUDA_VISIBLE_DEVICES`).
 
     Args:
         n_workers: number of processes.
-        gpus: names of the GPUs to share out, as in `CUDA_VISIBLE_DEVICES`; None for those of this machine.
+        gpus: names of the GPUs, as in `CUDA_VISIBLE_DEVICES`; None for all GPUs of this machine.
     """
 
     def __init__(self, n_workers: int, gpus: list[str] | None = None) -> None:
@@ -52,7 +52,7 @@ class LocalWorkers(Executor):
         self._last: list[Future[Any] | None] = [None] * n_workers
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run a function in the first worker that is free, or behind another where none is."""
+        """Run a function in the first free worker, or queue it if none is free."""
         slot = next((i for i, last in enumerate(self._last) if last is None or last.done()), 0)
         try:
             future = self._pool(slot).submit(function, *args, **kwargs)
@@ -64,7 +64,7 @@ class LocalWorkers(Executor):
         return future  # type: ignore[no-any-return]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the workers, whatever they are doing."""
+        """Kill the workers."""
         for pool in self._pools:
             if pool is not None:
                 pool.shutdown(wait=wait, kill_workers=True)
@@ -84,11 +84,11 @@ class LocalWorkers(Executor):
 
 
 def begin_worker(driver: int) -> None:
-    """Let a worker process start processes of its own, as a DataLoader does, and end with its driver.
+    """Prepare a worker process: it may start processes, as a DataLoader does, and ends with its driver.
 
-    loky leaves its own way of starting processes as the default in its workers, which nothing else can use.
-    Ctrl-C, which a terminal sends to all processes, is for the driver: a worker that it cut off in the middle
-    of a result would leave the driver waiting for the rest.
+    In its workers loky sets its own start method as the default, which other code cannot use. Ctrl-C, which a
+    terminal sends to all processes, is ignored: a worker that is interrupted while it sends a result would
+    leave the driver waiting for the rest.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
@@ -96,7 +96,7 @@ def begin_worker(driver: int) -> None:
 
 
 def end_with_driver(driver: int) -> None:
-    """End this worker process, whatever it does, when its driver is gone: one that was killed ends none."""
+    """Exit this worker process when its driver has died, as a killed driver does not end its workers."""
 
     def watch() -> None:
         while os.getppid() == driver:
@@ -110,12 +110,12 @@ def open_executor(name: str, jobs: int | None, address: str | None = None) -> Ex
     """Return the executor of a name: "local", "dask" or "ray".
 
     Args:
-        name: of the executor.
-        jobs: trainings at a time; only the local one must know.
-        address: of the cluster.
+        name: name of the executor.
+        jobs: number of parallel trainings, for the local executor.
+        address: address of the cluster.
 
     Raises:
-        UnknownName: for another name.
+        UnknownName: for an unknown name.
         InvalidInput: if the cluster does not answer, its library is not installed, or there is no address.
     """
     if name not in EXECUTORS:
@@ -134,14 +134,14 @@ def open_executor(name: str, jobs: int | None, address: str | None = None) -> Ex
 
 
 def threads_of_worker(n_workers: int) -> int:
-    """Return the share of this machine's cores that one of several workers has."""
+    """Return the number of threads of each of several workers."""
     from loky import cpu_count
 
     return max(1, int(cpu_count()) // n_workers)
 
 
 def worker_environment(index: int, n_workers: int, gpus: list[str]) -> dict[str, str]:
-    """Return the variables of a worker: its number of threads, and its GPU where there are several."""
+    """Return the environment variables of a worker: number of threads, and its GPU if there are several."""
     environment = dict.fromkeys(_THREAD_COUNTS, str(threads_of_worker(n_workers)))
     if len(gpus) > 1:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
@@ -149,7 +149,7 @@ def worker_environment(index: int, n_workers: int, gpus: list[str]) -> dict[str,
 
 
 def visible_gpus() -> list[str]:
-    """Return the names of the GPUs that this process may use; none where there is no driver."""
+    """Return the names of the GPUs that this process may use; empty without a GPU driver."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip()]

@@ -1,21 +1,22 @@
-"""When a search is over, beside its number of trainings: time, energy, a goal reached, no more progress."""
+"""Limits of a search besides its number of trainings: time, energy, hypervolume, lack of progress."""
 
 import math
 from dataclasses import dataclass, replace
 
 from hwopt.errors import InvalidInput
+from hwopt.units import counted
 
 LARGEST_STUDY = 1_000_000  # trials
-LARGEST_JOBS = 10_000  # trainings at a time
+LARGEST_JOBS = 10_000  # parallel trainings
 
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """How far a search is.
+    """Progress of a search.
 
-    `elapsed_s` counts the seconds in which it ran, in all its processes; `energy_j` those joules of training
-    that were measured, None if none were; `hypervolume` is that of the front, None if no limit needs
-    it; `n_since_progress` counts the trainings since the front last moved.
+    `elapsed_s` is its run time over all processes; `energy_j` the measured energy of training, None if none
+    was measured; `hypervolume` that of the front, None if no limit needs it; `n_since_progress` the number of
+    trainings since the last change of the front.
     """
 
     elapsed_s: float
@@ -26,13 +27,13 @@ class SearchProgress:
 
 @dataclass(frozen=True)
 class Stop:
-    """Limits of a search; whichever is reached first ends it, and trainings under way stay resumable.
+    """Limits of a search; the first one that is reached ends it, and running trainings stay resumable.
 
     Args:
-        wall_s: seconds that the search may run, its pauses not counted.
-        training_energy_j: joules that trainings may use, where they are measured.
-        hypervolume: of the front, that is enough.
-        no_progress: trainings in a row that leave the front as it is.
+        wall_s: run time of the search in seconds, without interruptions.
+        training_energy_j: measured energy of the trainings in joules.
+        hypervolume: hypervolume of the front to reach.
+        no_progress: consecutive trainings without a change of the front.
 
     Raises:
         InvalidInput: for a limit that is not positive.
@@ -51,7 +52,7 @@ class Stop:
                 raise InvalidInput(f"stop: {name} = {value!r} must be a positive, finite number")
 
     def reduced(self, share: float) -> "Stop":
-        """Return the limits with a share of the seconds and joules."""
+        """Return the limits with a share of the time and the energy."""
         if share == 1:
             return self
         wall_s = None if self.wall_s is None else share * self.wall_s
@@ -59,14 +60,16 @@ class Stop:
         return replace(self, wall_s=wall_s, training_energy_j=energy_j)
 
     def reason(self, progress: SearchProgress) -> str | None:
-        """Return which limit is reached, or None."""
+        """Return the message of the reached limit, or None."""
         if self.wall_s is not None and progress.elapsed_s >= self.wall_s:
-            return f"it has run for {progress.elapsed_s:.0f} s, of {self.wall_s:g} s"
+            return f"run time {progress.elapsed_s:.0f} s reached the limit of {self.wall_s:g} s"
         if self.training_energy_j is not None and (progress.energy_j or 0.0) >= self.training_energy_j:
-            return f"trainings have used {progress.energy_j:.4g} J, of {self.training_energy_j:g} J"
+            return (
+                f"training energy {progress.energy_j:.4g} J reached the limit of {self.training_energy_j:g} J"
+            )
         volume = progress.hypervolume or 0.0
         if self.hypervolume is not None and volume >= self.hypervolume:
-            return f"the hypervolume is {volume:.4g}, of the {self.hypervolume:g} wanted"
+            return f"hypervolume {volume:.4g} reached the goal of {self.hypervolume:g}"
         if self.no_progress is not None and progress.n_since_progress >= self.no_progress:
-            return f"trainings since the front last moved: {progress.n_since_progress}"
+            return f"no change of the front in {counted(progress.n_since_progress, 'training')}"
         return None

@@ -1,6 +1,6 @@
-"""Run a training or a slice of one, catch what it raises, and say how it ended. Runs in any process.
+"""Calls of an objective, in any process, with exceptions converted to failures.
 
-run_objective    a plain objective, at once; each epoch is passed on and answered as it comes
+run_objective    whole training of a plain objective; each epoch is passed to a listener
 run_slice        some epochs of a resumable objective
 """
 
@@ -19,16 +19,17 @@ from hwopt.study.run.unread_hyperparameters import Reads
 from hwopt.train.failure import Catch, Failure, failure_of
 from hwopt.train.result import Epoch, ResumableObjective, TrainingResult
 from hwopt.train.stopping import Curve, StoppingRule, Verdict
+from hwopt.units import counted
 
 T = TypeVar("T")
 Objective = Callable[..., Any]  # (config, report) or (config, report, seed) -> error or {"error": ..., ...}
-_is_warm = False  # whether a slice was trained in this process: the first one imports libraries
+_is_warm = False  # whether a slice was trained in this process; the first one imports libraries
 EpochListener = Callable[[int, float, float], Verdict | None]  # epoch from 1, its error and seconds
 
 
 @dataclass
 class ShippedRule:
-    """A stopping rule with the curves that were known when the training was sent to its worker."""
+    """Stopping rule with the curves known when the training was sent to its worker."""
 
     rule: StoppingRule
     own: Curve
@@ -42,7 +43,7 @@ class ShippedRule:
 
 
 class _Reporter:
-    """The `report` of an objective: keeps the epochs, and answers whether to go on."""
+    """The `report` of an objective: records the epochs and returns whether to continue."""
 
     def __init__(self, on_epoch: EpochListener | None) -> None:
         self._on_epoch = on_epoch
@@ -50,10 +51,10 @@ class _Reporter:
         self.epochs: list[Epoch] = []
         self._n_reported = 0  # by this call of the objective
         self.verdict: Verdict | None = None
-        self.broken: Exception | None = None  # what listening raised: no fault of the training
+        self.broken: Exception | None = None  # exception of the listener, not of the training
 
     def begin(self) -> None:
-        """Take note that the objective is called, perhaps again: epochs that came are not taken twice."""
+        """Begin a call of the objective; in a repeated call earlier epochs are not recorded again."""
         self._n_reported = 0
 
     def __call__(self, epoch: int, error: float) -> bool:
@@ -76,7 +77,7 @@ class _Reporter:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the last answer was to stop."""
+        """Whether the last verdict was to stop."""
         return self.verdict is not None and self.verdict.reason is not None
 
     @property
@@ -92,16 +93,16 @@ def run_objective(
     catch: Catch = (Exception,),
     records: bool = False,
 ) -> TrainingResult:
-    """Train one config; what the objective raises makes a failed trial with a reason, not an exception.
+    """Train one config; exceptions of the objective are returned as failures.
 
     Args:
-        objective: the user's; `report(epoch, error)` answers False if the training should stop.
-        config: what to train.
-        seed: passed on where the objective takes one.
-        on_epoch: called after every epoch; a verdict with a reason stops the training. What it raises passes
-            through.
-        catch: exceptions that are failures of one training; another is in `failure.uncaught`.
-        records: whether the objective is given a config that records what is read of it.
+        objective: user's objective; `report(epoch, error)` returns False if the training should stop.
+        config: config to train.
+        seed: seed, for objectives that take one.
+        on_epoch: called after each epoch; a verdict with a reason stops the training. Its exceptions are
+            raised.
+        catch: exceptions that are failures of one training; others are in `failure.uncaught`.
+        records: whether the objective gets a config that records the hyperparameters read.
     """
     report = _Reporter(on_epoch)
     keywords = {"seed": seed} if takes_seed(objective) else {}
@@ -131,7 +132,7 @@ def run_slice(
     catch: Catch = (Exception,),
     records: bool = False,
 ) -> TrainingResult:
-    """Train some epochs; what the objective raises makes a failed training, as of `run_objective`."""
+    """Train some epochs; exceptions of the objective are returned as failures, as in `run_objective`."""
     global _is_warm
     reads, was_warm, begun = Reads(), _is_warm, time.perf_counter()
     _is_warm = True
@@ -146,10 +147,10 @@ def run_slice(
         result = replace(result, beside_s=beside_s if was_warm else None)
         errors = tuple(_error(error, "run_slice: errors") for error in result.errors)
         if result.final is None and not errors:
-            raise TrainingFailed("a slice without an epoch has not ended either; it would go on for ever")
+            raise TrainingFailed("run_slice returned neither an epoch nor a final error")
         if result.final is None and result.checkpoint is None:
             raise TrainingFailed(
-                "a slice gave no checkpoint though epochs are left: none could go on from it"
+                "run_slice returned no checkpoint although epochs are left, so the training cannot continue"
             )
         if result.final is None:
             return replace(result, errors=errors)
@@ -161,20 +162,20 @@ def run_slice(
 
 
 def _check_seconds(result: TrainingResult) -> None:
-    """Raise TrainingFailed where a slice does not say how long each of its epochs took."""
+    """Raise TrainingFailed if a slice has no valid time for each of its epochs."""
     if len(result.seconds) != len(result.errors):
         raise TrainingFailed(
-            f"run_slice gave {len(result.errors)} errors and {len(result.seconds)} seconds; give both for "
-            "every epoch"
+            f"run_slice: {counted(len(result.errors), 'error')} and {len(result.seconds)} seconds; "
+            "return one of each per epoch"
         )
     for value in result.seconds:
         seconds = as_number(value)
         if seconds is None or not 0 <= seconds < math.inf:
-            raise TrainingFailed(f"run_slice gave seconds {value!r} of an epoch; give a finite number from 0")
+            raise TrainingFailed(f"run_slice: an epoch took {value!r} seconds; return a finite number from 0")
 
 
 def _tried(action: Callable[[], T], catch: Catch) -> tuple[T | None, Failure | None]:
-    """Return a result, or the reason for having none: an exception of the objective, except interrupts."""
+    """Return the result of an action, or its exception as a failure."""
     try:
         return action(), None
     except Exception as error:
@@ -182,9 +183,9 @@ def _tried(action: Callable[[], T], catch: Catch) -> tuple[T | None, Failure | N
 
 
 def _values(result: Any) -> tuple[dict[str, float], str | None]:
-    """Return what the objective returned as plain floats, and which of them were left out, if any.
+    """Return the objective's values as floats, and a note on values that were left out.
 
-    The error must be there; what else is beside it and is not a finite number costs nobody a training.
+    The error is required; other values that are not finite numbers are left out.
     """
     values = dict(result) if isinstance(result, Mapping) else {"error": result}
     if "error" not in values:
@@ -201,7 +202,7 @@ def _values(result: Any) -> tuple[dict[str, float], str | None]:
 
 
 def _error(value: Any, what: str, when: str = "") -> float:
-    """Return an error as a float; raise TrainingFailed where the optimizer could not be told of it."""
+    """Return an error as a float; raise TrainingFailed for a value that is not a valid error."""
     error = as_number(value)
     if error is None:
         raise TrainingFailed(f"{what} = {value!r:.200}, which is not a number")

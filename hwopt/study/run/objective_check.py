@@ -1,7 +1,7 @@
-"""Faults of the set-up, found before anything is trained: what no config can help burns no trial.
+"""Checks of an objective before training, for faults that affect all configs.
 
-the objective's arguments   in this process
-sending it, its imports     in a worker, where it is trained in workers
+arguments              in this process
+pickling, imports      in a worker, if trainings run in workers
 """
 
 import inspect
@@ -18,12 +18,12 @@ def takes_seed(objective: Any) -> bool:
     try:
         parameters = inspect.signature(objective).parameters.values()
     except (TypeError, ValueError):
-        return False  # a built-in function that does not say what it takes
+        return False  # a built-in function without a signature
     return any(p.name == "seed" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
 def check_objective(objective: Any) -> None:
-    """Raise InvalidInput for what cannot be called as `objective(config, report)`, with or without a seed."""
+    """Raise InvalidInput if it cannot be called as `objective(config, report)`, with or without a seed."""
     if isinstance(objective, ResumableObjective):
         return
     wanted = "wanted a function objective(config, report) or objective(config, report, seed)"
@@ -42,10 +42,10 @@ def check_objective(objective: Any) -> None:
 
 
 def check_in_worker(executor: Executor, objective: Any) -> None:
-    """Send an objective to a worker and load there what it needs.
+    """Send an objective to a worker and load its modules and files there.
 
     Raises:
-        StudyError: if it cannot be sent, an import fails there, or the worker dies of it.
+        StudyError: if it cannot be pickled, an import fails there, or the worker dies.
     """
     try:
         executor.submit(_load, objective).result()
@@ -53,21 +53,21 @@ def check_in_worker(executor: Executor, objective: Any) -> None:
         raise StudyError(f"the objective cannot be used in a worker process: {error}") from error
     except Exception as error:
         raise StudyError(
-            f"the objective cannot be sent to a worker process: {_innermost(error)}; keep what cannot be "
-            "pickled (locks, open files, connections) out of it or make it inside, have its modules where "
-            "the workers are, or train in this process (jobs=1)"
+            f"the objective cannot be sent to a worker process: {_innermost(error)}; create objects that "
+            "cannot be pickled (locks, open files, connections) inside the objective, make its modules "
+            "available to the workers, or train in this process (jobs=1)"
         ) from error
 
 
 def _load(objective: Any) -> None:
-    """Load what an objective needs in a worker; arriving there, it has imported its modules."""
+    """Load an objective's files in a worker; unpickling has imported its modules."""
     load = getattr(objective, "load_in_worker", None)
     if callable(load):
         load()
 
 
 def _innermost(error: BaseException) -> str:
-    """Return what an exception says, and the last line of its remote cause: that names what is wrong."""
+    """Return the message of an exception, and the last line of its remote cause, which names the fault."""
     cause = str(error.__cause__ or "").strip().strip('"').strip()
     last = cause.rpartition("\n")[2].strip()
     own = f"{type(error).__name__}: {first_line(error)}"

@@ -1,4 +1,4 @@
-"""Seeds of trainings: functions of the study's seed and the trial's number alone."""
+"""Seeds of trainings, as functions of the study's seed and the trial's number."""
 
 import numpy as np
 
@@ -9,5 +9,5 @@ def trial_seed(seed: int, number: int) -> int:
 
 
 def fresh_seed(seed: int, number: int, k: int) -> int:
-    """Return the k-th seed for training a trial's config again; no trial of the study has used it."""
+    """Return the k-th fresh seed for a trial's config, which no trial of the study has used."""
     return int(np.random.SeedSequence([seed, 5, number, k]).generate_state(1)[0] >> 1)

@@ -1,7 +1,7 @@
-"""Hyperparameters that no one reads: searched, while every network is trained without them.
+"""Detection of hyperparameters that are never read and so have no effect.
 
-a training of ours     known before it starts: an error
-a user's objective     recorded while it runs for the first time: a warning afterwards
+hwopt's trainer        known before training: an error
+a user's objective     recorded during its first call: a warning afterwards
 """
 
 import logging
@@ -18,7 +18,10 @@ from hwopt.space.search_space import Config, SearchSpace
 
 T = TypeVar("T")
 _LOG = logging.getLogger("hwopt")
-_ABOUT_DICTS = (RecordedConfig.__name__, "represent an object")  # in what says that it wants a plain dict
+_ABOUT_DICTS = (
+    RecordedConfig.__name__,
+    "represent an object",
+)  # in errors about plain dicts
 
 
 @dataclass
@@ -26,17 +29,17 @@ class Reads:
     """Hyperparameters that a function has read of a config.
 
     Attributes:
-        names: hyperparameters that it read; None if nothing was recorded.
-        asked: keys that it asked for and that the config does not have.
+        names: hyperparameters that were read; None if nothing was recorded.
+        asked: requested keys that the config does not have.
     """
 
     names: frozenset[str] | None = None
     asked: frozenset[str] = field(default_factory=frozenset)
 
     def call(self, function: Callable[[Config], T], config: Config, records: bool) -> T:
-        """Call a function with a config, and note what it reads.
+        """Call a function with a config, and record the hyperparameters that it reads.
 
-        One that refuses anything but a plain dict is called again with one; then nothing is noted.
+        A function that accepts only a plain dict is called again with one, without a record.
         """
         if not records:
             return function(dict(config))
@@ -54,9 +57,9 @@ class Reads:
 def check_unread(
     space: SearchSpace, names: Collection[str], is_new: bool, costs: CostFunction | None = None
 ) -> None:
-    """Refuse hyperparameters that neither the space's networks nor a training that reads these names reads.
+    """Refuse hyperparameters that neither the space's networks nor a training that reads `names` reads.
 
-    A study that has trials already goes on, and they are logged.
+    For a study with trials they are only logged.
 
     Raises:
         UnknownName: with the nearest name that is read.
@@ -81,15 +84,15 @@ def check_unread(
 
 
 def warn_of_unread(space: SearchSpace, costs: CostFunction, config: Config, reads: Reads) -> None:
-    """Warn of the hyperparameters of a config that an objective did not read, nor `build`, nor the costs."""
+    """Warn of hyperparameters of a config that neither the objective nor `build` nor the costs read."""
     unread = [name for name in config if reads.names is not None and name not in reads.names]
     if unread:
         known = _read_by_networks(space) | _read_by_costs(costs, space, config)
         unread = [name for name in unread if name not in known]
     for name in unread:
         text = (
-            f"`{name}` is read neither by build nor by the objective, as far as its first call shows: all "
-            f"its values would give the same{_hint(name, reads.asked)}"
+            f"`{name}` is read neither by build nor by the objective in its first call, so its value has no "
+            f"effect{_hint(name, reads.asked)}"
         )
         _LOG.warning("%s", text)
         warnings.warn(text, UnreadHyperparameter, stacklevel=2)
@@ -100,7 +103,7 @@ def _hint(name: str, asked: Collection[str]) -> str:
 
     meant = standard_name(name)
     match = meant if meant in asked else nearest(name, asked)
-    return f"; the objective asks for {match!r}: is that what is meant?" if match else ""
+    return f"; did you mean {match!r}, which the objective asks for?" if match else ""
 
 
 def _read_by_networks(space: SearchSpace) -> frozenset[str]:
@@ -116,12 +119,12 @@ def _read_by_networks(space: SearchSpace) -> frozenset[str]:
 def _read_by_costs(
     costs: CostFunction | None, space: SearchSpace, config: Mapping[str, Any]
 ) -> frozenset[str]:
-    """Return what a formula of costs reads of a config; a cost model prices what networks are made from."""
+    """Return the hyperparameters that a cost function reads; empty for a cost model, which uses networks."""
     while costs is not None and hasattr(costs, "costs"):
         costs = costs.costs
     if costs is None or hasattr(costs, "space"):
         return frozenset()
     recorded = RecordedConfig(config, space.names)
-    with suppress(Exception):  # costs that want a plain dict
+    with suppress(Exception):  # costs that need a plain dict
         costs([recorded])
     return frozenset(recorded.reads)

@@ -39,7 +39,5 @@ SPACE = SearchSpace(
     ],
     build=build,
     input_shape=(1, 8, 8),  # of one image
-    active={
-        "features2": lambda config: config["n_blocks"] >= 2
-    },  # absent from the config if this is false
+    active={"features2": lambda config: config["n_blocks"] >= 2},  # absent from the config if this is false
 )

@@ -57,7 +57,7 @@ def test_a_cost_that_is_not_the_only_objective_has_no_staircase(tmp_path):
     study = read(tmp_path / "study.db", [trial(0, costs=costs)], identity=one)
     assert front_view([study], "power_w").staircase(study.name).shape == (0, 2)
     assert front_view([study]).metric == "time_s"
-    with pytest.raises(InvalidInput, match="no cost 'powr_w' here; did you mean power_w"):
+    with pytest.raises(InvalidInput, match="no cost 'powr_w'; did you mean power_w"):
         front_view([study], "powr_w")
 
 
