@@ -1,9 +1,9 @@
-"""A study: one search, kept in one file. Starting and resuming are the same call.
+"""Studies: a search in one file, started and resumed by the same call.
 
-    Study --run--> Driver: ask, train in slices, write down, tell, until a limit is reached
+    Study --run--> Driver: ask, train in slices, store, tell, until a limit is reached
 
-What the file holds is all that a new process needs to go on: the optimizer is told again what ended, and
-trainings that were under way continue from their checkpoints. The loop itself is in `hwopt.study.run.loop`.
+The file is sufficient for a new process to continue: the optimizer is told the ended trials again, and
+running trainings continue from their checkpoints. The loop itself is in `hwopt.study.run.loop`.
 """
 
 from __future__ import annotations  # help() shows the names of types
@@ -58,44 +58,46 @@ _NO_PARTS = ("self", "path", "__class__")  # local names in `Study.__init__`: `s
 
 
 class Study(StudyReader):
-    """One search, kept in one file; starting and resuming are the same call.
+    """A search in one file; starting and resuming are the same call.
 
         with Study("results/mine/study.db", space, costs, objective, budgets={"time_s": "5 ms"}) as study:
             study.run(n_trials=40)
             print(study.best(time_s="3 ms").config)
 
-    `Study(path, optimizer, objective)` takes space, costs, budgets and all else from a new `Optimizer`;
-    `Study.load(path)` reads what another process writes.
+    `Study(path, optimizer, objective)` takes space, costs, budgets and so on from a new `Optimizer`;
+    `Study.load(path)` reads a study, also one that another process writes.
 
     Args:
-        path: of the study's SQLite file; a file that exists is continued. Checkpoints and weights are in
-            folders beside it. ":memory:" keeps nothing: all is removed with this object.
-        space: the search space; or an optimizer, then followed by the objective.
-        costs: maps configs to a dict of arrays [n], one for each metric; None if no cost is known.
+        path: path of the study's SQLite file; an existing file is continued. Checkpoints and weights are in
+            folders beside it. ":memory:" is a temporary study, which is removed with this object.
+        space: search space; or an optimizer, followed by the objective.
+        costs: function from configs to a dict of arrays [n] by metric; None without known costs.
         objective: `objective(config, report)` or `objective(config, report, seed)`; it trains and returns
             the error, or a dict with "error" and other metrics. `report(epoch, error)` takes an epoch's
-            error, epochs counted from 1, and answers whether to go on. One that can be resumed has
-            `run_slice` as well (`hwopt.train.ResumableObjective`).
-        budgets: limits that no proposal breaks: a list of `Budget`, or a dict as in an experiment file, such
+            error, epochs counted from 1, and returns whether to continue. A resumable objective also has
+            `run_slice` (`hwopt.train.ResumableObjective`).
+        budgets: limits on the costs of proposals: a list of `Budget`, or a dict as in an experiment file,
+        such
             as {"time_s": "5 ms", "memory_bytes": {"quantile": 0.4}}.
         objectives: "error" and cost metrics, all minimised.
         strategy: name of a strategy.
-        aware: if False, the budgets are ignored until after the training.
-        reference: worst values that count, by objective; others are inferred, see `Optimizer`, and kept.
-        seed: of everything random; a trial's own seed follows from it and the trial's number.
-        description: further JSON-safe facts that make the study what it is, such as an experiment file.
-        stopping: a rule that ends or pauses trainings early by its name ("median") or as a dict with its
-            options; a rule, or a function that makes it from `reference=`; None lets all of them finish. By
-            default trainings with checkpoints and at least four epochs are paused and resumed (freeze_thaw).
-        on_told: called with the study's state and every trial that is told, in order, those of earlier
-            processes included; see `hwopt.study.experiment.online_calibration`.
-        outcome_budgets: limits on metrics that only a training reveals, which the objective returns. They
-            are learned, so no promise before a training, but the front keeps them.
+        aware: if False, the strategy does not know the budgets.
+        reference: reference point by objective; missing values are inferred, see `Optimizer`, and stored.
+        seed: random seed; the seed of a trial is derived from it and the trial's number.
+        description: further JSON-safe parts of the study's identity, such as an experiment file.
+        stopping: rule that stops or pauses trainings: its name ("median"), a dict with its options, a rule,
+        or
+            a function that makes it from `reference=`; None trains all to their end. By default trainings
+            with checkpoints and at least four epochs are paused and resumed (freeze_thaw).
+        on_told: called with the study's state and each trial that the optimizer is told, in order, including
+            those of earlier processes; see `hwopt.study.experiment.online_calibration`.
+        outcome_budgets: limits on outcomes that the objective returns. They are learned, so trainings may
+            exceed them, but networks of the front do not.
         repeats: whether a config may be trained again to average its noise; its error is then the mean.
-        catch: exceptions of the objective that fail one training while the search goes on; another ends the
-            run, `catch=()` at the first. A training without a finite error has failed in any case.
-        space_code: fingerprint of the file that makes the space; see `hwopt.study.store.code_identity`.
-        optimizer: in place of space, costs, budgets and all that `Optimizer` takes.
+        catch: exceptions of the objective that fail one training while the search continues; others end the
+            run. A training without a finite error fails in any case.
+        space_code: fingerprint of the file of the space; see `hwopt.study.store.code_identity`.
+        optimizer: instead of space, costs, budgets and other arguments of `Optimizer`.
 
     Raises:
         StudyError: if the file belongs to another experiment, or cannot be used.
@@ -132,8 +134,8 @@ class Study(StudyReader):
         self._catch = check_catch(catch)
         self.optimizer = optimizer_of(given, self._arguments)
         if "error" in self.optimizer.metrics:
-            raise InvalidInput("costs returned a metric called error, as trainings do; call it otherwise")
-        if not path.exists():  # a study that exists goes on
+            raise InvalidInput("costs returned a metric named error, the result of training; rename it")
+        if not path.exists():  # only for a new study
             check_metric_names([*self.optimizer.metrics, *(b.metric for b in self.optimizer.outcome_budgets)])
         self._stopping = None if stopping == AUTOMATIC else self._stopping_from(stopping)
         self._is_rule_automatic = isinstance(stopping, str) and stopping == AUTOMATIC
@@ -153,7 +155,7 @@ class Study(StudyReader):
 
     @staticmethod
     def load(path: str | Path) -> LoadedStudy:
-        """Return a study to be read, without its space and objective; also while another process runs it.
+        """Return a read-only study, without its space and objective; also while another process runs it.
 
         Raises:
             StudyError: if there is no study at the path, or it is damaged.
@@ -169,28 +171,27 @@ class Study(StudyReader):
         self.close()
 
     def close(self) -> None:
-        """Close the file and let another process drive the study."""
+        """Close the file, so that another process can run the study."""
         self.store.close()
 
     # -- before and after
 
     def enqueue(self, config: Mapping[str, Any]) -> None:
-        """Train this config before any proposal; a budget that it breaks is no obstacle."""
+        """Train this config before any proposal, even if it is over a budget."""
         self.store.enqueue([self.optimizer.space.validate(config)])
 
     def hypervolume(self) -> float:
-        """Return the hypervolume of the front: error times logarithms of costs, down from the reference."""
+        """Return the hypervolume of the front in error and log costs, with the study's reference point."""
         return self.state.front.hypervolume(self.optimizer.reference)
 
     def survey(self, on_priced: OnPriced | None = None) -> FeasibleRegion:
-        """Return the feasible region; what it says of the space is kept in the study.
+        """Return the feasible region, and store its summary in the study.
 
         Args:
-            on_priced: called while the space is priced, with how many configs are and how many at most will
-                be.
+            on_priced: called with the number of priced configs and the largest number to price.
 
         Raises:
-            Infeasible: if no config keeps the budgets.
+            Infeasible: if no config is feasible.
         """
         self.optimizer.on_priced = on_priced
         region = self.optimizer.feasible_region
@@ -226,37 +227,37 @@ class Study(StudyReader):
         keep_weights: str = "front",
         catch: Exceptions | None = None,
     ) -> str:
-        """Train until the study holds `n_trials` ended trials, and return why it stopped.
+        """Train until the study has `n_trials` ended trials, and return the reason of the end.
 
-        Trials that were running when an earlier process died are trained first: from their last checkpoint,
-        or, where the objective cannot be resumed, from their start with the same seed.
+        Trials that were running when an earlier process died are trained first: from their last checkpoint
+        or, if the objective cannot be resumed, from their start with the same seed.
 
         Args:
-            n_trials: number of trials of the whole study, not of this call: those that have ended, or, with
-                freeze_thaw, that have begun; some of these are paused in the end.
-            jobs: trials at a time; 1 trains in this process, more in local worker processes. By default 1, or
-                as many as the executor has workers.
-            listener: called in this process when a trial starts, has finished an epoch, is paused or resumed,
+            n_trials: number of trials of the whole study, not of this call: ended ones or, with freeze_thaw,
+                begun ones, some of which are paused at the end.
+            jobs: parallel trials; 1 trains in this process, more in local worker processes. By default 1, or
+                the number of the executor's workers.
+            listener: called in this process when a trial starts, finishes an epoch, is paused or resumed,
                 and ends.
-            show_progress: show a live view on a terminal or in a notebook, a line a trial elsewhere. An
-                objective may have `n_epochs`, those of a whole training, for "epoch 3 of 10".
-            executor: where to train instead: any `concurrent.futures.Executor`, such as that of a cluster in
-                `hwopt.integrations`. It stays open.
-            stop: further limits of the search; whichever is reached first ends it.
-            retries: how often a trial is tried again whose worker process died.
-            slice_epochs: epochs after which a training that can be resumed is put into a checkpoint. A
-                stopping rule judges each of them, also of a slice that ends the training, so that what stops
-                does not depend on it.
-            keep_weights: of which trials the trained weights are kept: "front", "all" or "none".
+            show_progress: show a live view on a terminal or in a notebook, and one line per trial elsewhere.
+                An objective may have `n_epochs`, the epochs of a whole training, for "epoch 3 of 10".
+            executor: any `concurrent.futures.Executor`, such as that of a cluster in `hwopt.integrations`. It
+                stays open.
+            stop: further limits of the search; the first one that is reached ends it.
+            retries: retries of a trial whose worker process died.
+            slice_epochs: epochs between checkpoints of a resumable training. A stopping rule judges each
+            epoch,
+                so the stopped trainings do not depend on it.
+            keep_weights: trials whose trained weights are kept: "front", "all" or "none".
             catch: exceptions of the objective that fail one training, instead of the study's own.
 
         Raises:
-            Infeasible: if no config keeps the budgets and nothing was trained.
+            Infeasible: if no config is feasible and nothing was trained.
             InvalidInput: for an objective that does not take (config, report).
-            StudyError: if the file cannot be written, or was deleted; where the objective cannot be sent
-                to the workers, or lacks a module there.
-            TrainingFailed: where the first three trainings fail alike.
-            Exception: what the objective raised that is not to be caught.
+            StudyError: if the file cannot be written, or was deleted; if the objective cannot be sent to the
+                workers, or lacks a module there.
+            TrainingFailed: if the first three trainings fail for the same reason.
+            Exception: an uncaught exception of the objective.
         """
         self.store.check_open()
         check_objective(self.objective)
@@ -286,11 +287,11 @@ class Study(StudyReader):
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Refuse a second run of this object while one is under way: it would train the same trials."""
+        """Refuse a concurrent run of this object, which would train the same trials."""
         if self._is_running:
             raise StudyError(
-                f"{self.store.path}: this study is running already, in another thread or from its objective; "
-                "for several trainings at a time give run(..., jobs=N)"
+                f"{self.store.path}: this study is already running, in another thread or from its objective; "
+                "for parallel trainings use run(..., jobs=N)"
             )
         self._is_running = True
         try:
@@ -311,7 +312,7 @@ class Study(StudyReader):
 
         Args:
             number: of the trial.
-            keep: keep its weights, where the errors are the same and the objective gives weights.
+            keep: keep its weights, if the errors are equal and the objective returns weights.
 
         Raises:
             InvalidInput: if there is no such trial, or it has no epoch.
@@ -327,18 +328,19 @@ class Study(StudyReader):
         budgets: Budgets | None = None,
         reference: Mapping[str, float] | None = None,
     ) -> Study:
-        """Return a new study with these trials, their costs predicted anew; nothing is trained.
+        """Return a new study with these trials and new costs, without training.
 
         Args:
-            path: of the new study's file.
-            costs: of the other device: `load_device(NAME).cost_model(space, batch_size=...)`, or a function.
-            budgets: in place of the study's own.
-            reference: in place of the study's own.
+            path: path of the new study's file.
+            costs: costs on the other device: `load_device(NAME).cost_model(space, batch_size=...)`, or a
+                function.
+            budgets: instead of the study's budgets.
+            reference: instead of the study's reference point.
 
         Raises:
-            InvalidInput: for a file that exists, or costs that are none.
+            InvalidInput: for an existing file, or costs that are not a function.
             StudyError: if no training has ended.
-            UnknownName: if the new costs lack a metric that has a budget or is an objective.
+            UnknownName: if the new costs lack a metric of a budget or an objective.
         """
         to = check_path(path)
         if to.exists():
@@ -358,7 +360,7 @@ class Study(StudyReader):
     # -- opening
 
     def _make_identity(self, stopping: Any, description: Any, space_code: str | None) -> dict[str, Any]:
-        """Return the facts that make a study what it is; what earlier versions do not have is left out."""
+        """Return the identity of the study, without default values that earlier versions do not have."""
         optimizer = self.optimizer
         identity = {
             "space": optimizer.space.describe(),
@@ -388,11 +390,11 @@ class Study(StudyReader):
         return outline(n_trials, self.state.front.points)
 
     def _stopping_from(self, given: Any) -> Any:
-        """Return a stopping rule, or a maker of one, of what was given."""
+        """Return the stopping rule of an argument, or a function that makes it."""
         return stopping_from(given, self.objective, self.optimizer.objectives, self.optimizer.strategy)
 
     def _keep_automatic_rule(self, meta: Mapping[str, Any]) -> None:
-        """Choose the rule of a study that names none; one that exists keeps the rule that it began with."""
+        """Choose the rule of a study that names none; an existing study keeps its rule."""
         kept = meta.get("automatic_rule", "none" if "identity" in meta else None)
         name = kept or automatic_rule(self.objective, self.optimizer.strategy)
         if kept is None:
@@ -400,7 +402,7 @@ class Study(StudyReader):
         self._stopping = self._stopping_from(name)
 
     def _open(self) -> None:
-        """Continue what the file holds, or write down what a new study is."""
+        """Continue the study of the file, or write the identity of a new study."""
         meta, trials = self.store.meta(), self.store.trials()
         if "identity" in meta:
             compare(self.store.path, meta["identity"], self._identity)
@@ -432,7 +434,7 @@ class Study(StudyReader):
         self.files.keep_checkpoints({trial.number for trial in unfinished})
 
     def _check_costs(self, trials: Sequence[Trial]) -> None:
-        """Refuse to go on with a cost model that predicts something else than it did."""
+        """Refuse a cost model whose predictions differ from the stored ones."""
         for trial in trials[:3]:
             for metric, now in self.optimizer.price(trial.config).items():
                 then = trial.costs.get(metric, np.nan)
@@ -446,7 +448,7 @@ class Study(StudyReader):
 
 
 def both_listeners(first: Listener | None, second: Listener | None) -> Listener | None:
-    """Return a listener that passes events on to two, one of which may be absent."""
+    """Return a listener that passes events on to two others, of which one may be None."""
     if first is None or second is None:
         return first or second
 

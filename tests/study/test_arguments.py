@@ -93,7 +93,7 @@ def test_a_rule_is_given_by_its_name(tmp_path, stopping, jobs):
     [
         ("medain", UnknownName, "did you mean median"),
         ({"rule": "median", "min_epoch": 3}, UnknownName, "did you mean min_epochs"),
-        ({"min_epochs": 3}, InvalidInput, "names no rule"),
+        ({"min_epochs": 3}, InvalidInput, "has no rule"),
         (3, InvalidInput, 'stopping = 3; write "median"'),
         ("chance", InvalidInput, "chance_error is not known; give it"),
     ],
@@ -105,7 +105,7 @@ def test_a_rule_that_is_none_is_refused_before_anything_runs(tmp_path, stopping,
 
 
 def test_a_cost_called_error_is_refused(tmp_path):
-    with pytest.raises(InvalidInput, match="a metric called error"):
+    with pytest.raises(InvalidInput, match="a metric named error"):
         open_study(tmp_path, costs=lambda configs: {"error": [1.0] * len(configs)})
 
 
@@ -244,7 +244,7 @@ def test_a_study_that_is_running_is_not_run_a_second_time(tmp_path):
     said = []
 
     def runs_its_study(config, report):
-        with pytest.raises(StudyError, match="is running already.*jobs=N") as refused:
+        with pytest.raises(StudyError, match="is already running.*jobs=N") as refused:
             study.run(3)
         said.append(refused.value)
         return 0.1

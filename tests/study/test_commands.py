@@ -112,9 +112,9 @@ def test_weights_that_are_not_kept_are_trained_again_where_that_is_asked_for(stu
     folder.joinpath("space.py").write_text(folder.joinpath("space.py").read_text() + "\nCHANGED = True\n")
     code, out, _ = command_line("export", study, "--trial", number, "--out", folder / "taken", "--no-onnx")
     assert code == 0 and "space.py" not in out
-    assert "that file has changed since" in (folder / "taken" / "card.md").read_text()
+    assert "that file has changed or is missing" in (folder / "taken" / "card.md").read_text()
     code, _, errors = command_line("export", study, "--trial", number, "--out", folder / "taken", "--no-onnx")
-    assert code == 2 and "holds files already" in errors and "--force" in errors
+    assert code == 2 and "is not empty" in errors and "--force" in errors
 
 
 def test_a_trial_that_comes_out_differently_is_said_to_and_the_exit_code_is_1(study, command_line):
@@ -130,7 +130,7 @@ def test_a_trial_that_comes_out_differently_is_said_to_and_the_exit_code_is_1(st
 def test_a_trial_that_is_not_there_is_an_error(study, folder, command_line):
     for command in (("run", study, "--trial", 9), ("export", study, "--trial", 9, "--out", folder / "taken")):
         code, _, errors = command_line(*command)
-        assert code == 2 and "has no trial 9; it has 0 to 3" in " ".join(errors.split())
+        assert code == 2 and "has no trial 9; it has trials 0 to 3" in " ".join(errors.split())
 
 
 def test_trials_of_workers_can_be_repeated_alone(folder, command_line):

@@ -74,7 +74,7 @@ def test_trainings_are_paused_resumed_and_complete_and_each_epoch_is_trained_onc
     resumed = {number for event, number in events if event == "resume"}
     assert resumed <= {number for event, number in events if event == "pause"} and resumed
     n_complete, n_paused = len(by_status["complete"]), len(by_status["paused"])
-    assert reason == f"10 trials have begun, {n_complete} of them are complete and {n_paused} paused"
+    assert reason == f"10 trials begun, {n_complete} complete and {n_paused} paused"
     assert f"{n_paused} paused" in repr(study)
 
 
@@ -130,7 +130,7 @@ def test_a_study_that_is_over_is_not_searched_further_unless_more_is_wanted(fini
     with open_study(study.store.path.parent, objective) as again:
         n_epochs = sum(map(len, objective.trained.values()))
         before = outline(again)
-        assert again.run(10).startswith("10 trials have begun")
+        assert again.run(10).startswith("10 trials begun")
         assert outline(again) == before and sum(map(len, objective.trained.values())) == n_epochs
     with open_study(tmp_path) as more:
         more.run(5)
@@ -234,8 +234,8 @@ def test_on_a_disk_that_fills_the_least_promising_give_way(tmp_path, monkeypatch
         stopped = [t for t in study.trials() if t.status == "stopped"]
         told = {o.error for o in study.optimizer._observations if o.status == "stopped"}
         assert len(list(study.files.checkpoints.iterdir())) <= 4
-    given_up = [t for t in stopped if t.reason.endswith("its checkpoint made room on a full disk")]
-    assert given_up and "made room on a full disk" in caplog.text
+    given_up = [t for t in stopped if t.reason.endswith("its checkpoint was removed on a full disk")]
+    assert given_up and "removed on a full disk" in caplog.text
     for trial in given_up:
         last = [known for known in asked if trial.number in known][-1]
         assert last[trial.number] == min(last.values())
@@ -339,9 +339,7 @@ def test_paused_trainings_that_nothing_resumes_any_more_are_an_error(tmp_path):
         study.run(5)
     with (
         open_study(tmp_path, plain, stopping=UNFINISHED) as study,
-        pytest.raises(
-            StudyError, match="are paused and would never be resumed: the objective has no run_slice"
-        ),
+        pytest.raises(StudyError, match="paused, which could not be resumed: the objective has no run_slice"),
     ):
         study.run(9)
 

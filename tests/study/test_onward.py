@@ -102,7 +102,7 @@ def test_a_trial_is_trained_again_and_its_weights_are_kept(tmp_path):
         assert names == ["weights.pt", "weights.safetensors", "config.json", "card.md"]
     assert torch.load(tmp_path / "out" / "weights.pt", weights_only=True)["w"].tolist() == [1, 1]
     assert load_file(tmp_path / "out" / "weights.safetensors")["w"].tolist() == [1, 1]
-    assert "no ONNX: the search space is not at hand" in (tmp_path / "out" / "card.md").read_text()
+    assert "no ONNX: the search space is missing" in (tmp_path / "out" / "card.md").read_text()
 
 
 def test_a_function_is_trained_again(study):

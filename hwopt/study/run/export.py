@@ -1,4 +1,4 @@
-"""One trial to take away, or to train once more: weights, config and card; the same curve again or not."""
+"""Export of a trial (weights, config, card), and its reproduction."""
 
 import hashlib
 import io
@@ -18,6 +18,7 @@ from hwopt.study.store.files import StudyFiles
 from hwopt.study.store.results import FrontPoint, front_of
 from hwopt.study.store.store import Store, Trial
 from hwopt.train.result import ResumableObjective
+from hwopt.units import counted
 
 _NAMES = (
     "weights.pt", "weights.safetensors", "checkpoint.bin", "network.onnx", "space.py", "config.json",
@@ -27,7 +28,7 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class Rerun:
-    """A training and its repetition: validation errors after each epoch, and how it ended, if it failed."""
+    """Validation errors of a training and of its repetition, and the reason if the latter failed."""
 
     then: tuple[float, ...]
     now: tuple[float, ...]
@@ -35,7 +36,7 @@ class Rerun:
 
     @property
     def first_difference(self) -> int | None:
-        """The first epoch, from 1, where the two differ; None if they are equal to the last digit."""
+        """First epoch, from 1, at which the errors differ; None if they are identical."""
         pairs = zip(self.then, self.now, strict=False)
         differing = [epoch for epoch, (a, b) in enumerate(pairs, start=1) if a != b]
         if differing:
@@ -44,10 +45,10 @@ class Rerun:
 
 
 def find_trial(store: Store, number: int) -> Trial:
-    """Return a trial by its number, or raise InvalidInput."""
+    """Return a trial by its number; raise InvalidInput if there is none."""
     trials = {trial.number: trial for trial in store.trials()}
     if number not in trials:
-        last = f"it has 0 to {max(trials)}" if trials else "it has none"
+        last = f"it has trials 0 to {max(trials)}" if trials else "it has none"
         raise InvalidInput(f"{store.path} has no trial {number}; {last}")
     return trials[number]
 
@@ -61,13 +62,13 @@ def export_trial(
     space: SearchSpace | None = None,
     onnx: bool = True,
 ) -> list[Path]:
-    """Write a trial into a folder to take away, and return what was written.
+    """Export a trial into a folder, and return the written paths.
 
     weights.pt, weights.safetensors    state dict of the network
-    checkpoint.bin                     instead of them, if the objective has weights in a form of its own
-    network.onnx                       if the network can be written so; else the card says why not
-    space.py                           file of the search space, if it is as it was
-    config.json, card.md               hyperparameters; what one must know of the network
+    checkpoint.bin                     instead of them, if the objective has another format
+    network.onnx                       if the export succeeds; otherwise the card has the reason
+    space.py                           file of the search space, if it has not changed
+    config.json, card.md               hyperparameters; description of the network
 
     Args:
         study: the study's file.
@@ -111,13 +112,13 @@ def repeat_trial(
     keep: bool = False,
     on_epoch: Callable[[int, int], None] | None = None,
 ) -> Rerun:
-    """Train a trial again, alone, with its seed, for as many epochs as it had.
+    """Train a trial again with its seed, for the same number of epochs.
 
     Args:
-        objective: what the study trains.
+        objective: objective of the study.
         study: the study's file.
         number: of the trial.
-        keep: keep the weights beside the study, where the errors are the same and the objective gives them.
+        keep: keep the weights beside the study, if the errors are equal and the objective returns them.
         on_epoch: called with the epoch and the number of epochs.
 
     Raises:
@@ -145,7 +146,7 @@ def repeat_trial(
 
 
 def _repeat_whole(objective: Any, trial: Trial) -> Rerun:
-    """Train a trial again whose objective cannot be resumed; its final error stands for an epoch."""
+    """Train a trial of a plain objective again; the final error counts as an epoch."""
     result = run_objective(objective, trial.config, trial.seed)
     then = (*trial.curve, *([] if trial.error is None else [trial.error]))
     now = (*result.errors, *([] if result.final is None else [result.error]))
@@ -153,22 +154,22 @@ def _repeat_whole(objective: Any, trial: Trial) -> Rerun:
 
 
 def _no_weights(study: Path, number: int, meta: dict[str, Any]) -> str:
-    text = f"the weights of trial {number} are not kept: it is not on the front, or trained elsewhere; "
+    text = f"no weights of trial {number}: it is not on the front, or was trained elsewhere; "
     if "experiment" in meta:
         return f"{text}`hwopt run {study} --trial {number} --keep` trains it again and keeps them"
     return (
         f"{text}in the script that made this study, study.run_again({number}, keep=True) trains it again and "
-        f"study.export({number}, FOLDER) writes what there is"
+        f"study.export({number}, FOLDER) exports it"
     )
 
 
 def _make_free(out: Path, force: bool) -> None:
-    """Make the folder; refuse one that holds files, unless asked, and then remove an earlier export."""
+    """Create the folder; refuse a non-empty one unless forced, and then remove an earlier export."""
     if out.is_file():
         raise StudyError(f"{out} is a file; choose a folder")
     if out.is_dir() and any(out.iterdir()) and not force:
         raise StudyError(
-            f"{out} holds files already; choose another folder, or write over them: --force, force=True"
+            f"{out} is not empty; choose another folder, or overwrite files with --force or force=True"
         )
     out.mkdir(parents=True, exist_ok=True)
     for name in _NAMES:
@@ -176,18 +177,18 @@ def _make_free(out: Path, force: bool) -> None:
 
 
 def _write_weights(weights: Path, out: Path) -> list[Path]:
-    """Write the network's state, or what an objective of another form gave as it is."""
+    """Write the network's state, or the bytes of an objective with another format."""
     import torch
     from safetensors.torch import save_file
 
     content = weights.read_bytes()
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["network"]
-    except Exception:  # torch raises many kinds for what it has not written
+    except Exception:  # torch raises many kinds for foreign files
         (out / "checkpoint.bin").write_bytes(content)
         return [out / "checkpoint.bin"]
     torch.save(state, out / "weights.pt")
-    apart = {name: tensor.clone().contiguous() for name, tensor in state.items()}  # none shares memory
+    apart = {name: tensor.clone().contiguous() for name, tensor in state.items()}  # without shared memory
     save_file(apart, out / "weights.safetensors")
     return [out / "weights.pt", out / "weights.safetensors"]
 
@@ -197,7 +198,7 @@ def _write_onnx(trial: Trial, out: Path, space: SearchSpace | None) -> tuple[lis
     import torch
 
     if space is None or space.build is None or space.input_shape is None:
-        return [], "no ONNX: the search space is not at hand"
+        return [], "no ONNX: the search space is missing"
     path = out / "network.onnx"
     try:
         network = space.build(dict(trial.config))
@@ -209,14 +210,14 @@ def _write_onnx(trial: Trial, out: Path, space: SearchSpace | None) -> tuple[lis
 
 
 def _space_of_file(meta: dict[str, Any]) -> SearchSpace | None:
-    """Return the search space of an experiment's file, if it is as it was."""
+    """Return the search space of an experiment's file, if it has not changed."""
     path = _unchanged_file(meta)
     space = None if path is None else load_attribute(path, "SPACE")
     return space if isinstance(space, SearchSpace) else None
 
 
 def _write_space(meta: dict[str, Any], out: Path) -> list[Path]:
-    """Write the file of the search space, if it is as it was."""
+    """Copy the file of the search space, if it has not changed."""
     path = _unchanged_file(meta)
     if path is None:
         return []
@@ -231,7 +232,7 @@ def _unchanged_file(meta: dict[str, Any]) -> Path | None:
 
 
 def _place(number: int, front: Sequence[FrontPoint]) -> str:
-    """Say whether a trial's config is on the front, and of how many trainings."""
+    """Return a text on a trial's place on the front, and its number of trainings."""
     point = next((point for point in front if number in point.numbers), None)
     if point is None:
         return ""
@@ -248,10 +249,10 @@ def _card(
     written: Sequence[str],
     notes: Sequence[str],
 ) -> str:
-    """Return what one must know of a network, as Markdown."""
+    """Return the description of a network as Markdown."""
     description = meta["identity"].get("description") or {}
     lines = [f"# Trial {trial.number}", ""]
-    lines += [f"- {trial.status}{place}; {len(trial.curve)} epochs, seed {trial.seed}"]
+    lines += [f"- {trial.status}{place}; {counted(len(trial.curve), 'epoch')}, seed {trial.seed}"]
     lines += [*_space_lines(meta, written), *(f"- {note}" for note in notes)]
     lines += [f"- validation error {trial.error:.4%}" if trial.error is not None else "- no error"]
     limited = [budget["metric"] for budget in meta["identity"].get("outcome_budgets", [])]
@@ -273,12 +274,12 @@ def _card(
     if "weights.pt" in written:
         lines += ["", "```python", *_rebuild(written), _LOAD, "```"]
     elif not written:
-        lines += ["", "No weights: the objective gives none, or they were not kept."]
+        lines += ["", "No weights: the objective returns none, or they were not kept."]
     return "\n".join([*lines, ""])
 
 
 def _space_lines(meta: dict[str, Any], written: Sequence[str]) -> list[str]:
-    """Say which search space the config is of, and by which hash and fingerprint it is known again."""
+    """Return lines on the search space of the config, with its hash and fingerprint."""
     code = meta["identity"].get("code") or {}
     fingerprint = code.get("file") or code.get("build")
     path, file = _space_path(meta), _unchanged_file(meta)
@@ -287,7 +288,7 @@ def _space_lines(meta: dict[str, Any], written: Sequence[str]) -> list[str]:
     if file is not None and "space.py" in written:
         lines += [f"- `space.py` is a copy of it: sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"]
     elif path is not None:
-        lines += ["- that file has changed since, or is gone, so it is not here"]
+        lines += ["- that file has changed or is missing, so it is not included"]
     return lines
 
 

@@ -1,10 +1,10 @@
-"""The run loop: what is trained next, slice by slice, and what becomes of what comes back.
+"""Run loop of a study: submits slices to an executor and stores their results.
 
     schedule --> trial `running` in the store --> slice --> executor --> epochs to the store --> schedule
                                                     ^-------- checkpoint --------'       '-> end --> tell
 
-The store comes first each time: what it holds is all that a new process needs to go on. A schedule decides
-(`hwopt.study.run.schedule`), an executor only runs. An objective that cannot be resumed is one slice.
+The store is always written first, so that a new process can continue from it. The schedule selects trials
+(`hwopt.study.run.schedule`), the executor only runs them. A training that cannot be resumed is one slice.
 """
 
 import logging
@@ -29,19 +29,20 @@ from hwopt.study.store.store import STOPPED_AT, Trial
 from hwopt.train.failure import Failure, failure_of_transfer, first_line
 from hwopt.train.result import Epoch, TrainingResult
 from hwopt.train.stopping import Verdict
+from hwopt.units import counted
 
 _LOG = logging.getLogger("hwopt")
 _TIMES = {1: "once", 2: "twice"}
 
 
 class Driver:
-    """Runs a study until a limit is reached. Made anew for each `Study.run`.
+    """Runs a study until a limit is reached; constructed for each `Study.run`.
 
     Args:
-        state: of the study.
-        executor: where slices are trained.
-        options: of the run.
-        listener: told of events: "start", "epoch", "pause", "resume", "end", and the trial as it is then.
+        state: state of the study.
+        executor: executor of the slices.
+        options: options of the run.
+        listener: called with "start", "epoch", "pause", "resume" or "end", and the current trial.
         waiting: trials that have not ended.
     """
 
@@ -72,7 +73,7 @@ class Driver:
         return FreezeThaw(self._state, self._options, self._tell_listener, rule, stop_paused)
 
     def run(self) -> str:
-        """Train, and return why it is over."""
+        """Train, and return the reason of the end."""
         if not isinstance(self._executor, InProcess) and self._has_work():
             check_in_worker(self._executor, self._state.objective)
         with self._clock:
@@ -80,7 +81,7 @@ class Driver:
             try:
                 return self._train()
             except BaseException:
-                for future in self._running:  # what has not begun need not; its trial is trained next time
+                for future in self._running:  # trials that have not begun are trained in the next run
                     future.cancel()
                 raise
 
@@ -88,16 +89,25 @@ class Driver:
         return bool(self._waiting) or self._state.n_begun < self._options.n_trials
 
     def _train(self) -> str:
-        """Search, then finish what is promising, and return why the search is over."""
+        """Search, then finish promising trainings, and return the reason of the end with any failures."""
         stop = self._options.stop
         reason = self._train_until(stop.reduced(self._schedule.share))
         if stop.reason(self._progress(stop)) is None and self._schedule.finish():
             self._train_until(stop)
         self._schedule.close(reason is not None)
-        return reason or self._schedule.reason()
+        return f"{reason or self._schedule.reason()}{self._failures()}"
+
+    def _failures(self) -> str:
+        """Return the number of failed trainings and the first reason; "" if none failed."""
+        failed = [trial for trial in self._state.ended.values() if trial.status == "failed"]
+        if not failed:
+            return ""
+        first = min(failed, key=lambda trial: trial.number)
+        reason = (first.reason or "no reason given").strip().partition("\n")[0]
+        return f"; {counted(len(failed), 'training')} failed, the first is trial {first.number}: {reason}"
 
     def _train_until(self, stop: Stop) -> str | None:
-        """Train until a limit is reached, which is returned, or nothing is left."""
+        """Train until a limit is reached, whose message is returned, or nothing is left."""
         while True:
             reason = stop.reason(self._progress(stop))
             while reason is None and len(self._running) < self._options.jobs:
@@ -108,13 +118,13 @@ class Driver:
             if not self._running:
                 return reason
             done = wait(self._running, return_when=FIRST_COMPLETED).done
-            while done:  # a future that nobody holds any more lets a cluster forget its result
+            while done:  # without a reference to a future, a cluster can free its result
                 future = done.pop()
                 self._take(self._running.pop(future), future)
                 del future
 
     def _progress(self, stop: Stop) -> SearchProgress:
-        """Return how far the search is; what no limit asks for is not computed."""
+        """Return the progress of the search; values without a limit are not computed."""
         state = self._state
         energy_j, volume = None, None
         if stop.training_energy_j is not None:
@@ -127,7 +137,7 @@ class Driver:
     # -- to the executor and back
 
     def _submit(self, active: Active) -> Future[Any]:
-        """Hand a slice to the executor; a plain objective is one slice, judged where it runs."""
+        """Submit a slice to the executor; a plain objective is one slice, judged where it runs."""
         state, trial = self._state, active.trial
         if state.is_resumable:
             objective: Any = state.objective
@@ -158,12 +168,12 @@ class Driver:
         )
 
     def _heard(self, active: Active, epoch: int, error: float, seconds: float) -> Verdict | None:
-        """Write down an epoch of a training in this process, and answer whether it goes on."""
+        """Store an epoch of a training in this process, and return the verdict on it."""
         self._write(active, [Epoch(error, seconds)])
         return judged(self._state, active)
 
     def _take(self, active: Active, future: Future[Any]) -> None:
-        """Take what came back: a slice, a whole training, or the death of a worker."""
+        """Process the result of a slice or a whole training, or the death of a worker."""
         error = future.exception()
         if error is not None:
             self._retry(active, error)
@@ -187,7 +197,7 @@ class Driver:
         self._write(active, result.epochs)
         self._schedule.note_seconds(active, result)
         is_over = result.final is not None
-        if not is_over:  # the last one is kept until the store knows how the trial ended
+        if not is_over:  # the last one is kept until the store has the end of the trial
             self._state.files.drop_checkpoints(active.number, keep=len(active.errors))
         verdict = self._schedule.after_slice(active, is_over)
         if verdict is not None and verdict.reason is not None:
@@ -196,7 +206,7 @@ class Driver:
             self._end(active, result)
 
     def _stopped(self, active: Active, verdict: Verdict) -> TrainingResult:
-        """Return how a stopped training ended: at the epoch of the verdict, where its slice has more."""
+        """Return the result of a stopped training, which ends at the epoch of the verdict."""
         n_epochs = verdict.epoch or len(active.errors)
         values = {"error": active.errors[n_epochs - 1]}
         if n_epochs < len(active.errors):
@@ -204,7 +214,7 @@ class Driver:
         return TrainingResult((), (), final=values, verdict=verdict)  # its epochs are written
 
     def _save(self, active: Active, result: TrainingResult) -> None:
-        """Write the checkpoint of a training that goes on; keep in mind the weights of one that has ended."""
+        """Store the checkpoint of a training, or keep the weights of an ended one in memory."""
         active.checkpoint = result.checkpoint
         if result.checkpoint is None or result.final is not None:
             return
@@ -218,7 +228,7 @@ class Driver:
                     raise
 
     def _retry(self, active: Active, error: BaseException) -> None:
-        """Count an attempt that ended with the death of a worker; fail the trial where it was the last."""
+        """Count an attempt that ended with the death of a worker; fail the trial after the last one."""
         failure = failure_of_transfer(error)
         if failure is not None:
             self._end(active, TrainingResult((), (), failure=failure))
@@ -234,7 +244,7 @@ class Driver:
         self._end(active, TrainingResult((), (), failure=Failure(reason, "WorkerDied")))
 
     def _checked(self, result: TrainingResult) -> TrainingResult:
-        """Return a complete training as a failed one where it lacks a metric that has a limit."""
+        """Return a complete training as a failed one if it lacks a metric with a limit."""
         wanted = [budget.metric for budget in self._state.optimizer.outcome_budgets]
         final = result.final or {}
         missing = [metric for metric in wanted if metric not in final]
@@ -249,7 +259,7 @@ class Driver:
     # -- into the store
 
     def _write(self, active: Active, epochs: list[Epoch]) -> None:
-        """Write epochs that have come, and let the listener know of each."""
+        """Store epochs, and call the listener for each."""
         if not epochs:
             return
         self._state.store.add_epochs(active.number, len(active.errors) + 1, epochs)
@@ -270,7 +280,7 @@ class Driver:
             self._listener(event, trial)
 
     def _end(self, active: Active, result: TrainingResult) -> None:
-        """Write how a trial ended, tell the optimizer, keep its weights or not, let the listener know."""
+        """Store the end of a trial, tell the optimizer, keep or remove its weights, call the listener."""
         state, result = self._state, self._checked(result)
         failure, verdict, metrics = result.failure, result.verdict, result.metrics
         self._watch.check_set_up(active.number, failure)

@@ -1,20 +1,20 @@
-"""Epochs that starting or resuming a training costs, from the seconds of the slices that were trained.
+"""Cost of starting or resuming a training in epochs, from the seconds of slices.
 
-    beside      seconds of a slice beside its epochs: load the data, build the network, read the checkpoint
-    epoch       median seconds of an epoch of a training that went on, in a slice that did not begin a stint
-    going on    median of `beside` of the slices that continued a training where its last slice left it
-    restart     beside + the first epoch - epoch - going on, of a slice that began a stint; median
+    beside      seconds of a slice besides its epochs: load the data, build the network, read the checkpoint
+    epoch       median seconds of an epoch in slices that continued a stint
+    going on    median of `beside` of the slices that continued a stint
+    restart     median of (beside + first epoch - epoch - going on) of the slices that began a stint
 
-    in epochs   restart / (epoch + going on) of the training; of one whose epochs are unknown, of the median
+    in epochs   restart / (epoch + going on) of the training, or of the median training if it is new
 
-The first epoch counts because what is compiled or cached anew makes it longer. Starts and resumes are two
-kinds; a kind counts from `_N_LEAST` slices on. The first slice in a process is left out (it imports
-libraries), and so is one that ends a training (it tests the network).
+The first epoch is included because compilation and caching make it longer. Starts and resumes are separate
+kinds; a kind is used from `_N_LEAST` slices on. The first slice of a process (it imports libraries) and
+slices that end a training (they test the network) are excluded.
 
-Seconds are never twice the same, and a search should be. So less than half an epoch is nothing, and more is
-rounded to a power of two: where restarting is cheap the seconds change nothing at all, and where it is dear
-only a ratio at the border between two steps depends on how busy the machine was. What was measured is in the
-study, and a search that goes on computes the same from it.
+Seconds are not reproducible, but a search should be. So less than half an epoch counts as 0, and more is
+rounded to a power of two: if restarts are cheap, the seconds have no effect, and otherwise only ratios near
+the border between two steps depend on the load of the machine. Measurements are stored in the study, and a
+resumed search computes the same costs from them.
 """
 
 import math
@@ -25,20 +25,20 @@ from statistics import median
 from hwopt.study.store.store import Store
 
 _KIND = "slice"  # of the facts in the store, by trial and first epoch
-_N_LEAST = 5  # slices of a kind before it counts
-_SMALLEST = 0.5  # epochs that count
-_SHORTEST_S = 0.2  # of an epoch: deciding what is trained next takes a quarter of that
+_N_LEAST = 5  # least number of slices of a kind
+_SMALLEST = 0.5  # smaller costs in epochs count as 0
+_SHORTEST_S = 0.2  # smallest duration of an epoch; a decision takes a quarter of that
 
 
 @dataclass(frozen=True)
 class SliceSeconds:
-    """Seconds of a slice of which no epoch ended its training.
+    """Seconds of a slice that did not end its training.
 
     Attributes:
         trial: number of the trial.
-        first_epoch: of the slice, counted from 1.
-        is_restart: whether the training was started or resumed with it.
-        beside_s: seconds beside the epochs.
+        first_epoch: first epoch of the slice, counted from 1.
+        is_restart: whether the slice started or resumed the training.
+        beside_s: seconds besides the epochs.
         epochs_s: seconds of each epoch.
     """
 
@@ -53,7 +53,7 @@ class RestartCosts:
     """Restart costs of one study.
 
     Args:
-        slices: that were trained.
+        slices: trained slices.
     """
 
     def __init__(self, slices: Iterable[SliceSeconds] = ()) -> None:
@@ -61,7 +61,7 @@ class RestartCosts:
 
     @classmethod
     def stored(cls, store: Store) -> "RestartCosts":
-        """Return those of a study, from what `keep` has written."""
+        """Return the restart costs of a study, from the slices that `keep` stored."""
         return cls(
             SliceSeconds(number, **{**found, "epochs_s": tuple(found["epochs_s"])})
             for number, rows in store.checks(_KIND).items()
@@ -69,7 +69,7 @@ class RestartCosts:
         )
 
     def keep(self, one: SliceSeconds, store: Store) -> None:
-        """Take a slice, and write it into the store."""
+        """Add a slice, and store it."""
         self._slices[one.trial, one.first_epoch] = one
         found = {
             "first_epoch": one.first_epoch, "is_restart": one.is_restart, "beside_s": one.beside_s,
@@ -78,7 +78,7 @@ class RestartCosts:
         store.add_check(one.trial, _KIND, one.first_epoch, found, durable=False)
 
     def estimate(self, numbers: Sequence[int]) -> tuple[float, dict[int, float]]:
-        """Return the epochs that a start costs, and those that resuming each of some trials costs."""
+        """Return the cost of a start and of resuming each of some trials, in epochs."""
         slices = list(self._slices.values())
         going_on = [one for one in slices if not one.is_restart]
         if not going_on:
@@ -103,7 +103,7 @@ class RestartCosts:
 
     @staticmethod
     def _restart_s(restarts: Sequence[SliceSeconds], epoch: dict[int, float], beside: float) -> float:
-        """Return the seconds of a restart beyond those of going on."""
+        """Return the additional seconds of a restart over continuing."""
         found = [
             one.beside_s + one.epochs_s[0] - epoch[one.trial] - beside
             for one in restarts
@@ -113,6 +113,6 @@ class RestartCosts:
 
 
 def _stepped(restart_s: float, epoch_s: float) -> float:
-    """Return a ratio of seconds as a power of two, or 0 where it is small."""
+    """Return a ratio of seconds rounded to a power of two, or 0 if it is small."""
     ratio = restart_s / max(epoch_s, _SHORTEST_S)
     return 2.0 ** round(math.log2(ratio)) if ratio >= _SMALLEST else 0.0

@@ -1,4 +1,4 @@
-"""What the driver keeps in mind: how a study is run, and what it knows of each trial in training."""
+"""Options of a run, and the driver's state of each trial in training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +12,16 @@ from hwopt.train.stopping import Curve
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a study is run; none of it changes what the study is.
+    """Options of a run, which are not part of the study's identity.
 
     Args:
         n_trials: ended trials of the whole study.
-        jobs: slices that are with the executor at a time.
+        jobs: parallel slices.
         stop: further limits of the search.
-        retries: how often a trial is tried again whose worker died.
+        retries: retries of a trial whose worker died.
         slice_epochs: epochs of a slice.
-        keep_weights: of which trials the trained weights are kept: "front", "all" or "none".
-        catch: exceptions of an objective that fail its trial; another ends the run.
+        keep_weights: trials whose trained weights are kept: "front", "all" or "none".
+        catch: exceptions of an objective that fail its trial; others end the run.
     """
 
     n_trials: int
@@ -34,7 +34,7 @@ class RunOptions:
 
 
 class Active:
-    """A trial in training, as the driver knows it."""
+    """State of a trial in training."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class Active:
     ) -> None:
         self.trial, self.checkpoint = trial, checkpoint
         self.n_judged = n_judged  # epochs that a stopping rule has judged
-        self.n_epochs: int | None = None  # that it is to be trained now, if a schedule says so
-        self.is_restart = True  # whether its next slice starts or resumes it, and does not just go on
+        self.n_epochs: int | None = None  # epochs of the next slice, if the schedule sets them
+        self.is_restart = True  # whether the next slice starts or resumes the training
         self.errors: list[float] = []  # after each epoch
         self.elapsed_s = 0.0  # seconds of training so far
-        self.energy_j: float | None = None  # of the epochs, where it was measured
+        self.energy_j: float | None = None  # of the measured epochs
         for epoch in epochs:
             self.add(epoch)
 
@@ -59,16 +59,16 @@ class Active:
         return self.trial.number
 
     def add(self, epoch: Epoch) -> None:
-        """Take one epoch more."""
+        """Add an epoch."""
         self.errors.append(epoch.error)
         self.elapsed_s += epoch.seconds
         if epoch.energy_j is not None:
             self.energy_j = (self.energy_j or 0.0) + epoch.energy_j
 
     def curve(self) -> Curve:
-        """Return what a stopping rule sees of it before its first epoch."""
+        """Return the trial's curve before its first epoch, for a stopping rule."""
         return Curve((), "running", self.trial.costs, self.trial.is_feasible)
 
     def now(self) -> Trial:
-        """Return the trial with what it has so far."""
+        """Return the trial with its epochs so far."""
         return replace(self.trial, curve=tuple(self.errors), train_s=self.elapsed_s, energy_j=self.energy_j)

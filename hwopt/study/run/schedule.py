@@ -1,10 +1,10 @@
-"""Schedules: the trial that is trained next, and what happens to it after a slice.
+"""Schedules, which select the trial of the next slice and decide on it afterwards.
 
-    InOrder      trials one after the other; a stopping rule may end one for good
-    FreezeThaw   the training that the next epochs are worth most for; others are paused, and resumed from
-                 their checkpoints on disk by whichever worker is free: see `hwopt.search.freeze_thaw`
+    InOrder      trials one after another; a stopping rule may stop a trial permanently
+    FreezeThaw   the training of the largest value; others are paused, and resumed from their checkpoints by
+                 any free worker: see `hwopt.search.freeze_thaw`
 
-Neither trains anything: the run loop does, and writes down what came of it.
+Training and storing are done by the run loop.
 """
 
 import logging
@@ -27,52 +27,53 @@ from hwopt.study.store.store import Rejected, StintRow, Trial
 from hwopt.train.result import TrainingResult
 from hwopt.train.stopping import Verdict
 from hwopt.train.stopping.freeze_thaw import FreezeThawRule
+from hwopt.units import counted
 
-Listener = Callable[[str, Trial], None]  # an event, and the trial as it is then
+Listener = Callable[[str, Trial], None]  # event and current trial
 
 _LOG = logging.getLogger("hwopt")
-_INTERVAL = 0.8  # confidence of the intervals that are kept: their upper ends have 0.9, as budgets have
-_HOPELESS = 1e-3  # probability of entering the front below which a checkpoint is not kept
-_PROMISING = 0.05  # probability from which a paused training is finished at the end
+_INTERVAL = 0.8  # confidence of stored intervals, so that their upper ends have that of budgets, 0.9
+_HOPELESS = 1e-3  # probability of entering the front below which a training is stopped
+_PROMISING = 0.05  # probability above which a paused training is finished at the end
 
 
 class Schedule(Protocol):
-    """What the run loop asks of a schedule."""
+    """Interface of a schedule."""
 
     @property
     def share(self) -> float:
-        """Share of the limits on seconds and joules that the search may use."""
+        """Share of the limits on time and energy for the search."""
         ...
 
     def restore(self, waiting: Sequence[Trial]) -> None:
-        """Take trials of earlier processes that have not ended."""
+        """Restore trials of earlier processes that have not ended."""
         ...
 
     def next(self) -> Active | None:
-        """Return the trial to train a slice of; None if there is none at present."""
+        """Return the trial of the next slice; None if there is none at present."""
         ...
 
     def put_back(self, active: Active) -> None:
-        """Take a trial whose slice was lost, to be tried again before any other."""
+        """Return a trial whose slice was lost, to be trained before any other."""
         ...
 
     def note_seconds(self, active: Active, result: TrainingResult) -> None:
-        """Note how long a slice took, of which the trial has the epochs already."""
+        """Record the seconds of a slice whose epochs the trial already has."""
         ...
 
     def after_slice(self, active: Active, is_over: bool) -> Verdict | None:
-        """Take a trial after a slice; return a verdict with a reason if it is to be stopped for good.
+        """Decide on a trial after a slice; return a verdict with a reason if it is to be stopped.
 
-        `is_over` tells that no epochs are left.
+        `is_over` is true if no epochs are left.
         """
         ...
 
     def after_end(self) -> None:
-        """Note that a trial is complete."""
+        """Update the schedule after a complete trial."""
         ...
 
     def make_room(self) -> bool:
-        """Give up a checkpoint on a full disk; return whether there was one."""
+        """Remove a checkpoint on a full disk; return whether there was one."""
         ...
 
     def unfinished(self) -> list[Trial]:
@@ -80,47 +81,47 @@ class Schedule(Protocol):
         ...
 
     def reason(self) -> str:
-        """Return why nothing is left to train."""
+        """Return the reason why nothing is left to train."""
         ...
 
     def finish(self) -> bool:
-        """End the search; return whether something is to be trained nevertheless."""
+        """End the search; return whether trainings remain to be finished."""
         ...
 
     def close(self, is_limited: bool) -> None:
-        """Write down what has become of the trials that have not ended.
+        """Store the state of the trials that have not ended.
 
-        `is_limited` tells that a limit has ended the search, so that it may go on.
+        `is_limited` is true if a limit has ended the search, so that it may be continued.
         """
         ...
 
 
 class InOrder:
-    """Trials one after the other, each to its end or to where a stopping rule ends it.
+    """Schedule of trials one after another, each to its end or until a stopping rule stops it.
 
     Args:
-        state: of the study.
-        options: of the run.
+        state: state of the study.
+        options: options of the run.
         tell_listener: called with events.
     """
 
     def __init__(self, state: StudyState, options: RunOptions, tell_listener: Listener) -> None:
         self._state, self._options, self._tell = state, options, tell_listener
         self._ready: list[Active] = []
-        self._exhausted: str | None = None  # why no more can be proposed
+        self._exhausted: str | None = None  # reason why no config can be proposed
 
     share = 1.0
 
     def restore(self, waiting: Sequence[Trial]) -> None:
-        """Go on with trials whose process died, from their checkpoints or from their starts."""
+        """Resume trials whose process died, from their checkpoints or from their starts."""
         for trial in waiting:
             active = loaded(self._state, trial)
-            active.n_judged = max(0, len(active.errors) - self._options.slice_epochs)  # the last may not be
+            active.n_judged = max(0, len(active.errors) - self._options.slice_epochs)
             self._tell("start", active.now())
             self._ready.append(active)
 
     def next(self) -> Active | None:
-        """Return the next trial to train a slice of; a new one is written down as running."""
+        """Return the trial of the next slice; a new one is stored as running."""
         if self._ready:
             return self._ready.pop(0)
         if self._exhausted is not None or self._state.n_begun >= self._options.n_trials:
@@ -145,14 +146,14 @@ class InOrder:
         return Active(trial)
 
     def put_back(self, active: Active) -> None:
-        """Try a trial again before any other."""
+        """Return a trial, to be trained before any other."""
         self._ready.insert(0, active)
 
     def note_seconds(self, active: Active, result: TrainingResult) -> None:
-        """Do nothing: every training goes on."""
+        """Do nothing: seconds are not needed."""
 
     def after_slice(self, active: Active, is_over: bool) -> Verdict | None:
-        """Return the verdict of the stopping rule on the epochs that have come since it was last asked."""
+        """Return the verdict of the stopping rule on the epochs since its last verdict."""
         verdict = judged(self._state, active, is_over)
         if not is_over and (verdict is None or verdict.reason is None):
             self._ready.append(active)
@@ -162,7 +163,7 @@ class InOrder:
         """Do nothing: no other trial is affected."""
 
     def make_room(self) -> bool:
-        """Return False: each checkpoint is of a trial in training."""
+        """Return False: all checkpoints belong to trials in training."""
         return False
 
     def unfinished(self) -> list[Trial]:
@@ -170,26 +171,26 @@ class InOrder:
         return [active.now() for active in self._ready]
 
     def reason(self) -> str:
-        """Return why nothing is left to train."""
+        """Return the reason why nothing is left to train."""
         return self._exhausted or f"{self._options.n_trials} trials have ended"
 
     def finish(self) -> bool:
-        """Return False: trials that have begun go on in another run."""
+        """Return False: unfinished trials continue in the next run."""
         return False
 
     def close(self, is_limited: bool) -> None:
-        """Do nothing: trials that have not ended are running for the next process."""
+        """Do nothing: unfinished trials are stored as running."""
 
 
 class FreezeThaw:
-    """The training that the next epochs are worth most for; the others are paused.
+    """Schedule that trains the training of the largest value, and pauses the others.
 
     Args:
-        state: of the study.
-        options: of the run.
+        state: state of the study.
+        options: options of the run.
         tell_listener: called with events.
-        rule: of the study.
-        stop_paused: ends a paused trial for good: called with the trial, a reason and a verdict.
+        rule: stopping rule of the study.
+        stop_paused: function that stops a paused trial permanently, with a verdict.
     """
 
     def __init__(
@@ -202,27 +203,27 @@ class FreezeThaw:
     ) -> None:
         self._state, self._options, self._tell, self._rule = state, options, tell_listener, rule
         self._stop_paused = stop_paused
-        self._again: list[Active] = []  # whose slices were lost
-        self._live: dict[int, Active] = {}  # ready to go on
+        self._again: list[Active] = []  # trials whose slices were lost
+        self._live: dict[int, Active] = {}  # trials ready to continue
         self._paused: dict[int, Trial] = {}
         self._restarts = RestartCosts()
         self._exhausted: str | None = None
-        self._left: float | None = None  # epochs for what is promising, once the search has ended
-        self._is_over = False  # with as many trials as wanted, in an earlier run
+        self._left: float | None = None  # epochs for promising trainings, once the search has ended
+        self._is_over = False  # whether an earlier run ended with the planned number of trials
 
     @property
     def slices(self) -> Slices:
-        """The unfinished trainings as the optimizer knows them."""
+        """Unfinished trainings of the optimizer."""
         assert self._state.optimizer.slices is not None
         return self._state.optimizer.slices
 
     @property
     def share(self) -> float:
-        """Share of the limits on seconds and joules that the search may use."""
+        """Share of the limits on time and energy for the search."""
         return 1.0 - (self._rule.finish_share if self._rule.finish == "promising" else 0.0)
 
     def restore(self, waiting: Sequence[Trial]) -> None:
-        """Take paused trials, and those whose process died: as if it had not."""
+        """Restore paused trials, and trials whose process died."""
         state = self._state
         is_enough = state.n_begun >= self._options.n_trials
         meta = state.store.meta()
@@ -256,7 +257,7 @@ class FreezeThaw:
                 self._take_up(trial, last[trial.number].first_epoch if trial.number in last else 1)
 
     def _take_up(self, trial: Trial, first_epoch: int) -> None:
-        """Go on with a trial that was in training; pause it if its last epoch says so."""
+        """Continue a trial that was in training, or pause it by its last epoch."""
         active = loaded(self._state, trial)
         self._tell("start", active.now())
         self.slices.rewind(trial.number, len(active.errors))
@@ -266,7 +267,7 @@ class FreezeThaw:
             self._go_on(active)
 
     def next(self) -> Active | None:
-        """Return the trial whose next epochs are worth most; a new one is written down as running."""
+        """Return the trial of the largest value; a new one is stored as running."""
         if self._again:
             return self._again.pop(0)
         begun, store = time.perf_counter(), self._state.store
@@ -308,12 +309,12 @@ class FreezeThaw:
             return None
 
     def _first_slice(self, config: Mapping[str, Any]) -> Slice:
-        """Begin a queued config like the first ones: it is paused after its first decision."""
+        """Begin a queued config; like the first ones it is paused after its first decision."""
         costs = self._state.optimizer.price(config)
         return self.slices.begin(Selection(dict(config)), costs, Stint(float("inf")))
 
     def _resumed(self, part: Slice) -> Active:
-        """Resume a paused trial from its checkpoint on disk; from its start if that is gone."""
+        """Resume a paused trial from its checkpoint on disk, or from its start if that is missing."""
         trial = self._paused.pop(part.number)
         self._state.store.resume_trial(part.number, part.first_epoch, part.stint)
         active = loaded(self._state, replace(trial, status="running"))
@@ -322,12 +323,12 @@ class FreezeThaw:
         return active
 
     def put_back(self, active: Active) -> None:
-        """Try a trial again before any other; one that starts again loses the epochs that it had."""
+        """Return a trial, to be trained before any other; a restarted one loses its epochs."""
         self.slices.rewind(active.number, len(active.errors))
         self._again.append(active)
 
     def note_seconds(self, active: Active, result: TrainingResult) -> None:
-        """Keep the seconds of a slice, for what a restart costs."""
+        """Store the seconds of a slice, to estimate the cost of restarts."""
         is_restart, active.is_restart = active.is_restart, False
         if result.final is None and result.beside_s is not None and self._rule.restart_epochs is None:
             first_epoch = len(active.errors) - len(result.errors) + 1
@@ -335,7 +336,7 @@ class FreezeThaw:
             self._restarts.keep(one, self._state.store)
 
     def after_slice(self, active: Active, is_over: bool) -> Verdict | None:
-        """Let a trial go on or pause it; none is stopped for good here."""
+        """Continue or pause a trial; none is stopped permanently here."""
         if is_over:
             return None
         known = self.slices.trainings[active.number].errors
@@ -360,33 +361,31 @@ class FreezeThaw:
         self._tell("pause", trial)
 
     def after_end(self) -> None:
-        """Stop for good, with its checkpoint, what can no longer enter the front."""
+        """Stop trainings permanently that can no longer enter the front, and remove their checkpoints."""
         chances = self._state.optimizer.paused_chances()
         for number, chance in chances.items():
             if chance < _HOPELESS:
                 self._give_up(number, f"it would enter the front with probability {chance:.1g}")
 
     def make_room(self) -> bool:
-        """Stop the least promising paused trial for good; return False if none is paused."""
+        """Stop the least promising paused trial permanently; return False if none is paused."""
         chances = self._state.optimizer.paused_chances()
         if not chances:
             return False
         number = min(chances, key=lambda one: chances[one])
-        self._give_up(number, "its checkpoint made room on a full disk")
-        _LOG.warning(
-            "trial %d is not resumed any more: %s", number, "its checkpoint made room on a full disk"
-        )
+        self._give_up(number, "its checkpoint was removed on a full disk")
+        _LOG.warning("trial %d cannot be resumed any more: its checkpoint was removed on a full disk", number)
         return True
 
     def _give_up(self, number: int, reason: str) -> None:
         trial, state = self._paused.pop(number), self._state
         median, std = self._expected(number)
-        text = f"paused after {len(trial.curve)} epochs and not resumed: {reason}"
+        text = f"paused after {counted(len(trial.curve), 'epoch')} and not resumed: {reason}"
         active = Active(trial, state.store.epochs(number))
         self._stop_paused(active, Verdict(text, min(median, LARGEST_ERROR), std))
 
     def _expected(self, number: int) -> tuple[float, float]:
-        """Return median and deviation of the final error of an unfinished trial."""
+        """Return median and standard deviation of the expected final error of an unfinished trial."""
         ends = self._state.optimizer.expected_ends([number])
         return float(ends.median[0]), float(ends.high[0] - ends.low[0]) / 2
 
@@ -401,17 +400,17 @@ class FreezeThaw:
         return [*self._paused.values(), *(one.now() for one in (*self._again, *self._live.values()))]
 
     def reason(self) -> str:
-        """Return why nothing is left to train."""
+        """Return the reason why nothing is left to train."""
         if self._exhausted is not None:
             return self._exhausted
         n_complete = sum(trial.status == "complete" for trial in self._state.ended.values())
         return (
-            f"{self._state.n_begun} trials have begun, {n_complete} of them are complete and "
+            f"{counted(self._state.n_begun, 'trial')} begun, {n_complete} complete and "
             f"{len(self._paused)} paused"
         )
 
     def finish(self) -> bool:
-        """End the search: pause all, and return whether what is promising is to be finished."""
+        """End the search: pause all trials, and return whether promising ones are to be finished."""
         self._pause_all()
         if self._is_over or self._rule.finish != "promising" or not self._paused:
             return False
@@ -420,12 +419,12 @@ class FreezeThaw:
         return True
 
     def _keep_left(self, left: float) -> None:
-        """Write down the epochs that are left for what is promising."""
+        """Store the epochs that are left for promising trainings."""
         self._left = left
         self._state.store.set_meta(finishing=[self._state.n_begun, left])
 
     def close(self, is_limited: bool) -> None:
-        """Write down of each paused trial what is expected of it, and whether the search came to its end."""
+        """Store the expected final error of each paused trial, and whether the search is complete."""
         self._pause_all()
         if not is_limited:
             self._state.store.set_meta(searched=self._state.n_begun)
@@ -440,9 +439,9 @@ class FreezeThaw:
 
 
 def judged(state: StudyState, active: Active, is_over: bool = False) -> Verdict | None:
-    """Return what the stopping rule says of the epochs that have come since it was last asked.
+    """Return the verdict of the stopping rule on the epochs since its last verdict.
 
-    Of a training that is over the last one is not judged: there is nothing left to stop.
+    The last epoch of a finished training is not judged.
     """
     if state.rule is None:
         return None
@@ -452,13 +451,13 @@ def judged(state: StudyState, active: Active, is_over: bool = False) -> Verdict 
 
 
 def loaded(state: StudyState, trial: Trial) -> Active:
-    """Return a trial as its last checkpoint has it; if it has none, as at its start, with a warning."""
+    """Return a trial at its last checkpoint or, with a warning, at its start if there is none."""
     n_epochs = len(trial.curve)
     n_kept = state.files.last_checkpoint(trial.number, n_epochs) if state.is_resumable else 0
     if n_kept == 0:
         if n_epochs and state.is_resumable:
             _LOG.warning(
-                "trial %d: its checkpoint after %d epochs is not in %s; it is trained again from its start",
+                "trial %d: checkpoint after epoch %d is missing in %s; it is trained again from its start",
                 *(trial.number, n_epochs, state.files.checkpoints),
             )
         return restarted(state, trial)
@@ -469,7 +468,7 @@ def loaded(state: StudyState, trial: Trial) -> Active:
 
 
 def restarted(state: StudyState, trial: Trial) -> Active:
-    """Return a trial as it was at its start; with its seed it gives the same epochs again."""
+    """Return a trial at its start; its seed reproduces the same epochs."""
     state.store.restart_trial(trial.number)
     state.files.drop_checkpoints(trial.number)
     return Active(replace(trial, curve=(), train_s=None, energy_j=None))
@@ -483,15 +482,15 @@ def begin_trial(
     queued: int | None = None,
     stint: Stint | None = None,
 ) -> Trial:
-    """Write a new trial down as running, and return it.
+    """Store a new trial as running, and return it.
 
     Args:
-        state: of the study.
-        selection: of its config.
+        state: state of the study.
+        selection: selected config.
         source: name of the strategy, or "queue".
-        begun: when choosing began, as of `time.perf_counter`.
-        queued: its place in the queue.
-        stint: its first one, with freeze-thaw.
+        begun: beginning of the selection by `time.perf_counter`.
+        queued: identifier in the queue.
+        stint: first stint, with freeze-thaw.
     """
     optimizer, number = state.optimizer, state.n_begun
     trial = Trial(

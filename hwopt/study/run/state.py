@@ -1,9 +1,9 @@
-"""State of a study while it runs: the optimizer, the store and the files, the front and the curves.
+"""State of a running study: optimizer, store, files, front and learning curves.
 
     Study --makes--> StudyState <--reads, writes-- Driver
                           '--on_told--> calibration of costs
 
-The store comes first each time; what is here can be made again from what the store holds.
+The store is always written first; this state can be restored from it.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ from hwopt.study.store.store import STOPPED_AT, Store, Trial
 from hwopt.train.result import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, judge_epochs
 from hwopt.train.stopping.freeze_thaw import FreezeThawRule
+from hwopt.units import counted
 
 OnTold = Callable[["StudyState", Trial], None]
 
 
 class StudyState:
-    """State of a study while it runs.
+    """State of a running study.
 
     Args:
-        optimizer: of the search.
-        store: of the study.
-        objective: that trains.
-        on_told: called with this state and every trial that is told.
+        optimizer: optimizer of the search.
+        store: store of the study.
+        objective: objective of the trainings.
+        on_told: called with this state and each trial that the optimizer is told.
 
     Attributes:
         files: checkpoints and weights.
-        front: of the trials that have ended.
-        ended: trials that have ended, by number.
+        front: front of the ended trials.
+        ended: ended trials by number.
         measured: measured costs of networks, by trial.
         n_begun: number of trials that have begun.
         stopping: a stopping rule, a function that makes it from `reference=`, or None.
-        rule: the stopping rule, made when the study runs.
+        rule: stopping rule, constructed when the study runs.
         is_resumable: whether trainings have checkpoints.
         records_reads: whether the objective's next call records the hyperparameters that it reads.
     """
@@ -64,17 +65,17 @@ class StudyState:
 
     @property
     def freeze_thaw(self) -> FreezeThawRule | None:
-        """The rule, if trainings are paused and resumed by it."""
+        """Stopping rule that pauses and resumes trainings, or None."""
         return self.rule if isinstance(self.rule, FreezeThawRule) and self.is_resumable else None
 
     def begin_run(self, waiting: Sequence[Trial]) -> None:
-        """Check the hyperparameters, restore what earlier processes left, and make the rule.
+        """Check the hyperparameters, restore the state of earlier processes, and construct the rule.
 
         Args:
             waiting: trials that have not ended.
 
         Raises:
-            StudyError: for paused trainings that cannot be resumed any more.
+            StudyError: for paused trainings that cannot be resumed.
         """
         names = getattr(self.objective, "hyperparameters", None)
         if names is not None:
@@ -89,13 +90,13 @@ class StudyState:
             self.optimizer.set_pending([trial.config for trial in waiting])
 
     def _check_paused(self, waiting: Sequence[Trial]) -> None:
-        """Refuse to go on where paused trainings could not be resumed, or only as other trainings."""
+        """Refuse a run in which paused trainings could not be resumed unchanged."""
         n_paused, rule = sum(trial.status == "paused" for trial in waiting), self.freeze_thaw
         if n_paused and rule is None:
             raise StudyError(
-                f"{self.store.path}: {n_paused} of its trainings are paused and would never be resumed: the "
-                "objective has no run_slice, or the stopping rule is another one; go on with those that the "
-                "study began with"
+                f"{self.store.path}: {counted(n_paused, 'training')} paused, which could not be resumed: the "
+                "objective has no run_slice, or the stopping rule has changed; continue with the original "
+                "objective and rule"
             )
         if rule is None:
             return
@@ -105,24 +106,24 @@ class StudyState:
         elif then != now:
             raise StudyError(
                 f"{self.store.path}: its trainings have {then} epochs, those of the objective {now}: paused "
-                f"ones cannot go on with another number; set it to {then} again, or begin a study at another "
-                "path"
+                f"ones cannot continue with another number; set it to {then} again, or use another path for "
+                "a new study"
             )
 
     def note_reads(self, trial: Trial, reads: Reads | None) -> None:
-        """Warn, once, of hyperparameters that no one reads, after the first call that gives an error."""
+        """Warn once of hyperparameters that are never read, after the first successful call."""
         if self.records_reads and reads is not None:
             self.records_reads = False
             warn_of_unread(self.optimizer.space, self.optimizer.costs, trial.config, reads)
 
     def judge(self, trial: Trial, n_judged: int) -> Verdict | None:
-        """Return what the stopping rule says of epochs after the first `n_judged`; None without a rule."""
+        """Return the stopping rule's verdict on epochs after the first `n_judged`; None without a rule."""
         if self.rule is None:
             return None
         return judge_epochs(self.rule, curve_of(trial), self.other_curves(trial.number), n_judged)
 
     def other_curves(self, number: int) -> list[Curve]:
-        """Return what is known of the trainings of all other trials; those of one config as their mean."""
+        """Return the curves of all other trials; those of one config as their mean."""
         known = {one: curve for one, curve in self._curves.items() if one != number}
         if not self.optimizer.repeats:
             return list(known.values())
@@ -133,14 +134,13 @@ class StudyState:
         return [mean_curve(curves) for curves in groups.values()]
 
     def note(self, trial: Trial) -> None:
-        """Take the curve of a trial as it is now."""
+        """Update the curve of a trial."""
         self._curves[trial.number] = curve_of(trial)
 
     def tell(self, trial: Trial) -> None:
-        """Tell the optimizer what training reveals; a cost that it measured stays in the store.
+        """Tell the optimizer the outcomes of a trial; measured costs stay in the store.
 
-        A stopped trial is told the error that it was expected to end at, with its deviation, if the stopping
-        rule says so.
+        A stopped trial has its expected final error with a standard deviation, if the stopping rule gives it.
         """
         metrics = dict(trial.metrics)
         expected, std = None, None
@@ -161,7 +161,7 @@ class StudyState:
             self._on_told(self, trial)
 
     def keep_reference(self) -> None:
-        """Write down the reference point until it is set: that of the error may follow what is told."""
+        """Store the reference point until it is final; that of the error may depend on observations."""
         if self._is_reference_kept:
             return
         reference, is_set = self.optimizer.reference, self.optimizer.is_reference_set
@@ -179,13 +179,13 @@ class StudyState:
 
 
 def curve_of(trial: Trial) -> Curve:
-    """Return what a stopping rule sees of a trial: of a stopped one the epochs up to the stop."""
+    """Return the curve of a trial for a stopping rule; that of a stopped one up to the stop."""
     n_epochs = int(trial.metrics.get(STOPPED_AT, len(trial.curve)))
     return Curve(trial.curve[:n_epochs], trial.status, trial.costs, trial.is_feasible)
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
-    """Return the trainings of one config as one, with the mean of their errors."""
+    """Return the mean curve of the trainings of one config."""
     if len(curves) == 1:
         return curves[0]
     errors = np.mean([curve.errors for curve in curves], axis=0)

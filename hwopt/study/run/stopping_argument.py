@@ -1,7 +1,7 @@
-"""Stopping rules by their names for studies that Python code makes, as an experiment file gives them.
+"""Conversion of the argument `stopping` of a study to a stopping rule.
 
-A study that names none pauses and resumes trainings, `freeze_thaw`, if they have checkpoints and at least
-four epochs, a number that is known beforehand, and if its strategy values unfinished trainings.
+By default trainings are paused and resumed (`freeze_thaw`) if they have checkpoints and a known number of at
+least four epochs, and if the strategy has values of unfinished trainings.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,27 +14,27 @@ from hwopt.search.freeze_thaw import strategy_with_values
 from hwopt.train.result import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, make_stopping_rule
 
-RuleMaker = Callable[..., StoppingRule]  # called with reference=, as a study knows it only when it runs
+RuleMaker = Callable[..., StoppingRule]  # called with reference=, which is known only when the study runs
 
 AUTOMATIC = "auto"
-_LEAST_EPOCHS = 4  # of a training that is worth pausing without being asked to
+_LEAST_EPOCHS = 4  # least number of epochs for the automatic rule
 _WANTED = 'write "median", {"rule": "median", "min_epochs": 2}, or a rule of hwopt.train'
 
 
 @dataclass(frozen=True)
 class NamedRule:
-    """A rule whose length of a whole training is that of the longest complete one; nothing stops before it.
+    """Rule by name; an unknown number of epochs is replaced by that of the longest complete training.
 
     Attributes:
-        name: of the rule.
-        options: of the rule, `n_epochs` and `chance_error` among them where they are known.
+        name: name of the rule.
+        options: options of the rule, including `n_epochs` and `chance_error` if known.
     """
 
     name: str
     options: tuple[tuple[str, Any], ...]
 
     def judge(self, trial: Curve, others: Sequence[Curve]) -> Verdict:
-        """Judge a training by the rule."""
+        """Return the verdict of the rule on a training."""
         options = dict(self.options)
         n_epochs = max((len(c.errors) for c in others if c.status == "complete"), default=0)
         if options["n_epochs"] is None and n_epochs == 0:
@@ -45,7 +45,7 @@ class NamedRule:
 
 
 def automatic_rule(objective: Any, strategy: str) -> str:
-    """Return the name of the rule of a study that names none: "freeze_thaw" or "none"."""
+    """Return the name of the automatic rule: "freeze_thaw" or "none"."""
     n_epochs = epochs_of(objective)
     if not isinstance(objective, ResumableObjective) or n_epochs is None or n_epochs < _LEAST_EPOCHS:
         return "none"
@@ -57,24 +57,24 @@ def automatic_rule(objective: Any, strategy: str) -> str:
 
 
 def epochs_of(objective: Any) -> int | None:
-    """Return the epochs of a whole training of an objective; None if it does not say."""
+    """Return the epochs of a whole training of an objective; None if unknown."""
     settings = getattr(objective, "settings", None)
     n_epochs: int | None = getattr(settings, "epochs", getattr(objective, "n_epochs", None))
     return n_epochs
 
 
 def stopping_from(given: Any, objective: Any, objectives: Sequence[str], strategy: str = "ehvi") -> Any:
-    """Return a stopping rule that is given by its name, or a dict with its options, as a maker of a rule.
+    """Return a stopping rule, or a function that makes it, from the argument `stopping`.
 
     Args:
-        given: a name such as "median", a dict as the table `[stopping]` of an experiment file, a rule, a
+        given: a name such as "median", a dict like the table `[stopping]` of an experiment file, a rule, a
             function that makes one, or None.
-        objective: what is trained; one of ours knows its number of epochs and its chance error.
-        objectives: of the study.
-        strategy: of the study.
+        objective: objective of the study; hwopt's trainer has a number of epochs and a chance error.
+        objectives: objectives of the study.
+        strategy: strategy of the study.
 
     Raises:
-        InvalidInput, UnknownName: for anything else, with what to write.
+        InvalidInput, UnknownName: for an invalid argument.
     """
     if isinstance(given, str):
         given = {"rule": given}
@@ -85,7 +85,7 @@ def stopping_from(given: Any, objective: Any, objectives: Sequence[str], strateg
     options = dict(given)
     name = options.pop("rule", None)
     if not isinstance(name, str):
-        raise InvalidInput(f"stopping = {given!r} names no rule; {_WANTED}")
+        raise InvalidInput(f"stopping = {given!r} has no rule; {_WANTED}")
     if name == "none":
         return None
     options.setdefault("n_epochs", epochs_of(objective))
@@ -105,12 +105,12 @@ def stopping_from(given: Any, objective: Any, objectives: Sequence[str], strateg
 
 
 def _freeze_thaw(options: dict[str, Any], objectives: Sequence[str], strategy: str) -> RuleMaker:
-    """Return a maker of the rule that pauses and resumes trainings; check that it can be used."""
+    """Return a function that makes the freeze-thaw rule, after a check of its options."""
     strategy_with_values(strategy)
     if options["n_epochs"] is None:
         raise InvalidInput(
-            "freeze_thaw needs the epochs of a whole training, which the objective does not say; write "
-            'stopping={"rule": "freeze_thaw", "n_epochs": 20}, or give the objective an attribute n_epochs'
+            "freeze_thaw needs the number of epochs of a whole training; write "
+            'stopping={"rule": "freeze_thaw", "n_epochs": 20}, or set an attribute n_epochs of the objective'
         )
     make = partial(make_stopping_rule, "freeze_thaw", objectives=tuple(objectives), **options)
     make(reference=dict.fromkeys(objectives, 1.0))  # checks the options
