@@ -35,6 +35,7 @@ _DTYPE_NAMES = {
 _STATE_OPERATOR = "aten.zeros"
 _UNKNOWN_RULE = elementwise(UNKNOWN)
 _DTYPES = {name: value for value, name in _DTYPE_NAMES.items()}
+_USUAL_DTYPES = ("float32", "float64", "float16", "bfloat16")  # the ones a message lists
 
 
 class UnknownOperator(HwoptError, KeyError):
@@ -272,7 +273,7 @@ def _check_arguments(
             f"batch_size and input_shape are whole numbers from 1, got {batch_size!r} and {input_shape!r}"
         )
     if dtype not in _DTYPES:
-        raise InvalidInput(f"unknown dtype {dtype!r}{did_you_mean(str(dtype), _DTYPES)}")
+        raise InvalidInput(f"unknown dtype {dtype!r}{did_you_mean(str(dtype), _USUAL_DTYPES)}")
     if unknown not in ("error", "count"):
         raise InvalidInput(f"unknown={unknown!r}: wanted 'error' or 'count', for operators without a rule")
     return _DTYPES[dtype]

@@ -1,4 +1,4 @@
-"""Freeze-thaw: the training that the next epochs go to, where trainings can be paused and resumed.
+"""Freeze-thaw: selection of the training that gets the next epochs, if trainings can be paused and resumed.
 
     T, k_i       epochs of a whole training, and of training i so far
     c_i          its known costs
@@ -6,23 +6,24 @@
     mu, sd       posterior of the surrogate, fitted to complete trainings (s = 0), failed ones (imputed as
                  the worst error) and to unfinished ones (m_i, s_i)
     A(mu, sd, c) acquisition value at a known cost: expected improvement over the complete trainings
-    r            epochs that starting or resuming a training costs
+    r            cost of starting or resuming a training, in epochs
 
     V(x) = A(mu(x), sd(x), c(x)) / (T + r)               a new config
     V_i  = A(mu(x_i), sd(x_i), c_i) / (T - k_i + r)      a paused training
 
-    the first few configs, which spread over the feasible region, are trained to the first decision
-    then the training i of the largest V is trained, and the second largest V is its alternative:
+    the initial configs, spread over the feasible region, are trained to their first decision
+    then the training i of the largest V is trained, with the second largest V as its alternative:
         after each decision epoch   V_i = A(m, s, c_i) / (T - k_i)
-        it is paused as soon as V_i < alternative
+        it is paused if V_i < alternative
 
-In the last line (m, s) is the prediction of the surrogate before the training began, N(mu, sd^2 + noise^2),
-times that of its curve, N(m_i, s_i^2), by precision; after a resume it is that of its curve alone.
+In the last line (m, s) is the precision-weighted product of the surrogate's prediction before the training
+began, N(mu, sd^2 + noise^2), and that of its curve, N(m_i, s_i^2); after a resume it is that of its curve
+alone.
 
-The objective is hypervolume for each epoch of training. V_i is the rate at which the epochs that are left
-improve it, so going on is optimal exactly while no alternative has a higher rate: the index rule for
-stochastic jobs (Sevcik 1974; Gittins 1979), with freeze-thaw Bayesian optimization's pool of paused trainings
-(Swersky et al. 2014) and an acquisition function that knows the costs. The rule has no parameter.
+The objective is hypervolume per epoch of training. V_i is the rate at which the remaining epochs improve it,
+so continuing is optimal as long as no alternative has a higher rate: the index rule for stochastic jobs
+(Sevcik 1974; Gittins 1979), with the pool of paused trainings of freeze-thaw Bayesian optimization (Swersky
+et al. 2014) and an acquisition function with known costs. The rule has no parameter.
 """
 
 from collections.abc import Sequence
@@ -43,18 +44,18 @@ from hwopt.search.strategies import STRATEGIES, find_strategy
 from hwopt.search.surrogate import Surrogate, fit_surrogate, front_with_running
 from hwopt.space.search_space import Config
 
-N_DECISIONS = 20  # about a training, at most
+N_DECISIONS = 20  # largest number of decisions on a training
 
 
 @dataclass(frozen=True)
 class Stint:
-    """A run of epochs of one training, from its start or from where it was resumed.
+    """Consecutive epochs of one training, from its start or a resume.
 
     Attributes:
-        alternative: logarithm of the value V of the best other training when it began.
-        shift: of the surrogate's ln(error + shift) then.
-        mean: predicted by the surrogate before the first epoch; None after a resume.
-        std: of that, noise included.
+        alternative: ln V of the best other training at the beginning of the stint.
+        shift: shift of the surrogate's ln(error + shift) at that time.
+        mean: prediction of the surrogate before the first epoch; None after a resume.
+        std: standard deviation of that prediction, including noise.
     """
 
     alternative: float
@@ -65,16 +66,16 @@ class Stint:
 
 @dataclass(frozen=True)
 class PartialTraining:
-    """A training that has begun and has epochs left.
+    """Unfinished training.
 
     Attributes:
-        number: of the training.
-        config: that it trains.
+        number: number of the training.
+        config: its config.
         costs: its predicted costs.
-        errors: after each epoch so far.
-        state: "running", "ready" to go on, or "paused".
-        stint: the current one; None while it is paused.
-        restart_epochs: epochs that resuming it costs; None for those of the rule.
+        errors: error after each epoch so far.
+        state: "running", "ready" to continue, or "paused".
+        stint: current stint; None if paused.
+        restart_epochs: cost of resuming it, in epochs; None for that of the rule.
     """
 
     number: int
@@ -88,7 +89,7 @@ class PartialTraining:
 
 @dataclass(frozen=True)
 class Decision:
-    """A config to begin, or the number of a paused training to resume, and its stint."""
+    """Config to begin, or number of a paused training to resume, with its stint."""
 
     stint: Stint
     selection: Selection | None = None
@@ -97,12 +98,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class FreezeThaw:
-    """The rule for one search.
+    """Freeze-thaw rule of one search.
 
     Args:
-        strategy: whose acquisition function values new configs and trainings.
-        n_epochs: of a whole training.
-        restart_epochs: epochs that starting or resuming a training costs: loading, data to the device.
+        strategy: strategy whose acquisition function values new configs and trainings.
+        n_epochs: epochs of a whole training.
+        restart_epochs: cost of starting or resuming a training, in epochs.
     """
 
     strategy: ModelBased
@@ -116,16 +117,16 @@ class FreezeThaw:
         rng: np.random.Generator,
         may_begin: bool = True,
     ) -> Decision | None:
-        """Return what to train next; None where a config should begin that may not.
+        """Return the next training; None if it is a new one and `may_begin` is false.
 
         Args:
-            state: of the search, without unfinished trainings.
+            state: state of the search, without unfinished trainings.
             partial: the unfinished trainings.
-            rng: of the candidates.
-            may_begin: whether another training may begin.
+            rng: random generator of the candidates.
+            may_begin: whether a new training may begin.
 
         Raises:
-            Infeasible: where neither a config nor a paused training is left.
+            Infeasible: if neither a config nor a paused training is left.
         """
         state = self.with_unfinished(state, partial)
         first = self.strategy.initial(state, rng)
@@ -149,7 +150,7 @@ class FreezeThaw:
         best = int(np.argmax(everything))
         if (
             begun is not None and not np.isfinite(everything).any()
-        ):  # nothing improves: the lowest error, then
+        ):  # without any improvement take the lowest expected error
             best = int(np.argmin(surrogate.expected(state.space.encode(begun.priced.configs))))
         alternative = float(np.max(np.delete(everything, best), initial=-np.inf))
         if best >= len(values):
@@ -163,13 +164,13 @@ class FreezeThaw:
     def goes_on(
         self, state: SearchState, partial: Sequence[PartialTraining], number: int, rng: np.random.Generator
     ) -> bool:
-        """Return whether a running training is worth its next epochs more than its alternative.
+        """Return whether a running training has a larger value than its alternative.
 
         Args:
-            state: of the search, without unfinished trainings.
-            partial: the unfinished trainings, that one among them.
-            number: of the training.
-            rng: of acquisition functions that draw.
+            state: state of the search, without unfinished trainings.
+            partial: the unfinished trainings, including this one.
+            number: number of the training.
+            rng: random generator of the acquisition function.
         """
         own = next(one for one in partial if one.number == number)
         if len(own.errors) not in decision_epochs(self.n_epochs) or own.stint is None:
@@ -187,7 +188,7 @@ class FreezeThaw:
         return bool(value >= own.stint.alternative)
 
     def chances(self, state: SearchState, partial: Sequence[PartialTraining]) -> dict[int, float]:
-        """Return the probabilities that paused trainings would enter the front if finished, by number."""
+        """Return the probability of entering the front for each paused training, by number."""
         paused = [one for one in partial if one.state == "paused" and one.errors]
         if not paused:
             return {}
@@ -201,10 +202,10 @@ class FreezeThaw:
     def with_unfinished(
         self, state: SearchState, partial: Sequence[PartialTraining], only: int | None = None
     ) -> SearchState:
-        """Return a state with the unfinished trainings, and the final errors that are expected of them.
+        """Return a state with the unfinished trainings and their expected final errors.
 
-        With `only`, those of that training, and of what else is running, are extrapolated: what the decision
-        about it depends on.
+        With `only`, extrapolate this training and the other running ones, on which the decision about it
+        depends.
         """
         pending = tuple(one.config for one in partial if one.state != "paused" and not one.errors)
         shown = [
@@ -225,7 +226,7 @@ class FreezeThaw:
         partial: Sequence[PartialTraining],
         shown: Sequence[PartialTraining],
     ) -> FinalErrors:
-        """Extrapolate some unfinished trainings from their curves and those of all trainings."""
+        """Extrapolate some unfinished trainings from all learning curves."""
         told = [o for o in state.observations if o.status != "failed" and o.curve]
         begun = [one for one in partial if one.errors]
         names = state.objectives[1:]
@@ -246,19 +247,19 @@ class FreezeThaw:
         restart_epochs: float | Array,
         rng: np.random.Generator,
     ) -> Array:
-        """Return ln V of unfinished trainings, [n]; -inf for one that breaks a budget or has no cost."""
+        """Return ln V of unfinished trainings, [n]; -inf for infeasible ones and those without a price."""
         if not trainings:
             return np.zeros(0)
         configs = [one.config for one in trainings]
         costs = price(state.costs, configs)
-        once = replace(state, repeats=False)  # the factor of repeats is for configs to train again
+        once = replace(state, repeats=False)  # the factor of repeats applies to new trainings only
         values = self.strategy.values(once, surrogate, PricedCandidates(configs, costs, 0, {}), rng)
         left = np.array([max(1, self.n_epochs - len(one.errors)) for one in trainings])
         can_win = feasible(state.budgets, costs) & ~np.isnan(values)
         return np.where(can_win, values - np.log(left + restart_epochs), -np.inf)
 
     def _begun(self, state: SearchState, surrogate: Surrogate, config: Config, alternative: float) -> Stint:
-        """Return the stint of a new training, with the prediction of its error by the surrogate."""
+        """Return the stint of a new training, with the surrogate's prediction of its error."""
         mean, std = surrogate.process.posterior(state.space.encode([config]))
         noise: float = getattr(surrogate.process, "noise_std", 0.0)
         return Stint(alternative, surrogate.shift, float(mean[0]), float(np.hypot(std[0], noise)))
@@ -272,14 +273,14 @@ class _Known:
     std: float
 
     def posterior(self, X: Array) -> tuple[Array, Array]:
-        """Return mean and deviation of the training, whatever X [n, d] is, [n]."""
+        """Return mean and standard deviation of the training, independent of X [n, d], [n]."""
         return np.full(len(X), self.mean), np.full(len(X), self.std)
 
 
 def decision_epochs(n_epochs: int) -> tuple[int, ...]:
-    """Return the epochs after which a training may be paused: all of them, at most N_DECISIONS.
+    """Return the epochs after which a training may be paused: all of them, or N_DECISIONS of a long training.
 
-    In longer trainings they are checkpoints of `hwopt.search.learning_curves`, ever further apart.
+    Those of a long training are checkpoints of `hwopt.search.learning_curves`, at growing distances.
     """
     if n_epochs <= N_DECISIONS + 1:
         return tuple(range(1, n_epochs))
@@ -289,18 +290,18 @@ def decision_epochs(n_epochs: int) -> tuple[int, ...]:
 
 
 def strategy_with_values(name: str) -> ModelBased:
-    """Return the strategy of this name, whose acquisition function values unfinished trainings too.
+    """Return the strategy of this name, if its acquisition function has values of unfinished trainings.
 
     Raises:
-        InvalidInput: for a strategy that has none.
+        InvalidInput: for a strategy without such values.
     """
     strategy = find_strategy(name)
     if isinstance(strategy, ModelBased) and strategy is not ieci:
         return strategy
     known = [n for n, one in STRATEGIES.items() if isinstance(one, ModelBased) and one is not ieci]
     raise InvalidInput(
-        f"strategy {name!r} does not value what an unfinished training still improves, so freeze_thaw cannot "
-        f"pause and resume by it; choose one of {', '.join(known)}, or another stopping rule"
+        f"strategy {name!r} has no values of unfinished trainings, which freeze_thaw needs; choose one of "
+        f"{', '.join(known)}, or another stopping rule"
     )
 
 
@@ -309,7 +310,7 @@ def _costs_of(trainings: Sequence[Observation | PartialTraining]) -> list[dict[s
 
 
 def _features(costs: Array) -> list[list[float]]:
-    """Return the logarithms of costs [n, q]; of one that is unknown, the mean of the others."""
+    """Return log costs, [n, q], with unknown ones replaced by the mean of the others."""
     logs = np.log(np.maximum(costs, np.finfo(float).tiny))
     known = ~np.isnan(logs)
     sums, counts = np.sum(np.where(known, logs, 0.0), axis=0), np.maximum(known.sum(axis=0), 1)
@@ -318,7 +319,7 @@ def _features(costs: Array) -> list[list[float]]:
 
 
 def _front_but(state: SearchState, partial: Sequence[PartialTraining], own: PartialTraining) -> Array:
-    """Return the front with what else is running at its expected error, [f, m]."""
+    """Return the front with the other running trainings at their expected errors, [f, m]."""
     others = tuple(u for u in state.unfinished if u.config is not own.config)
     front = front_with_running(replace(state, unfinished=others))
     begun = [one for one in partial if one.state != "paused" and not one.errors and one.stint is not None]
@@ -331,6 +332,6 @@ def _front_but(state: SearchState, partial: Sequence[PartialTraining], own: Part
 
 
 def _product(mean: float, std: float, other_mean: float, other_std: float) -> tuple[float, float]:
-    """Return mean and deviation of the product of two normal densities, which is normal again."""
+    """Return mean and standard deviation of the normalised product of two normal densities."""
     weight, other = 1 / max(std, 1e-9) ** 2, 1 / max(other_std, 1e-9) ** 2
     return (weight * mean + other * other_mean) / (weight + other), float((weight + other) ** -0.5)

@@ -1,34 +1,33 @@
-"""Final errors of learning curves, extrapolated from their first epochs and from the other curves of a study.
+"""Extrapolation of learning curves to their final errors, from their first epochs and the other curves.
 
-    y [m]       log errors of a curve at the checkpoints (epochs 1, 2, 3, ...), NaN where it is not yet
-    x [q]       what else is known of it from the start: the logarithms of its costs
-    z           1, x and y, less those of the curve in question: its x, and its y at checkpoint k, where it is
-    w [n]       exp(-y_k^2 / 2 width^2) of those: curves that stood where this one stands tell most
-    M           moments: those of the prior and the sum of w z z' over the n other curves
+    y [m]       log errors of a curve at the checkpoints (epochs 1, 2, 3, ...), NaN after its last epoch
+    x [q]       features known in advance: log costs
+    z           1, x and y, minus x of the extrapolated curve and its y at its last checkpoint k
+    w [n]       exp(-y_k^2 / 2 width^2): weights of the other curves, largest for equal errors at k
+    M           moments: those of the prior plus the sum of w z z' over the n other curves
 
 The log errors are jointly normal, locally: y_t given y_1 .. y_(t-1) is a linear regression with a conjugate
 prior, and its posterior predictive is Student's t (Gelman et al. 2013, section 14.2),
 
     y_t ~ t(z' b, s^2 (1 + z' A^-1 z)),   b = A^-1 c,   s^2 = (M_tt - c' b) / n_t,
 
-with A = M_(<t, <t), c = M_(<t, t) and n_t the weight of prior and curves. The prior is worth a few curves
-that follow a power law of the epochs, t^-drop, each with its own level and exponent, a random walk in log
-epochs, and noise. So with few curves the parametric law speaks (Domhan et al. 2015; LC-PFN, Adriaensen et al.
-2023), and with many the data do, as in the joint models of Swersky et al. (2014) and Klein et al. (2017), in
-about a millisecond. `extrapolate` chains the steps by drawing paths; the same input gives the same draws.
+with A = M_(<t, <t), c = M_(<t, t) and n_t the weight of prior and curves. The prior has the weight of a few
+curves that follow a power law of the epochs, t^-drop, each with its own level and exponent, a random walk in
+log epochs, and noise. So with few curves the parametric law dominates (Domhan et al. 2015; LC-PFN, Adriaensen
+et al. 2023), and with many the data, as in the joint models of Swersky et al. (2014) and Klein et al. (2017),
+in about a millisecond. `extrapolate` chains the steps by drawing paths; equal inputs give equal draws.
 `final_errors` does so for many curves at once by their first two moments, with
 
     E y_t = b' E z,   Var y_t = f^2 s^2 (1 + E z' A^-1 E z + tr A^-1 C) + b' C b,   C = Cov z,
 
-f being half of the central 68% of Student's t, and gives quantiles: a tenth of the time for each curve.
+f being half of the central 68% of Student's t, and returns quantiles, in a tenth of the time per curve.
 
-**Stopped curves.** Those that are complete are survivors, and a regression of the end on the first epochs
-would be fitted to a selected sample. Here each step is fitted to all curves that made it, and whether a curve
-made it was decided from its errors before the step and from its costs, on all of which the step conditions
-(without the costs, those that went on with a poor start would be the cheap ones, which end higher). What is
-missing is so missing at random, its pattern is monotone, and the likelihood factorises into the steps
-(Anderson 1957; Little and Rubin 2002, chapter 7): stopped curves are data like all others, with nothing to
-correct.
+**Stopped curves.** Complete curves are survivors, so a regression of the final error on the first epochs
+would have a selection bias. Here each step is fitted to all curves that reached it. Whether a curve reached a
+step was decided from its earlier errors and its costs, on all of which the step conditions (without the
+costs, curves that continued after a poor start would mostly be those of cheap networks, which end higher). So
+the data are missing at random with a monotone pattern, and the likelihood factorises into the steps (Anderson
+1957; Little and Rubin 2002, chapter 7): stopped curves need no correction.
 """
 
 from collections.abc import Sequence
@@ -42,26 +41,26 @@ from scipy.special import ndtr, stdtrit
 from hwopt.arrays import Array
 
 _N_DRAWS = 512
-_CHECKPOINT_RATIO = 1.26  # of epochs; every epoch up to the sixth, ten a decade after
+_CHECKPOINT_RATIO = 1.26  # of consecutive checkpoints: every epoch up to the sixth, then ten per decade
 _LOWER, _UPPER = 0.1587, 0.8413  # the central 68%
-_N_STEPS, _SMALLEST, _LARGEST_OFFSET = 10, 1e-9, 0.02  # of what is added to errors before the logarithm
+_N_STEPS, _SMALLEST, _LARGEST_OFFSET = 10, 1e-9, 0.02  # of the offset added to errors before the logarithm
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is believed of curves before any was seen; standard deviations are of log errors.
+    """Prior of learning curves; standard deviations are of log errors.
 
     Args:
-        drop: the error falls as t^-drop.
-        level: standard deviation of the level from curve to curve.
-        slope: the same of the exponent.
-        walk: the same of the random walk, when the epochs have grown by a factor of e.
-        noise: the same of the noise of an epoch.
-        n_mean: curves that the prior of the mean curve is worth.
-        n_spread: curves that the prior of the covariance is worth.
-        width: of the neighbourhood, in log error; wider where fewer than n_near are in it.
-        n_near: curves that the neighbourhood should hold.
-        known: standard deviation of what is known from the start, x.
+        drop: exponent of the mean curve, t^-drop.
+        level: standard deviation of the level between curves.
+        slope: standard deviation of the exponent between curves.
+        walk: standard deviation of the random walk per factor of e in epochs.
+        noise: standard deviation of the noise of an epoch.
+        n_mean: weight of the prior of the mean curve, in curves.
+        n_spread: weight of the prior of the covariance, in curves.
+        width: width of the neighbourhood in log error; wider if fewer than n_near curves are in it.
+        n_near: least number of curves in the neighbourhood.
+        known: standard deviation of the features x.
     """
 
     drop: float = 0.25
@@ -92,13 +91,13 @@ class Prior:
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """The predictive distribution of a final error, as draws [s]."""
+    """Predictive distribution of a final error, as draws [s]."""
 
     draws: Array
 
     @property
     def median(self) -> float:
-        """The final error that is as likely too high as too low; the mean hangs on the long upper tail."""
+        """Median of the final error; the mean depends on the long upper tail."""
         return self.quantile(0.5)
 
     @property
@@ -107,19 +106,19 @@ class Extrapolation:
         return float(np.diff(np.quantile(self.draws, [_LOWER, _UPPER]))[0]) / 2
 
     def probability_below(self, error: float) -> float:
-        """Probability that the final error is smaller than this one."""
+        """Probability that the final error is smaller than this value."""
         return float(np.mean(self.draws < error))
 
     def quantile(self, level: float) -> float:
-        """Return the error below which the final one is with probability `level`."""
+        """Return the quantile of the final error at a probability `level`."""
         return float(np.quantile(self.draws, level))
 
 
 @dataclass(frozen=True)
 class FinalErrors:
-    """Predictive distributions of the final errors of n curves: their median and central 68%, each [n].
+    """Predictive distributions of the final errors of n curves: median and central 68%, each [n].
 
-    Between these quantiles, ln(error + offset) is taken for normal.
+    They are approximated by a normal distribution of ln(error + offset).
     """
 
     low: Array
@@ -145,7 +144,7 @@ class FinalErrors:
 
 
 def checkpoints(n_epochs: int) -> tuple[int, ...]:
-    """Return the epochs between which curves are modelled: 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, ..., the last."""
+    """Return the epochs at which curves are modelled: 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, ..., the last."""
     epochs = [1]
     while epochs[-1] < n_epochs:
         step = round(epochs[-1] * _CHECKPOINT_RATIO)
@@ -164,16 +163,16 @@ def extrapolate(
     """Predict the error after the last epoch.
 
     Args:
-        errors: after epochs 1, 2, ... so far, at least one; finite, from 0.
-        others: errors of the other curves by epoch, each as far as it came; of any length, complete or not.
-        n_epochs: of a whole training.
-        x: what is known of the curve from the start, [q], such as logarithms of costs.
-        other_x: the same of each other curve, [n, q]; none needed where q is 0.
-        prior: on curves.
+        errors: errors after epochs 1, 2, ... so far, at least one; finite, non-negative.
+        others: errors of the other curves by epoch, of any length, complete or not.
+        n_epochs: epochs of a whole training.
+        x: features of the curve known in advance, [q], such as log costs.
+        other_x: features of the other curves, [n, q]; not needed if q is 0.
+        prior: prior of curves.
 
     Returns:
-        Draws [s] of the final error, none above the highest error of any curve; all equal to the last error
-        where the training is over.
+        Draws [s] of the final error, at most the highest error of any curve; all equal to the last error if
+        the training is complete.
     """
     k = len(errors)
     if k >= n_epochs:
@@ -199,17 +198,17 @@ def final_errors(
     which: Sequence[int],
     prior: Prior | None = None,
 ) -> FinalErrors:
-    """Predict the errors after the last epoch of several curves, each from its epochs and all other curves.
+    """Predict the errors after the last epoch of several curves, from their epochs and all other curves.
 
     Args:
-        curves: errors by epoch, each as far as it came, finite, from 0; of those in `which` at least one.
-        n_epochs: of a whole training.
-        x: features of each curve that are known from the start, [n, q], such as logarithms of costs.
-        which: indices of the curves to extrapolate; one that has ended is certain.
-        prior: on curves.
+        curves: errors by epoch, finite, non-negative; at least one for the curves in `which`.
+        n_epochs: epochs of a whole training.
+        x: features of the curves known in advance, [n, q], such as log costs.
+        which: indices of the curves to extrapolate; a complete one is certain.
+        prior: prior of curves.
 
     Returns:
-        Their distributions, in the order of `which`; no quantile is above the highest error of any curve.
+        Their distributions, in the order of `which`; quantiles are at most the highest error of any curve.
     """
     if not which:
         return FinalErrors(np.zeros(0), np.zeros(0), np.zeros(0), _LARGEST_OFFSET)
@@ -239,17 +238,17 @@ def final_errors(
 
 
 def _offset(values: Array) -> float:
-    """Return what is added to errors [n] before the logarithm, a few of the steps in which they move.
+    """Return the offset that is added to errors [n] before the logarithm: a few of their smallest steps.
 
-    A share of n images moves in steps of 1 / n, with a noise of sqrt(error / n): its logarithm alone would
-    be the noisier the smaller the error is, and minus infinity at 0.
+    A share of n images has steps of 1 / n and a noise of sqrt(error / n), so the noise of its plain logarithm
+    would grow for small errors, and the logarithm is minus infinity at 0.
     """
     steps = np.diff(np.unique(np.append(values, 0.0)))
     return float(np.clip(_N_STEPS * np.min(steps, initial=np.inf), _SMALLEST, _LARGEST_OFFSET))
 
 
 def _log_errors_at(epochs: NDArray[np.intp], curves: Sequence[Array], offset: float) -> Array:
-    """Return the log errors of curves at these epochs, [n, m], NaN where a curve has not come so far."""
+    """Return the log errors of curves at these epochs, [n, m], NaN after the end of a curve."""
     Y = np.full((len(curves), epochs[-1]), np.nan)
     for row, curve in zip(Y, curves, strict=True):
         row[: len(curve)] = curve
@@ -285,7 +284,7 @@ def _draw_next(paths: Array, M: Array, n_seen: float, rng: np.random.Generator) 
 
 
 def _closeness(distances: Array, prior: Prior) -> Array:
-    """Return how much curves tell that stand at these distances [n] in log error, 0 to 1."""
+    """Return the weights of curves at these distances in log error, [n], 0 to 1."""
     width = prior.width
     if len(distances):
         nth = np.sort(np.abs(distances))[min(prior.n_near, len(distances)) - 1]
@@ -296,15 +295,15 @@ def _closeness(distances: Array, prior: Prior) -> Array:
 def _end_moments(
     Y: Array, X: Array, which: NDArray[np.intp], k: NDArray[np.intp], log_epochs: Array, prior: Prior
 ) -> tuple[Array, Array]:
-    """Return mean and deviation of the last log error of some curves, [w] each.
+    """Return mean and standard deviation of the last log error of some curves, each [w].
 
     Args:
-        Y: log errors of all curves, [n, m], NaN beyond their ends.
-        X: features known from the start, [n, q].
+        Y: log errors of all curves, [n, m], NaN after their ends.
+        X: features known in advance, [n, q].
         which: rows of the curves, [w].
-        k: checkpoint at which each of them stands, [w], below m - 1.
-        log_epochs: of the checkpoints, [m].
-        prior: on curves.
+        k: index of the last checkpoint of each, [w], below m - 1.
+        log_epochs: log epochs of the checkpoints, [m].
+        prior: prior of curves.
     """
     q, m = X.shape[1], Y.shape[1]
     Z = np.column_stack([np.ones(len(Y)), X, np.nan_to_num(Y)])  # [n, 1 + q + m]
@@ -316,7 +315,7 @@ def _end_moments(
     M0 = np.array([priors[int(j)] for j in k])  # [w, 1 + q + m, 1 + q + m]
     mean, cov = Z[which] - centre, np.zeros_like(M0)
     for t in range(q + 2 + int(np.min(k)), Z.shape[1]):
-        due = np.flatnonzero(q + 1 + k < t)  # curves for which this step is a prediction
+        due = np.flatnonzero(q + 1 + k < t)  # curves that this step predicts
         rows = np.flatnonzero(made[:, t])
         M = M0[due, : t + 1, : t + 1] + _moments(Z[rows, : t + 1], w[np.ix_(due, rows)], centre[due, : t + 1])
         n_seen = prior.n_spread + np.sum(w[np.ix_(due, rows)], axis=1)
@@ -351,7 +350,7 @@ def _moments(Z: Array, w: Array, centre: Array) -> Array:
 
 
 def _closeness_of_all(Y: Array, which: NDArray[np.intp], k: NDArray[np.intp], prior: Prior) -> Array:
-    """Return the weight of each curve [n] for each of some curves, [w, n]; its own is 0."""
+    """Return the weight of each curve [n] for some curves, [w, n]; 0 for the curve itself."""
     w = np.zeros((len(which), len(Y)))
     for row, (i, at) in enumerate(zip(which, k, strict=True)):
         went_on = ~np.isnan(Y[:, at + 1])

@@ -1,10 +1,10 @@
-"""The unfinished trainings of one search: which is trained next, which goes on, which is paused.
+"""Unfinished trainings of one search, and the slices that are trained next.
 
-    ask --> Slice of a training (running) --> tell --> ready: worth its next epochs --> ask gives it again
-                                                  '--> paused: worth less than its alternative
+    ask --> Slice of a training (running) --> tell --> ready: larger value than its alternative --> ask
+                                                  '--> paused: smaller value than its alternative
 
-Everything depends on what was told and on the number of stints that have begun, so a search that is restored
-from those goes on as if nothing had happened.
+The state depends only on the observations and the number of stints so far, so a search that is restored from
+these continues unchanged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,24 +16,25 @@ from hwopt.errors import InvalidInput
 from hwopt.search.freeze_thaw import FreezeThaw, PartialTraining, Stint, decision_epochs
 from hwopt.search.state import SearchState, Selection
 from hwopt.space.search_space import Config
+from hwopt.units import counted
 
-_STREAM = 6  # of random numbers, beside those of proposals
+_STREAM = 6  # stream of random numbers, distinct from that of proposals
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Epochs of one training that are to be trained next.
+    """Next epochs of one training.
 
     Attributes:
-        number: of the training, from 0 in the order in which they begin.
-        config: that it trains.
+        number: number of the training, from 0 in the order of beginning.
+        config: its config.
         costs: its predicted costs.
-        first_epoch: of the slice, counted from 1.
-        last_epoch: of the slice.
-        is_last: whether the training ends with it.
-        begins_stint: whether the training starts or is resumed; else it goes on.
-        selection: how the config of a new training was chosen; None of others.
-        stint: what the training is compared with from now on.
+        first_epoch: first epoch, counted from 1.
+        last_epoch: last epoch.
+        is_last: whether the training ends with this slice.
+        begins_stint: whether the training is started or resumed by this slice.
+        selection: selection of the config of a new training; None for others.
+        stint: current stint, with the alternative that the training is compared with.
     """
 
     number: int
@@ -53,11 +54,11 @@ class Slice:
 
 
 class Slices:
-    """The unfinished trainings of one search, by number.
+    """Unfinished trainings of one search, by number.
 
     Args:
-        rule: of the search.
-        seed: of the search.
+        rule: freeze-thaw rule of the search.
+        seed: seed of the search.
     """
 
     def __init__(self, rule: FreezeThaw, seed: int) -> None:
@@ -68,11 +69,11 @@ class Slices:
 
     @property
     def partial(self) -> list[PartialTraining]:
-        """The unfinished trainings by number."""
+        """Unfinished trainings by number."""
         return [self.trainings[number] for number in sorted(self.trainings)]
 
     def ask(self, state: SearchState, may_begin: bool = True) -> Slice | None:
-        """Return what to train next; None where a training would have to begin that may not."""
+        """Return the next slice; None if it would begin a training and `may_begin` is false."""
         for one in self.partial:
             if one.state == "ready":
                 return self._go_on(one)
@@ -87,10 +88,10 @@ class Slices:
         return self.begin(decision.selection, known, decision.stint)
 
     def finish(self, state: SearchState, least_chance: float, most_epochs: float = np.inf) -> Slice | None:
-        """Return a slice of the most promising training, which then goes on to its end.
+        """Return a slice of the most promising paused training, which is then trained to its end.
 
-        It is that of the largest probability of entering the front for each epoch left, if the probability is
-        at least `least_chance` and the epochs are at most `most_epochs`; None if there is none.
+        This is the one with the largest probability of entering the front per remaining epoch, among those of
+        a probability of at least `least_chance` and at most `most_epochs` remaining epochs; None without one.
         """
         for one in self.partial:
             if one.state == "ready":
@@ -120,18 +121,18 @@ class Slices:
         return self._slice(one, begins_stint=True)
 
     def expect_restarts(self, start: float, resume: Mapping[int, float]) -> None:
-        """Set the epochs that starting a training costs, and those that resuming some paused ones costs."""
+        """Set the cost of starting a training and of resuming some paused ones, in epochs."""
         self.rule = replace(self.rule, restart_epochs=start)
         for number, restart_epochs in resume.items():
             self.trainings[number] = replace(self.trainings[number], restart_epochs=restart_epochs)
 
     def take(self, number: int, errors: Sequence[float]) -> None:
-        """Take further errors of a running training that has epochs left."""
+        """Add errors of a running training with epochs left."""
         one = self.trainings[number]
         self.trainings[number] = replace(one, errors=(*one.errors, *errors))
 
     def judge(self, state: SearchState, number: int) -> bool:
-        """Return whether a running training goes on: then it is ready, else it is paused."""
+        """Return whether a running training continues, and make it ready or paused."""
         rng = np.random.default_rng([self._seed, _STREAM, self.n_stints, 1])
         goes_on = self.rule.goes_on(state, self.partial, number, rng)
         if goes_on:
@@ -141,26 +142,26 @@ class Slices:
         return goes_on
 
     def make_ready(self, number: int) -> None:
-        """Let a running training go on with its next epochs."""
+        """Make a running training ready for its next epochs."""
         self.trainings[number] = replace(self.trainings[number], state="ready")
 
     def pause_all(self) -> None:
-        """Pause every training that is ready to go on."""
+        """Pause all ready trainings."""
         for one in self.partial:
             if one.state == "ready":
                 self.trainings[one.number] = replace(one, state="paused", stint=None)
 
     def end(self, number: int) -> None:
-        """Forget a training that has ended."""
+        """Remove an ended training."""
         self.trainings.pop(number, None)
 
     def rewind(self, number: int, n_epochs: int) -> None:
-        """Forget the epochs of a training after the first `n_epochs`: they are trained again."""
+        """Remove the epochs of a training after the first `n_epochs`, which are trained again."""
         one = self.trainings[number]
         self.trainings[number] = replace(one, errors=one.errors[:n_epochs])
 
     def restore(self, training: PartialTraining) -> None:
-        """Take an unfinished training of an earlier process."""
+        """Add an unfinished training of an earlier process."""
         self.trainings[training.number] = training
 
     def _rng(self) -> np.random.Generator:
@@ -189,9 +190,9 @@ class Slices:
 
 
 def check_errors(part: Slice, errors: Sequence[float], ended: bool) -> None:
-    """Raise InvalidInput where the errors told are not those of the slice."""
+    """Raise InvalidInput if the number of errors does not match the slice."""
     if len(errors) > part.n_epochs or not errors or (len(errors) < part.n_epochs and not ended):
         raise InvalidInput(
-            f"tell_slice: {len(errors)} errors for epochs {part.first_epoch} to {part.last_epoch}; tell one "
-            'an epoch, or status="complete" if the training has ended before, status="failed" if it failed'
+            f"tell_slice: {counted(len(errors), 'error')} for epochs {part.first_epoch} to "
+            f'{part.last_epoch}; tell one per epoch, or status="complete" (it ended early) or "failed"'
         )

@@ -259,7 +259,7 @@ def test_what_cannot_be_told_is_an_error_that_says_what_to_do():
     optimizer = new_optimizer()
     part = optimizer.ask_slice(N_EPOCHS)
     for errors, message in (
-        ([0.5, 0.4], "2 errors for epochs 1 to 1; tell one an epoch"),
+        ([0.5, 0.4], "2 errors for epochs 1 to 1; tell one per epoch"),
         ([], "0 errors for epochs 1 to 1"),
         ([float("nan")], r"errors = \[nan\] must be numbers from 0"),
         (["a"], "must be a list of errors"),
