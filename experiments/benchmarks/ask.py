@@ -2,8 +2,8 @@
 
     python experiments/benchmarks/ask.py --out results/benchmarks/ask.csv
 
-The space has 12 mixed hyperparameters. Writes median, lowest and highest of the repetitions, in processor
-seconds, which a busy machine hardly changes, and the median by the clock.
+The space has 12 mixed hyperparameters. Writes median, lowest and highest of the repetitions in CPU
+seconds, which depend little on other load, and the median of the wall-clock time.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def error_of(config, rng):
 
 
 def main() -> None:
-    """Tell n observations, time ask, and write the table."""
+    """Time ask after n observations, for each n, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/ask.csv"))
     parser.add_argument("--repeats", type=int, default=10)
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def time_ask(n: int, seed: int) -> tuple[float, float]:
-    """Return the processor seconds and the seconds by the clock of one ask at n observations."""
+    """Return CPU and wall-clock seconds of one ask at n observations."""
     rng = np.random.default_rng(seed)
     budgets = [Budget("time_s", 1.5e-3)]
     optimizer = Optimizer(SPACE, costs, budgets, ("error", "time_s"), reference={"error": 0.9}, seed=seed)

@@ -1,13 +1,13 @@
-"""Compare our strategies and those of other libraries on all benchmark problems, and hold them against goals.
+"""Compare hwopt's strategies with those of other libraries on all benchmark problems, and check the goals.
 
     SCRIPT=experiments/benchmarks/compare_optimizers.py
     python $SCRIPT --runs runs --out results/optimizer --jobs 2 --first-seed 100
     python $SCRIPT --problem synthetic_cnn --seeds 2 --trials 25 ...  # a first look
 
-The variable HWOPT_NAS_BENCH_201, with the path of its file, adds that problem.
-`--runs` keeps every training, so the script goes on where it was; `--out` gets a folder of tables and figures
-for each problem, all of the tables in one, and `goals.csv`: trainings for the same hypervolume, as a share of
-the peer's, by problem and their median. One run takes one core.
+The environment variable HWOPT_NAS_BENCH_201, the path of its file, adds that problem. `--runs` keeps every
+training, so the script can be resumed; `--out` gets a folder of tables and figures for each problem, all
+tables in one, and `goals.csv`: trainings to the same hypervolume relative to the peer's, by problem, and the
+median over problems. One run takes one core.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")  # one thread a run: the runs are the parallel part
+    os.environ.setdefault(name, "1")  # one thread per run: runs are parallel
 
 import numpy as np
 from rich.console import Console
@@ -33,7 +33,7 @@ from hwopt.report.tables import write_csv
 
 PROBLEMS = ["synthetic_cnn", "synthetic_blocks", "digits_table", "digits_emulator", "fashion_mnist_emulator"]
 OURS = "ehvi"
-# peer -> share of its trainings that ours may need at most, after 20, 40 and 60
+# peer -> largest share of its trainings that hwopt may need, after 20, 40 and 60
 GOALS = {
     "optuna:tpe": {20: 1 / 3, 40: 1 / 3, 60: 1 / 3},
     "optuna:tpe_multivariate": {20: 1 / 3, 40: 1 / 3, 60: 1 / 3},
@@ -45,7 +45,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Group:
-    """Contenders that can be run on as many seeds, for as many trainings."""
+    """Contenders with the same number of seeds and of trainings."""
 
     labels: tuple[str, ...]
     n_seeds: int
@@ -67,7 +67,7 @@ GROUPS = (
 
 
 def run_problem(arguments: argparse.Namespace, name: str, console: Console) -> Comparison:
-    """Run all groups on a problem, the quick ones first, and write its tables and figures."""
+    """Run all groups on a problem, the fast ones first, and write its tables and figures."""
     label = Path(name).stem
     with ProgressDisplay(console) as progress:
         problem, _ = open_problem(name, arguments.runs / label, progress)
@@ -93,9 +93,9 @@ def run_problem(arguments: argparse.Namespace, name: str, console: Console) -> C
 
 
 def goal_rows(needs: Sequence[Row]) -> list[Row]:
-    """Return for each peer and number of trainings what ours needs, by problem and as their median.
+    """Return hwopt's trainings relative to each peer's, by number of trainings and problem, and medians.
 
-    Shares are of the peer's trainings; infinite if ours never gets there.
+    A value is infinite if hwopt never reaches the peer's hypervolume.
     """
     rows = []
     for peer, goals in GOALS.items():
@@ -113,7 +113,7 @@ def goal_rows(needs: Sequence[Row]) -> list[Row]:
 
 
 def main() -> None:
-    """Run everything that is not on disk yet, and write the tables."""
+    """Run everything that is not on disk yet and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--problem", action="append", help="a name, TOML file or file.py:function; all if absent"

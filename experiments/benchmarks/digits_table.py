@@ -1,13 +1,13 @@
-"""Make a table of small CNNs, really trained on scikit-learn's digits, that searches can be replayed on.
+"""Make a table of small CNNs trained on scikit-learn's digits, for replaying searches.
 
     python experiments/benchmarks/digits_table.py [--out FOLDER] [--budget 20m]
 
-    prior --> predicted costs --> so many within the budgets, so many beyond --> trainings
+    prior --> predicted costs --> n feasible and m infeasible configs --> trainings
               configs.csv                                                    trainings.csv, curves.csv
 
-A row is appended when it is there, so the same command goes on where it was killed. Costs are predicted once
-and kept with the configs: replaying needs no device profile, and another version of it changes nothing. Any
-prefix is useful: the configs come in random order, and the further seeds of the first ones early.
+A row is appended as soon as its training ends, so the same command resumes a killed run. Costs are predicted
+once and kept with the configs: replaying needs no device profile, and later versions of it change nothing.
+Any prefix is useful: the configs come in random order, and the further seeds of the first ones early.
 """
 
 import argparse
@@ -56,7 +56,7 @@ Task = tuple[int, int]  # config, seed
 
 @dataclass(frozen=True)
 class Plan:
-    """What a table is made of; kept in plan.json, and a run that goes on must agree with it."""
+    """Settings of a table, kept in plan.json; a resumed run must have the same."""
 
     n_feasible: int = 740
     n_infeasible: int = 260
@@ -79,14 +79,14 @@ class Plan:
 
 
 def tasks(plan: Plan) -> list[Task]:
-    """Return every training in the order in which they are started; those repeated keep the budgets."""
+    """Return all trainings in order of their start; repeated configs are feasible."""
     once = [(config, 0) for config in range(plan.n_feasible + plan.n_infeasible)]
     again = [(config, seed) for seed in plan.further_seeds for config in range(plan.n_repeated)]
     return [*once[: plan.repeat_after], *again, *once[plan.repeat_after :]]
 
 
 def draw_configs(plan: Plan) -> list[Row]:
-    """Return the rows of configs.csv: draws from the prior until there are enough on either side.
+    """Return the rows of configs.csv: draws from the prior until enough are feasible and enough infeasible.
 
     The order is random, except that the first `n_repeated` are feasible: those are trained several times.
     """
@@ -109,7 +109,7 @@ def draw_configs(plan: Plan) -> list[Row]:
 
 
 def work(config: Mapping[str, Any], plan: Plan) -> Row:
-    """Return the exact FLOPs of a pass and the bytes of the weights."""
+    """Return the FLOPs of a pass and the bytes of the weights, both exact."""
     graph = trace_config(SPACE, config, plan.cost_batch_size)
     return {"flops": graph.flops, "parameter_bytes": graph.parameter_bytes}
 
@@ -118,7 +118,7 @@ def open_table(out: Path, plan: Plan) -> list[Row]:
     """Write plan.json and configs.csv, or read those that are there; return the configs.
 
     Raises:
-        InvalidInput: if the folder holds a table of another plan.
+        InvalidInput: if the folder holds a table with another plan.
     """
     import pandas as pd
 
@@ -158,14 +158,14 @@ def train_one(task: Task, config: Mapping[str, Any], images: Dataset, plan: Plan
 
 @torch.no_grad()
 def worst_class_error(module: torch.nn.Module, split: Split) -> float:
-    """Return the highest share of wrong answers among the ten digits: only a training reveals it."""
+    """Return the highest error rate of any of the ten digits, a cost that only a training reveals."""
     wrong = module.eval()(split.images).argmax(1) != split.labels
     return max(float(wrong[split.labels == digit].float().mean()) for digit in range(10))
 
 
 def train_all(out: Path, plan: Plan, configs: Sequence[Row], budget_s: float) -> None:
-    """Train what is not trained yet, until the time is spent."""
-    keep_freed_memory()  # else much of the time of a small network goes to the allocator
+    """Train the remaining configs until the time is spent."""
+    keep_freed_memory()  # otherwise small networks spend much of the time in the allocator
     images = DatasetSpec("digits", None, plan.n_validation / 1437, seed=plan.seed, download=False).load()
     drop_orphans(out)
     done, begin = finished(out), time.monotonic()
@@ -181,7 +181,7 @@ def train_all(out: Path, plan: Plan, configs: Sequence[Row], budget_s: float) ->
                 return
             row, curve = train_one(task, config_of(configs[task[0]]), images, plan)
             curves.append_all(curve)
-            trainings.append(row)  # last: it says that the training is done
+            trainings.append(row)  # last: marks the training as finished
             print(f"{n}: {describe(row)}", flush=True)
 
 

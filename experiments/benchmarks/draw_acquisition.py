@@ -1,9 +1,9 @@
-"""Draw how the default strategy chooses, on a space of two hyperparameters.
+"""Draw the posterior and the acquisition function of the default strategy, for two hyperparameters.
 
     python experiments/benchmarks/draw_acquisition.py --out results/how_it_chooses/acquisition.png
 
-Left what the surrogate believes of the error, right what each config is expected to add to the front. Costs
-grow with the width alone, so the budget is a line.
+Left: posterior mean of the error; right: expected hypervolume improvement of each config. Costs grow with the
+width alone, so the budget is a line.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def error_of(config: Any) -> float:
 
 
 def searched() -> Optimizer:
-    """Return an optimizer after N_TOLD trainings."""
+    """Return an optimizer after N_TOLD observations."""
     optimizer = Optimizer(
         SPACE, costs, [Budget("time_s", LIMIT_S)], ("error", "time_s"), reference={"error": 0.9}, seed=2
     )
@@ -61,7 +61,7 @@ def searched() -> Optimizer:
 
 
 def surfaces(optimizer: Optimizer) -> tuple[Any, Any, Any, Any]:
-    """Return widths [w], learning rates [r], and on their grid, [r, w], the mean error and the gain."""
+    """Return widths [w], learning rates [r], and on their grid [r, w] the mean and the acquisition value."""
     units = (np.arange(N_GRID) + 0.5) / N_GRID
     grid = np.stack(np.meshgrid(units, units), axis=-1).reshape(-1, 2)
     configs = SPACE.from_unit(grid)
@@ -111,7 +111,7 @@ def _columns(configs: Any) -> tuple[list[float], list[float]]:
 
 
 def main() -> None:
-    """Search, and draw what it led to."""
+    """Search and draw the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results/how_it_chooses/acquisition.png"))
     arguments = parser.parse_args()

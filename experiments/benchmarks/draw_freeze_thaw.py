@@ -1,10 +1,10 @@
-"""Draw a search that pauses and resumes trainings: each training a line, coloured by when it was trained.
+"""Draw a search that pauses and resumes trainings: one line per training, coloured by time of training.
 
     python experiments/benchmarks/draw_freeze_thaw.py [--problem digits] [--seed 50] [--epochs 240]
 
 Trainings of a problem of `early_termination_problems` are replayed slice by slice. A line is a learning
-curve; its colour is the epoch of the search in which that part of it was trained. A dot is a complete
-training, a ring one that is paused at the end; those on the front have a black edge.
+curve; its colour is the epoch of the search in which that part was trained. Dots are complete trainings,
+rings trainings paused at the end; those on the front have a black edge.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from matplotlib.collections import LineCollection
 
 
 def replay(problem: Problem, seed: int, n_epochs: int) -> tuple[list[dict[str, Any]], Optimizer]:
-    """Return the slices of a search of so many epochs, in their order."""
+    """Return the slices of a search of `n_epochs` epochs, in order."""
     optimizer = Optimizer(
         problem.space,
         problem.costs,

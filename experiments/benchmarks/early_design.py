@@ -1,10 +1,10 @@
-"""First configs of a search: does another initial design raise the hypervolume of the first trainings?
+"""Initial designs: hypervolume of the first trainings of a search, compared with today's design.
 
     python experiments/benchmarks/early_design.py --runs runs --out results/optimizer [--seeds 30]
 
 today       a scrambled Sobol sequence over the feasible region, 4 to 8 configs (half the dimensions)
 cost        the same number, in strata of equal probability of the known cost, in van der Corput's order
-sobol_all   the sequence also over the hyperparameters that cost nothing, instead of uniform draws
+sobol_all   the sequence also over the hyperparameters without influence on the cost, instead of uniform draws
 four        today's sequence, four configs
 four_cost   four configs in strata of the known cost
 
@@ -53,9 +53,9 @@ class Design(ModelBased):
 
     Args:
         acquisition: after the initial configs.
-        n_initial: configs before the surrogate decides; today's number if None.
-        by_cost: take them from strata of the known cost.
-        redraws: draw hyperparameters that cost nothing anew, as today.
+        n_initial: configs of the initial design; today's number if None.
+        by_cost: whether they come from strata of the known cost.
+        redraws: whether hyperparameters without influence on the cost are drawn anew, as today.
     """
 
     n_initial: int | None = None
@@ -63,7 +63,7 @@ class Design(ModelBased):
     redraws: bool = True
 
     def initial(self, state: SearchState, rng: np.random.Generator) -> Selection | None:
-        """Return one of the first configs; None if the model decides."""
+        """Return a config of the initial design; None after it."""
         n = self.n_initial or min(8, max(4, len(state.space) // 2))
         has_errors = any(o.error is not None for o in state.observations)
         if state.n_known >= n and has_errors:
@@ -79,7 +79,7 @@ class Design(ModelBased):
         return Selection(first_available(state, [region.configs[i] for i in order]), 1)
 
     def order(self, costs: Array, k: int, n: int) -> Array:
-        """Return the order in which configs of these costs [m] are tried for the k-th of n initial ones."""
+        """Return the order in which configs with costs [m] are tried as the k-th of n initial ones."""
         everything = np.roll(np.arange(len(costs)), -k)
         if not self.by_cost:
             return everything
@@ -91,7 +91,7 @@ class Design(ModelBased):
 
 
 def first_available(state: SearchState, configs: list[Config]) -> Config:
-    """Return the first config that has not been tried."""
+    """Return the first config that has not been evaluated."""
     return next(config for config in configs if state.space.key(config) not in state.unavailable)
 
 
@@ -118,7 +118,7 @@ def problems(names: list[str], runs: Path) -> dict[str, Problem | Callable[[], P
 
 
 def main() -> None:
-    """Run what is not on disk yet, and write early_design.csv."""
+    """Run everything that is not on disk yet and write early_design.csv."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

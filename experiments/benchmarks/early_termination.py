@@ -1,17 +1,18 @@
-"""Epochs and seconds that early termination takes to the hypervolume of full training.
+"""Epochs and seconds to the hypervolume of full training, with early termination.
 
     python experiments/benchmarks/early_termination.py [--problems fashion_mnist ...] [--seeds 200 201 ...]
 
 For each problem and seed: 60 full trainings chosen by known-cost EHVI give a hypervolume and its price, and
-so do 60 full trainings chosen by TPE that prunes what breaks the budget. Then the same search, from the same
-seed, with each rule, until it has the larger of the two; it may take as many epochs as full training did, and
-200 trainings. A stopped training is told as its rule extrapolates it, and a paused one is resumed when it is
-worth most. Trainings are replayed, so the end of a stopped one is known: those that would have been on the
-run's final front are counted. `oracle` is no rule but a floor: it knows every end before it comes.
+so do 60 full trainings chosen by TPE that prunes infeasible configs. Then the same search, from the same
+seed, with each rule, until it reaches the larger of the two hypervolumes, at most as many epochs as full
+training took, or 200 trainings. A stopped training counts with the error that its rule extrapolates; a paused
+one is resumed when its acquisition value is highest. Trainings are replayed, so the final error of a stopped
+one is known: those that would have been on the run's final front are counted. `oracle` is a lower bound: it
+knows every final error in advance.
 
-Rows are appended when they are there, so the same command goes on where it was killed. It writes runs.csv (a
-row a run), trajectories.csv (where the hypervolume rose), stopped.csv (a row a training that was stopped, or
-paused at the end) and speed.csv; then what `early_termination_summary` makes of them.
+Rows are appended as they are finished, so the same command resumes a killed run. Writes runs.csv (a row per
+run), trajectories.csv (rises of the hypervolume), stopped.csv (a row per training that was stopped, or paused
+at the end) and speed.csv; then the tables of `early_termination_summary`.
 """
 
 import argparse
@@ -46,7 +47,7 @@ from hwopt.train.stopping.base import Setting, stop
 from hwopt.train.stopping.front import error_to_beat
 
 N_FULL, N_MOST = 60, 200  # trainings
-FINISH_SHARE, LEAST_CHANCE = 0.1, 0.05  # of full training's epochs, for what is promising at the end
+FINISH_SHARE, LEAST_CHANCE = 0.1, 0.05  # of full training's epochs, to finish promising trainings
 SEEDS = range(200, 210)
 CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {  # strategy, rule, its options
     "full": ("ehvi", "none", {}),
@@ -71,17 +72,17 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Oracle:
-    """Stops after the first epoch what will not enter the front as it is then, for it knows the end.
+    """Stop a training after its first epoch if its known final error does not enter the current front.
 
-    It tells the end that it knows, so the search goes as if all had been trained, and only the price differs:
-    a rule that never stops what would enter the front can save no more with the same proposals.
+    The optimizer gets the known final error, so the proposals are those of full training and only the price
+    differs: no rule that keeps all trainings that enter the front saves more with the same proposals.
     """
 
     setting: Setting
     training: TrainingResult = TrainingResult((), ())
 
     def judge(self, trial: Curve, others: Sequence[Curve]) -> Verdict:
-        """Stop at once what ends no lower than the front asks of its costs; what fails, fails."""
+        """Stop a training whose final error is not below the front's at its costs; failures stay failures."""
         if self.training.failure or self.training.errors[-1] < error_to_beat(trial, others, self.setting):
             return Verdict()
         return Verdict("its end is known", self.training.errors[-1], 0.0)
@@ -89,14 +90,14 @@ class Oracle:
 
 @dataclass(frozen=True)
 class ParetoRank:
-    """The rule of OptunaHub's multi_metric_pruner around Optuna's median pruner, both as they are by default.
+    """OptunaHub's multi_metric_pruner around Optuna's median pruner, both with their defaults.
 
-    At each epoch trainings are ranked by the layers of nondominated sorting of error and known costs; one
-    stops when its best rank so far is above the median of the others' ranks at this epoch.
+    At each epoch trainings are ranked by nondominated sorting of error and known costs; a training stops if
+    its best rank so far is above the median rank of the others at this epoch.
     """
 
     setting: Setting
-    n_startup: int = 5  # trainings before any is stopped
+    n_startup: int = 5  # trainings before the first is stopped
 
     def judge(self, trial: Curve, others: Sequence[Curve]) -> Verdict:
         """Stop a training whose best rank so far is above the median of the others at its epoch."""
@@ -127,7 +128,7 @@ def layers(Y: Any) -> Any:
 
 @dataclass
 class Run:
-    """One search: its curves as the rule sees them, where the hypervolume rose, what was stopped."""
+    """One search: its curves as the rule sees them, the rises of the hypervolume, the stopped trainings."""
 
     curves: list[Curve] = field(default_factory=list)
     steps: list[Row] = field(default_factory=list)
@@ -140,21 +141,21 @@ class Run:
     hypervolume: float = 0.0
 
     def take(self, training: TrainingResult, first: int, last: int) -> None:
-        """Count epochs of a training, at least one."""
+        """Add the epochs of a training, at least one."""
         self.epochs += max(len(training.errors[first:last]), 1)
         self.seconds += sum(training.seconds[first:last])
 
 
 @dataclass(frozen=True)
 class Limits:
-    """A search ends at so many trainings, so many epochs, or with the hypervolume."""
+    """Limits of a search: number of trainings, number of epochs, or a hypervolume."""
 
     trainings: int
     epochs: float = np.inf
     hypervolume: float = np.inf
 
     def reached(self, run: Run, n_begun: int) -> bool:
-        """Tell whether a search ends."""
+        """Return whether a limit of the search is reached."""
         return (
             n_begun >= self.trainings
             or run.epochs >= self.epochs
@@ -173,13 +174,13 @@ def make_optimizer(problem: Problem, strategy: str, seed: int) -> Optimizer:
 def search(
     problem: Problem, rule: StoppingRule, seed: int, limits: Limits, strategy: str = "ehvi"
 ) -> tuple[Run, Optimizer]:
-    """Train one config after the other until a limit is reached."""
+    """Train configs one after another until a limit is reached."""
     optimizer, run = make_optimizer(problem, strategy, seed), Run()
     while not limits.reached(run, len(run.curves)):
         try:
             proposal = optimizer.ask(candidates=problem.candidates)
         except Infeasible:
-            break  # every candidate has been tried
+            break  # every candidate has been evaluated
         training = problem.train(proposal.config, seed)
         curve, verdict = trained(training, proposal.costs, rule, run.curves)
         run.take(training, 0, len(curve.errors))
@@ -193,7 +194,7 @@ def search(
 
 
 def search_by_slices(problem: Problem, seed: int, limits: Limits, finish: float) -> tuple[Run, Optimizer]:
-    """Train slice by slice until a limit is reached, then finish what is promising in so many epochs."""
+    """Train slice by slice until a limit is reached, then finish promising trainings within their epochs."""
     optimizer, run = make_optimizer(problem, "ehvi", seed), Run()
     slices = optimizer.use_slices(problem.n_epochs)
     trainings: dict[int, TrainingResult] = {}
@@ -248,12 +249,12 @@ def trained(
 
 
 def told(optimizer: Optimizer, config: Any, curve: Curve, verdict: Verdict) -> None:
-    """Tell the optimizer a training as what it is."""
+    """Tell the optimizer the result of a training with its status."""
     if curve.status == "failed":
         optimizer.tell(config, None, status="failed")
     elif curve.status == "complete":
         optimizer.tell(config, error=curve.errors[-1], curve=curve.errors)
-    elif verdict.final_error_std == 0:  # the oracle's: as good as trained
+    elif verdict.final_error_std == 0:  # of the oracle: equivalent to a full training
         optimizer.tell(config, error=verdict.final_error)
     else:
         expected, std = verdict.final_error, verdict.final_error_std
@@ -261,7 +262,7 @@ def told(optimizer: Optimizer, config: Any, curve: Curve, verdict: Verdict) -> N
 
 
 def note(run: Run, hypervolume: float) -> None:
-    """Write down where the hypervolume rose."""
+    """Record a rise of the hypervolume."""
     if hypervolume > run.hypervolume:
         run.hypervolume = hypervolume
         run.steps.append({"training": len(run.curves), "epochs": run.epochs, "seconds": run.seconds,
@@ -269,9 +270,9 @@ def note(run: Run, hypervolume: float) -> None:
 
 
 def stopped_rows(run: Run, problem: Problem) -> Iterator[Row]:
-    """Let each stopped training finish: would it be on the final front, beside the complete trainings?
+    """Return for each stopped training whether, if finished, it would be on the final front.
 
-    Once as the search has left it, and once after what was promising had been finished.
+    Once for the front at the end of the search, and once after promising trainings were finished.
     """
     final = [point(c.costs, c.errors[-1], problem) for c in run.curves if c.status == "complete"]
     more = [point(curve.costs, training.errors[-1], problem) for number, curve, training, _ in run.stopped
@@ -296,7 +297,7 @@ def point(costs: Any, error: float, problem: Problem) -> list[float]:
 
 
 def measure(problem: Problem, labels: Sequence[str], seeds: Sequence[int], out: Path) -> None:
-    """Run every seed with every contender, less what is in runs.csv already."""
+    """Run every seed with every contender, except those already in runs.csv."""
     runs = kept(out)
     done = {key: row for key, row in zip(runs[list(KEY)].itertuples(index=False, name=None),
                                          runs.to_dict("records"), strict=True)}  # fmt: skip
@@ -310,7 +311,7 @@ def measure(problem: Problem, labels: Sequence[str], seeds: Sequence[int], out: 
 
 
 def kept(out: Path) -> pd.DataFrame:
-    """Return runs.csv; take out of the other files what belongs to a run that was killed while writing."""
+    """Return runs.csv; remove rows of a run that was killed while writing from the other files."""
     if not (out / "runs.csv").exists():
         return pd.DataFrame(columns=list(RUN_COLUMNS))
     runs = pd.read_csv(out / "runs.csv")
@@ -322,7 +323,7 @@ def kept(out: Path) -> pd.DataFrame:
 
 
 def make(name: str, problem: Problem, options: Row) -> StoppingRule:
-    """Return a rule for a problem; all have ten classes."""
+    """Return a stopping rule for a problem; all have ten classes."""
     own = {"oracle": Oracle, "pareto_rank": ParetoRank}
     if name in own:
         reference = tuple(problem.reference.items())
@@ -334,9 +335,9 @@ def make(name: str, problem: Problem, options: Row) -> StoppingRule:
 
 
 def one_run(problem: Problem, label: str, seed: int, known: Sequence[Row], out: Path) -> Row:
-    """Search once, append what came of it to the files, and return its row of runs.csv.
+    """Search once, append the results to the files, and return its row of runs.csv.
 
-    `known` are the rows of full training and of TPE, as far as they are there.
+    `known` has the rows of full training and of TPE that exist.
     """
     strategy, name, options = CONTENDERS[label]
     target = max((row["hypervolume"] for row in known), default=np.inf)
@@ -358,7 +359,7 @@ def one_run(problem: Problem, label: str, seed: int, known: Sequence[Row], out: 
     for name, columns, rows in (
         ("trajectories.csv", STEP_COLUMNS, [exact({**key, **step}) for step in run.steps]),
         ("stopped.csv", STOPPED_COLUMNS, stopped),
-        ("runs.csv", RUN_COLUMNS, [exact(row)]),  # last: it says that the run is done
+        ("runs.csv", RUN_COLUMNS, [exact(row)]),  # last: marks the run as finished
     ):
         with RowFile(out / name, columns) as file:
             file.append_all(rows)
@@ -366,12 +367,12 @@ def one_run(problem: Problem, label: str, seed: int, known: Sequence[Row], out: 
 
 
 def exact(row: Row) -> Row:
-    """Return a row that tells its hypervolume with all digits: rounded up, it could not be reached again."""
+    """Return a row with all digits of its hypervolume: rounded up, it could not be reached."""
     return {**row, "hypervolume": f"{row['hypervolume']:.12g}"}
 
 
 def measure_speed(out: Path) -> None:
-    """Write speed.csv: CPU milliseconds of judging an epoch, and of choosing what is trained next.
+    """Write speed.csv: CPU milliseconds of judging an epoch, and of choosing the next slice.
 
     The rules judge one epoch against 200 curves, median of 100. Freeze-thaw has 100 paused trainings of 50
     epochs and 15 complete ones: `judge` after an epoch, `choose` between all of them and new configs.

@@ -1,13 +1,13 @@
-"""Problems for early termination: three tables of real trainings, and curves of a published family.
+"""Problems for early termination: three tables of real trainings, and curves of a published prior.
 
     fashion_mnist   results/fashion_mnist_table: 8 epochs; known cost: predicted time of a pass
     digits          results/digits_table: 16 epochs; the same
     residual        results/residual_table: 12 epochs of residual networks; known cost: energy on an H200
     mnist_like      a formula: HyperPower's MNIST space, 20 epochs, curves of the prior of LC-PFN
     mnist_noisy     the same with 40 epochs, a tenth of the validation images, and three times the scatter
-    NAME_strict     with an error reference near the errors, so that the front has to be filled
+    NAME_strict     with an error reference close to the errors, so that the front has to be filled
 
-A table is a list of candidates that were really trained; its trainings are replayed, epochs and CPU seconds.
+A table lists trained candidates; their epochs and CPU seconds are replayed.
 """
 
 import sys

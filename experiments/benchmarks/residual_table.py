@@ -55,7 +55,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a table is made of; kept in plan.json, and a run that goes on must agree with it."""
+    """Settings of a table, kept in plan.json; a resumed run must have the same."""
 
     n_configs: int = 600
     power_limit_w: float = 250.0
@@ -66,7 +66,7 @@ class Plan:
     method: str = "hybrid"
     n_train: int = 5000  # stratified
     n_validation: int = 2500
-    n_test_each_epoch: int = 1000  # equally many of every class; after the last epoch the whole test set
+    n_test_each_epoch: int = 1000  # the same number of every class; after the last epoch the whole test set
     epochs: int = 12
     train_batch_size: int = 64
     seed: int = 0  # of the configs and of the split; the training of a config has seed 0
@@ -78,7 +78,7 @@ class Plan:
 
 
 def draw_configs(plan: Plan) -> list[Row]:
-    """Return the rows of configs.csv: draws from the prior whose bounds of the costs keep the budgets."""
+    """Return the rows of configs.csv: draws from the prior whose upper bounds of the costs are feasible."""
     rng, found = np.random.default_rng(plan.seed), list[Row]()
     device = load_device(plan.profile)
     cost_model = device.cost_model(SPACE, batch_size=plan.cost_batch_size, method=plan.method, mode=plan.mode)
@@ -98,12 +98,12 @@ def draw_configs(plan: Plan) -> list[Row]:
 
 
 def rounded(config: Mapping[str, Any]) -> Row:
-    """Return a config whose real numbers have four digits, so that a CSV file keeps them."""
+    """Return a config with real numbers rounded to four digits, which a CSV file preserves."""
     return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in config.items()}
 
 
 def config_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config of a row as pandas reads it: NaN for what is inactive, and 16.0 for 16."""
+    """Return the config of a row that pandas read: NaN where inactive, 16.0 for 16."""
     given = {name: row[name] for name in SPACE.names if row[name] == row[name]}
     return SPACE.validate({k: int(v) if k in ("blocks2", "blocks3") else v for k, v in given.items()})
 
@@ -112,7 +112,7 @@ def open_table(out: Path, plan: Plan) -> list[Row]:
     """Write plan.json and configs.csv, or read those that are there; return the configs.
 
     Raises:
-        InvalidInput: where the folder holds a table of another plan.
+        InvalidInput: if the folder holds a table with another plan.
     """
     out.mkdir(parents=True, exist_ok=True)
     path, configs = out / "plan.json", out / "configs.csv"
@@ -145,8 +145,8 @@ def train_one(number: int, config: Mapping[str, Any], images: Dataset, plan: Pla
 
 
 def train_all(out: Path, plan: Plan, configs: Sequence[Row], budget_s: float) -> None:
-    """Train what is not trained yet, until the time is spent."""
-    keep_freed_memory()  # else much of the time of a small network goes to the allocator
+    """Train the remaining configs until the time is spent."""
+    keep_freed_memory()  # otherwise small networks spend much of the time in the allocator
     share = plan.n_validation / 60_000
     images = DatasetSpec("fashion_mnist", None, share, plan.n_train, plan.seed, download=False).load()
     drop_orphans(out)
@@ -163,7 +163,7 @@ def train_all(out: Path, plan: Plan, configs: Sequence[Row], budget_s: float) ->
                 return
             row, curve = train_one(number, config_of(configs[number]), images, plan)
             curves.append_all(curve)
-            trainings.append(row)  # last: it says that the training is done
+            trainings.append(row)  # last: marks the training as finished
             print(f"{n}: {describe(row)}", flush=True)
 
 

@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/startup.py --out results/benchmarks/startup.csv
 
-Writes median, lowest and highest of the repetitions, in seconds, after one run that is not counted.
+Writes median, lowest and highest of the repetitions in seconds, after one warm-up run.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def seconds_of(command: list[str]) -> float:
 
 
 def main() -> None:
-    """Time all commands in turn and write the table."""
+    """Time all commands in an interleaved order and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/startup.csv"))
     parser.add_argument("--repeats", type=int, default=15)

@@ -1,14 +1,14 @@
-"""Error on a new device against what is measured on it, with and without a prior from another device.
+"""Error on a new device against the number of measurements, with and without a prior from another device.
 
     python experiments/benchmarks/transfer.py --older FOLDER --data PATH [--out results/transfer]
 
 layers    rows of the shipped CPU profile in the order in which they were measured: the first n are fitted,
           those after the 600th tested; the prior is an older profile of this kind of machine, FOLDER
-networks  NAS-Bench-201 on six devices (HELP): each is the new one in turn, regressions of 300 networks on the
+networks  NAS-Bench-201 on six devices (HELP): each is the new one in turn, regressions on 300 networks of the
           others are priors; n networks are fitted, all of other isomorphism classes tested
-budgets   the shipped CPU profile cut down to what a campaign measures in a time: its first rows and networks
-          are fitted, with the older profile as a prior and without; later rows and other families' networks
-          are tested
+budgets   the shipped CPU profile reduced to the measurements of a shorter campaign: its first rows and
+          networks are fitted, with the older profile as a prior and without; later rows and networks of
+          other families are tested
 gpus      single convolutions on three GPUs (NeuSight): n rows of one are fitted, from the parameters of
           another one or from typical values; other rows are tested
 """
@@ -113,7 +113,7 @@ def networks(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
 
 
 def budgets(older: Path) -> Iterator[dict[str, Any]]:
-    """Yield the errors of a CPU's layers and networks by the seconds that were spent on measuring it."""
+    """Yield the errors of a CPU's layers and networks by the seconds of measurement."""
     profile = load_profile("amd-epyc")
     networks = profile.networks.dropna(subset="time_s").reset_index(drop=True)
     families = networks["network"].map(family)
@@ -164,7 +164,7 @@ def gpus(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
 
 
 def _facts(name: str, rows: pd.DataFrame) -> GpuFacts:
-    """Return what a device.json would say of a chip."""
+    """Return the device facts of a chip, as in a device.json."""
     n, flops_per_s, bytes_per_s, clock_hz = CHIPS[name]
     ceilings = Ceilings(flops_per_s, bytes_per_s, float(rows["time_s"].min()))
     rates = {"float32": flops_per_s}
@@ -172,7 +172,7 @@ def _facts(name: str, rows: pd.DataFrame) -> GpuFacts:
 
 
 def _by_seed(rows: list[dict[str, Any]], out: Path, name: str) -> None:
-    """Write a table of all rows, and one of their means over seeds."""
+    """Write a table of all rows and one of their means over seeds."""
     table = pd.DataFrame(rows)
     table.to_csv(out / f"{name}_by_seed.csv", index=False, float_format="%.4g")
     means = table.groupby(["data", "n", "method"])["mape"].agg(["mean", "min", "max", "count"]).reset_index()
@@ -186,7 +186,7 @@ def _mape(y: Any, p: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the parts whose data is there and write a table for each."""
+    """Run the parts with available data and write a table for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--older", type=Path)
     parser.add_argument("--data", type=Path)

@@ -1,16 +1,17 @@
-"""Seconds of whole searches, with real trainings: freeze-thaw against full training and TPE, paired by seed.
+"""Seconds of whole searches with real trainings: freeze-thaw against full training and TPE, paired by seed.
 
     python experiments/benchmarks/wall_seconds.py [--problems digits fashion_mnist] [--seeds 300 301 302]
 
 For each problem and seed three searches run one after another in this process, each from nothing: full
-training chosen by known-cost EHVI, full training chosen by TPE that prunes what breaks the budgets, and
-freeze-thaw, which ends with the larger of the two hypervolumes or after three times as many trainings. When a
-training ends, the hypervolume is noted with the seconds since the search began, wall clock and CPU of this
-process; both include training, choosing, pricing and files. Costs are those of the shipped H200 profile.
+training chosen by known-cost EHVI, full training chosen by TPE that prunes infeasible configs, and
+freeze-thaw, which ends at the larger of the two hypervolumes or after three times as many trainings. When a
+training ends, the hypervolume is recorded with the wall-clock and CPU seconds of this process since the start
+of the search; both include training, choosing, pricing and files. Costs are those of the shipped H200
+profile.
 
 wall_steps.csv   each rise of the hypervolume, and the end of each search
 wall.csv         by problem and seed: seconds of freeze-thaw to .99, .995 and 1.00 of full training's
-                 hypervolume, and to TPE's, beside those of the peer, and their ratio
+                 hypervolume, and to TPE's, the seconds of the peer, and their ratio
 """
 
 import argparse
@@ -43,7 +44,7 @@ Row = dict[str, Any]
 
 
 def experiments() -> dict[str, Experiment]:
-    """Return the experiments: those that ship, Fashion-MNIST with fewer images and more epochs."""
+    """Return the shipped experiments, Fashion-MNIST with fewer images and more epochs."""
     digits = load_experiment(ROOT / "experiments" / "digits_h200.toml")
     fashion = load_experiment(ROOT / "experiments" / "fashion_mnist_h200.toml")
     data = fashion.data.model_copy(update={"subset": 6000})  # type: ignore[union-attr]
@@ -52,7 +53,7 @@ def experiments() -> dict[str, Experiment]:
 
 
 def search(experiment: Experiment, target: float | None) -> list[Row]:
-    """Search once, from nothing; return the steps of its hypervolume, the last one at its end."""
+    """Search once from nothing; return the rises of the hypervolume and, last, the end of the search."""
     steps: list[Row] = []
     highest, epochs, trials = 0.0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +80,7 @@ def search(experiment: Experiment, target: float | None) -> list[Row]:
 
 
 def measure(problem: str, experiment: Experiment, seed: int, out: Path) -> None:
-    """Run the three searches of a seed and append their steps, less what is there."""
+    """Run the three searches of a seed, except those on disk, and append their steps."""
     path = out / "wall_steps.csv"
     for name, (strategy, rule) in SEARCHES.items():
         before = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(STEP_COLUMNS))
@@ -130,7 +131,7 @@ def first(steps: pd.DataFrame, hypervolume: float, clock: str) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is not there yet, and write the summary."""
+    """Run everything that is not on disk yet and write the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = experiments()
     parser.add_argument("--problems", nargs="+", choices=known, default=list(known))

@@ -1,9 +1,9 @@
-"""Rows that a GPU campaign gives in 2, 4 and 9 minutes, by dry runs on the simulated GPU in virtual time.
+"""Rows that a GPU campaign measures in 2, 4 and 9 minutes: dry runs on the simulated GPU in virtual time.
 
     python experiments/campaigns/dry_run.py --out results/measurement/dry_run
 
 The simulated GPU reads its counter, builds networks and calls operators as slowly as an H200 and its host.
-Writes rows.csv (a line a budget) and README.md.
+Writes rows.csv (a line per budget) and README.md.
 """
 
 import argparse
@@ -34,7 +34,7 @@ Graphs are networks with time, power, energy and memory; architectures are disti
 
 
 def counts(profile: DeviceProfile, budget_s: float) -> dict[str, Any]:
-    """Return how many rows of each kind a profile has."""
+    """Return the number of rows of each kind in a profile."""
     layers, networks, repeats = profile.layers, profile.networks, profile.repeats
     graphs = networks[(networks["mode"] == "graph") & networks[_figures()].notna().all(axis=1)]
     names = graphs["network"].str.replace(r"-b\d+$", "", regex=True)

@@ -1,10 +1,10 @@
-"""The five networks of NeuralPower's table on one thread of this CPU, beside what cost models predict.
+"""The five networks of NeuralPower's table on one thread of this CPU, measured and predicted.
 
     python experiments/campaigns/measure_neuralpower_networks.py --device amd-epyc
 
-A pass takes up to half a minute, so each is timed a few times, whole, after one pass that is not counted; the
-least is the figure, as elsewhere. No model was fitted to these networks, and most lie far beyond the measured
-rows of a profile. Writes neuralpower_networks.csv, a row for each network as soon as it is measured.
+A pass takes up to half a minute, so each is timed a few times, after one warm-up pass; the minimum counts, as
+elsewhere. No model was fitted to these networks, and most lie far outside the measured range of a profile.
+Writes neuralpower_networks.csv, a row for each network as soon as it is measured.
 """
 
 import argparse
@@ -26,7 +26,7 @@ METHODS = ("hybrid", "neuralpower", "paleo")
 
 
 def passes(candidate: NetworkSpec, n: int) -> list[float]:
-    """Return the seconds of n passes, one after another."""
+    """Return the seconds of each of n passes."""
     network, x = candidate.build().eval(), torch.randn(candidate.input_shape)
     seconds = []
     for _ in range(n + 1):
