@@ -56,7 +56,7 @@ def digits() -> Problem:
 
 
 def residual() -> Problem:
-    """Replay the residual networks within their budgets on power and memory: error against energy."""
+    """Replay the residual networks within their budgets of power and memory: error against energy."""
     from fashion_mnist_energy import SPACE
     from residual_table import Plan, config_of
 
@@ -84,7 +84,7 @@ def _table(
         config_of: config of a row.
         rows: configs and their known costs.
         limits: budget of each known cost.
-        objective: known cost beside the error and its reference; the first budget's cost and limit if None.
+        objective: known cost that is the second objective, with its reference; the first budget if None.
     """
     cost, worst = objective or next(iter(limits.items()))
     known = tuple(dict.fromkeys((*limits, cost)))
@@ -125,13 +125,13 @@ def _replay(training: pd.Series, epochs: pd.DataFrame | None) -> TrainingResult:
 def mnist_like(
     name: str = "mnist_like", n_epochs: int = 20, n_validation: int = N_VALIDATION, scatter: float = 0.05
 ) -> Problem:
-    """Return the formula: HyperPower's six hyperparameters of MNIST and what each epoch's error would be.
+    """Return the formula: HyperPower's six hyperparameters of MNIST and the error of each epoch.
 
     Args:
         name: of the problem.
         n_epochs: of a training.
-        n_validation: validation images, whose number gives the noise of an epoch.
-        scatter: standard deviation of the logarithm of where a training ends, from seed to seed.
+        n_validation: number of validation images, which determines the noise of an epoch.
+        scatter: standard deviation of the logarithm of the final error over seeds.
     """
     space = SearchSpace(
         [

@@ -1,8 +1,8 @@
-"""Tables of what early termination saved, and of how often it was wrong, from the rows of its runs.
+"""Tables of the savings and the wrong stops of early termination, from the rows of its runs.
 
-summary.csv       by problem and rule: what the hypervolume of full training, and TPE's, took, over the seeds
-paired.csv        by rule: epochs as a ratio to those of `front` and of full training, same problem and seed
-calibration.csv   how many that a rule stopped, or left paused, would have been on the final front
+summary.csv       by problem and rule: epochs and seconds to the hypervolume of full training, and of TPE
+paired.csv        by rule: epochs relative to those of `front` and of full training, same problem and seed
+calibration.csv   share of stopped, or paused, trainings that would have been on the final front
 """
 
 from pathlib import Path
@@ -49,7 +49,7 @@ def summarise(out: Path) -> None:
 def paired(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return geometric means of ratios of epochs, paired by problem and seed, with bootstrap 95% intervals.
 
-    A run that never comes there counts as all of full training's epochs.
+    A run that does not reach the hypervolume counts as all of full training's epochs.
     """
     rng, rows = np.random.default_rng(0), []
     columns = [f"epochs_to_{level:g}" for level in LEVELS] + ["epochs_to_tpe"]
@@ -75,10 +75,10 @@ def paired(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def calibrate(out: Path) -> None:
-    """Write calibration.csv: how many that each rule stopped would have been on the final front.
+    """Write calibration.csv: share of stopped trainings that would have been on the final front, by rule.
 
-    Of paused trainings also how many after the promising ones were finished. By problem and over all;
-    `upper` is that of the exact 95% interval (Clopper and Pearson 1934).
+    For paused trainings also after the promising ones were finished. By problem and over all; `upper` is the
+    upper end of the exact 95% interval (Clopper and Pearson 1934).
     """
     stopped, rows = pd.read_csv(out / "stopped.csv"), []
     everywhere = stopped.assign(problem="all")
@@ -97,10 +97,10 @@ def calibrate(out: Path) -> None:
 
 
 def shares(steps: pd.DataFrame, full_steps: pd.DataFrame, full: pd.Series, tpe: pd.Series) -> dict[str, Any]:
-    """Return what a run took to come to parts of full training's hypervolume, and to TPE's; NEVER for never.
+    """Return the effort of a run to parts of full training's hypervolume, and to TPE's; NEVER if not reached.
 
-    As a share of all of full training (of TPE's own trainings for TPE's hypervolume), and (`_own`) of what
-    full training itself took to come there.
+    Relative to all of full training (for TPE's hypervolume: to TPE's trainings), and (`_own`) to the effort
+    of full training to the same hypervolume.
     """
     row: dict[str, Any] = {}
     for level in LEVELS:
@@ -120,6 +120,6 @@ def shares(steps: pd.DataFrame, full_steps: pd.DataFrame, full: pd.Series, tpe: 
 
 
 def _first(steps: pd.DataFrame, wanted: float, what: str) -> float:
-    """Return the epochs or seconds after which a hypervolume is there; NaN for never."""
+    """Return the epochs or seconds to a hypervolume; NaN if it was not reached."""
     there = steps[steps.hypervolume >= wanted]
     return float(there[what].iloc[0]) if len(there) else float("nan")

@@ -1,9 +1,10 @@
-"""How well the emulators of the tables predict trainings that they have not seen, and their fronts.
+"""Errors of the tables' emulators on held-out trainings, and the emulators' fronts.
 
 python experiments/benchmarks/emulator_fronts.py [--out results/emulators] [--samples 200000]
 
 quality.csv               five folds over configs: errors of final errors, and of costs
-NAME_emulator_front.csv   brute force: samples of the whole space, then ever smaller steps from the front
+NAME_emulator_front.csv   brute force: samples of the whole space, then smaller and smaller steps from the
+front
 """
 
 import argparse
@@ -45,7 +46,7 @@ def part(table: TrainingTable, rows: Array) -> TrainingTable:
 
 
 def quality(table: TrainingTable, side: int) -> dict[str, float]:
-    """Return how five emulators, each fitted to four fifths of the configs, predict the last fifth."""
+    """Return the errors of five emulators, each fitted to four fifths of the configs, on the last fifth."""
     predicted = np.full(len(table.configs), np.nan)
     costs = {metric: predicted.copy() for metric in table.costs}
     for known, new in KFold(5, shuffle=True, random_state=0).split(predicted):
@@ -73,7 +74,7 @@ def quality(table: TrainingTable, side: int) -> dict[str, float]:
 
 
 def evaluate(source: TableSource, table: TrainingTable, U: Array) -> tuple[Array, Array]:
-    """Return the feasible of these points of the unit cube, [n, k], and their errors and times, [n, 2]."""
+    """Return the feasible ones of points [n, k] of the unit cube, and their errors and times [m, 2]."""
     emulator, cost_of = fit_once(table, source.side)
     configs = table.space.from_unit(U)
     costs = Costs(cost_of(configs))

@@ -1,4 +1,4 @@
-"""What the engine costs: an epoch against a hand-written loop, a trial, opening a large study, a reader.
+"""Overhead of the engine: an epoch against a hand-written loop, a trial, opening a large study, a reader.
 
     python experiments/benchmarks/engine.py --part epochs --out results/benchmarks/epochs.csv
     python experiments/benchmarks/engine.py --part study --out results/benchmarks/engine.csv
@@ -35,7 +35,7 @@ N_TRIALS, N_REJECTIONS = 10_000, 100_000
 
 
 def by_hand(module, dataset, settings, seed):
-    """Yield after every epoch of the loop that one writes by hand: SGD, cosine, validation error."""
+    """Yield after every epoch of a hand-written loop: SGD, cosine, validation error."""
     import torch
     from torch import nn
 
@@ -92,7 +92,7 @@ def data(name):
 
 
 def epoch_rows(name, width, batch_size):
-    """Return how many times as long an epoch of ours takes, without and with a checkpoint after each."""
+    """Return the ratio of hwopt's epoch to the loop's, without and with a checkpoint after each epoch."""
     from hwopt.train import Training, TrainingSettings
 
     dataset = data(name)
@@ -118,7 +118,7 @@ def epoch_rows(name, width, batch_size):
 
 
 def cpu_seconds(action):
-    """Return the CPU seconds of this process that an action takes."""
+    """Return the CPU seconds of an action in this process."""
     begun = time.process_time()
     action()
     return time.process_time() - begun
@@ -134,19 +134,19 @@ def spread(values):
 
 
 def objective(config, report):
-    """Train in no time: three epochs."""
+    """Return at once after three epochs."""
     for epoch in (1, 2, 3):
         report(epoch, error_after(config, epoch))
     return error_after(config, 3)
 
 
 def open_study(path, strategy="random"):
-    """Open a study of formulas."""
+    """Open a study whose costs and errors are formulas."""
     return Study(path, make_space(), costs, objective, objectives=("error", "time_s"), strategy=strategy)
 
 
 def overhead(path, n_trials, reader=False):
-    """Return the wall seconds of each trial but for its ask."""
+    """Return the wall seconds of each trial without its ask."""
     reading = None
     found, cpu = [], []
     with open_study(path) as study:
@@ -177,7 +177,7 @@ def overhead(path, n_trials, reader=False):
 
 
 def read_for_ever(path):
-    """Read a study again and again, as a report does."""
+    """Read a study repeatedly, as a report does."""
     while True:
         if path.exists():
             with Store(path, read_only=True) as store:

@@ -1,10 +1,10 @@
-"""Kill the driver of a study with SIGKILL at random moments, go on with it each time, and see what is lost.
+"""Kill the driver of a study with SIGKILL at random moments, resume it, and check that nothing is lost.
 
     python experiments/benchmarks/engine_kills.py --kills 100 --out results/benchmarks/kills.csv
 
 The driver dies at a random time, inside a transaction, in the middle of a report, between a checkpoint and
-the store, or while workers train. Afterwards: every trial that had ended is there once and as it was; every
-rejection is there once; and with one training at a time the study equals one that was never killed.
+the store, or while workers train. Afterwards: every trial that had ended exists once, unchanged; every
+rejection exists once; and with one training at a time the study equals one that was never killed.
 Trainings are formulas without torch.
 """
 
@@ -81,7 +81,7 @@ def error_after(config, epoch):
 
 
 def plain(config, report, seed):
-    """Train at once."""
+    """Train all epochs at once."""
     for epoch in range(1, N_EPOCHS + 1):
         time.sleep(EPOCH_S)
         report(epoch, error_after(config, epoch))
@@ -118,7 +118,7 @@ def open_study(path, setting):
 
 
 def arm(place, count):
-    """Make this process kill itself when it comes to a place for the `count`-th time."""
+    """Make this process kill itself when it reaches a place in the code for the `count`-th time."""
     n_times = 0
 
     def step():
@@ -152,7 +152,7 @@ def arm(place, count):
 
 
 def drive(path, setting, n_trials, place, count):
-    """Be the driver that is killed."""
+    """Run the driver that is killed."""
     with open_study(path, setting) as study:
         print("open", flush=True)
         arm(place, count)
@@ -176,7 +176,7 @@ def kill_once(path, setting, place, rng):
 
 
 def outline(path):
-    """Return what must not depend on kills: of each trial all but times, and all rejections."""
+    """Return everything that must not depend on kills: all trials without their times, and all rejections."""
     with Store(path, read_only=True) as store:
         trials = [(t.number, t.config, t.status, t.error, t.seed, t.curve) for t in store.trials()]
         return trials, [(r.trial, r.config, r.broken) for r in store.rejections()]
@@ -188,7 +188,7 @@ def ended(path):
 
 
 def kill_and_resume(folder, setting, n_kills, seed=0):
-    """Kill a study `n_kills` times, finish it, and return what was found: a row of the table."""
+    """Kill a study `n_kills` times, finish it, and return a row of the table."""
     path, rng = folder / "killed.db", random.Random(seed)
     places = [place for place in PLACES if setting.objective == "sliced" or "checkpoint" not in place]
     n_lost, before = 0, {}
@@ -221,7 +221,7 @@ def kill_and_resume(folder, setting, n_kills, seed=0):
 
 
 def main():
-    """Kill the studies of all settings, and write the table."""
+    """Kill the studies of all settings and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("kills.csv"))

@@ -1,4 +1,4 @@
-"""The accuracy-energy front of Fashion-MNIST on an H200, beside searches that do not know the budgets.
+"""The accuracy-energy front of Fashion-MNIST on an H200, compared with searches that do not know the budgets.
 
     hwopt search experiments/fashion_mnist_h200.toml
     hwopt search experiments/fashion_mnist_h200.toml --strategy random:unaware --out OUT/random
@@ -6,10 +6,10 @@
     python experiments/benchmarks/fashion_mnist_h200_report.py
 
 OUT is results/fashion_mnist_h200. Trainings shared the machine with other work, so their wall times are not
-comparable. A training counts what its steps take alone: processor seconds of a step of its network, the best
-of three blocks of eight on one thread, times the number of steps. Another search counts with its first
-trainings, as many as fit into a share of the seconds of the first search. All costs are predicted anew by the
-present cost model; a training is over a budget if its predicted cost is.
+comparable. The time of a training is therefore the CPU seconds of a step of its network, the minimum of three
+blocks of eight on one thread, times the number of steps. The other searches count with the first trainings
+that fit into a share of the seconds of the first search. All costs are predicted anew by the present cost
+model; a training is over a budget if its predicted cost is.
 
 Writes front.csv, trials.csv, summary.csv and front.png.
 """
@@ -45,7 +45,7 @@ _COSTS = ("energy_j", "power_w", "time_s", "memory_bytes")
 
 @dataclass(frozen=True)
 class Searched:
-    """One search: its name, its trainings in order, and the retrained networks of its front."""
+    """A search: its name, its trainings in order, and the retrained networks of its front."""
 
     name: str
     trials: pd.DataFrame
@@ -53,7 +53,7 @@ class Searched:
 
 
 def step_seconds(space: SearchSpace, config: Config, batch_size: int) -> float:
-    """Return the processor seconds of one training step of a network, on one thread."""
+    """Return the CPU seconds of a training step of a network, on one thread."""
     assert space.build is not None and space.input_shape is not None
     network = space.build(config).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
@@ -82,7 +82,7 @@ def read_search(name: str, path: Path) -> Searched:
 
 
 def with_costs(trials: pd.DataFrame, experiment: Experiment, space: SearchSpace) -> pd.DataFrame:
-    """Return trainings with predicted costs, seconds of training, and whether a budget is broken."""
+    """Return trainings with predicted costs, seconds of training, and whether they are infeasible."""
     section, settings = experiment.device, experiment.settings()
     model = load_device(str(section.profile)).cost_model(
         space, section.batch_size, section.method, section.dtype, section.mode
@@ -97,7 +97,7 @@ def with_costs(trials: pd.DataFrame, experiment: Experiment, space: SearchSpace)
 
 
 def cut(trials: pd.DataFrame, seconds: float) -> pd.DataFrame:
-    """Return the first trainings that fit into some seconds."""
+    """Return the first trainings that fit into a number of seconds."""
     return trials[trials["train_s"].cumsum() <= seconds]
 
 
@@ -109,7 +109,7 @@ def on_front(trials: pd.DataFrame) -> pd.Series:
 
 
 def summary_row(trials: pd.DataFrame, reference: tuple[float, float]) -> dict[str, Any]:
-    """Return what one search has: trainings, seconds, violations, front and hypervolume."""
+    """Return trainings, seconds, violations, front and hypervolume of a search."""
     front = trials[trials["is_on_front"]]
     outcomes = np.column_stack([front["error"], np.log(front["energy_j"])])
     corner = np.array([reference[0], np.log(reference[1])])

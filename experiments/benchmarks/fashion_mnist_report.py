@@ -1,4 +1,4 @@
-"""Join the files of a table of trainings into table.csv, one row a config, and describe it in README.md.
+"""Join the files of a table of trainings into table.csv, one row per config, and describe it in README.md.
 
 configs.csv + trainings.csv (seed 0) + costs.csv (one device) + predicted costs --> table.csv
 trainings.csv (all seeds), curves.csv ----------------------------> README.md
@@ -57,7 +57,7 @@ def write_report(out: Path, device: str, profile: str | None) -> pd.DataFrame:
         profile: a device profile whose predictions to add, or None for no predictions.
 
     Raises:
-        InvalidInput: nothing was trained in that folder.
+        InvalidInput: if the folder has no trainings.
     """
     for name in ("trainings.csv", "curves.csv"):
         if not (out / name).exists():
@@ -87,7 +87,7 @@ def write_report(out: Path, device: str, profile: str | None) -> pd.DataFrame:
 
 
 def budget(table: pd.DataFrame) -> tuple[str, float]:
-    """Return metric and limit of the budget: energy where it is measured, else time, else predicted time."""
+    """Return metric and limit of the budget: measured energy, else measured time, else predicted time."""
     for metric in ("energy_j", "time_s", "predicted_time_s"):
         if metric in table and table[metric].notna().any():
             return metric, float(f"{table[metric].quantile(BUDGET_QUANTILE):.3g}")
@@ -182,7 +182,7 @@ def _accuracy(table: pd.DataFrame, metric: str) -> tuple[str, str]:
 
 
 def _seeds(trainings: pd.DataFrame) -> str:
-    """Return how much the error of a config differs between seeds."""
+    """Return the spread of a config's error over seeds."""
     several = trainings.groupby("config").filter(lambda group: len(group) > 1)
     if several.empty:
         return ""
@@ -202,7 +202,7 @@ def _seeds(trainings: pd.DataFrame) -> str:
 
 
 def _epochs(curves: pd.DataFrame, trainings: pd.DataFrame, n_epochs: int) -> str:
-    """Return what each epoch tells about the last."""
+    """Return the correlation of each epoch's error with the last one's."""
     keys = ["config", "seed"]
     done = trainings.query("status == 'complete'")[[*keys, "error"]]
     joined = curves.merge(done, on=keys)

@@ -1,4 +1,4 @@
-"""Make a table of real trainings that any search strategy can be replayed on.
+"""Make a table of real trainings for replaying search strategies.
 
     python experiments/benchmarks/fashion_mnist_table.py [--out FOLDER] [--device cuda] [--budget 20m]
 
@@ -64,7 +64,7 @@ Measure = Callable[[Sequence[NetworkSpec]], Sequence[Row]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a table is made of. It is kept in plan.json, and a run that goes on must agree with it."""
+    """Settings of a table, kept in plan.json; a resumed run must have the same."""
 
     dataset: str = "fashion_mnist"
     n_configs: int = 1000
@@ -86,14 +86,14 @@ DRY_PLAN = Plan(
 
 
 def tasks(plan: Plan) -> list[Task]:
-    """Return every training in the order in which they are started."""
+    """Return all trainings in order of their start."""
     once = [(config, 0) for config in range(plan.n_configs)]
     again = [(config, seed) for seed in plan.further_seeds for config in range(plan.n_repeated)]
     return [*once[: plan.repeat_after], *again, *once[plan.repeat_after :]]
 
 
 def load_images(plan: Plan, data_dir: str | None) -> Dataset:
-    """Return the images of a plan; an equal plan in the same process reads them once."""
+    """Return the images of a plan, read once per process."""
     if plan.dataset == "synthetic":
         return _synthetic(plan)
     share = plan.n_validation / 60_000
@@ -101,7 +101,7 @@ def load_images(plan: Plan, data_dir: str | None) -> Dataset:
 
 
 def _synthetic(plan: Plan) -> Dataset:
-    """Return noise around one image a class, so bright that the highest learning rate diverges."""
+    """Return noise around one image per class, so bright that the highest learning rate diverges."""
     generator = torch.Generator().manual_seed(plan.seed)
     centres = 3 * torch.randn(10, 1, 28, 28, generator=generator)
 
@@ -120,7 +120,7 @@ def every_class_first(split: Split, n: int) -> Split:
 
 
 class Curve:
-    """The report of a training: writes down both errors of each epoch, and what the epoch took.
+    """The report of a training: records both errors and the seconds of each epoch.
 
     Seconds are of training and validation; evaluating the test images is not counted. CPU seconds are of the
     process, which on a shared machine repeat better.
@@ -183,7 +183,7 @@ def train_one(
 def train_all(
     out: Path, plan: Plan, device: str, data_dir: str | None, jobs: int, may_start: Callable[[float], bool]
 ) -> None:
-    """Train what is not trained yet, as long as `may_start(seconds of the longest)` says yes."""
+    """Train the remaining configs as long as `may_start(seconds of the longest)` is true."""
     drop_orphans(out)
     done = finished(out)
     configs = draw(plan.n_configs, np.random.default_rng(plan.seed))
@@ -217,7 +217,7 @@ def describe(row: Row) -> str:
 
 
 def finished(out: Path) -> set[Task]:
-    """Return the trainings that are there."""
+    """Return the finished trainings."""
     path = out / "trainings.csv"
     if not path.exists():
         return set()
@@ -226,7 +226,7 @@ def finished(out: Path) -> set[Task]:
 
 
 def drop_orphans(out: Path) -> None:
-    """Remove from curves.csv, and cut lines from both files, what a killed run left of a training."""
+    """Remove the unfinished training of a killed run from curves.csv, and cut lines from both files."""
     path = out / "curves.csv"
     if not path.exists():
         return
@@ -243,10 +243,10 @@ def drop_orphans(out: Path) -> None:
 
 
 def open_table(out: Path, plan: Plan, training_device: str) -> list[Row]:
-    """Write plan.json and configs.csv, or check that what is there is of this plan; return the configs.
+    """Write plan.json and configs.csv, or check that the existing ones are of this plan; return the configs.
 
     Raises:
-        InvalidInput: if the folder holds a table of another plan.
+        InvalidInput: if the folder holds a table with another plan.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "plan.json"
@@ -279,7 +279,7 @@ def write_or_check(path: Path, configs: Sequence[Row]) -> None:
 
 
 def machine(device: str) -> Row:
-    """Return what trains or is measured."""
+    """Return the description of the machine that trains or is measured."""
     is_gpu = torch.device(device).type == "cuda"
     return {"device": torch.cuda.get_device_name() if is_gpu else cpu_model(), "n_cores": os.cpu_count()}
 
@@ -295,7 +295,7 @@ def config_rows(plan: Plan) -> list[Row]:
 
 
 def simulated_costs(candidates: Sequence[NetworkSpec]) -> list[Row]:
-    """Make up costs from the number of weights; the largest networks have no figures, as may happen."""
+    """Simulate costs from the number of weights; the largest networks have none, as may happen."""
     found: list[Row] = []
     for candidate in candidates:
         n = sum(weights.numel() for weights in candidate.build().parameters())
@@ -320,7 +320,7 @@ def cpu_costs(candidates: Sequence[NetworkSpec]) -> list[Row]:
 def measure_all(
     out: Path, plan: Plan, configs: Sequence[Row], device: str, measure: Measure, in_time: Callable[[], bool]
 ) -> None:
-    """Measure each distinct network that has no time yet, one after the other, as long as there is time."""
+    """Measure each distinct network without a time, one after another, until the time is spent."""
     path, name = out / "costs.csv", device_name(plan, device)
     done = measured(path, name)
     first = {row["structure"]: row for row in reversed(configs)}
@@ -351,7 +351,7 @@ def device_name(plan: Plan, device: str) -> str:
 
 
 def measured(path: Path, device: str) -> set[int]:
-    """Return the structures that have a time on a device; what was contended is measured again."""
+    """Return the structures with a time on a device; contended ones are measured again."""
     if not path.exists():
         return set()
     table = pd.read_csv(path)
@@ -359,7 +359,7 @@ def measured(path: Path, device: str) -> set[int]:
 
 
 def choose_measure(plan: Plan, device: str) -> Measure:
-    """Return how a device is measured: a GPU for power and energy as well."""
+    """Return the function that measures a device: on a GPU it returns power and energy too."""
     if plan.dataset == "synthetic":
         return simulated_costs
     if torch.device(device).type == "cpu":
@@ -382,7 +382,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def default_folder(is_dry: bool) -> Path:
-    """Return where a table goes that nobody gave a folder for."""
+    """Return the default folder of a table."""
     return Path(mkdtemp(prefix="table-")) if is_dry else ROOT / "results" / "fashion_mnist_table"
 
 

@@ -1,4 +1,4 @@
-"""Networks that others measured, in plain PyTorch: FBNet's blocks and NAS-Bench-201's cells.
+"""Networks of published measurements, in plain PyTorch: FBNet's blocks and NAS-Bench-201's cells.
 
 Published: Wu et al. 2019 (FBNet), Dong and Yang 2020 (NAS-Bench-201), Li et al. 2021 (HW-NAS-Bench).
 """
@@ -15,7 +15,7 @@ _WIDTHS, _CELLS_PER_STAGE = (16, 32, 64), 5
 
 
 class Shuffle(nn.Module):
-    """Mix the channels of groups."""
+    """Shuffle channels across groups."""
 
     def __init__(self, groups: int) -> None:
         super().__init__()
@@ -28,15 +28,15 @@ class Shuffle(nn.Module):
 
 
 class Residual(nn.Module):
-    """A body beside a meta_function."""
+    """A body with a shortcut."""
 
-    def __init__(self, body: nn.Module, meta_function: nn.Module | None = None) -> None:
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None = None) -> None:
         super().__init__()
-        self.body, self.meta_function = body, meta_function or nn.Identity()
+        self.body, self.shortcut = body, shortcut or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return body(x) + meta_function(x)."""
-        return self.body(x) + self.meta_function(x)
+        """Return body(x) + shortcut(x)."""
+        return self.body(x) + self.shortcut(x)
 
 
 def fbnet_block(row: Any) -> tuple[nn.Module, tuple[int, ...]]:
@@ -68,7 +68,7 @@ def _conv_norm(c_in: int, c_out: int, kernel: int, stride: int, groups: int = 1)
 
 
 class Zero(nn.Module):
-    """The operation `none`, which is computed."""
+    """The operation `none`, executed as zeros."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return zeros of the shape of x."""
@@ -76,7 +76,7 @@ class Zero(nn.Module):
 
 
 class Cell(nn.Module):
-    """Four nodes, each the sum of its edges; all edges run, dead ones too."""
+    """Four nodes, each the sum of its edges; dead edges are executed too."""
 
     def __init__(self, operations: Sequence[str], width: int) -> None:
         super().__init__()
@@ -119,12 +119,12 @@ def _reduction(c_in: int, c_out: int) -> nn.Module:
 
 
 def cell_operations(arch: str) -> tuple[str, ...]:
-    """Return the six operations of a cell that is written as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|."""
+    """Return the six operations of a cell given as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|."""
     return tuple(edge.split("~")[0] for node in arch.split("+") for edge in node.strip("|").split("|"))
 
 
 def canonical(operations: Sequence[str]) -> str:
-    """Return one text for all cells that compute the same: without dead edges and skips, sums sorted."""
+    """Return the same text for all isomorphic cells: without dead edges and skips, sums sorted."""
     nodes = ["x"]
     for j in range(1, 4):
         terms = []
@@ -137,7 +137,7 @@ def canonical(operations: Sequence[str]) -> str:
 
 
 def alive(operations: Sequence[str]) -> tuple[str, ...]:
-    """Return the operations with `none` for each that reaches no output, or that no input reaches."""
+    """Return the operations, `none` for each that is not on a path from input to output."""
     forward, backward = {0}, {3}
     for (i, j), name in zip(EDGES, operations, strict=True):
         if name != "none" and i in forward:
@@ -150,6 +150,6 @@ def alive(operations: Sequence[str]) -> tuple[str, ...]:
 
 
 def on_meta(build: Any, *arguments: Any) -> Any:
-    """Return what a builder builds, without memory for its weights."""
+    """Return the builder's module on the meta device."""
     with torch.device("meta"):
         return build(*arguments)

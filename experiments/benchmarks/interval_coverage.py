@@ -1,4 +1,4 @@
-"""Do intervals cover what they promise? On a known law, on measured networks, and among what is proposed.
+"""Coverage of prediction intervals: costs from a formula, measured networks, and proposals of a search.
 
     python experiments/benchmarks/interval_coverage.py --device amd-epyc --device nvidia-h200
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def law_rows(n: int) -> Iterator[Row]:
-    """Measure one half of n networks of a known law and test on the other, and the reverse."""
+    """Measure one half of n networks with costs from a formula, test on the other, and the reverse."""
     from tests.profile.profiles import write_profile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -75,9 +75,9 @@ def law_rows(n: int) -> Iterator[Row]:
 
 
 def network_rows(device: Device) -> Iterator[Row]:
-    """Hold out a tenth of the families at a time: all others fit and calibrate (cv_plus).
+    """Hold out a tenth of the families at a time; all others fit and calibrate (cv_plus).
 
-    BackgroundResult it the way before (split): of the others a third fits and two thirds calibrate.
+    The former method (split): of the others a third fits and two thirds calibrate.
     """
     for mode, method, layer_model in methods_of(device):
         rows = device.profile.networks
@@ -101,7 +101,7 @@ def network_rows(device: Device) -> Iterator[Row]:
 
 
 def shift_rows(device: Device) -> Iterator[Row]:
-    """Ask for known architectures where drawn networks fitted, and for large ones where small ones did."""
+    """Test on known architectures, fitted to drawn networks, and on large ones, fitted to small ones."""
     networks = device.profile.networks
     families = np.array([family(name) for name in networks["network"]])
     is_drawn = networks["source"].isin(["random", "block", "space"]).to_numpy()
@@ -125,7 +125,7 @@ def place_of_families(networks: pd.DataFrame) -> np.ndarray:
 
 
 def methods_of(device: Device) -> Iterator[tuple[str, str, LayerModel | None]]:
-    """Yield mode, method and fitted layer model; a GPU's hybrid has none."""
+    """Yield mode, method and fitted layer model; None for hybrid on a GPU."""
     is_gpu = device.profile.info.get("kind") == "gpu"
     for method in METHODS:
         layer_model = None if is_gpu and method == "hybrid" else fitted(device.profile, method)
@@ -134,14 +134,14 @@ def methods_of(device: Device) -> Iterator[tuple[str, str, LayerModel | None]]:
 
 
 def fitted(profile: Any, method: str) -> LayerModel:
-    """Return the layer model, which depends on no network."""
+    """Return the layer model, which is independent of the networks."""
     return make_model(method).fit(profile.measured_layers, profile.ceilings)
 
 
 def price_rest(
     profile: Any, method: str, mode: str, kept: np.ndarray, layer_model: LayerModel | None
 ) -> tuple[pd.DataFrame, Costs]:
-    """Return the networks that are not kept, as measured, and their costs by a model of those that are."""
+    """Return the networks outside `kept`, measured, and their costs by a model fitted to the kept ones."""
     networks = profile.networks
     own = replace(profile, networks=networks[kept].reset_index(drop=True))
     rest = networks[~kept & (networks["mode"] == mode) & has_layers(profile)].reset_index(drop=True)
@@ -242,7 +242,7 @@ def predicted_s(configs: Sequence[dict[str, Any]]) -> np.ndarray:
 
 
 class Truth:
-    """What the model does not know: ln(true / predicted) = a wave over the space + noise of each config."""
+    """Error of the cost model: ln(true / predicted) = a wave over the space + noise of each config."""
 
     def __init__(self, seed: int, wave: float, noise: float) -> None:
         rng = np.random.default_rng([seed, 1])
@@ -261,7 +261,7 @@ class Truth:
 
 
 def proposal_rows(n_seeds: int, n_proposals: int = 20, n_calibration: int = 80) -> Iterator[Row]:
-    """Propose under a budget that binds, with an error that falls with cost, and count what breaks it."""
+    """Propose under an active budget, with an error that falls with cost, and count violations."""
     for wave, noise in ((0.0, 0.15), (0.15, 0.05)):
         for strategy in ("random", "ehvi"):
             for confidence in CONFIDENCES:
@@ -286,7 +286,7 @@ def proposal_rows(n_seeds: int, n_proposals: int = 20, n_calibration: int = 80) 
 def search(
     seed: int, truth: Truth, strategy: str, confidence: float, n_proposals: int, n_calibration: int
 ) -> tuple[list[bool], list[bool], list[bool]]:
-    """Return which proposals break the budget in truth, which are close to it; which configs pass a bound."""
+    """Return which proposals violate the budget, which are close to it, and which configs pass a bound."""
     rng = np.random.default_rng([seed, 2])
     residuals = {"time_s": truth.errors(SPACE.sample(n_calibration, rng))}
 

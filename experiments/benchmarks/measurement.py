@@ -1,13 +1,13 @@
-"""Profile the same operators and networks on a quiet and on a loaded machine: what is refused, and what lies.
+"""Profile the same operators and networks on a quiet and on a loaded machine: refused and wrong times.
 
     python experiments/benchmarks/measurement.py --out results/measurement
 
 Starts its own loads, so begin on a quiet machine. Every run has a fresh folder and measures the same rows:
 twice with nothing beside it, then beside each load under three protocols:
 
-    counters   all of it: /proc/stat, own CPU time, sentinels whose first reference is taken under the load
-    sentinels  without /proc/stat, as beside a hidden neighbour, with the references of the first quiet run
-    rounds     only the agreement of a work's own rounds
+    counters   all checks: /proc/stat, own CPU time, sentinels whose first reference is taken under the load
+    sentinels  without /proc/stat, as with a hidden neighbour, with the references of the first quiet run
+    rounds     only the agreement of the rounds of a measurement
 
 Writes rows.csv (every row of every run), summary.csv (one line a run) and README.md.
 """
@@ -72,7 +72,7 @@ _STEPS = {"product": "torch.mm(a, b)", "stream": "copy.copy_(source)"}
 
 @dataclass(frozen=True)
 class Item:
-    """One row to measure: its name, whether operator or network, and how to build its work."""
+    """A row to measure: its name, whether operator or network, and the function that builds its work."""
 
     key: str
     kind: str
@@ -81,7 +81,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Run:
-    """What one run measured: key -> seconds or None, with the reasons, the wall seconds, and its repeats."""
+    """Result of a run: key -> seconds or None, reasons, wall seconds, and repeats."""
 
     name: str
     load: str
@@ -93,7 +93,7 @@ class Run:
 
 
 class Load:
-    """Processes that keep cores busy, from entering to leaving."""
+    """Context manager: processes that keep cores busy."""
 
     def __init__(self, kinds: tuple[str, ...]) -> None:
         self.kinds = kinds
@@ -113,7 +113,7 @@ class Load:
 
 
 def make_items(n_operators: int, n_networks: int, seed: int) -> list[Item]:
-    """Return the rows that every run measures, the same for the same seed."""
+    """Return the rows that every run measures; they depend on the seed alone."""
     pool = OperandPool(TimingProtocol().rotation_bytes, TimingProtocol().max_sets)
     candidates = [c for c in choose_networks(60, np.random.default_rng([seed, 0])) if c.source == "random"]
     graphs = [trace(c.build(), tuple(c.input_shape[1:]), c.input_shape[0]) for c in candidates[n_networks:]]
@@ -130,7 +130,7 @@ def make_items(n_operators: int, n_networks: int, seed: int) -> list[Item]:
 
 
 def hidden() -> CounterReading:
-    """Read the counters as a machine shows them that tells nothing of its neighbours."""
+    """Read the counters as on a machine that hides its neighbours."""
     return replace(read_counters(), busy_s=None)
 
 
@@ -182,12 +182,12 @@ def run_all(items: list[Item], loads: list[str], folder: Path, patience_s: float
 
 
 def refused(run: Run) -> list[str]:
-    """Return the keys of the rows without a number."""
+    """Return the keys of the refused rows."""
     return [key for key, time_s in run.times_s.items() if time_s is None]
 
 
 def ratios(run: Run, reference: Run) -> list[float]:
-    """Return this run's times over the reference's, of the rows that both have, sorted."""
+    """Return the ratios of this run's times to the reference's, for rows in both, sorted."""
     both = [key for key, time_s in run.times_s.items() if time_s and reference.times_s[key]]
     return sorted(run.times_s[key] / reference.times_s[key] for key in both)
 
@@ -196,9 +196,9 @@ def summary(run: Run, reference: Run, noise: float) -> dict[str, object]:
     """Return the line of a run.
 
     Args:
-        run: it.
+        run: the run.
         reference: the first quiet run.
-        noise: relative difference that 95% of the rows of two quiet runs keep; a lie is 3% beyond it.
+        noise: 95% quantile of the relative differences of two quiet runs; a wrong time is 3% above it.
     """
     found = ratios(run, reference)
     off = [abs(ratio - 1) for ratio in found]
@@ -221,7 +221,7 @@ def summary(run: Run, reference: Run, noise: float) -> dict[str, object]:
 
 
 def noise_of(again: Run, quiet: Run) -> float:
-    """Return the relative difference that 95% of the rows of two quiet runs keep."""
+    """Return the 95% quantile of the relative differences of two quiet runs."""
     off = [abs(ratio - 1) for ratio in ratios(again, quiet)]
     return float(np.quantile(off, 0.95)) if off else float("nan")
 
@@ -273,7 +273,7 @@ Counters: {describe_counters()["reason"]}. All rows with their reasons: rows.csv
 
 
 def cell(value: object) -> str:
-    """Return a value as text; nothing where there is none."""
+    """Return a value as text, empty if there is none."""
     if value is None or value != value:
         return ""
     return (
@@ -284,7 +284,7 @@ def cell(value: object) -> str:
 
 
 def busy_before(seconds: float = 2.0) -> str:
-    """Return why the machine is not quiet before anything was started, as text for the README."""
+    """Return the load found before the first run, as text for the README."""
     before = read_counters()
     time.sleep(seconds)
     reason = contention_between(before, read_counters(), is_working=False)

@@ -2,8 +2,8 @@
 
     python experiments/benchmarks/optuna_stopping.py [--problems fashion_mnist digits mnist_like] [--seeds 5]
 
-Each run is an Optuna study that trains the same 60 configs, drawn within the budgets, in the same order; the
-rules differ in what they stop. Trainings are replayed, so what a stopped one would have ended at is known.
+Each run is an Optuna study that trains the same 60 feasible configs in the same order, with another rule.
+Trainings are replayed, so the final error of a stopped one is known.
 
     none             every training finishes
     front            FrontStopper, at its defaults: the error is reported, the predicted time is known
@@ -11,8 +11,8 @@ rules differ in what they stop. Trainings are replayed, so what a stopped one wo
                      Optuna's MedianPruner judges the ranks: the rule of OptunaHub's multi_metric_pruner
     rank quartile    the same with PercentilePruner(75), which stops the worst quarter
 
-Rows are appended to stopping.csv when they are there, so the same command goes on where it was killed; the
-summary is stopping_summary.csv.
+Rows are appended to stopping.csv as they are finished, so the same command resumes a killed run; the summary
+is stopping_summary.csv.
 """
 
 import argparse
@@ -51,7 +51,7 @@ COLUMNS = ("problem", "seed", "rule", "stopped", "wrong", "epochs", "epochs_full
 
 @dataclass
 class RankStopper:
-    """Judge trials by a pruner of one objective that is given their Pareto ranks among all that made a step.
+    """Judge trials by a single-objective pruner on their Pareto ranks among all trials that reached a step.
 
     The rule of multi_metric_pruner (Watanabe, OptunaHub) in its joint mode, implemented from its description.
     """
@@ -62,7 +62,7 @@ class RankStopper:
     )  # trial -> (error, cost) by step
 
     def report(self, trial: Trial, error: float, cost: float) -> None:
-        """Note both objectives after an epoch."""
+        """Record both objectives after an epoch."""
         self.reports.setdefault(trial.number, []).append((error, cost))
 
     def should_stop(self, trial: Trial) -> bool:
@@ -87,7 +87,7 @@ class RankStopper:
 
 
 def drawn(problem: Problem, seed: int) -> list[Config]:
-    """Return the configs of a run: rows of a table, or of the space within the budgets."""
+    """Return the configs of a run: feasible rows of a table, or feasible draws of the space."""
     rng = np.random.default_rng([seed, 17])
     if problem.candidates is not None:
         order = rng.permutation(len(problem.candidates))[:N_TRAININGS]
@@ -98,7 +98,7 @@ def drawn(problem: Problem, seed: int) -> list[Config]:
 
 
 def run(problem: Problem, seed: int, rule: str) -> dict[str, Any]:
-    """Train all configs of a run in one study, stop what the rule stops, and return its row."""
+    """Train all configs of a run in one study with a rule, and return its row."""
     configs = drawn(problem, seed)
     metric = problem.objectives[1]
     costs = price(problem.costs, configs)[metric]  # [n]
@@ -136,7 +136,7 @@ def run(problem: Problem, seed: int, rule: str) -> dict[str, Any]:
 
 
 def measured(study: optuna.Study, problem: Problem, trainings: Any, costs: np.ndarray) -> dict[str, Any]:
-    """Return what a study stopped, how often wrongly, and its hypervolume, beside that of full training."""
+    """Return the stops of a study, the wrong ones, and its hypervolume relative to full training's."""
     reference = np.array([problem.reference["error"], np.log(problem.reference[problem.objectives[1]])])
     by_state = {state: [t.params["config"] for t in study.trials if t.state == state] for state in TrialState}
     complete, pruned = by_state[TrialState.COMPLETE], by_state[TrialState.PRUNED]
@@ -146,7 +146,7 @@ def measured(study: optuna.Study, problem: Problem, trainings: Any, costs: np.nd
         return np.array(own, dtype=float).reshape(-1, 2)
 
     def is_wrong(i: int) -> bool:
-        """Whether a stopped training would be on the front of the complete ones."""
+        """Return whether a stopped training would be on the front of the complete ones."""
         own = points([i])
         return bool(np.all(own < reference) and nondominated(np.vstack([points(complete), own]))[-1])
 
@@ -161,7 +161,7 @@ def measured(study: optuna.Study, problem: Problem, trainings: Any, costs: np.nd
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each problem and rule: medians over the seeds, and wrong stops of all of them."""
+    """Return a row for each problem and rule: medians over the seeds, and the sum of wrong stops."""
     rows = rows.assign(
         epochs_share=rows.epochs / rows.epochs_full,
         hypervolume_share=rows.hypervolume / rows.hypervolume_full,
@@ -180,7 +180,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Run what is not there yet, and write the summary."""
+    """Run everything that is not on disk yet and write the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=DEFAULT)
     parser.add_argument("--seeds", type=int, default=5)

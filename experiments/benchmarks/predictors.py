@@ -1,4 +1,4 @@
-"""Errors of all predictors on measurements from elsewhere, out of fold.
+"""Out-of-fold errors of all predictors on published measurements.
 
     python experiments/benchmarks/predictors.py --data PATH [--part conv|edge|blocks|cells|profile]
 
@@ -140,9 +140,9 @@ def _convolution_errors(head: dict[str, Any], rows: pd.DataFrame, seed: int) -> 
 
 
 def noise_floor(device: str, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield what a perfect model of the shape would err: by drift alone, and near twins by each other.
+    """Yield lower bounds of the error of a model of the shape: from drift alone, and from near twins.
 
-    Drift: measured times less the drift, plus the delay that serves rows of their time best.
+    Drift: measured times minus the drift, plus the delay that fits rows of similar times best.
     Twins: pairs of rows whose roofline and shape differ by less than 3% in every dimension, drift taken out;
     one predicts the other, scaled by the operations, and the error is divided by sqrt 2.
     """
@@ -247,9 +247,9 @@ def _network_rival(method: str, X: Array, y: Array) -> Callable[[Array], Array]:
 def cells(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
     """Yield the errors on NAS-Bench-201 of fits on 300 networks of 300 classes, on all other classes.
 
-    Networks whose accuracy is chance have no path from input to output. They are left out on the phones,
-    where dead operators do not run. Counts and indicators of the operators that are alive are extra features,
-    which the fit takes if they reduce its error on networks left out.
+    Networks with the accuracy of chance have no path from input to output. They are excluded on the phones,
+    which skip dead operators. Counts and indicators of live operators are extra features, used if they reduce
+    the error on held-out networks.
     """
     table = pd.read_csv(path)
     operations = [foreign.cell_operations(arch) for arch in table["arch"]]
@@ -275,7 +275,7 @@ def cells(path: Path, seeds: int) -> Iterator[dict[str, Any]]:
 
 
 def _cell_predictor(method: str, X: Array, extra: Array, y: Array) -> Callable[[Array, Array], Array]:
-    """Fit on m networks' work, X [m, d], and what is alive of it, [m, e]; rivals see both together."""
+    """Fit on m networks' work X [m, d] and features of live operators [m, e]; rivals get both joined."""
     if method == "network regression":
         return NetworkRegression.fit(X, y, extra=extra).predict
     predict = _network_rival(method, np.hstack([X, extra]), y)
@@ -283,7 +283,7 @@ def _cell_predictor(method: str, X: Array, extra: Array, y: Array) -> Callable[[
 
 
 def split(classes: Any, usable: Any, seed: int) -> tuple[Any, Any]:
-    """Return the places of 300 networks, each of another class, and of all networks of the other classes."""
+    """Return the indices of 300 networks, each of another class, and of all networks of the other classes."""
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(np.flatnonzero(usable))
     _, first = np.unique(classes[shuffled], return_index=True)
@@ -301,7 +301,7 @@ def _one_hot(operations: list[tuple[str, ...]]) -> Array:
 def cell_features(operations: list[tuple[str, ...]]) -> Array:
     """Return traced features of each cell's network, [n, d]; one trace for all cells of the same operations.
 
-    Which edge an operation is on changes no shape: all nodes of a cell have one.
+    The edge of an operation does not matter: all nodes of a cell have the same shape.
     """
     keys = [tuple(sorted(one)) for one in operations]
     known = sorted(set(keys))
@@ -316,7 +316,7 @@ def cell_features(operations: list[tuple[str, ...]]) -> Array:
 def profile(_: Path, seeds: int) -> Iterator[dict[str, Any]]:
     """Yield the errors on the layers of the shipped profiles, by kind.
 
-    Of a GPU, hybrid is fitted to all measured networks beside the layers of the other folds.
+    On a GPU, hybrid is fitted to all measured networks and the layers of the other folds.
     """
     for name in shipped_devices():
         device = load_device(name).profile
@@ -361,7 +361,7 @@ def _layer_errors(
 def _layer_predictor(
     method: str, known: pd.DataFrame, ceilings: Ceilings, factory: Factory | None = None
 ) -> Callable[[pd.DataFrame], dict[str, Array]]:
-    """Fit a layer model, or a rival, which sees shapes and kinds alone."""
+    """Fit a layer model, or a rival on shapes and kinds alone."""
     if method not in RIVALS:
         model = (factory or partial(make_model, method))().fit(known, ceilings)
         return lambda unknown: dict(model.predict(unknown).values)
@@ -402,7 +402,7 @@ PARTS = {"conv": convolutions, "edge": edge, "blocks": blocks, "cells": cells, "
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return means over seeds, with the least and the most of the mean error."""
+    """Return means over seeds, with the minimum and maximum of the mean error."""
     keys = [name for name in ("data", "n_rows", "drift", "kind", "method", "metric") if name in rows.columns]
     groups = rows.groupby(keys, sort=True, dropna=False)
     table = groups.mean(numeric_only=True).drop(columns="seed")
@@ -412,7 +412,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Run the parts whose data is there and write a table for each."""
+    """Run the parts with available data and write a table for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("results/predictors"))

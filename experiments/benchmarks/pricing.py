@@ -1,10 +1,10 @@
-"""Time pricing: networks traced plainly and as they are priced, side by side; new configs and known ones.
+"""Time pricing: networks traced without and with the shortcuts of pricing; new and known configs.
 
     python experiments/benchmarks/pricing.py --out results/benchmarks
 
-On one core, in one process, in processor seconds, both ways in turns. Writes pricing.csv: networks a second,
-their ratio with its lowest and highest of all rounds, how many graphs are equal in every layer, in memory and
-parameters, and the rate where all modules were seen before. Plain: built on meta, every operator dispatched.
+One core, one process, CPU seconds, both ways alternating. Writes pricing.csv: networks per second, the ratio
+with its minimum and maximum over rounds, the number of graphs equal in every layer, in memory and parameters,
+and the rate if all modules were seen before. Plain: built on meta, every operator dispatched.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def compared(name: str, space: SearchSpace, n: int, n_rounds: int) -> dict[str, Any]:
-    """Trace networks plainly and as they are priced, in turns, nothing remembered; count equal graphs."""
+    """Trace networks plainly and as in pricing, alternating, with empty caches; count equal graphs."""
     configs = space.sample(n, np.random.default_rng(0))
     trace_once(space.build(dict(configs[0])), space.input_shape)  # the first loads parts of torch
     plain_s, quick_s, n_equal = [], [], 0
@@ -108,7 +108,7 @@ def compared(name: str, space: SearchSpace, n: int, n_rounds: int) -> dict[str, 
 
 
 def row(what: str, n: int, plain_s: list[float], quick_s: list[float]) -> dict[str, Any]:
-    """Return a row of the table: processor seconds of each round, rates of the median round."""
+    """Return a row of the table: CPU seconds of each round, rates of the median round."""
     ratios = [a / b for a, b in zip(plain_s, quick_s, strict=False)]
     return {
         "what": what,
@@ -125,14 +125,14 @@ def row(what: str, n: int, plain_s: list[float], quick_s: list[float]) -> dict[s
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, tuple[float, float]]:
-    """Return what the work returns, and its seconds: wall, processor."""
+    """Return the result of the work and its wall and CPU seconds."""
     begun = time.perf_counter(), time.process_time()
     found = work()
     return found, (time.perf_counter() - begun[0], time.process_time() - begun[1])
 
 
 def distinct(n: int) -> list[dict[str, Any]]:
-    """Return n configs of distinct networks."""
+    """Return n configs with distinct networks."""
     configs = SPACE.sample(2 * n, np.random.default_rng(0))
     return list({SPACE.structural_key(config): config for config in configs}.values())[:n]
 

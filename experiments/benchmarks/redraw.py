@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/redraw.py
 
-trials.csv and front.csv become a study again, less what tables do not hold, and the figure is that of `hwopt
+trials.csv and front.csv are converted back to a study, as far as the tables allow, and drawn by `hwopt
 report`: results/fashion_mnist_cpu/front.png and results/fashion_mnist_h200/front.png.
 """
 
@@ -24,7 +24,7 @@ _COSTS = ("energy_j", "power_w", "time_s", "memory_bytes")
 
 
 def identity(objectives: list[str], limits: dict[str, float], device: dict[str, Any]) -> dict[str, Any]:
-    """Return what a study says of itself, as far as its figure needs it."""
+    """Return the parts of a study's identity that its figure needs."""
     return {
         "space": {"dimensions": []},
         "objectives": objectives,
@@ -37,7 +37,7 @@ def identity(objectives: list[str], limits: dict[str, float], device: dict[str, 
 
 
 def trial_of(row: dict[str, Any]) -> Trial:
-    """Return a row of trials.csv as a trial; its config is its number, since no two are the same."""
+    """Return a row of trials.csv as a trial; its number serves as its config, since no two are the same."""
     costs = {metric: float(row[metric]) for metric in _COSTS if metric in row}
     curve = tuple(json.loads(row["curve"])) if isinstance(row.get("curve"), str) else ()
     is_over = bool(row.get("is_over_budget", False)) or not row.get("is_feasible", True)

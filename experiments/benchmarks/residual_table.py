@@ -1,4 +1,4 @@
-"""Make a table of residual networks, really trained on Fashion-MNIST, that searches can be replayed on.
+"""Make a table of residual networks trained on Fashion-MNIST, for replaying searches.
 
     python experiments/benchmarks/residual_table.py [--out FOLDER] [--budget 60m]
 
