@@ -194,7 +194,7 @@ def test_a_search_keeps_limits_on_what_only_trainings_reveal_from_the_file_to_an
     [
         ("[stop]\nno_progress = 1", "no change of the front in 1 training"),
         ('[stop]\nwall_s = "0.001 s"', "run time 0 s reached the limit of 0.001 s"),
-        ("[stop]\nhypervolume = 1e-9", "of the 1e-09 wanted"),
+        ("[stop]\nhypervolume = 1e-9", "reached the goal of 1e-09"),
     ],
 )
 def test_the_summary_says_which_limit_ended_the_search(folder, command_line, text, reason):

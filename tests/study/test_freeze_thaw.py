@@ -247,7 +247,7 @@ def test_a_full_disk_with_nothing_to_give_up_ends_the_run_and_not_the_study(tmp_
     with monkeypatch.context() as patch, open_study(tmp_path) as study:
         patch.setattr("pathlib.Path.open", _no_space)
         with pytest.raises(
-            files.DiskFull, match="No space left on device; free some space.*what is finished"
+            files.DiskFull, match="No space left on device; free some space.*finished trainings are kept"
         ):
             study.run(3)
     with open_study(tmp_path) as study:
