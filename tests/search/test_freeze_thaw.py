@@ -278,7 +278,7 @@ def test_what_cannot_be_told_is_an_error_that_says_what_to_do():
 @pytest.mark.parametrize("strategy", ["random", "ieci"])
 def test_a_strategy_without_values_of_trainings_is_an_error(strategy):
     with pytest.raises(
-        InvalidInput, match=f"strategy {strategy!r} does not value.*choose one of ehvi, ei, cwei"
+        InvalidInput, match=f"strategy {strategy!r} has no values of unfinished.*choose one of ehvi, ei, cwei"
     ):
         new_optimizer(strategy=strategy).ask_slice(N_EPOCHS)
 
