@@ -1,9 +1,9 @@
-"""Convolutions that a GPU's library copies to channels-last and back, and the workspace of the copies.
+"""Convolutions whose tensors a GPU library copies to channels-last and back, and the workspace of the copies.
 
 Tensor cores read channels-last; for tensors in PyTorch's usual layout cuDNN transposes input and weights, and
-mostly transposes the result back. The copies are in `memory_bytes` of measured rows, beyond operands and
-result. With many rows trees learn from shapes what is copied; with few the rule of those below that fits the
-rows best is taken (`best_rule`).
+usually the result. The copies are part of `memory_bytes` of measured rows, in addition to operands and
+result. With many rows, trees predict the copies from shapes; with few, the rule below that fits the rows best
+is used (`best_rule`).
 
 copies     0 nothing    1 input and weights    2 input, weights and result
 """
@@ -27,9 +27,9 @@ Column = dict[str, Array]  # shape columns of n rows, with what `products` adds
 CopyRule = Callable[[Column], Copies]
 
 NOTHING, OPERANDS, EVERYTHING = 0, 1, 2
-MIN_ROWS = 8  # of convolutions with a window and a memory, to choose a rule by
-MIN_LEARNED = 100  # of convolutions with a memory, to learn one
-_IMAGE_CHANNELS = 4  # up to which channels are not filled up
+MIN_ROWS = 8  # convolutions with a window and a memory, for choosing a rule
+MIN_LEARNED = 100  # convolutions with a memory, for learning a rule
+_IMAGE_CHANNELS = 4  # up to this number channels are not padded
 _FOLDS, _N_TREES = 3, 30
 
 
@@ -42,17 +42,17 @@ def products(column: Column) -> Column:
 
 
 def never_copied(column: Column) -> Copies:
-    """No convolution is copied, as where tensors are in channels-last already."""
+    """Rule: no copies, as with tensors in channels-last."""
     return np.zeros(len(column["C"]), dtype=np.intp)
 
 
 def copied_where_windowed(column: Column) -> Copies:
-    """Every convolution with a window is."""
+    """Rule: every convolution with a window is copied."""
     return np.where(column["window"] > 1, EVERYTHING, NOTHING)
 
 
 def copied_by_cudnn(column: Column) -> Copies:
-    """CuDNN 9's choice on sm_90, read off the workspaces of measured rows."""
+    """Rule: cuDNN 9's choice on sm_90, inferred from the workspaces of measured rows."""
     C, window, work = column["C"], column["window"], column["M"] * column["N"]
     is_image = (C >= 3) & (window >= 49) & (work > 1e5)
     is_odd = (C % 2 == 1) & (C >= 17) & (window >= 25)
@@ -62,7 +62,7 @@ def copied_by_cudnn(column: Column) -> Copies:
 
 
 def copy_bytes(column: Column, aligned: Array) -> Array:
-    """Return the bytes of no copies, of operands and of everything, channels filled up, [n, 3]."""
+    """Return the bytes of no copies, of operands, and of operands and result, channels padded, [n, 3]."""
     is_image = column["C"] <= _IMAGE_CHANNELS
     filled = [
         np.where(is_image, 1.0, np.ceil(c / aligned) * aligned / c)
@@ -74,7 +74,7 @@ def copy_bytes(column: Column, aligned: Array) -> Array:
 
 @dataclass(frozen=True)
 class LearnedCopies:
-    """What a library copies, learned from the workspaces of measured rows: extremely randomised trees."""
+    """A library's copies, predicted by extremely randomised trees fitted to workspaces of measured rows."""
 
     trees: Any
 
@@ -89,7 +89,7 @@ class LearnedCopies:
         return cls(trees)
 
     def __call__(self, column: Column) -> Copies:
-        """Return what is copied of each convolution, [n]."""
+        """Return the copies of each convolution, [n]."""
         if not len(column["C"]):
             return np.zeros(0, dtype=np.intp)
         with one_thread():
@@ -97,9 +97,9 @@ class LearnedCopies:
 
 
 def best_rule(rows: "pd.DataFrame", otherwise: CopyRule = copied_by_cudnn) -> CopyRule:
-    """Return the rule that is right for most measured rows; `otherwise` where there are too few to tell.
+    """Return the rule that is right for most measured rows, or `otherwise` if there are too few.
 
-    The learned one is judged on rows left out.
+    The learned rule is assessed on held-out rows.
     """
     column = {name: rows[name].to_numpy(dtype=float) for name in COLUMNS}
     column |= products(column)
@@ -125,7 +125,7 @@ def best_rule(rows: "pd.DataFrame", otherwise: CopyRule = copied_by_cudnn) -> Co
 
 
 def _left_out(column: Column, copies: Copies) -> Copies:
-    """Return what trees say of each row that have not seen it, [n]."""
+    """Return out-of-fold predictions of the trees, [n]."""
     fold = np.random.default_rng(0).permutation(len(copies)) % _FOLDS
     found = np.zeros_like(copies)
     for k in range(_FOLDS):
@@ -135,7 +135,7 @@ def _left_out(column: Column, copies: Copies) -> Copies:
 
 
 def _features(column: Column) -> Array:
-    """Return logarithms of the shapes, and how channels are aligned, [n, 18]."""
+    """Return logarithms of the shapes and the alignment of channels, [n, 18]."""
     logs = ("M", "N", "C", "K", "window", "groups", "batch", "out_h", "input_bytes", "output_bytes")
     features = [np.log2(np.maximum(column[name], 1.0)) for name in logs]
     features += [features[0] + features[1], features[1] - features[2]]

@@ -1,4 +1,4 @@
-"""Facts about a GPU's chip from its device.json, as far as the base model needs them."""
+"""Facts about a GPU's chip from its device.json, for the base model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +11,18 @@ _BF16 = ("bfloat16", "float16")
 
 @dataclass(frozen=True, slots=True)
 class GpuFacts:
-    """A chip and how it was set while it was measured.
+    """A chip and its settings during the measurement.
 
     Attributes:
-        n_multiprocessors: how many blocks of a kernel run side by side, one each.
-        ceilings: of the roofline, as measured.
+        n_multiprocessors: number of multiprocessors, which run blocks of a kernel in parallel.
+        ceilings: measured ceilings of the roofline.
         convolution_flops_per_s: ceiling of convolutions by dtype (TF32 where the profile's settings have it).
         matrix_flops_per_s: ceiling of matrix products by dtype.
-        idle_w: power without work; None where its sensor was not characterised.
-        cap_w: power limit; None where it is not known.
-        clock_hz: largest clock of the multiprocessors; None where it is not known.
-        cache_bytes: of the last level; None where it is not known.
-        is_channels_last: whether tensors were in that layout, so that no kernel copies them into it.
+        idle_w: power without work; None if the sensor was not characterised.
+        cap_w: power limit; None if unknown.
+        clock_hz: highest clock of the multiprocessors; None if unknown.
+        cache_bytes: size of the last-level cache; None if unknown.
+        is_channels_last: whether tensors were in the channels-last layout, which avoids copies.
     """
 
     n_multiprocessors: int
@@ -42,7 +42,7 @@ class GpuFacts:
 
     @classmethod
     def of(cls, profile: DeviceProfile) -> "GpuFacts | None":
-        """Return the facts of a profile; None where it is not a GPU's or says nothing of multiprocessors."""
+        """Return the facts of a profile; None if it is not a GPU's or lacks the number of multiprocessors."""
         hardware, settings = (_mapping(profile, key) for key in ("hardware", "settings"))
         n = hardware.get("n_multiprocessors")
         if profile.info.get("kind") != "gpu" or n is None or not _is_positive(n):
@@ -72,13 +72,13 @@ class GpuFacts:
 
 
 def idle_w(profile: DeviceProfile) -> float | None:
-    """Return the power that a device draws without work, in watts, where its sensor was characterised."""
+    """Return a device's power without work, in watts; None if the sensor was not characterised."""
     sensor = _mapping(profile, "sensor")
     return _number(sensor.get("idle_after_load_w")) or _number(sensor.get("idle_context_w"))
 
 
 def power_limit_w(profile: DeviceProfile) -> float | None:
-    """Return the power that a device's board is limited to, in watts; None where it is not known."""
+    """Return the power limit of a device's board, in watts; None if unknown."""
     return _number(_mapping(profile, "limits").get("power_limit_w"))
 
 

@@ -2,17 +2,17 @@
 
 M, N, K     the operator as g matrix products [M, K] x [K, N]: M pixels of the batch, N output channels and
             K input channels of a group times the window
-K'          K filled up to what a kernel reads at once
+K'          K padded to a multiple of the elements that a kernel reads at once
 S, F, B     multiprocessors, FLOPs a second of the arithmetic, bytes a second
 path        copies      a convolution with a window: into channels-last, multiply there, and back
             image       the same on the few channels of an image
-            pointwise   1x1: a matrix product as it is
-            direct      with a window and without copies: few channels
+            pointwise   1x1: a matrix product without copies
+            direct      with a window, without copies: few channels
             grouped     the same with groups
-            depthwise   one input channel a group: bound by memory or by multiply-adds
+            depthwise   one input channel per group: bound by memory or by multiply-adds
             linear      a matrix product with weights
             product     other matrix products, attention, convolutions of other dimensions
-            moving      everything else: bytes, by kind
+            moving      all other operators: bytes, by kind
 """
 
 from dataclasses import dataclass, fields
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 
 Index = NDArray[np.intp]
 
-# cuDNN's and cuBLAS' on sm_90: what belongs to another chip or library is made up for by the priors' width.
+# Of cuDNN and cuBLAS on sm_90; the width of the priors covers other chips and libraries.
 _BLOCK = (64, 32)  # rows and columns of the result that a block of a convolution computes
 _LINEAR_BLOCK = (128, 64)
-_ALIGNED_BYTES = 16  # that are read at once: channels in whole ones of them are aligned
-_STEP, _SHORT_STEP = 32, 8  # elements that K is filled up to: on copies; elsewhere
+_ALIGNED_BYTES = 16  # read at once: channels in multiples of this are aligned
+_STEP, _SHORT_STEP = 32, 8  # K is padded to multiples of these: with copies; without
 _IMAGE_CHANNELS = 4
-_RECURRENT_STEP_S = 2e-6  # of a product with the state and its gates; not measured
-_LEAST_K = 2048  # of a reduction: a longer one is split where multiprocessors are idle, as in cuBLAS
-_FEW_ROWS = 16  # up to which a linear layer is a product with vectors
-_THREADS, _MOST_BLOCKS = 2048, 32  # that a multiprocessor holds
+_RECURRENT_STEP_S = 2e-6  # a product with the state and its gates; not measured
+_LEAST_K = 2048  # of a reduction: a longer one is split if multiprocessors are idle, as in cuBLAS
+_FEW_ROWS = 16  # up to this number a linear layer is a product with vectors
+_THREADS, _MOST_BLOCKS = 2048, 32  # of a multiprocessor
 _START_READS = 5.0
-_INDEXING = 10  # reads of a window that an output's indices cost as much as
-_CACHED = 0.3  # of the cache that operands fill before they drive each other out
-_EPILOGUE = 45  # elements of K that writing a block of the result costs as much as
+_INDEXING = 10  # cost of computing an output's indices, in reads of the window
+_CACHED = 0.3  # share of the cache that operands fill before they evict each other
+_EPILOGUE = 45  # cost of writing a block of the result, in elements of K
 _PLACES = ("constant", "rate", "latency", "bandwidth", "warmth")
 _HALVES = ("float16", "bfloat16")
 _COLUMNS = (
@@ -60,22 +60,22 @@ class Kernels:
     """The kernels of n operators as the terms of `hwopt.predict.gpu.times`, each [n].
 
     Attributes:
-        constant: place of the parameter that a call costs.
-        has_extra: 1 where c_linear comes on top, else 0.
-        is_copied: 1 where operands and result are copied, else 0.
-        copy_s: seconds that the copies take at full bandwidth.
-        work_s: seconds of the arithmetic at the full rate, whole blocks in the fullest multiprocessor.
-        rate: place of the share of the rate.
-        steps: of the reduction, one after another, in the fullest multiprocessor.
-        latency: place of the seconds a step.
-        moved_s: seconds that operands and result take at full bandwidth.
-        bandwidth: place of the share of the bandwidth.
+        constant: index of the parameter of a call's constant time.
+        has_extra: 1 if c_linear is added, else 0.
+        is_copied: 1 if operands and result are copied, else 0.
+        copy_s: seconds of the copies at full bandwidth.
+        work_s: seconds of the arithmetic at the full rate, whole blocks in the busiest multiprocessor.
+        rate: index of the parameter of the share of the rate.
+        steps: sequential steps of the reduction in the busiest multiprocessor.
+        latency: index of the parameter of the seconds per step.
+        moved_s: seconds of moving operands and result at full bandwidth.
+        bandwidth: index of the parameter of the share of the bandwidth.
         copy_bytes: workspace of the copies.
         flops_s: seconds of the FLOPs at the ceiling of the arithmetic.
-        fill: share of the multiprocessors that have a block.
-        warmth: place of the factor of the time with operands in the cache.
-        cached: exponent of it within a network: 1 where the cache holds the operands, 0 where it cannot.
-        factor: of the time, learned beyond the parameters (`hwopt.predict.gpu.learned_factors`).
+        fill: share of the multiprocessors with a block.
+        warmth: index of the parameter of the time factor with operands in the cache.
+        cached: its exponent within a network: 1 if the cache holds the operands, 0 if it cannot.
+        factor: learned factor of the time (`hwopt.predict.gpu.learned_factors`).
     """
 
     constant: Index
@@ -97,7 +97,7 @@ class Kernels:
 
     @classmethod
     def of(cls, rows: "pd.DataFrame", facts: GpuFacts, rule: CopyRule) -> "Kernels":
-        """Return the kernels of complete layer rows, [n]; the rule tells which convolutions are copied."""
+        """Return the kernels of complete layer rows, [n]; `rule` predicts which convolutions are copied."""
         column = {name: rows[name].to_numpy(dtype=float) for name in _COLUMNS}
         kinds, dtypes = (rows[name].to_numpy(dtype=str) for name in ("kind", "dtype"))
         column |= products(column)
@@ -135,11 +135,11 @@ class Kernels:
 
 
 def _moving(kernels: Kernels, own: Mask, kinds: NDArray[np.str_], column: Column, n_sm: int) -> None:
-    """Kernels bound by bytes, those of one kind with one bandwidth, or by blocks that wait for memory.
+    """Fill in kernels bound by bytes, with one bandwidth per kind, or by blocks that wait for memory.
 
-    Grids as in PyTorch's CUDA sources: Normalization.cuh (a channel of an image a block of at most 512
-    threads), layer_norm_kernel.cu (a row a block), Reduce.cuh (an average to one pixel: a block's warps join
-    one after another), AdaptiveAveragePooling.cu (a thread walks over a window), DilatedMaxPool2d.cu and
+    Grids as in PyTorch's CUDA sources: Normalization.cuh (a block of at most 512 threads per channel of an
+    image), layer_norm_kernel.cu (a block per row), Reduce.cuh (an average to one pixel: a block's warps are
+    reduced one after another), AdaptiveAveragePooling.cu (a thread per window), DilatedMaxPool2d.cu and
     AveragePool2d.cu (a thread computes the indices of its window and reads it).
     """
     kernels.constant[own] = PLACE["c_moving"]
@@ -177,9 +177,9 @@ def _blocks(
     start: float,
     n_sm: int,
 ) -> None:
-    """Blocks of a kernel, each with so many reads in a row; as many run at once as threads fit.
+    """Fill in kernels of blocks with sequential reads; the number of parallel blocks is limited by threads.
 
-    The start of a block takes as long as `start` reads; that of the first ones is in the launch.
+    The start of a block takes as long as `start` reads; the start of the first blocks is part of the launch.
     """
     resident = n_sm * np.minimum(_THREADS / threads, _MOST_BLOCKS)
     waves = np.maximum(blocks / resident, 1.0)
@@ -189,7 +189,7 @@ def _blocks(
 
 
 def _depthwise(kernels: Kernels, own: Mask, column: Column, flops_per_s: Array) -> None:
-    """One channel a group: nothing to multiply in blocks."""
+    """Fill in convolutions with one channel per group, which have no matrix product."""
     kernels.constant[own] = PLACE["c_matrix"]
     kernels.bandwidth[own] = PLACE["e_depthwise"]
     kernels.rate[own] = PLACE["u_depthwise"]
@@ -197,7 +197,7 @@ def _depthwise(kernels: Kernels, own: Mask, column: Column, flops_per_s: Array) 
 
 
 def _linear(kernels: Kernels, own: Mask, column: Column, flops_per_s: Array, facts: GpuFacts) -> None:
-    """Blocks of the result, each with the whole reduction or, where few blocks have a long one, a part."""
+    """Fill in blocks of the result, with the whole reduction, or a part if few blocks have a long one."""
     height, width = _LINEAR_BLOCK
     M, N, K = (column[name][own] for name in "MNK")
     blocks = np.ceil(M / height) * np.ceil(N / width)
@@ -224,7 +224,7 @@ def _product(kernels: Kernels, own: Mask, n_steps: Array) -> None:
 def _convolution(
     kernels: Kernels, own: Mask, copies: Copies, column: Column, flops_per_s: Array, facts: GpuFacts
 ) -> None:
-    """Convolutions as matrix products: copied, pointwise, or direct."""
+    """Fill in convolutions as matrix products: copied, pointwise, or direct."""
     copied = copies > NOTHING
     M, N, C, K, window = (column[name] for name in ("M", "N", "C", "K", "window"))
     aligned = column["aligned"]
@@ -262,7 +262,7 @@ def _convolution(
 
 
 def _use_own_classes(kernels: Kernels, is_half: Mask) -> None:
-    """Give arithmetic of 16 bits its own shares and latencies."""
+    """Use separate shares and latencies for 16-bit arithmetic."""
     other = np.arange(len(PLACE))
     for name, place in PLACE.items():
         other[place] = PLACE.get(name + HALF, place)
@@ -271,5 +271,5 @@ def _use_own_classes(kernels: Kernels, is_half: Mask) -> None:
 
 
 def _ceilings(dtypes: NDArray[np.str_], flops_per_s: dict[str, float]) -> Array:
-    """Return the ceiling of each row's arithmetic, [n]; of a dtype without one that of float32."""
+    """Return the ceiling of each row's arithmetic, [n]; that of float32 for a dtype without one."""
     return np.array([flops_per_s.get(name, flops_per_s["float32"]) for name in dtypes], dtype=float)

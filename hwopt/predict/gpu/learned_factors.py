@@ -1,12 +1,11 @@
-"""Factor of a kernel's time that rows teach beyond the parameters.
+"""Learned factor of a kernel's time: the residual of the parametric model.
 
     t = t(theta) * exp(r(shape, kernel)),    r learned from ln(measured / t(theta)) of the rows
 
-theta is that of all rows without networks; it is fitted again, with networks, once r is known. There is one r
-of convolutions and matrix products, which learns what a library chooses for single shapes, and one of all
-other operators; kinds of many rows have a part of their own (`hwopt.predict.layer_models.pooled_residual`).
-A group has an r from 100 rows on, if r reduces the error of rows left out by a tenth; kinds without a row
-keep their time.
+theta is first fitted to all rows without networks, and again, with networks, once r is known. One r is for
+convolutions and matrix products, where it learns a library's choices for single shapes, and one for all other
+operators; kinds with many rows have their own part (`hwopt.predict.layer_models.pooled_residual`). A group
+has an r from 100 rows on, if r reduces the error of held-out rows by a tenth; kinds without rows have r = 0.
 """
 
 from dataclasses import dataclass
@@ -27,21 +26,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIN_ROWS = 100
-_MIN_OWN = 50  # of a kind, for a part of its own
-_MOST = 0.9  # of the error of rows left out without r, that must be left with it
-_SHORTEST_S = 1e-9  # that a term is told apart from none
+_MIN_OWN = 50  # rows of a kind, for its own part
+_MOST = 0.9  # largest allowed ratio of the errors of held-out rows with and without r
+_SHORTEST_S = 1e-9  # below this a term counts as none
 _STEP_S = 1e-8  # of a reduction, about
 _RATES = [PLACE[one.name] for one in PARAMETERS if one.name.startswith("u_")]
 
 
 @dataclass(frozen=True)
 class LearnedFactors:
-    """Learned factors.
+    """Learned factors of kernel times.
 
     Attributes:
-        models: r of matrix products (True) and of other operators (False).
-        kinds: that have rows.
-        ceilings: of the device, for the features.
+        models: r for matrix products (True) and for other operators (False).
+        kinds: kinds with rows.
+        ceilings: ceilings of the device, for the features.
     """
 
     models: dict[bool, PooledResidual]
@@ -86,7 +85,7 @@ class LearnedFactors:
 
 
 def _features(rows: "pd.DataFrame", kernels: Kernels, ceilings: Ceilings, is_matrix: bool) -> Array:
-    """Return what r is learned from: shapes, of matrix products tiles, the terms of the kernels' times."""
+    """Return the features of r: shapes, tiles of matrix products, and the terms of the kernels' times."""
     seconds = (kernels.work_s, kernels.steps * _STEP_S, kernels.moved_s, kernels.copy_s)
     features = [np.log2(np.maximum(term, _SHORTEST_S)) for term in seconds]
     features += [kernels.is_copied, kernels.has_extra, np.log2(kernels.fill)]

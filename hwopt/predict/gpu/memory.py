@@ -1,4 +1,4 @@
-"""Peak memory of a network on a GPU: weights, live results, and the copies that a kernel makes meanwhile.
+"""Peak memory of a network on a GPU: weights, live results, and the copies of the running kernel.
 
 peak = weights + max over layers of (live bytes while it runs + the kernel's copies)
 """
@@ -10,9 +10,9 @@ from hwopt.predict.network_table import NetworkTable
 
 
 def peak_bytes(table: NetworkTable, copy_bytes: Array) -> Array:
-    """Return the peak memory of each network, [m], given the copies that each layer's kernel makes, [n].
+    """Return the peak memory of each network, [m], given the bytes copied by each layer's kernel, [n].
 
-    Where the live bytes of a layer are not known its own input and output stand for them.
+    If the live bytes of a layer are unknown, the bytes of its input and output replace them.
     """
     own = table.layers[["input_bytes", "output_bytes"]].sum(axis=1).to_numpy(dtype=float)
     live = table.layers["live_bytes"].to_numpy(dtype=float)

@@ -1,4 +1,4 @@
-"""A GPU's networks by the base model: one vector of parameters for operators, graphs and eager networks.
+"""Base model of a GPU: one vector of parameters for operators, graphs and eager networks.
 
 kernels of operators  --+                         +--> device time --+-- mode "graph" ------------> time_s
 kernels of networks   --+--> fit --> parameters --+                  +-- host beside it, "eager" --> time_s
@@ -28,10 +28,10 @@ from hwopt.profile.roofline import Ceilings
 if TYPE_CHECKING:
     import pandas as pd
 
-_LEAST_BUSY = 0.8  # of an eager network whose power says something of the device's
-_N_FOLDS = 4  # of networks, to choose by
+_LEAST_BUSY = 0.8  # least busy share of an eager network whose power is used
+_N_FOLDS = 4  # folds of networks, for model selection
 _GROUPS = {True: "matrix products", False: "other operators"}
-_MIN_POWERS = 3  # rows with power, for there to be a power at all
+_MIN_POWERS = 3  # rows with power, for a power model
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class GpuFit:
     Attributes:
         theta: parameters of the times, [p].
         mode: "graph" or "eager".
-        kernel_power: of kernels; None where no row has power.
-        network_power: its correction for networks.
+        kernel_power: power model of kernels; None if no row has power.
+        network_power: correction of its sums for networks.
         idle_w: power while the device waits for its host.
     """
 
@@ -77,7 +77,7 @@ class GpuFit:
         return times.within_s(self.theta, layers.kernels)
 
     def busy(self, layers: GpuLayers) -> Array:
-        """Return the share of its time in which the device works on each network, [m]; 1 as a graph."""
+        """Return the share of each network's time in which the device works, [m]; 1 as a graph."""
         return self._busy(layers, layers.table.sum(self.within_s(layers)))
 
     def _busy(self, layers: GpuLayers, device_s: Array) -> Array:
@@ -101,7 +101,7 @@ class GpuFit:
         return totals
 
     def layers(self, layers: GpuLayers) -> dict[str, Array]:
-        """Return what each layer adds to its network's time, and its mean power in it, [n]."""
+        """Return each layer's contribution to its network's time, and its mean power in it, [n]."""
         alone, table, totals = self.alone(layers), layers.table, self.totals(layers)
         parts_s = self.within_s(layers)
         added = {"time_s": parts_s * (totals["time_s"] / table.sum(parts_s))[table.segment]}
@@ -115,16 +115,16 @@ class GpuFit:
 
 
 class GpuMethod:
-    """Fits the base model of a GPU to its measured operators and any part of its networks.
+    """Fit of a GPU's base model to its measured operators and a subset of its networks.
 
     Args:
         rows: measured operators, [n].
         facts: of the chip.
         networks: measured, [m].
-        prior: what the fit starts from.
+        prior: prior mean of the fit.
 
     Attributes:
-        notes: what a reader of the predictions must know.
+        notes: remarks for users of the predictions.
     """
 
     learns_layers = True
@@ -147,7 +147,7 @@ class GpuMethod:
         self._power = self._fit_kernel_power(rows["power_w"].to_numpy(dtype=float))
 
     def _use(self, rows: "pd.DataFrame", learned: LearnedFactors) -> None:
-        """Take up the factors of some classes, and find the parameters anew that no network teaches."""
+        """Set the factors of some classes and refit the parameters to operators alone."""
         self._learned = learned
         self._rows, self._layers = self._kernels(rows), self.prepare(self._networks.table)
         self._known: dict[bytes, Array] = {}
@@ -155,7 +155,7 @@ class GpuMethod:
         self._start = times.fit(self._data(nothing), mean=self._prior.mean)
 
     def _learn_factors(self, rows: "pd.DataFrame") -> None:
-        """Learn the factors of classes with many rows; none is used if left-out networks err more by them."""
+        """Learn the factors of classes with many rows, unless the error of held-out networks increases."""
         above = np.log(self._row_s / times.kernel_s(self._start, self._rows))
         before, found = self._learned, LearnedFactors.fit(rows, self._rows, above, self._facts.ceilings)
         if not found.models:
@@ -166,10 +166,10 @@ class GpuMethod:
             self._use(rows, before)
             return
         names = " and of ".join(_GROUPS[group] for group in found.models)
-        self.notes.append(f"beyond the parameters of the chip, rows teach a factor of the time of {names}")
+        self.notes.append(f"a factor of the time of {names} was learned from the measured rows")
 
     def _network_error(self) -> float:
-        """Return the mean size of ln(measured / predicted time) of networks left out; 0 without any."""
+        """Return the mean of |ln(measured / predicted time)| of held-out networks; 0 without networks."""
         errors = [np.zeros(1)]
         for mode in self._networks.figures:
             fold = self._networks.folds(_N_FOLDS, mode)
@@ -189,11 +189,11 @@ class GpuMethod:
         return GpuLayers(table, self._kernels(table.layers))
 
     def is_fallback(self, layers: GpuLayers) -> Mask:
-        """Return which layers, [n], are of a kind that was measured nowhere: predicted by bytes or FLOPs."""
+        """Return which layers, [n], are of an unmeasured kind, predicted by bytes or FLOPs."""
         return ~np.isin(layers.table.layers["kind"].to_numpy(dtype=str), self._kinds)
 
     def fit(self, kept: Mask, mode: str) -> tuple[GpuFit, list[str]]:
-        """Fit to all operators and the networks that are kept, [m]."""
+        """Fit to all operators and the networks in `kept`, [m]."""
         fit = GpuFit(self._theta(kept), mode, self._power, idle_w=self._facts.idle_w or 0.0)
         if self._power is not None:
             fit = replace(fit, network_power=self._fit_network_power(fit, kept))
@@ -201,13 +201,13 @@ class GpuMethod:
         return fit, notes
 
     def as_prior(self, facts: GpuFacts) -> GpuPrior:
-        """Return what a fit of another GPU can start from: the fit to all that was measured here."""
+        """Return a prior for another GPU: the fit to all measurements of this one."""
         fit, _ = self.fit(np.ones(len(self._networks), dtype=bool), "graph")
         mean = scaled(fit.theta, self._facts, facts)
         return GpuPrior(mean, self._rule, fit.kernel_power, fit.network_power)
 
     def _theta(self, kept: Mask) -> Array:
-        """Return the parameters; both modes share them."""
+        """Return the parameters, which both modes share."""
         key = kept.tobytes()
         if key not in self._known:
             found = self._start
@@ -248,12 +248,12 @@ class GpuMethod:
 
 
 class GpuLayerModel:
-    """The base model as a layer model: fitted to rows, and to measured networks beside them.
+    """The base model as a layer model, fitted to rows and measured networks.
 
     Args:
-        facts: of the chip; they hold its ceilings.
+        facts: of the chip, with its ceilings.
         networks: measured, [m].
-        prior: what the fit starts from.
+        prior: prior mean of the fit.
     """
 
     def __init__(self, facts: GpuFacts, networks: MeasuredNetworks, prior: GpuPrior = TYPICAL) -> None:

@@ -1,8 +1,8 @@
-"""The parameters of a kernel's time, their priors and where they stand in the vector.
+"""The parameters of a kernel's time, their priors and their indices in the vector.
 
-Each is the logarithm of a positive quantity, normal a priori: `typical` is exp(mean), `spread` the standard
-deviation of the logarithm. Shares are of the ceilings of device.json and so carry over to another chip. A
-parameter that no measurement touches stays at its prior's mean: some 35 are fitted at once.
+Each is the logarithm of a positive quantity with a normal prior: `typical` is exp(mean), `spread` the
+standard deviation of the logarithm. Shares are relative to the ceilings of device.json, so they transfer to
+other chips. A parameter that no measurement depends on stays at its prior mean; some 35 are fitted at once.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-HALF = "_half"  # ends the name of a parameter of 16-bit arithmetic
+HALF = "_half"  # suffix of the parameters of 16-bit arithmetic
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ _OTHERS = (
     Parameter("warm_waiting", 0.7, 0.4, "the same, kernels whose blocks wait for memory"),
     Parameter("host", 30e-6, 1.0, "seconds that the host takes to call an operator, eager"),
 )
-# Tensor cores multiply 16-bit operands in kernels of their own: the matrix classes are there a second time.
+# Tensor cores multiply 16-bit operands in separate kernels: a second set of parameters of the matrix classes.
 _HALVES = tuple(replace(one, name=f"{one.name}{HALF}", meaning=f"{one.meaning}; 16 bits") for one in _MATRIX)
 PARAMETERS = (*_MATRIX, *_OTHERS, *_HALVES)
 PLACE = {parameter.name: place for place, parameter in enumerate(PARAMETERS)}

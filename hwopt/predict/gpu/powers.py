@@ -1,14 +1,14 @@
-"""Power of kernels from the rates that they reach, and of a network from that of its kernels.
+"""Power of kernels from their rates, and of networks from the power of their kernels.
 
     kernel     z = w . (1, x, squares and products of x),  x = ln t, sqrt(f), sqrt(b), ln(fill) standardised
                f, b   FLOPs and bytes a second over their ceilings; fill: share of the multiprocessors in use
     network    z' = z + x0 + x1 (z - z0) + x2 ln(mean kernel time / 20 us), z of the time-weighted mean power
     power      low + (high - low) / (1 + exp(-z)): between idle and the power limit
 
-Power saturates at the limit, so it is modelled on a logit scale; energy, which is linear in nothing, is power
-times time. Networks of short kernels draw less than their kernels measured alone, those of long ones more:
-hence x1 and x2, which measured networks fit. w and x are ridge regressions: with few rows they shrink to the
-mean of all rows and to 0, at no number of rows abruptly.
+Power saturates at the limit, so it is modelled on a logit scale; energy is power times time. Networks of
+short kernels draw less than their kernels measured alone, those of long ones more: hence x1 and x2, fitted to
+measured networks. w and x are ridge regressions: with few rows they shrink smoothly to the mean of all rows
+and to 0.
 """
 
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from hwopt.predict.gpu.kernels import Kernels
 
 _PENALTY = 1.0  # of w, in rows
 _CORRECTION_PENALTY = np.array([0.1, 0.3, 0.3])  # of x, in networks
-_MIDDLE, _TYPICAL_S = 0.57, 20e-6  # where x1 and x2 change nothing: a share of the range; a kernel's seconds
-_MARGIN = 0.03  # of the range, that the scale goes beyond it on each side
-_MOST_BANDWIDTH = 2.0  # operands in the cache seem to move faster than memory could
+_MIDDLE, _TYPICAL_S = 0.57, 20e-6  # reference point of x1 and x2: a share of the range; a kernel's seconds
+_MARGIN = 0.03  # share of the range by which the scale exceeds it on each side
+_MOST_BANDWIDTH = 2.0  # operands in the cache exceed the memory bandwidth
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Range:
 
     Attributes:
         low, high: ends of the scale, watts.
-        idle_w, cap_w: what no prediction is below or above.
+        idle_w, cap_w: bounds of all predictions, watts.
     """
 
     low: float
@@ -42,7 +42,7 @@ class Range:
 
     @classmethod
     def of(cls, facts: GpuFacts, power_w: Array) -> "Range":
-        """Return the scale of a chip; where it does not say its limits those of measured powers, [n]."""
+        """Return the scale of a chip; if its limits are unknown, from the range of measured powers, [n]."""
         idle = facts.idle_w or float(np.min(power_w)) * (1 - _MARGIN)
         cap = facts.cap_w or float(np.max(power_w)) * (1 + _MARGIN)
         idle, cap = min(idle, float(np.min(power_w))), max(cap, float(np.max(power_w)))
@@ -50,12 +50,12 @@ class Range:
         return cls(idle - margin, cap + margin, idle, cap)
 
     def logit(self, power_w: Array) -> Array:
-        """Return z of powers, [n]."""
+        """Return the logits z of powers, [n]."""
         power_w = np.clip(power_w, self.idle_w, self.cap_w)
         return np.asarray(np.log((power_w - self.low) / (self.high - power_w)))
 
     def power_w(self, z: Array) -> Array:
-        """Return the powers of z, [n], between idle and the limit."""
+        """Return the powers of logits z, [n], between idle and the limit."""
         power = self.low + (self.high - self.low) / (1 + np.exp(-z))
         return np.asarray(np.clip(power, self.idle_w, self.cap_w))
 
@@ -65,10 +65,10 @@ class KernelPower:
     """Fitted power of a kernel.
 
     Attributes:
-        scale: of the power.
+        scale: logit scale of the power.
         weights: w, [p].
-        shift, spread: of the rates, each [4].
-        prior: of another GPU, which z is added to; None adds it to nothing.
+        shift, spread: standardisation of the rates, each [4].
+        prior: kernel power of another GPU, added to z; None if there is none.
     """
 
     scale: Range
@@ -86,7 +86,7 @@ class KernelPower:
         facts: GpuFacts,
         prior: "KernelPower | None" = None,
     ) -> "KernelPower":
-        """Fit measured powers, [n], of kernels with their measured times, [n]."""
+        """Fit to measured powers, [n], and times, [n], of kernels."""
         scale, rates = Range.of(facts, power_w), _rates(kernels, time_s)
         shift, spread = rates.mean(axis=0), rates.std(axis=0)
         spread = np.where(spread > 0, spread, 1.0)
@@ -96,11 +96,11 @@ class KernelPower:
         return cls(scale, weights, shift, spread, prior)
 
     def predict(self, kernels: Kernels, time_s: Array) -> Array:
-        """Return the power of kernels that take `time_s`, [n], in watts."""
+        """Return the power of kernels with times `time_s`, [n], in watts."""
         return self.scale.power_w(self.z(kernels, time_s))
 
     def z(self, kernels: Kernels, time_s: Array) -> Array:
-        """Return the powers of kernels that take `time_s`, [n], on the logit scale."""
+        """Return the power of kernels with times `time_s`, [n], on the logit scale."""
         X = _squares((_rates(kernels, time_s) - self.shift) / self.spread)
         added = self.prior.z(kernels, time_s) if self.prior is not None else 0.0
         return np.asarray(X @ self.weights + added)
@@ -111,8 +111,8 @@ class NetworkPower:
     """Correction of the mean power of a network's kernels.
 
     Attributes:
-        scale: of the power.
-        x: the three coefficients; zeros change nothing.
+        scale: logit scale of the power.
+        x: the three coefficients; zeros are no correction.
     """
 
     scale: Range
@@ -127,9 +127,9 @@ class NetworkPower:
         measured_w: Array,
         prior: "NetworkPower | None" = None,
     ) -> "NetworkPower":
-        """Fit measured powers, [m], from the kernels' mean power and mean time, [m].
+        """Fit to measured powers, [m], given the kernels' mean power and mean time, [m].
 
-        x shrinks to that of the prior; without one, to 0.
+        x shrinks to the prior's x; to 0 without a prior.
         """
         A, x = _corrections(scale, mean_w, kernel_s), prior.x if prior is not None else np.zeros(3)
         above = scale.logit(measured_w) - scale.logit(mean_w)

@@ -1,12 +1,12 @@
-"""Starting point of a GPU's fit: typical values, or what another GPU was fitted to, scaled to this one.
+"""Prior of a GPU's fit: typical values, or the fit of another GPU, scaled to this one.
 
-u, e     shares of ceilings: the same on both
-tau      seconds a step of a reduction: as the clocks
-c        seconds a call: as the launch floors
-host     of the machine around the GPU: as it is
+u, e     shares of ceilings: unchanged
+tau      seconds per step of a reduction: scaled by the clocks
+c        seconds per call: scaled by the launch floors
+host     of the machine around the GPU: unchanged
 
-Spreads stay those of `hwopt.predict.gpu.parameters`: another chip may differ from the prior as far as any
-chip from the typical values.
+Spreads are those of `hwopt.predict.gpu.parameters`: a chip may differ from the prior as much as from the
+typical values.
 """
 
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from hwopt.predict.gpu.powers import KernelPower, NetworkPower
 
 @dataclass(frozen=True)
 class GpuPrior:
-    """What a fit starts from and shrinks to.
+    """Prior of a fit.
 
     Attributes:
-        mean: logarithms of the parameters, [p].
-        rule: of the convolutions that are copied, where rows do not tell.
-        kernel_power: of the other GPU; None where it has none.
+        mean: prior means of the parameters (logarithms), [p].
+        rule: rule of copied convolutions, used if rows do not determine it.
+        kernel_power: kernel power of the other GPU; None if it has none.
         network_power: its correction for networks.
     """
 
@@ -41,7 +41,7 @@ TYPICAL = GpuPrior(MEAN)
 
 
 def scaled(theta: Array, old: GpuFacts, new: GpuFacts) -> Array:
-    """Return parameters of one GPU, [p], as they are expected to be on another."""
+    """Return the parameters of one GPU, [p], scaled to another."""
     factors = {"c_": new.ceilings.launch_s / old.ceilings.launch_s, "tau": 1.0}
     if old.clock_hz is not None and new.clock_hz is not None:
         factors["tau"] = old.clock_hz / new.clock_hz

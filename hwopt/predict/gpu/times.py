@@ -1,16 +1,16 @@
-"""The time of kernels on a GPU, and the fit of its parameters on operators and networks together.
+"""Time of kernels on a GPU, and the joint fit of its parameters to operators and networks.
 
     t = factor * (c + c_linear [linear, M > 16] + [copies] (c_copy + copy_s / e_copy)
                   + smax(smax(work_s / u, steps * tau), moved_s / e))        smax(a, b) = (a^3 + b^3)^(1/3)
     network, as a graph    D = sum of (t * warm^cached + c_node)
     network, eager         (D^8 + H^8)^(1/8),   H = n * host + start
 
-Operators are measured with operands that rotate, so with cold caches; within a network a small kernel finds
-its operands in the cache (`cached`, from 1 for small ones to 0), and blocks that wait for memory wait less.
+Operators are measured with rotating operands, so with cold caches; within a network the operands of a small
+kernel are in the cache (`cached`, from 1 for small kernels to 0), and blocks wait less for memory.
 
-The fit is the mode of the posterior with robust errors (soft_l1). A model of so few parameters is off from
-a single kernel by 0.35; from a network by s^2 = s0^2 + 0.2^2 * sum of (share of a kernel in its time)^2, as
-what kernels are off by is independent, s0 = 0.03 as a graph and 0.5 eager:
+The fit is the posterior mode with robust errors (soft_l1). The model error has standard deviation 0.35 for a
+single kernel, and s for a network, s^2 = s0^2 + 0.2^2 * sum of (share of a kernel in its time)^2, since
+errors of kernels are independent, with s0 = 0.03 as a graph and 0.5 eager:
 
     sum over rows rho(ln(t / measured) / 0.35) + sum over networks rho(ln(T / measured) / s) + the priors
 """
@@ -27,13 +27,13 @@ from hwopt.predict.one_thread import one_thread
 
 _ROW_SPREAD = 0.35
 _KERNEL_SPREAD = 0.2  # of a kernel within a network
-_NETWORK_SPREAD = {"graph": 0.03, "eager": 0.5}  # a host repeats to a factor, a graph to a thousandth
+_NETWORK_SPREAD = {"graph": 0.03, "eager": 0.5}  # a host's times vary by a factor, a graph's by a thousandth
 _SHARPNESS = 8.0  # of the power mean of device and host
-START_S = 20e-6  # of an eager pass, until its first operator is called
+START_S = 20e-6  # of an eager pass, before its first operator is called
 
 
 def kernel_s(theta: Array, kernels: Kernels, *, warm: bool = False) -> Array:
-    """Return the seconds of n kernels, [n], each alone, or warm as within a network."""
+    """Return the seconds of n kernels, [n], each alone, or with a warm cache as within a network."""
     return terms(theta, kernels, warm=warm)[0]
 
 
@@ -45,7 +45,7 @@ def within_s(theta: Array, kernels: Kernels) -> Array:
 def terms(
     theta: Array, kernels: Kernels, *, warm: bool = False
 ) -> tuple[Array, list[tuple[Index | int, Array]]]:
-    """Return the seconds of n kernels, [n], and derivatives: places of a parameter, dt / d theta [n]."""
+    """Return the seconds of n kernels, [n], and derivatives: parameter indices, dt / d theta [n]."""
     p = np.exp(theta)
     constant = p[kernels.constant]
     extra = p[PLACE["c_linear"]] * kernels.has_extra
@@ -75,15 +75,15 @@ def terms(
 
 @dataclass(frozen=True)
 class Data:
-    """Observations that the parameters are fitted on.
+    """Observations for the fit of the parameters.
 
     Attributes:
         rows: kernels of measured operators, [n].
         row_s: their times, [n].
         layers: kernels of networks, [l].
-        segment: network of each, [l].
-        n_networks: m.
-        network_s: mode -> measured time of the m networks, NaN where they have none, [m].
+        segment: index of each kernel's network, [l].
+        n_networks: number of networks, m.
+        network_s: mode -> measured times of the networks, NaN if not measured, [m].
     """
 
     rows: Kernels
@@ -100,7 +100,7 @@ class Data:
 
 
 def fit(data: Data, start: Array | None = None, mean: Array = MEAN) -> Array:
-    """Return the parameters, [p], from those of a similar fit or from the priors' means, [p]."""
+    """Return the parameters, [p], fitted from a similar fit's parameters or the prior means, [p]."""
     from scipy.optimize import least_squares
 
     problem = _Problem(data, mean)
@@ -119,7 +119,7 @@ def fit(data: Data, start: Array | None = None, mean: Array = MEAN) -> Array:
 
 
 class _Problem:
-    """Residuals of the fit and their derivatives, for the parameters that the data touches."""
+    """Residuals of the fit and their derivatives, for the parameters that the data depend on."""
 
     def __init__(self, data: Data, mean: Array = MEAN) -> None:
         self._mean = mean
@@ -174,9 +174,9 @@ class _Problem:
             yield np.log(own_s / measured) / spread, slope / spread[:, None]
 
     def _spreads(self, theta: Array) -> dict[str, Array]:
-        """Return how far the sums of networks are from measured times, mode -> [m].
+        """Return the standard deviation of each network's model error, mode -> [m].
 
-        What single kernels are off by is independent: the more kernels share a time, the less it is off by.
+        Errors of kernels are independent: the more kernels share the time, the smaller the error.
         """
         parts_s = within_s(theta, self._data.layers)
         m, segment = len(self._n_operators), self._data.segment
@@ -194,9 +194,9 @@ def _dense(slopes: list[tuple[Index | int, Array]], row: Index, n: int, p: int) 
 
 
 def eager_s(device_s: Array, calls_s: Array) -> Array:
-    """Return the time of networks whose operators a host calls in `calls_s` beside the device, [m].
+    """Return the time of networks whose operators a host launches in `calls_s` beside the device, [m].
 
-    Where the two are alike each waits for the other now and then: a power mean, not a maximum.
+    If the two are similar, each sometimes waits for the other: a power mean, not a maximum.
     """
     host_s = calls_s + START_S
     return np.asarray((device_s**_SHARPNESS + host_s**_SHARPNESS) ** (1 / _SHARPNESS))
