@@ -92,7 +92,7 @@ def test_what_was_found_is_printed_as_lines(folder, command_line):
         ("x.toml", ("space.py", "self.aux = nn.Linear(4 * width, 3), nn.Linear(4 * width, 3)",
                     "self.aux = nn.Linear(4 * width, 3), nn.Linear(4 * width, 5)"), "step: output 1 of"),
         ("y.toml", ("training.py", "return {", "return None and {"), "objective: the objective returned"),
-        ("y.toml", ("training.py", '"gap": 0.01, ', ""), "the experiment limits gap"),
+        ("y.toml", ("training.py", '"gap": 0.01, ', ""), "without gap, which has a budget"),
         ("y.toml", ("training.py", "import helper", "import hepler"), "No module named 'hepler'"),
     ],
 )  # fmt: skip

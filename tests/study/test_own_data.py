@@ -85,7 +85,7 @@ def test_own_data_are_searched_and_an_edit_that_leaves_them_as_they_are_goes_on(
     assert identity["description"]["data"]["source"] == "data.py:load"
     change(folder / "data.py", "+= 3", "+= 4")
     code, _, err = search(folder, command_line)
-    assert code == 2 and "the data are not those that the study began with" in err
+    assert code == 2 and "the data differ from those that the study was started with" in err
 
 
 @pytest.mark.parametrize(

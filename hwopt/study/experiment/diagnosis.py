@@ -376,5 +376,6 @@ def _first_epoch(found: Diagnosis, experiment: Experiment, objective: FileObject
     missing = [metric for metric in experiment.outcome_budgets if metric not in result.final]
     if missing:
         found.problems.append(
-            f"objective: it returned {', '.join(sorted(result.final))}; the experiment limits {missing[0]}"
+            f"objective: it returned {', '.join(sorted(result.final))}, "
+            f"without {missing[0]}, which has a budget"
         )

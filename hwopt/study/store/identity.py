@@ -14,10 +14,10 @@ from hwopt.study.store.code_identity import function_fingerprint, is_same
 _PACKAGES = ("hwopt", "numpy", "scipy", "scikit-learn", "scikit-optimize", "torch")
 
 _CHANGED = {  # messages for differences of fingerprints
-    "description.data.digest": "the data are not those that the study began with; use them as they were (a "
-    "function that loads them must return the same each time)",
+    "description.data.digest": "the data differ from those that the study was started with; restore them (a "
+    "function that loads them must return the same data each time)",
     "description.objective.code": "the code of the objective, or of a file beside it that it imports, has "
-    "changed since the study began; use it as it was",
+    "changed since the study began; restore it",
 }
 
 
@@ -66,8 +66,8 @@ def known_now(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
 
 def _space_changed(path: Path, what: str) -> str:
     return (
-        f"{path}: the space has changed since the study began: {what}; use it as it was, or choose another "
-        "path to start anew"
+        f"{path}: the space has changed since the study began: {what}; restore it, or choose another path to "
+        "start anew"
     )
 
 

@@ -6,8 +6,8 @@
     stints        with freeze-thaw: runs of epochs of one training, in the order in which they began
     rejections    configs that a strategy selected and a budget refused
     queue         configs to train before any proposal
-    checks        further facts about a trial: predicted intervals, seconds of its slices; afterwards, trained
-                  again, measured
+    checks        further facts about a trial: predicted intervals, seconds of its slices, results of its
+                  retraining and measurement
 
 Every method that writes is one transaction.
 """
