@@ -383,9 +383,9 @@ def test_epochs_may_take_very_different_times(tmp_path, finished, seconds, start
 @pytest.mark.parametrize(
     ("seconds", "message"),
     [
-        ((), "run_slice gave 1 errors and 0 seconds; give both for every epoch"),
-        ((math.nan,), "run_slice gave seconds nan of an epoch; give a finite number from 0"),
-        ((-1.0,), "run_slice gave seconds -1.0 of an epoch; give"),
+        ((), "run_slice: 1 error and 0 seconds; return one of each per epoch"),
+        ((math.nan,), "run_slice: an epoch took nan seconds; return a finite number from 0"),
+        ((-1.0,), "run_slice: an epoch took -1.0 seconds; return"),
     ],
 )
 def test_seconds_that_are_none_fail_a_training_and_lose_nothing(tmp_path, seconds, message):
