@@ -92,7 +92,8 @@ def test_failures_that_differ_or_follow_a_success_are_their_trials_own(tmp_path)
         return 0.2
 
     with open_study(tmp_path, objective) as study:
-        assert study.run(10) == "10 trials have ended"
+        reason = "10 trials have ended; 9 trainings failed, the first is trial 0: ValueError: a"
+        assert study.run(10) == reason
 
 
 def test_trainings_out_of_memory_do_not_end_a_run_that_learns_from_them(tmp_path):

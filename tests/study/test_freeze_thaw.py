@@ -193,7 +193,7 @@ def test_a_paused_training_whose_checkpoint_is_gone_starts_again(tmp_path, caplo
             study.run(16)
         begun_again = [t for t in paused if objective.trained[t.seed].count(1) > 1]
         trials = study.trials()
-    assert begun_again and "is not in" in caplog.text and "trained again from its start" in caplog.text
+    assert begun_again and "is missing in" in caplog.text and "trained again from its start" in caplog.text
     for trial in begun_again:
         assert trials[trial.number].curve == curve(trial.config)[: len(trials[trial.number].curve)]
 
@@ -469,7 +469,7 @@ def test_a_study_of_an_earlier_version_keeps_its_rule(tmp_path):
 def test_options_that_cannot_be_are_errors(tmp_path, options, message):
     with pytest.raises((InvalidInput, UnknownName), match=message):
         open_study(tmp_path, stopping={"rule": "freeze_thaw", **options})
-    with pytest.raises(InvalidInput, match="strategy 'random' does not value"):
+    with pytest.raises(InvalidInput, match="strategy 'random' has no values of unfinished"):
         open_study(tmp_path, stopping="freeze_thaw", strategy="random")
     assert not (tmp_path / "study.db").exists()
 
@@ -479,7 +479,7 @@ def test_the_number_of_epochs_must_be_known(tmp_path):
         def errors(self, config):
             return curve(config)
 
-    with pytest.raises(InvalidInput, match='"n_epochs": 20}, or give the objective an attribute n_epochs'):
+    with pytest.raises(InvalidInput, match='"n_epochs": 20}, or set an attribute n_epochs of the objective'):
         open_study(tmp_path, Unknown(None), stopping="freeze_thaw")
     with open_study(tmp_path, Unknown(None), stopping={"rule": "freeze_thaw", "n_epochs": 8}) as study:
         assert rule_of(study) == "FreezeThawRule"
