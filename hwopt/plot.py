@@ -166,7 +166,7 @@ def _with_tooltips(figure: Any, studies: Sequence[StudyData]) -> Any:
     """Give the points of trials the description of their trial as tooltip, and return the figure.
 
     Points of trials are in traces whose `meta` is the name of their study, `customdata` the numbers of the
-    trials. A figure of matplotlib stays as it is. The page has its descriptions once and does this itself.
+    trials. A figure of matplotlib is unchanged. The page has its descriptions once and does this itself.
     """
     named = {study.name: study for study in studies}
     for trace in getattr(figure, "data", ()):

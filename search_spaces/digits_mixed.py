@@ -69,7 +69,7 @@ def draw(n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def config_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config of a row as pandas reads it: NaN for what is inactive, and 16.0 for 16."""
+    """Return the config of a row that pandas read: NaN where inactive, 16.0 for 16."""
     given = {name: row[name] for name in SPACE.names if row[name] == row[name]}
     if "features2" in given:
         given["features2"] = int(given["features2"])

@@ -82,7 +82,7 @@ SPACE = SearchSpace(
 def draw(n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Return n distinct configs of the grid in random order, every level of a hyperparameter as likely.
 
-    The first k of n are the same whatever n is.
+    The first k of n are the same for any n.
     """
     drawn: dict[Any, dict[str, Any]] = {}
     while len(drawn) < n:
@@ -93,6 +93,6 @@ def draw(n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def config_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config of a row as pandas reads it, with NaN for what is inactive and 16.0 for 16."""
+    """Return the config of a row that pandas read: NaN where inactive, 16.0 for 16."""
     found = {name: [level for level in levels if level == row[name]] for name, levels in LEVELS.items()}
     return {name: levels[0] for name, levels in found.items() if levels}

@@ -119,8 +119,8 @@ def main() -> None:
         "--problem", action="append", help="a name, TOML file or file.py:function; all if absent"
     )
     parser.add_argument("--contender", action="append", help="a label such as ehvi; all if absent")
-    parser.add_argument("--seeds", type=int, help="at most so many, for a first look")
-    parser.add_argument("--trials", type=int, help="at most so many trainings, for a first look")
+    parser.add_argument("--seeds", type=int, help="maximum number of seeds, for a quick run")
+    parser.add_argument("--trials", type=int, help="maximum number of trainings, for a quick run")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--runs", type=Path, required=True)

@@ -427,7 +427,7 @@ def slice_times(n: int = 40, n_epochs: int = 50) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Run what is not there yet, and write the summary."""
+    """Run everything that is not on disk yet and write the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))

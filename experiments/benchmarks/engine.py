@@ -5,8 +5,7 @@
 
 One thread. `epochs`: the trainer and the hand-written loop take turns on the same network and data, in CPU
 seconds of this process, since the machine is shared; ratios of the pairs. `study`: trainings that take no
-time, so that what is left is the engine; wall
-seconds, which a busy machine lengthens, and CPU seconds (of a trial: with its ask).
+time, so that only the engine is timed, in wall and CPU seconds (of a trial: with its ask).
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Draw the committed figures of fronts anew from the tables beside them.
+"""Redraw the committed figures of fronts from the tables in their folders.
 
     python experiments/benchmarks/redraw.py
 

@@ -1,4 +1,4 @@
-"""Facts about a GPU campaign from its profile: sensor, seconds a row, repeatability, refusals, additivity.
+"""Facts about a GPU campaign from its profile: sensor, seconds per row, repeatability, refusals, additivity.
 
     python experiments/campaigns/gpu_measurement.py --device nvidia-h200 --out results/measurement/nvidia-h200
 
@@ -24,7 +24,7 @@ MOST_SHOWN = 30  # rows of a table in README.md
 
 
 def sensor(profile: DeviceProfile) -> pd.DataFrame:
-    """Return what the characterization of the energy counter found, one fact a row."""
+    """Return the results of the characterization of the energy counter, one per row."""
     found = profile.info["sensor"]
     facts = {name: value for name, value in found.items() if isinstance(value, int | float | str)}
     waves = {
@@ -37,11 +37,11 @@ def sensor(profile: DeviceProfile) -> pd.DataFrame:
 
 
 def seconds_a_row(profile: DeviceProfile, beside: Sequence[pd.DataFrame] = ()) -> pd.DataFrame:
-    """Return how long rows took, from one row's end to the next one's, by campaign and what was measured.
+    """Return the seconds between the ends of successive rows, by campaign and kind of measurement.
 
     Args:
         profile: whose first rows are those of the first campaign (`gpu_predictions.FIRST`).
-        beside: networks that the second campaign measured in turns with the profile.
+        beside: networks of the second campaign, measured interleaved with the profile.
     """
     firsts, ends = FIRST.get(profile.name, {}), []
     for name, what in (("layers", "operator"), ("networks", "network"), ("held_out", "oracle")):
@@ -73,7 +73,7 @@ def _campaign(table: pd.DataFrame, n_first: int | None) -> np.ndarray:
 
 
 def measured_again(profile: DeviceProfile, again: pd.DataFrame) -> pd.DataFrame:
-    """Return networks that a later campaign measured again, as ratios to what the profile has."""
+    """Return networks that a later campaign measured again, as ratios to the profile's values."""
     keys = ["network", "mode"]
     both = again.merge(profile.networks, on=keys, suffixes=("_again", ""))
     ratios = {metric: both[f"{metric}_again"] / both[metric] for metric in METRICS}
@@ -81,7 +81,7 @@ def measured_again(profile: DeviceProfile, again: pd.DataFrame) -> pd.DataFrame:
 
 
 def repeatability(profile: DeviceProfile) -> pd.DataFrame:
-    """Return how far what was measured again is from its first time."""
+    """Return the deviations of repeated measurements from the first ones."""
     rows = profile.repeats[profile.repeats["ratio"].notna()]
     distance = (rows["ratio"] - 1).abs()
     named = rows.assign(distance=distance, kind=rows["key"].str.split().str[0])
@@ -90,7 +90,7 @@ def repeatability(profile: DeviceProfile) -> pd.DataFrame:
 
 
 def refusals(profile: DeviceProfile) -> pd.DataFrame:
-    """Return how many rows lack a figure, by file, mode, figure and the first word of the reason."""
+    """Return the number of rows without a value, by file, mode, metric and the first word of the reason."""
     tables = {"operators": profile.layers, "networks": profile.networks, "oracle": profile.held_out}
     found = []
     for name, table in tables.items():
@@ -103,9 +103,9 @@ def refusals(profile: DeviceProfile) -> pd.DataFrame:
 
 
 def additivity(profile: DeviceProfile) -> pd.DataFrame:
-    """Return sums of operators measured alone, the rest predicted, beside the time of their network.
+    """Return sums of operators measured alone, the rest predicted, and the time of their network.
 
-    The rest comes from the cost model of layers, fitted on operators only: it has seen no network.
+    The rest comes from the cost model of layers, fitted to operators only.
     """
     from hwopt.predict.layer_models.registry import make_model
 
@@ -130,7 +130,7 @@ def additivity(profile: DeviceProfile) -> pd.DataFrame:
 
 
 def modes(profile: DeviceProfile) -> pd.DataFrame:
-    """Return eager figures of each network beside its time as a graph, and how far those figures disagree.
+    """Return the eager times of each network, its time as a graph, and the disagreement of the eager times.
 
     Eager times come from the timed pass, from the loop in which energy was read, and from the pass timed
     beside the graph; a network is bound by the host if the smallest exceeds the graph's time by 15%.
@@ -170,7 +170,7 @@ TABLES = {
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Return a table with three significant digits, its first rows where it has many."""
+    """Return a table with three significant digits, only its first rows if it has many."""
     if not len(table):
         return "None."
     shown = table.head(MOST_SHOWN)

@@ -2,11 +2,11 @@
 
     python experiments/campaigns/gpu_predictions.py --device nvidia-h200 --out results/measurement/nvidia-h200
 
-The rows of a profile's file are in the order in which they were measured, so its first rows are the profile
-of its first campaign. What is predicted:
+The rows of a profile's file are in the order of measurement, so its first rows are the profile of its first
+campaign. Predictions:
 
-    by the first rows    the networks that the profile measured later, of families that the first rows lack
-    and by all rows      the networks of OUT/fronts and OUT/hyperpower, which no profile holds
+    by the first rows    the networks that the profile measured later, of families absent from the first rows
+    and by all rows      the networks of OUT/fronts and OUT/hyperpower, which are in no profile
 
 Three methods beside each other, with the 90% bound of the first; HyperPower's linear models of the two spaces
 in ten folds, which is no prospective test: they are fitted to the other networks of the same space. Writes
@@ -56,7 +56,7 @@ ERRORS = ("n", "mape", "median_ape", "rmspe", "bias")
 
 @dataclass(frozen=True)
 class Measured:
-    """Networks that a fit has not seen, with how their sources are named and what the fit is called."""
+    """Networks outside a fit, with the names of their sources and of the fit."""
 
     fit: str
     device: Device
@@ -71,7 +71,7 @@ def first_campaign(profile: DeviceProfile) -> DeviceProfile:
 
 
 def later_networks(profile: DeviceProfile, first: DeviceProfile) -> DeviceProfile:
-    """Return the profile with the networks alone that the first rows have no family of."""
+    """Return the profile with only the networks of families absent from the first rows."""
     known = set(first.networks["network"].map(family))
     is_new = ~profile.networks["network"].map(family).isin(known)
     return replace(profile, networks=profile.networks[is_new].reset_index(drop=True))
@@ -84,7 +84,7 @@ def networks_of(folder: Path, profile: DeviceProfile) -> DeviceProfile:
 
 
 def measured(profile: DeviceProfile, folder: Path) -> Iterator[Measured]:
-    """Yield what was measured apart from the rows of a fit, for both fits."""
+    """Yield the measurements outside the rows of a fit, for both fits."""
     first = first_campaign(profile)
     later = MeasuredNetworks.of(later_networks(profile, first))
     beside = [MeasuredNetworks.of(networks_of(folder / group, profile)) for group in GROUPS]
@@ -95,12 +95,12 @@ def measured(profile: DeviceProfile, folder: Path) -> Iterator[Measured]:
 
 
 def _source(row: tuple[str, ...]) -> str:
-    """Return the source of a network; of a search space, its name, which the network's begins with."""
+    """Return the source of a network: for one of a search space, the space's name, its prefix."""
     return row.network.partition("-")[0] if row.source == "space" else row.source
 
 
 def predictions(given: Measured) -> Iterator[pd.DataFrame]:
-    """Yield what was measured and predicted, a table for each mode and metric that there is."""
+    """Yield measured and predicted values, a table for each existing mode and metric."""
     networks, device = given.networks, given.device
     for mode in networks.figures:
         costs = {name: device.checked_model(name, mode).costs(networks.table) for name in METHODS}
@@ -131,7 +131,7 @@ def with_linear(rows: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
 
 
 def out_of_fold(Z: Array, y: Array) -> Array:
-    """Return what linear models of the other folds predict for each network, [n]."""
+    """Return out-of-fold predictions of linear models for each network, [n]."""
     fold = np.random.default_rng(0).permutation(len(y)) % N_FOLDS
     found = np.empty(len(y))
     for k in range(N_FOLDS):
@@ -176,7 +176,7 @@ def _cell(shares: list[float]) -> str:
 
 
 def beside_front(front: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the costs of a front's file, predicted when it was searched, beside those measured as graphs.
+    """Return the costs of a front's file, predicted in the search, and those measured as graphs.
 
     Args:
         front: the file, in a folder called after its experiment.
@@ -190,7 +190,7 @@ def beside_front(front: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Predict, and write the tables."""
+    """Predict and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="nvidia-h200", choices=list(FIRST))
     parser.add_argument("--out", type=Path, default=Path("results/measurement/nvidia-h200"))

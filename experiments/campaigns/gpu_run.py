@@ -1,18 +1,18 @@
-"""Minutes on a GPU, used well: one command for any NVIDIA GPU that computes for nobody else.
+"""Measure for some minutes on an NVIDIA GPU without other load, with one command.
 
     python experiments/campaigns/gpu_run.py --seconds 540 --out results/gpu_run
     python experiments/campaigns/gpu_run.py --device simulated --seconds 540 --out /tmp/dry     (a dry run)
 
-What is measured, in turns, so that a run that is stopped at any second has its share of everything:
+Measurements, interleaved, so that a run stopped at any second has rows of every group:
 
     neuralpower   the five networks of NeuralPower's table, as graphs and eager
     fronts        networks of the fronts in results/*/front.csv, both ways, predicted beside measured
     hyperpower    40 networks of the two HyperPower spaces as graphs, for that paper's linear models
     profile       more rows for the shipped profile of exactly this GPU and torch, or a new profile
 
-Each is a folder in --out. A row is on the disk when it is measured; the same command goes on where the last
-one ended. At the end, or when it is interrupted, it prints what is there; `--report` prints that alone,
-without a GPU. Nothing is downloaded, and no clock, limit or mode of the GPU is changed.
+Each group is a folder in --out. A row is on disk as soon as it is measured; the same command resumes the last
+run. At the end, or when interrupted, it prints a report; `--report` prints only the report, without a GPU.
+Nothing is downloaded, and no clock, limit or mode of the GPU is changed.
 
 On a bare machine (Python 3.12, a driver of CUDA 13, no network), from a machine with both:
 
@@ -63,7 +63,7 @@ PROFILE = "profile"
 
 @dataclass(frozen=True)
 class Group:
-    """Networks beside the profile: their folder, their share beside the profile's 1, their modes."""
+    """A group of networks: its folder, its share of the time relative to the profile's, its modes."""
 
     name: str
     share: float
@@ -72,7 +72,7 @@ class Group:
 
 
 def groups() -> list[Group]:
-    """Return all groups, those first that matter most."""
+    """Return all groups, the most important first."""
     return [
         Group("neuralpower", 0.10, 1.0, neuralpower_networks()),
         Group("fronts", 0.15, 1.0, front_networks()),
@@ -81,7 +81,7 @@ def groups() -> list[Group]:
 
 
 def front_networks(results: Path = ROOT / "results") -> list[NetworkSpec]:
-    """Return the networks of the fronts whose experiment is there, as experiments/NAME.toml."""
+    """Return the networks of the fronts with an experiment file experiments/NAME.toml."""
     found = []
     for path in sorted(results.glob("*/front.csv")):
         file = ROOT / "experiments" / f"{path.parent.name}.toml"
@@ -98,7 +98,7 @@ def front_networks(results: Path = ROOT / "results") -> list[NetworkSpec]:
 
 
 def hyperpower_networks() -> list[NetworkSpec]:
-    """Return networks of HyperPower's spaces at random, in turns."""
+    """Return random networks of HyperPower's spaces, interleaved."""
     rng, lists = np.random.default_rng(0), []
     for name, path in SPACES.items():
         space = SpaceFile(str(path))()
@@ -127,7 +127,7 @@ class _Build:
 
 
 def _plain(value: Any) -> Any:
-    """Return a cell as Python has it: whole numbers as int."""
+    """Return a cell as a Python value, whole numbers as int."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value.item() if hasattr(value, "item") else value
@@ -154,7 +154,7 @@ def profile_folder(out: Path, model: str, precision: str) -> Path:
 
 
 def measure(device: str, seconds: float, out: Path, wanted: Sequence[Group]) -> None:
-    """Measure everything in turns for so many seconds of the device's clock."""
+    """Measure all groups, interleaved, for `seconds` of the device's clock."""
     pinned, rng = Precision.named("default"), np.random.default_rng([0, 0])
 
     def also(session: CampaignSession) -> list[CampaignPart]:
@@ -186,7 +186,7 @@ def _show(stage: str, done: int, planned: int, message: str) -> None:
 
 
 def report(out: Path) -> None:
-    """Print what is in the folders of a run, and write predictions beside measurements."""
+    """Print a summary of the folders of a run, and write predictions and measurements."""
     for show in (_profile_rows, _neuralpower, _fronts, _hyperpower):
         try:
             show(out)
@@ -213,7 +213,7 @@ def _neuralpower(out: Path) -> None:
 
 
 def _fronts(out: Path) -> None:
-    """Print and write the networks of the fronts, predicted by the profile beside measured."""
+    """Print and write the networks of the fronts, predicted and measured."""
     rows, device = _measured(out, "fronts"), None
     if len(rows):
         device = load_device(out / PROFILE)
@@ -263,7 +263,7 @@ def _number(value: float, factor: float = 1.0) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print what is there, also after an interruption; the exit status."""
+    """Measure and print the report, also after an interruption; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--seconds", type=float, default=540.0)

@@ -39,7 +39,7 @@ class HwoptSearch(Searcher):
         costs: maps a list of configs to a dict of arrays [n], one a metric, or a cost model.
         budgets: limits that no trial breaks: `Budget`s, or a dict such as {"time_s": "5 ms"}.
         objectives: "error" and cost metrics, all minimised.
-        metric: that trials report; the error, or what is maximised.
+        metric: metric that trials report: the error, or a maximised one.
         mode: "min", or "max" for a share such as an accuracy, of which 1 - value is the error.
         n_epochs: reports of a whole trial; one that ends with fewer was stopped. None if none is stopped.
         options: others of `hwopt.Optimizer`, such as `seed` or `strategy`.

@@ -2,7 +2,7 @@
 
     Experiment --open_search--> Search --study.run--> trials --retrain, measure--> checks of the front
 
-Nothing here prints; a `Progress` is told what is done, out of how much.
+Nothing here prints; a `Progress` is called with the finished and the total amount of work.
 """
 
 from collections.abc import Callable, Sequence

@@ -71,7 +71,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class StintRow:
-    """A stint of a trial as it is stored, with the epoch, counted from 1, that it began with."""
+    """A stored stint of a trial, with its first epoch, counted from 1."""
 
     trial: int
     first_epoch: int
@@ -80,7 +80,7 @@ class StintRow:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A rejection as it is stored: at which trial's ask, what it would have cost, which budgets it breaks."""
+    """A stored rejection: the trial of its ask, its predicted costs, and the violated budgets."""
 
     trial: int
     config: Config
@@ -198,7 +198,7 @@ class Store:
             connection.execute(_INSERT_STINT, _stint_row(number, first_epoch, stint))
 
     def describe_paused(self, number: int, reason: str, expected: Mapping[str, float]) -> None:
-        """Write what is expected of a paused trial, as its metrics, and why it is paused."""
+        """Write the predicted metrics of a paused trial and the reason of the pause."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE trials SET reason = ?, metrics = ? WHERE number = ? AND status = 'paused'",
@@ -310,7 +310,7 @@ class Store:
         """Return the configs of all rejections in the order in which they happened."""
         return _loaded([row[0] for row in self._database.rows("SELECT config FROM rejections ORDER BY id")])
 
-    # -- configs to train first, and what is found out afterwards
+    # -- queued configs, and facts found after a training
 
     def enqueue(self, configs: Sequence[Config], **meta: Any) -> None:
         """Add configs that are trained before any proposal, together with entries of `meta`."""
