@@ -34,7 +34,7 @@ def identity_columns(spec: NetworkSpec, graph: LayerGraph) -> dict[str, Any]:
     }
 
 
-def tested(specs: Sequence[NetworkSpec], path: Path) -> list[NetworkSpec]:
+def measured_test_networks(specs: Sequence[NetworkSpec], path: Path) -> list[NetworkSpec]:
     """Return the networks of the split `test` that have a time in a networks.csv."""
     names = {key[0] for key in measured_keys(path, read_networks, ("network",))}
     return [spec for spec in specs if spec.split == "test" and spec.name in names]

@@ -1,6 +1,6 @@
 """Read a CSV file of rows as a table and check every cell: numbers in range and in SI units, plain texts.
 
-The index of a table has the line on which each row begins, until `one_row_a_key` replaces it.
+The index of a table has the line on which each row begins, until `one_row_per_key` replaces it.
 """
 
 import re
@@ -199,7 +199,7 @@ def refuse(path: Path, wrong: Any, values: "pd.Series[Any]", wanted: str) -> Non
         raise InvalidInput(f"{path}, {place}: {values.name} = {shown(value)}; {wanted}")
 
 
-def one_row_a_key(path: Path, table: "pd.DataFrame", key: Sequence[str]) -> "pd.DataFrame":
+def one_row_per_key(path: Path, table: "pd.DataFrame", key: Sequence[str]) -> "pd.DataFrame":
     """Return one row of each key, indexed from 0; a row with a time replaces rows without.
 
     Raises:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.errors import InvalidInput
-from hwopt.profile.cells import like, one_row_a_key, read_table, refuse
+from hwopt.profile.cells import like, one_row_per_key, read_table, refuse
 from hwopt.profile.derived_columns import complete, complete_energy, incomplete, note_incomplete
 from hwopt.profile.device_json import DEVICE_FILE, read_info
 from hwopt.profile.plausibility import check_energy, check_memory, check_times, note_kinds, note_reasons
@@ -174,7 +174,7 @@ def read_layers(
     if not is_one_a_key:
         return table.reset_index(drop=True)
     own = [column for column in ("network", "position") if column in table.columns]
-    return one_row_a_key(path, table, (*own, "device", *LAYER_KEY))
+    return one_row_per_key(path, table, (*own, "device", *LAYER_KEY))
 
 
 def read_networks(path: Path, notes: list[str] | None = None) -> "pd.DataFrame":
@@ -190,7 +190,7 @@ def read_networks(path: Path, notes: list[str] | None = None) -> "pd.DataFrame":
     check_memory(path, table, table["modelled_memory_bytes"])
     _check_one_network_a_name(path, table)
     notes += note_reasons(path.name, table)
-    return one_row_a_key(path, table, NETWORK_KEY)
+    return one_row_per_key(path, table, NETWORK_KEY)
 
 
 def read_network_layers(path: Path, notes: list[str] | None = None) -> "pd.DataFrame":
@@ -202,7 +202,7 @@ def read_network_layers(path: Path, notes: list[str] | None = None) -> "pd.DataF
     refuse(
         path, lacks, table["kind"], "its work cannot be derived; add the columns of sides, flops and bytes"
     )
-    table = one_row_a_key(path, _with_columns(table, NETWORK_LAYER_COLUMNS), ("network", "position"))
+    table = one_row_per_key(path, _with_columns(table, NETWORK_LAYER_COLUMNS), ("network", "position"))
     return table.sort_values(["network", "position"], kind="stable", ignore_index=True)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hwopt.errors import InvalidInput
 from hwopt.profile import schema, text_file
-from hwopt.profile.cells import one_row_a_key, read_table
+from hwopt.profile.cells import one_row_per_key, read_table
 from hwopt.profile.device_profile import DeviceProfile, read_layers, read_networks, read_repeats
 from hwopt.profile.row_file import RowFile
 from hwopt.profile.schema import LATER_COLUMNS, LAYER_COLUMNS, NETWORK_COLUMNS, REPEAT_COLUMNS
@@ -362,9 +362,9 @@ def test_rows_are_appended_to_regular_files_of_the_folder_only(tmp_path):
         RowFile(tmp_path / "folder", ("a",))
 
 
-def test_one_row_a_key_keeps_what_was_measured_and_the_order(tmp_path):
+def test_one_row_per_key_keeps_measured_rows_and_the_order(tmp_path):
     table = pd.DataFrame({"key": list("abcab"), "time_s": [np.nan, 1, 2, 3, np.nan]}, index=range(2, 7))
-    kept = one_row_a_key(tmp_path, table, ("key",))
+    kept = one_row_per_key(tmp_path, table, ("key",))
     assert kept["key"].tolist() == ["b", "c", "a"] and kept["time_s"].tolist() == [1, 2, 3]
 
 

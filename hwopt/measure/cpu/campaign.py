@@ -12,8 +12,8 @@ from hwopt.measure.campaign import (
     Deadline,
     identity_columns,
     measured_keys,
+    measured_test_networks,
     rows_of_graph,
-    tested,
     trace_spec,
 )
 from hwopt.measure.cpu.peak_memory import MemoryMeter, Unmeasurable
@@ -94,7 +94,7 @@ class CpuCampaign:
 
     def measure_held_out_operators(self, specs: Sequence[NetworkSpec]) -> None:
         """Time the operators of the test networks one by one."""
-        graphs = map(trace_spec, tested(specs, self.folder / NETWORK_FILE))
+        graphs = map(trace_spec, measured_test_networks(specs, self.folder / NETWORK_FILE))
         self._operators("held-out operators", HELD_OUT_FILE, operators_of_networks(graphs), 1.0)
 
     def _operators(self, stage: str, file_name: str, operators: Sequence[Operator], share: float) -> None:

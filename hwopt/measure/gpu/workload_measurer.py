@@ -57,7 +57,7 @@ class WorkloadMeasurer:
         meter: energy meter of the device; None if there is none.
         plan: window plan of the sensor, from its characterization.
         no_energy: reason for not having a meter.
-        precautions: settings of the measurements.
+        settings: settings of the measurements.
         seed: seed of the choice of workloads with a second window.
     """
 
@@ -65,7 +65,7 @@ class WorkloadMeasurer:
     meter: Meter | None
     plan: WindowPlan
     no_energy: str = ""
-    precautions: MeasurementSettings = field(default_factory=MeasurementSettings)
+    settings: MeasurementSettings = field(default_factory=MeasurementSettings)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -140,7 +140,7 @@ class WorkloadMeasurer:
             return None
         try:
             self._preroll(loop)
-            half_width = self.precautions.half_width
+            half_width = self.settings.half_width
             return steady_median(loop.time_replays, half_width, self.accelerator.clock).median
         finally:
             loop.close()
@@ -164,7 +164,7 @@ class WorkloadMeasurer:
         self._preroll(loop)
         eager = self._eager(loop)
         bound = _bound(eager.median, graph_s)
-        if bound == "host" or (not bound and eager.half_width > self.precautions.agreement):
+        if bound == "host" or (not bound and eager.half_width > self.settings.agreement):
             reading = self._energy(loop, wants_energy, window_s, is_operator, before, is_paced_by_host=True)
             return _host_bound_row(loop, eager, reading)
         reading = self._energy(loop, wants_energy, window_s, is_operator, before)
@@ -192,7 +192,7 @@ class WorkloadMeasurer:
             self._preroll(loop)
             code = "not_planned" if self.meter is not None else "no_sensor"
             return EnergyReading.refused(code, self.no_energy)
-        is_repeated = not is_paced_by_host and self._rng.random() < self.precautions.second_window_share
+        is_repeated = not is_paced_by_host and self._rng.random() < self.settings.second_window_share
         return measure_energy(
             loop,
             self.meter,
@@ -208,7 +208,7 @@ class WorkloadMeasurer:
     def _preroll(self, loop: Loop) -> None:
         """Keep the device busy for a moment, so that all rows are timed in the same state."""
         clock = self.accelerator.clock
-        end_s = clock.now() + min(self.plan.preroll_s, self.precautions.timing_preroll_s)
+        end_s = clock.now() + min(self.plan.preroll_s, self.settings.timing_preroll_s)
         while clock.now() < end_s:
             loop.replay()
         loop.synchronize()
@@ -218,21 +218,21 @@ class WorkloadMeasurer:
         if reading.loop_time_s is None or time_s is None:
             return reading
         ratio = reading.loop_time_s / time_s
-        if abs(ratio - 1) <= self.precautions.window_agreement:
+        if abs(ratio - 1) <= self.settings.window_agreement:
             return reading
         detail = f"a pass took {ratio:.3f} of its time"
         return replace(reading, status="suspect", reason="unsteady", detail=detail)
 
     def _eager(self, loop: Loop) -> SteadyMedian:
         return steady_median(
-            loop.time_eager, self.precautions.half_width, self.accelerator.clock, max_s=_EAGER_S
+            loop.time_eager, self.settings.half_width, self.accelerator.clock, max_s=_EAGER_S
         )
 
     def _timed(self, loop: Loop) -> Row:
         """Return the columns of time and memory."""
-        timing = steady_median(loop.time_replays, self.precautions.half_width, self.accelerator.clock)
+        timing = steady_median(loop.time_replays, self.settings.half_width, self.accelerator.clock)
         row = _time_columns(loop, timing)
-        if timing.half_width > self.precautions.agreement:
+        if timing.half_width > self.settings.agreement:
             reason = f"the median is known to {timing.half_width:.1%} only after {timing.n} replays"
             return row | {"time_s": None, "status": "contended", "time_reason": reason}
         return row
