@@ -1,4 +1,4 @@
-"""Run the command line as a module: `python -m hwopt COMMAND`, where no script `hwopt` is installed."""
+"""Run the command line as a module, without the script `hwopt`: `python -m hwopt COMMAND`."""
 
 from hwopt.cli import main
 

@@ -65,7 +65,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the known word closest to `word`, or None where none is close."""
+    """Return the known word closest to `word`, or None if none is close."""
     matches = get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return matches[0] if matches else None
 

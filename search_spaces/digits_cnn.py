@@ -1,11 +1,11 @@
 """A small CNN for scikit-learn's digits (1x8x8): about a second a training on one core.
 
-To make a space of your own, copy this file and change three things. The dimensions say what may vary, in
-scikit-optimize's words, with both ends included. `build` returns the network of a configuration, in plain
-PyTorch. `active` names the hyperparameters that exist only under a condition: where it does not hold, the
-name is absent from the configuration that `build` receives. `structural` lists those that change the network;
-it may be left out. The rest are known to the trainer by their names: learning_rate, momentum, weight_decay,
-optimizer, train_batch_size (or batch_size), label_smoothing and schedule.
+For your own space, copy this file and change three parts. The dimensions define the hyperparameters, as in
+scikit-optimize, with both bounds included. `build` returns the network of a configuration, in plain PyTorch.
+`active` names the conditional hyperparameters: if the condition is false, the name is absent from the
+configuration that `build` receives. `structural` (optional) lists those that change the network. The trainer
+knows the others by their names: learning_rate, momentum, weight_decay, optimizer, train_batch_size (or
+batch_size), label_smoothing and schedule.
 """
 
 from typing import Any

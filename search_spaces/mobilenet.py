@@ -3,7 +3,7 @@
 input     averaged down to a resolution; all widths are multiplied by a factor
 stem      convolution, then n_blocks depthwise separable convolutions; every other one halves the side and
           doubles the width
-block     depthwise convolution, squeeze-and-excitation where there is a reduction, pointwise convolution
+block     depthwise convolution, squeeze-and-excitation if there is a reduction, pointwise convolution
 head      global average pooling, 10 logits
 """
 

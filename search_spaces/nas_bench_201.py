@@ -44,7 +44,7 @@ class Cell(nn.Module):
         self.operations = nn.ModuleList(operation(names[edge], channels) for edge in self.edges)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [n, channels, h, w]: zeros where no path leads from the input to the output."""
+        """Return [n, channels, h, w]: zeros if no path leads from the input to the output."""
         nodes: list[Tensor | None] = [x, None, None, None]
         for (start, end), part in zip(self.edges, self.operations, strict=True):
             source, there = nodes[start], nodes[end]

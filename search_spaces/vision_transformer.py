@@ -50,7 +50,7 @@ class Block(nn.Module):
 
 
 class Tokens(nn.Module):
-    """Patches of the image as tokens with their positions, after a class token where there is one."""
+    """Patches of the image as tokens with their positions, after a class token if there is one."""
 
     def __init__(self, width: int, patch: int, has_class: bool) -> None:
         super().__init__()

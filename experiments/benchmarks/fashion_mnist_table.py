@@ -5,11 +5,11 @@
     configs ----> costs, one at a time ----> trainings, in parallel ----> report
     configs.csv   costs.csv                  trainings.csv, curves.csv    table.csv, README.md
 
-Each row is appended when it is there, so the same command goes on where it was killed, and `--phase` runs one
-part alone: costs want a quiet machine, trainings do not. Any prefix of the trainings is useful: the configs
-come in random order, and the further seeds of the first ones after the first few hundred. Feasibility decides
-nothing here: it follows from the costs and a budget, and whoever replays may choose another.
-`--dry-run` goes through all of it in seconds, with made-up images and costs.
+Each row is appended as soon as it is finished, so the same command resumes a killed run; `--phase` runs one
+part alone: costs need a quiet machine, trainings do not. Any prefix of the trainings is useful: the configs
+come in random order, and the further seeds of the first ones after the first few hundred. Feasibility has no
+influence here: it follows from the costs and a budget, which a replay may choose. `--dry-run` runs everything
+in seconds, with synthetic images and costs.
 """
 
 import argparse
@@ -54,7 +54,7 @@ COST_COLUMNS = (
     "structure", "device", "batch", "time_s", "power_w", "energy_j", "memory_bytes",
     "time_reason", "energy_reason", "memory_reason",
 )  # fmt: skip
-COSTS_SHARE = 0.4  # of the time, where one run does everything
+COSTS_SHARE = 0.4  # of the time, if one run does everything
 COSTS_GROUP = 32  # networks measured between two writes
 
 Task = tuple[int, int]  # config, seed

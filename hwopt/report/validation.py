@@ -161,7 +161,7 @@ def _empty_table(title: str, heads: Sequence[str]) -> Table:
 
 
 def _figure(name: str, value: float) -> str:
-    """Return a figure with the digits that it is worth; "-" where there is none."""
+    """Return a value with its significant digits; "-" if there is none."""
     if name == "n":
         return str(int(value))
     if name == "kendall_tau":

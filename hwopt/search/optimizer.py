@@ -605,7 +605,7 @@ def _instead_of(name: str, value: object) -> str:
         )
     if name == "error":
         return "finite number; a training without one is told as tell(config, None, status='failed')"
-    return "finite number; leave it out, or tell a training that gave none as status='failed'"
+    return "finite number; leave it out, or tell a training without a result as status='failed'"
 
 
 def _without(configs: list[Config], config: Config) -> list[Config]:

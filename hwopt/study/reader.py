@@ -138,10 +138,10 @@ class StudyReader:
             number: of the trial.
             out: folder to write into.
             force: write into a folder that holds files, and over an earlier export.
-            onnx: write the network as ONNX as well, where that is possible.
+            onnx: write the network as ONNX as well, if possible.
 
         Raises:
-            InvalidInput: where there is no such trial.
+            InvalidInput: if there is no such trial.
             StudyError: where its weights are not kept though the objective gives them, or the folder holds
                 something.
         """

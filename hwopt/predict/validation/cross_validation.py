@@ -105,7 +105,7 @@ def _check_positive(rows: "pd.DataFrame") -> None:
         if len(wrong):
             raise InvalidInput(
                 f"row {wrong[0]}: {metric} = {values[wrong[0]]:g}; it must be positive and finite, "
-                "in SI units; leave it empty where it was not measured"
+                "in SI units; leave it empty if it was not measured"
             )
 
 

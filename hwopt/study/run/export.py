@@ -77,7 +77,7 @@ def export_trial(
         needs_weights: whether a trial without weights is an error; else config and card are written.
         force: write into a folder that holds files, and over an earlier export.
         space: that builds the network; that of the experiment's file if absent.
-        onnx: whether to write the network as ONNX, where that is possible.
+        onnx: whether to write the network as ONNX, if possible.
 
     Raises:
         InvalidInput: if there is no such trial.

@@ -64,7 +64,7 @@ class Trial:
     curve: tuple[float, ...] = ()  # error after each epoch
     attempts: int = 0  # that ended with the death of a worker
     elapsed_s: float | None = None  # that the search had run when the trial ended
-    energy_j: float | None = None  # of the epochs, where it was measured
+    energy_j: float | None = None  # of the epochs, if it was measured
     failure: str | None = None  # of a failed trial: name of the exception's class, such as "OutOfMemory"
     traceback: str | None = None  # of a failed trial: where the exception came from
 
@@ -92,7 +92,7 @@ class Store:
     """The file of one study.
 
     Args:
-        path: of the file; it is created with its folder where it does not exist.
+        path: of the file; created with its folder if it does not exist.
         read_only: open for reading beside a running study; nothing is created or locked.
 
     Raises:
@@ -241,7 +241,7 @@ class Store:
             connection.executemany(_INSERT_EPOCH, rows)
 
     def end_trial(self, trial: Trial) -> None:
-        """Write how a running trial ended: all of it but its epochs, which are there already."""
+        """Write the end of a running trial: everything except its epochs, which are stored already."""
         with self._database.write() as connection:
             changed = connection.execute(
                 "UPDATE trials SET status = ?, error = ?, metrics = ?, reason = ?, train_s = ?, "

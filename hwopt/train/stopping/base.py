@@ -1,4 +1,4 @@
-"""What the rules share: the setting that they are made for, and how a training is stopped."""
+"""Common parts of the stopping rules: their setting, and how a training is stopped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from hwopt.train.stopping.curve import Curve, Verdict
 
 @dataclass(frozen=True)
 class Setting:
-    """What a study is about, as far as a rule needs it.
+    """The parts of a study that a rule needs.
 
     Args:
         n_epochs: of a whole training.
-        chance_error: of guessing; None where it is not known.
+        chance_error: error of guessing; None if unknown.
         objectives: "error" and known costs.
         reference: worst values that count, as pairs of objective and value, SI units.
     """

@@ -1,4 +1,4 @@
-"""What a stopping rule sees and answers: learning curves, and whether to go on."""
+"""Input and output of a stopping rule: learning curves, and the verdict."""
 
 import math
 import sys
@@ -13,7 +13,7 @@ from hwopt.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Curve:
-    """What is known of one training when another, or itself, is judged.
+    """State of a training when it, or another one, is judged.
 
     `errors` are the validation errors after epochs 1, 2, ...; `status` is running, complete, stopped or
     failed; `costs` are the predicted ones, SI units, by metric.
@@ -25,7 +25,7 @@ class Curve:
     is_feasible: bool = True
 
     def cost(self, metric: str) -> float:
-        """Return a predicted cost; raise InvalidInput where the curve does not have it."""
+        """Return a predicted cost; raise InvalidInput if the curve does not have it."""
         if metric not in self.costs:
             raise InvalidInput(f"curve: {metric} is an objective, but its costs are {sorted(self.costs)}")
         return float(self.costs[metric])

@@ -105,7 +105,7 @@ def error_to_beat(trial: Curve, others: Sequence[Curve], setting: Setting) -> fl
     """Return the error below which the trial enters the front at its known costs.
 
     It is the lowest final error among complete, feasible trainings whose costs are all no larger, and at most
-    the reference. It is 0 where nothing helps: the trial breaks a budget, or costs more than the reference.
+    the reference. It is 0 if the trial is infeasible or costs more than the reference.
     """
     names, reference = setting.known_costs, dict(setting.reference)
     if not trial.is_feasible:

@@ -17,7 +17,7 @@ class HalvingRule:
     """Asynchronous successive halving in its stopping form (Li et al. 2020), for one objective or several.
 
     Rungs are at min_epochs, min_epochs * eta, ... A training that reaches a rung is ranked among all that
-    have been there, and goes on where it is among the best 1 / eta of them; the first eta - 1 always go on.
+    have been there, and goes on if it is among the best 1 / eta of them; the first eta - 1 always go on.
     With known costs as further objectives the rank is the layer of nondominated sorting of the error at the
     rung and the logarithms of the costs, and within a layer the order of an epsilon-net, which spreads over
     it (multi-objective asynchronous successive halving, Schmucker et al. 2021).

@@ -36,7 +36,7 @@ def make_stopping_rule(
     Args:
         name: one of RULES.
         n_epochs: of a whole training.
-        chance_error: of guessing, such as 0.9 with ten classes; None where it is not known.
+        chance_error: error of guessing, such as 0.9 with ten classes; None if unknown.
         objectives: "error" and known costs; all minimised.
         reference: worst values that count, by objective, SI units.
         options: of the rule; its own defaults where absent.
