@@ -324,7 +324,7 @@ def test_an_error_of_the_view_never_harms_the_study(monkeypatch, caplog, where):
     else:
         monkeypatch.setattr(live_view, "run_frame", breaks)
     with open_study() as study, open_view(console, study.store, 3) as view:
-        assert study.run(3, listener=view) == "3 trials have ended"
+        assert study.run(3, listener=view).startswith("3 trials have ended")
         assert view._state is None
     assert "the view of the study failed and is off: ZeroDivisionError: of the view" in caplog.text
     text = console.file.getvalue()
