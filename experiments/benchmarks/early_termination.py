@@ -32,7 +32,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np
 import pandas as pd
 from early_termination_problems import PROBLEMS, STRICT, lcpfn_curve
-from early_termination_summary import calibrate, summarise
+from early_termination_summary import calibrate, summarise, write_tables
 
 from hwopt import Optimizer
 from hwopt.compare.problem import Problem
@@ -443,6 +443,7 @@ def main() -> None:
         return
     summarise(arguments.out)
     calibrate(arguments.out)
+    write_tables(arguments.out)
     measure_speed(arguments.out)
 
 

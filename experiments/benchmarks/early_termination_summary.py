@@ -3,6 +3,7 @@
 summary.csv       by problem and rule: epochs and seconds to the hypervolume of full training, and of TPE
 paired.csv        by rule: epochs relative to those of `front` and of full training, same problem and seed
 calibration.csv   share of stopped, or paused, trainings that would have been on the final front
+tables.md         tables of summary.csv and paired.csv as README.md shows them
 """
 
 from pathlib import Path
@@ -94,6 +95,57 @@ def calibrate(out: Path) -> None:
         rows.append(row)
     pd.DataFrame(rows).to_csv(out / "calibration.csv", index=False, float_format="%.4g")
     print(pd.DataFrame(rows).to_string())
+
+
+LABELS = {
+    "full": "full training",
+    "tpe": "TPE, full training",
+    "freeze_thaw": "**freeze_thaw**",
+    "front": "front",
+    "oracle": "oracle",
+    "pareto_rank": "Pareto ranks",
+    "tpe, pareto_rank": "TPE, Pareto ranks",
+    "asha": "asha",
+}
+
+
+def write_tables(out: Path) -> None:
+    """Write tables.md from summary.csv, stopped.csv and paired.csv."""
+    summary, stopped = pd.read_csv(out / "summary.csv"), pd.read_csv(out / "stopped.csv")
+    lines = [
+        "| | n | to .99 | to .995 | to 1.00 | to TPE's | after 1/10, 1/5, 1/3 | trainings, complete "
+        "| would be on the front |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for problem, group in summary.groupby("problem", sort=False):
+        lines.append(f"| **{problem}** |  |  |  |  |  |  |  |  |")
+        for row in group.set_index("rule").reindex(LABELS).dropna(how="all").reset_index().to_dict("records"):
+            of = stopped[(stopped.problem == problem) & (stopped.rule == row["rule"])]
+            wrong = f"{of.on_front.sum()} of {len(of)}" if len(of) else ""
+            if row["rule"] == "freeze_thaw":
+                wrong += f"; {of.on_front_after.sum()} of {len(of) - of.finished.sum()}"
+            cells = [_spread(row, f"epochs_to_{one}") for one in ("0.99", "0.995", "1", "tpe")]
+            volumes = " ".join(f"{row[f'hypervolume_at_{part}']:.3f}" for part in PARTS)
+            counts = f"{row['trainings']:g}, {row['complete']:g}"
+            cells = [LABELS[row["rule"]], f"{row['n_seeds']:g}", *cells, volumes, counts, wrong]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "| freeze_thaw against | references | n | to .99 | to .995 | to 1.00 | to TPE's |",
+              "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for row in pd.read_csv(out / "paired.csv").query("rule == 'freeze_thaw'").to_dict("records"):
+        names = [f"epochs_to_{one}" for one in ("0.99", "0.995", "1", "tpe")]
+        cells = [f"{row[one]:.2f} ({row[one + '_low']:.2f}, {row[one + '_high']:.2f})" for one in names]
+        cells = [LABELS[row["against"]], row["references"], f"{row['n']:g}", *cells]
+        lines.append(f"| {' | '.join(cells)} |")
+    (out / "tables.md").write_text("\n".join(lines) + "\n")
+
+
+def _spread(row: dict[Any, Any], name: str) -> str:
+    """Return median and quartiles of a share; "never" if the median is."""
+    low, median, high = (
+        "never" if value >= NEVER / 2 else f"{value:.2f}".removeprefix("0")
+        for value in (row[f"{name}_q25"], row[name], row[f"{name}_q75"])
+    )
+    return median if median == "never" else f"{median} ({low}, {high})"
 
 
 def shares(steps: pd.DataFrame, full_steps: pd.DataFrame, full: pd.Series, tpe: pd.Series) -> dict[str, Any]:
