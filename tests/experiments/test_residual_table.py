@@ -75,9 +75,6 @@ def test_a_table_of_another_plan_is_left_alone(small, capsys):
     assert (small / "trainings.csv").read_text() == before
 
 
-@pytest.mark.skipif(
-    not (script.ROOT / "results" / "residual_table").exists(), reason="results/residual_table is not here"
-)
 def test_the_shipped_table_replays_as_a_problem():
     problem = PROBLEMS["residual"]()
     assert problem.objectives == ("error", "energy_j")
