@@ -57,7 +57,7 @@ def test_an_export_does_not_write_into_a_folder_that_holds_files_unasked(study, 
     study.export(1, tmp_path / "out")
     card = (tmp_path / "out" / "card.md").read_text()
     for number in (1, 2):
-        with pytest.raises(StudyError, match=r"holds files already; choose another folder, or .*force=True"):
+        with pytest.raises(StudyError, match=r"is not empty; choose another folder, or .*force=True"):
             study.export(number, tmp_path / "out")
     assert (tmp_path / "out" / "card.md").read_text() == card
     (tmp_path / "out" / "weights.pt").write_bytes(b"of an earlier export")

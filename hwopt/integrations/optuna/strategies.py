@@ -16,6 +16,7 @@ gp      GPSampler ignores pruned trials and would repeat a proposal, so its acqu
 TPE and NSGA-II do not support tables: the nearest row replaces a proposal.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -61,12 +63,15 @@ def tpe(state: SearchState, rng: np.random.Generator) -> Selection:
 
 def tpe_multivariate(state: SearchState, rng: np.random.Generator) -> Selection:
     """Multivariate TPE (Falkner et al. 2018) by groups of hyperparameters that are active together."""
-    return _tpe(state, rng, multivariate=True, group=True, warn_independent_sampling=False)
+    return _tpe(state, rng, multivariate=True, group=True)
 
 
 def _tpe(state: SearchState, rng: np.random.Generator, **options: Any) -> Selection:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of `multivariate` and `group`
+        sampler = TPESampler(seed=_seed(rng), **options)
     with _quiet():
-        study = _study(state, TPESampler(seed=_seed(rng), **options))
+        study = _study(state, sampler)
         study.add_trials(_history(state, is_flat=False))
         return _ask(state, study, lambda trial: _suggest(state.space, trial), False, rng)
 
