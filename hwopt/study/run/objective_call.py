@@ -50,6 +50,7 @@ class _Reporter:
         self._begun = time.perf_counter()
         self.epochs: list[Epoch] = []
         self._n_reported = 0  # by this call of the objective
+        self._reported_s = 0.0  # from the beginning to the last recorded epoch
         self.verdict: Verdict | None = None
         self.broken: Exception | None = None  # exception of the listener, not of the training
 
@@ -65,8 +66,9 @@ class _Reporter:
         self._n_reported = expected
         if expected <= len(self.epochs):
             return not self.is_stopped
-        before = sum(one.seconds for one in self.epochs)
-        self.epochs.append(Epoch(number, self.elapsed_s - before))
+        elapsed_s = self.elapsed_s
+        self.epochs.append(Epoch(number, elapsed_s - self._reported_s))
+        self._reported_s = elapsed_s
         if self._on_epoch is not None:
             try:
                 self.verdict = self._on_epoch(int(epoch), number, self.epochs[-1].seconds)
