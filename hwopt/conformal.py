@@ -21,7 +21,7 @@ _SLACK = 1e-9  # of a rank, for rounding
 
 @dataclass(frozen=True, slots=True)
 class CalibrationErrors:
-    """Errors of c calibration observations, the same for all predictions or other ones for each of n.
+    """Errors of c calibration observations: the same for all n predictions, or different for each.
 
     Attributes:
         values: sorted along the last axis, shape [1, c] or [n, c].

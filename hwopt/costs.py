@@ -40,12 +40,12 @@ class Costs(Mapping[str, Array]):
     Args:
         values: point predictions, metric -> shape [n], in SI units.
         residuals: metric -> ln(measured / predicted) of calibration networks in any order, [n_calibration];
-            or [n, n_calibration], to which ln(prediction of the config by the model without that network /
-            prediction) is added: CV+ (Barber et al. 2021). Without an entry a metric is exact; with an empty
-            one it has no finite bound.
+            or [n, n_calibration] for CV+ (Barber et al. 2021): each residual plus ln(prediction of the config
+            by the model fitted without that calibration network / point prediction). A metric without an
+            entry is exact; one with an empty entry has no finite bound.
         reasons: for each config why it could not be priced, or None.
-        widening: metric -> factor from 1 that multiplies the distance of a config's residuals from their
-            median, shape [n]; 1 without an entry.
+        widening: metric -> factor, at least 1, on the distance of a config's residuals from their median,
+            shape [n]; 1 without an entry.
         weights: metric -> weight of each calibration network, shape [n_calibration]; their sum is the number
             of independent groups. 1 without an entry.
         caps: metric -> limit that the device itself enforces, such as its power limit: upper bounds are at
@@ -114,8 +114,8 @@ class Costs(Mapping[str, Array]):
     def upper(self, metric: str, confidence: float) -> Array:
         """Return the upper bound [n] of a metric at a confidence; the inverse of `probability`.
 
-        Beyond the largest calibration error no finite bound has the confidence, and the bound is infinite:
-        with n groups above n / (n + 1). If the device has a cap the bound is the cap at most.
+        With n calibration groups the bound is infinite at confidences above n / (n + 1): no calibration error
+        is large enough. If the device has a cap, the bound is at most the cap.
         """
         values = self[metric]
         if metric not in self.residuals:
@@ -270,7 +270,7 @@ def check_confidence(budget: Budget, costs: Costs) -> None:
 
 
 def price(function: CostFunction, configs: Sequence[Mapping[str, Any]]) -> Costs:
-    """Call a cost function and check what it returns: a mapping from metric to n values from 0, or NaN.
+    """Call a cost function and check what it returns: a mapping from metric to n non-negative values or NaN.
 
     An empty mapping means that no cost is known before a training.
 

@@ -233,9 +233,9 @@ class GaussianProcess:
     ) -> "GaussianProcess":
         """Fit the hyperparameters to X [n, d] and y [n] by their posterior mode, from two starts.
 
-        Of more than 100 points they are fitted to 100 that are evenly spread over the values, of more than
-        150 then in a few steps to 300. Of more than 2,000 points the posterior has the lower half of 2,000
-        and every k-th of the others.
+        With more than 100 points the hyperparameters are fitted to 100 of them, evenly spread over the values
+        of y; with more than 150, a few further steps use 300. With more than 2,000 points the posterior uses
+        the 1,000 lowest and 1,000 of the others, evenly spread.
         """
         std = np.zeros(len(y)) if std is None else std
         kept = _kept(y)
@@ -274,7 +274,7 @@ class GaussianProcess:
         return mean, std1, self.scale**2 * (self._covariance(X1, X2) - V1.T @ V2), std2
 
     def log_share_learned(self, X: Array) -> Array:
-        """Return ln(1 - noise / sqrt(std^2 + noise^2)), [n]: small if another observation reveals little.
+        """Return ln(1 - noise / sqrt(std^2 + noise^2)), [n]: small if another observation at X adds little.
 
         The factor of augmented expected improvement (Huang et al. 2006).
         """

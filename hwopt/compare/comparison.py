@@ -37,7 +37,7 @@ _N_PRICED = 8  # configs whose costs identify a problem
 
 @dataclass(frozen=True)
 class Comparison:
-    """A problem and every run that was made on it, in the order of their labels' first mention.
+    """A problem and all runs on it, in the order in which their labels were first given.
 
     `notes` name the runs that ended early, with the reason.
     """

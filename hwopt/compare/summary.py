@@ -87,9 +87,9 @@ def target_rows(comparison: Comparison, curves: Sequence[Curves]) -> list[Row]:
 
 
 def ask_seconds(runs: Sequence[Run]) -> tuple[float, float, int] | None:
-    """Return the median seconds of an ask, wall and processor, and how many trainings it knew.
+    """Return the median wall and processor seconds of an ask, and the number of trainings known to it.
 
-    That is N_AT_ASK, or as many as there were; None if there was no ask.
+    The number is N_AT_ASK, or that of the longest run if it is shorter; None if there was no ask.
     """
     n_known = min(N_AT_ASK, max((len(run.trials) for run in runs), default=0) - 1)
     near = [

@@ -54,7 +54,7 @@ def prepare(path: Path, experiment: Experiment, out: Path, progress: Progress) -
     """Check an experiment, measure its device in `out` if requested, and return its problem.
 
     Raises:
-        HwoptError: for whatever of it cannot be used; nothing is trained before all of it is checked.
+        HwoptError: for any part of the experiment that cannot be used; all parts are checked before training.
     """
     if experiment.objective is not None and "epochs" not in experiment.training:
         raise InvalidInput("training.epochs: missing; a comparison needs the epochs of a whole training")

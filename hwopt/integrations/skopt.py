@@ -3,8 +3,8 @@
 Its optimizer is constructed at each ask from all observations. It minimises one number: with costs among the
 objectives an augmented Chebyshev scalarisation with new weights at each ask (ParEGO, Knowles 2006). The
 budgets are its `space_constraint`, so that it draws and proposes feasible configs only; in the unaware form
-it ignores budgets, and in both forms outcome budgets. It does not support conditional hyperparameters, which
-have the middle of their range if inactive, nor tables: the nearest row replaces a proposal.
+it ignores budgets, and in both forms outcome budgets. It does not support conditional hyperparameters:
+inactive ones are set to the middle of their range. It does not support tables: the nearest row is proposed.
 """
 
 import warnings

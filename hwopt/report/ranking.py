@@ -7,8 +7,8 @@ from rich.table import Table
 
 from hwopt.errors import InvalidInput, UnknownName
 from hwopt.predict.energy_precision import epr
-from hwopt.study.store.rows import Row, front_rows
 from hwopt.study.store.store import Store
+from hwopt.study.store.trial_tables import Row, front_rows
 from hwopt.units import format_quantity
 
 RANKINGS = ("epr",)

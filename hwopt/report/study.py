@@ -19,8 +19,8 @@ from hwopt.report.tables import (
     write_csv,
 )
 from hwopt.study.store.results import summarise
-from hwopt.study.store.rows import front_rows, trial_rows
 from hwopt.study.store.store import Store
+from hwopt.study.store.trial_tables import front_rows, trial_rows
 
 
 def report_text(store: Store, folder: Path) -> str:

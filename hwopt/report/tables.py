@@ -13,8 +13,8 @@ from rich.table import Table
 
 from hwopt.search.unpriceable import Unpriced, describe_unpriced
 from hwopt.study.store.results import Summary, failure_groups
-from hwopt.study.store.rows import Row
 from hwopt.study.store.store import Store
+from hwopt.study.store.trial_tables import Row
 from hwopt.units import counted, format_quantity, quantity_name
 
 _TRACEBACK_LINES = 12  # last lines of each kind of failure
@@ -93,7 +93,7 @@ def front_table(rows: Sequence[Row], metrics: Sequence[str], source: str = "") -
     """Return the front for the terminal: errors, and costs predicted (and measured) with their units.
 
     Args:
-        rows: of `hwopt.study.store.rows.front_rows`.
+        rows: of `hwopt.study.store.trial_tables.front_rows`.
         metrics: columns to show.
         source: of the costs, see `costs_source`.
     """

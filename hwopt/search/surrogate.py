@@ -1,7 +1,7 @@
 """Surrogate models: posterior of the error and of learned constraints, given all observations.
 
 ln(error + shift) is a Gaussian process over encoded configs. The shift is the lower quartile of the observed
-errors: ratios of small errors are resolved, large errors only known to be large, at any scale. The error of a
+errors, so at any scale the model resolves ratios of small errors, and large errors are alike. The error of a
 failed training is imputed as the worst observed one, so that its neighbourhood is avoided. A stopped or
 unfinished training has its expected final error, with its uncertainty; a pending config its predicted error
 (Kriging believer, Ginsbourger et al. 2010).

@@ -19,8 +19,8 @@ from hwopt.report.study import report_text
 from hwopt.scalars import whole_number
 from hwopt.study.run.export import export_trial
 from hwopt.study.store.results import FrontPoint, front_of, hypervolume_of
-from hwopt.study.store.rows import Row, flat_rows, front_rows
 from hwopt.study.store.store import Store, Trial
+from hwopt.study.store.trial_tables import Row, flat_rows, front_rows
 from hwopt.units import counted, format_quantity, parse_quantity
 
 if TYPE_CHECKING:

@@ -43,12 +43,12 @@ from hwopt.study.run.schedule import Listener
 from hwopt.study.run.seeds import trial_seed as trial_seed
 from hwopt.study.run.state import OnTold, StudyState
 from hwopt.study.run.stopping_argument import AUTOMATIC, RuleMaker, automatic_rule, stopping_from
-from hwopt.study.store.columns import check_metric_names
 from hwopt.study.store.copied_trials import copy_priced, ended_trials
 from hwopt.study.store.files import IN_MEMORY, KEEP_WEIGHTS, check_path, temporary_file
 from hwopt.study.store.identity import code_of, compare, versions
 from hwopt.study.store.price_cache import keep_prices, restore_prices
 from hwopt.study.store.store import Store, Trial
+from hwopt.study.store.table_columns import check_metric_names
 from hwopt.train.failure import check_catch
 from hwopt.train.stopping import StoppingRule
 

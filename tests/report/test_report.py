@@ -13,8 +13,8 @@ from hwopt.report.analysis.study_data import study_data
 from hwopt.report.study import write_report
 from hwopt.report.tables import summary_lines, write_csv
 from hwopt.study.store.results import summarise
-from hwopt.study.store.rows import front_rows, trial_rows
 from hwopt.study.store.store import Store
+from hwopt.study.store.trial_tables import front_rows, trial_rows
 from tests.report.studies import finish
 from tests.search.problem import costs, make_space
 

@@ -13,8 +13,8 @@ from hwopt.report.tables import summary_lines
 from hwopt.space.search_space import Integer
 from hwopt.study.experiment.online_calibration import TRAINING_MEMORY, Feedback, TrainingMemory
 from hwopt.study.store.results import FrontTracker, front_of, summarise
-from hwopt.study.store.rows import front_rows, trial_rows
 from hwopt.study.store.store import Store
+from hwopt.study.store.trial_tables import front_rows, trial_rows
 from hwopt.train import TrainingSettings
 from tests.search.problem import costs, error_of, make_space
 from tests.study.test_store import make_trial

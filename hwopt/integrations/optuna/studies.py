@@ -97,8 +97,9 @@ def from_optuna(
         costs: function from a list of dicts of parameters to a dict of arrays [n] by metric, or a cost model.
         objective: objective of further trainings; None for a read-only study.
         space: as in `HwoptSampler`.
-        error_of: map from the objective's value to an error in [0, 1] or a loss from 0. By default minimised
-            values are unchanged, and a maximised share or percentage becomes 1 - value or 1 - value / 100.
+        error_of: map from the objective's value to an error in [0, 1] or a non-negative loss. By default
+            minimised values are unchanged, and a maximised share or percentage becomes 1 - value or
+            1 - value / 100.
         budgets: as in `hwopt.Study`.
         arguments: further arguments of `hwopt.Study`, such as `strategy` or `seed`.
 

@@ -50,7 +50,7 @@ class ContentionLimits:
 
     On two idle cores, over 0.1 s, other processes used between -0.01 and 0.02 s (the counters have a
     resolution of 0.01 s for each core); with one busy process it was 0.08 s or more. An occasional daemon is
-    harmless: it affects few blocks, and the second-smallest block counts.
+    harmless: it affects few blocks of a measurement, and the limit applies to the second-smallest block.
     """
 
     others_cores: float = 0.1

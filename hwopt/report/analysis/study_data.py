@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hwopt.errors import InvalidInput, StudyError
-from hwopt.study.store.columns import ConfigColumns
 from hwopt.study.store.results import FrontPoint, front_of, hypervolume_of
 from hwopt.study.store.store import Rejected, Store, Trial
+from hwopt.study.store.table_columns import ConfigColumns
 
 FATES = {  # in the order in which they are drawn and listed
     "front": "front",

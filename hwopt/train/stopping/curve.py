@@ -31,7 +31,7 @@ class Curve:
         return float(self.costs[metric])
 
     def log_costs(self, metrics: Sequence[str]) -> tuple[float, ...]:
-        """Return the logarithms of predicted costs; of one that is 0, of the smallest positive number."""
+        """Return the logarithms of predicted costs; a cost of 0 counts as the smallest positive number."""
         return tuple(math.log(max(self.cost(metric), sys.float_info.min)) for metric in metrics)
 
     def has_costs(self, metrics: Sequence[str]) -> bool:
@@ -46,10 +46,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Go on where `reason` is None.
+    """Decision of a stopping rule on a training: to stop it if there is a `reason`, else to continue.
 
-    The final error is extrapolated, a median, with its standard deviation, where a rule can. `epoch` is the
-    one after which the training was judged, where further ones are known.
+    Attributes:
+        reason: why the training should stop; None to continue.
+        final_error: median of the extrapolated final error; None if the rule does not extrapolate.
+        final_error_std: its standard deviation.
+        epoch: epoch after which the rule would have stopped, if later epochs are known already.
     """
 
     reason: str | None = None

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hwopt.study.store.columns import ConfigColumns, outcome_columns
 from hwopt.study.store.results import front_of
 from hwopt.study.store.store import Store, Trial
+from hwopt.study.store.table_columns import ConfigColumns, outcome_columns
 
 Row = dict[str, Any]
 
