@@ -44,15 +44,17 @@ class CounterTimeline:
     def place(self, steps: Sequence[CounterStep]) -> list[CounterStep]:
         """Return the steps at their times on the line, shape [n]; unchanged if there is no line.
 
-        A step that may be two steps, since a reading took too long, is left unchanged.
+        A step that may be two steps, since a reading took too long, is left unchanged. Steps that the polling
+        thread appends meanwhile are not among them.
         """
+        steps = list(steps)  # a copy: the list of a running poller grows
         is_clear = np.array([step.width_s < _RESOLVED * self.period_s for step in steps], dtype=bool)
         if is_clear.sum() < max(_LEAST, len(steps) / 2):
-            return list(steps)
+            return steps
         bounds = np.array([(step.earliest_s, step.latest_s) for step in steps])[is_clear]  # [n, 2]
         if not (self._fits(self._remembered(bounds), bounds) or self._fits(bounds, bounds)):
             self._phase_s, self._bounds = None, np.empty((0, 2))
-            return list(steps)
+            return steps
         return [self._on_line(step) if clear else step for step, clear in zip(steps, is_clear, strict=True)]
 
     @property

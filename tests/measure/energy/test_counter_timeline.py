@@ -84,3 +84,16 @@ def test_virtual_threads_take_turns_in_the_order_of_their_moments():
     join()
     assert log == [("beside", 0.4), ("caller", 0.5), ("beside", 0.8), ("caller", 1.0), ("beside", 1.2)]
     assert clock.now() >= 1.2
+
+
+def test_steps_that_arrive_while_others_are_placed_are_left_for_later():
+    steps = seen(1.0, 30, np.random.default_rng(0))
+
+    class Growing(list):
+        def __iter__(self):
+            self.append(steps[len(self)])  # as the thread that polls does
+            return super().__iter__()
+
+    placed = CounterTimeline(PERIOD_S).place(Growing(steps[:20]))
+    assert len(placed) == 21
+    assert np.abs(errors_s(placed, 1.0)).max() < 3e-3
