@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def registries():
-    """What pages register is known to them alone."""
+    """Restore the registries after a page has added to them."""
     registered = (RULES, STRATEGIES, SENSORS, registry._REGISTRY)
     before = [dict(one) for one in registered]
     yield

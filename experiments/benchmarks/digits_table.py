@@ -10,13 +10,10 @@ once and kept with the configs: replaying needs no device profile, and later ver
 Any prefix is useful: the configs come in random order, and the further seeds of the first ones early.
 """
 
-import argparse
-import json
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +24,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from digits_mixed import SPACE, config_of, draw
-from fashion_mnist_table import (
-    CURVE_COLUMNS,
-    TRAINING_COLUMNS,
-    Curve,
-    describe,
-    drop_orphans,
-    finished,
-    machine,
-    seconds_of,
-)
+from fashion_mnist_table import TRAINING_COLUMNS
+from trained_table import Row, Task, open_table, run_script, train_missing, train_task
 
 from hwopt import Budget, load_device
 from hwopt.costs import Costs, feasible
-from hwopt.errors import HwoptError, InvalidInput, TrainingFailed
 from hwopt.measure.cpu.timing import keep_freed_memory
-from hwopt.measure.system_info import describe_software
 from hwopt.network import trace_config
-from hwopt.profile.row_file import RowFile
-from hwopt.train import Dataset, DatasetSpec, Split, TrainingSettings, seeded, train
+from hwopt.train import Dataset, DatasetSpec, Split, TrainingSettings
 
 COSTS = ("time_s", "memory_bytes", "flops", "parameter_bytes")
 _DRAWN_AT_A_TIME = 200
-
-Row = dict[str, Any]
-Task = tuple[int, int]  # config, seed
 
 
 @dataclass(frozen=True)
@@ -114,46 +97,13 @@ def work(config: Mapping[str, Any], plan: Plan) -> Row:
     return {"flops": graph.flops, "parameter_bytes": graph.parameter_bytes}
 
 
-def open_table(out: Path, plan: Plan) -> list[Row]:
-    """Write plan.json and configs.csv, or read those that are there; return the configs.
-
-    Raises:
-        InvalidInput: if the folder holds a table with another plan.
-    """
-    import pandas as pd
-
-    out.mkdir(parents=True, exist_ok=True)
-    path, configs = out / "plan.json", out / "configs.csv"
-    wanted = json.loads(json.dumps(asdict(plan)))
-    if path.exists() and (found := json.loads(path.read_text())["plan"]) != wanted:
-        raise InvalidInput(f"{path}: a table of another plan: {found}, not {wanted}; give another --out")
-    if not configs.exists():
-        about = {"plan": wanted, "machine": machine("cpu"), "software": describe_software()}
-        path.write_text(json.dumps(about, indent=2) + "\n")
-        with RowFile(configs, ("config", *SPACE.names, *COSTS)) as file:
-            file.append_all(draw_configs(plan))
-    return [{str(k): v for k, v in row.items()} for row in pd.read_csv(configs).to_dict("records")]
-
-
 def train_one(task: Task, config: Mapping[str, Any], images: Dataset, plan: Plan) -> tuple[Row, list[Row]]:
     """Train one config with one seed; return its row of trainings.csv and those of curves.csv."""
     settings = TrainingSettings(epochs=plan.epochs, device="cpu", threads=1).with_config(config)
-    begin, cpu_begin = time.perf_counter(), time.process_time()
-    with seeded(task[1]):
-        module = SPACE.build(dict(config))
-    curve = Curve(task, module, images.test, "cpu")
-    try:
-        result = train(module, images, settings, task[1], curve)
-        outcome: Row = {
-            "status": "complete",
-            "error": result.error,
-            "test_error": result.metrics["test_error"],
-        }
-        outcome["worst_class_error"] = worst_class_error(module, images.validation)
-    except TrainingFailed as failure:
-        outcome = {"status": "failed", "reason": str(failure)}
-    took = {"seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - cpu_begin}
-    return {**curve.key, **outcome, "n_epochs": len(curve.rows), **took}, curve.rows
+    return train_task(
+        task, lambda: SPACE.build(dict(config)), images, images.test, settings,
+        lambda module: {"worst_class_error": worst_class_error(module, images.validation)},
+    )  # fmt: skip
 
 
 @torch.no_grad()
@@ -167,37 +117,20 @@ def train_all(out: Path, plan: Plan, configs: Sequence[Row], budget_s: float) ->
     """Train the remaining configs until the time is spent."""
     keep_freed_memory()  # otherwise small networks spend much of the time in the allocator
     images = DatasetSpec("digits", None, plan.n_validation / 1437, seed=plan.seed, download=False).load()
-    drop_orphans(out)
-    done, begin = finished(out), time.monotonic()
-    waiting = [task for task in tasks(plan) if task not in done]
-    print(f"{len(done)} trainings are there, {len(waiting)} to do", flush=True)
-    with (
-        RowFile(out / "trainings.csv", (*TRAINING_COLUMNS, "worst_class_error")) as trainings,
-        RowFile(out / "curves.csv", CURVE_COLUMNS) as curves,
-    ):
-        for n, task in enumerate(waiting, start=len(done) + 1):
-            if time.monotonic() - begin > budget_s:
-                print("the time is spent; the same command goes on from here", flush=True)
-                return
-            row, curve = train_one(task, config_of(configs[task[0]]), images, plan)
-            curves.append_all(curve)
-            trainings.append(row)  # last: marks the training as finished
-            print(f"{n}: {describe(row)}", flush=True)
+    train_missing(
+        out, tasks(plan), (*TRAINING_COLUMNS, "worst_class_error"),
+        lambda task: train_one(task, config_of(configs[task[0]]), images, plan), budget_s,
+    )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None, plan: Plan | None = None) -> int:
     """Draw, price and train; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "digits_table")
-    parser.add_argument("--budget", help="time to spend on trainings: 90s, 20m; none by default")
-    options = parser.parse_args(arguments)
-    plan = plan or Plan()
-    try:
-        train_all(options.out, plan, open_table(options.out, plan), seconds_of(options.budget))
-    except HwoptError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    wanted, columns = plan or Plan(), ("config", *SPACE.names, *COSTS)
+
+    def make(out: Path, budget_s: float) -> None:
+        train_all(out, wanted, open_table(out, wanted, columns, lambda: draw_configs(wanted)), budget_s)
+
+    return run_script(arguments, __doc__.splitlines()[0], ROOT / "results" / "digits_table", make)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,10 @@ and kept with the configs: replaying needs no device profile, and later versions
 prefix is useful: the configs come in random order.
 """
 
-import argparse
-import json
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +23,17 @@ sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "search_spaces")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import pandas as pd
 from fashion_mnist_energy import SPACE
-from fashion_mnist_table import (
-    CURVE_COLUMNS,
-    TRAINING_COLUMNS,
-    Curve,
-    describe,
-    drop_orphans,
-    every_class_first,
-    finished,
-    machine,
-    seconds_of,
-)
+from fashion_mnist_table import TRAINING_COLUMNS, every_class_first
+from trained_table import Row, open_table, run_script, train_missing, train_task
 
 from hwopt import Budget, load_device
 from hwopt.costs import feasible
-from hwopt.errors import HwoptError, InvalidInput, TrainingFailed
 from hwopt.measure.cpu.timing import keep_freed_memory
-from hwopt.measure.system_info import describe_software
-from hwopt.profile.row_file import RowFile
-from hwopt.train import Dataset, DatasetSpec, TrainingSettings, seeded, train
+from hwopt.train import Dataset, DatasetSpec, TrainingSettings
 
 COSTS = ("time_s", "power_w", "energy_j", "memory_bytes")
 N_DRAWN = 400  # priced at a time
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -108,40 +91,13 @@ def config_of(row: Mapping[str, Any]) -> dict[str, Any]:
     return SPACE.validate({k: int(v) if k in ("blocks2", "blocks3") else v for k, v in given.items()})
 
 
-def open_table(out: Path, plan: Plan) -> list[Row]:
-    """Write plan.json and configs.csv, or read those that are there; return the configs.
-
-    Raises:
-        InvalidInput: if the folder holds a table with another plan.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    path, configs = out / "plan.json", out / "configs.csv"
-    wanted = json.loads(json.dumps(asdict(plan)))
-    if path.exists() and (found := json.loads(path.read_text())["plan"]) != wanted:
-        raise InvalidInput(f"{path}: a table of another plan: {found}, not {wanted}; give another --out")
-    if not configs.exists():
-        about = {"plan": wanted, "machine": machine("cpu"), "software": describe_software()}
-        path.write_text(json.dumps(about, indent=2) + "\n")
-        with RowFile(configs, ("config", *SPACE.names, *COSTS)) as file:
-            file.append_all(draw_configs(plan))
-    return [{str(k): v for k, v in row.items()} for row in pd.read_csv(configs).to_dict("records")]
-
-
 def train_one(number: int, config: Mapping[str, Any], images: Dataset, plan: Plan) -> tuple[Row, list[Row]]:
     """Train one config; return its row of trainings.csv and those of curves.csv."""
     settings = TrainingSettings(epochs=plan.epochs, batch_size=plan.train_batch_size, device="cpu", threads=1)
-    begin, cpu_begin = time.perf_counter(), time.process_time()
-    with seeded(0):
-        module = SPACE.build(dict(config))
-    curve = Curve((number, 0), module, every_class_first(images.test, plan.n_test_each_epoch), "cpu")
-    try:
-        result = train(module, images, settings.with_config(config), 0, curve)
-        test_error = result.metrics["test_error"]
-        outcome: Row = {"status": "complete", "error": result.error, "test_error": test_error}
-    except TrainingFailed as failure:
-        outcome = {"status": "failed", "reason": str(failure)}
-    took = {"seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - cpu_begin}
-    return {**curve.key, **outcome, "n_epochs": len(curve.rows), **took}, curve.rows
+    return train_task(
+        (number, 0), lambda: SPACE.build(dict(config)), images,
+        every_class_first(images.test, plan.n_test_each_epoch), settings.with_config(config),
+    )  # fmt: skip
 
 
 def train_all(out: Path, plan: Plan, configs: Sequence[Row], budget_s: float) -> None:
@@ -149,37 +105,20 @@ def train_all(out: Path, plan: Plan, configs: Sequence[Row], budget_s: float) ->
     keep_freed_memory()  # otherwise small networks spend much of the time in the allocator
     share = plan.n_validation / 60_000
     images = DatasetSpec("fashion_mnist", None, share, plan.n_train, plan.seed, download=False).load()
-    drop_orphans(out)
-    done, begin = finished(out), time.monotonic()
-    waiting = [number for number in range(len(configs)) if (number, 0) not in done]
-    print(f"{len(done)} trainings are there, {len(waiting)} to do", flush=True)
-    with (
-        RowFile(out / "trainings.csv", TRAINING_COLUMNS) as trainings,
-        RowFile(out / "curves.csv", CURVE_COLUMNS) as curves,
-    ):
-        for n, number in enumerate(waiting, start=len(done) + 1):
-            if time.monotonic() - begin > budget_s:
-                print("the time is spent; the same command goes on from here", flush=True)
-                return
-            row, curve = train_one(number, config_of(configs[number]), images, plan)
-            curves.append_all(curve)
-            trainings.append(row)  # last: marks the training as finished
-            print(f"{n}: {describe(row)}", flush=True)
+    train_missing(
+        out, [(number, 0) for number in range(len(configs))], TRAINING_COLUMNS,
+        lambda task: train_one(task[0], config_of(configs[task[0]]), images, plan), budget_s,
+    )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None, plan: Plan | None = None) -> int:
     """Draw, price and train; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "residual_table")
-    parser.add_argument("--budget", help="time to spend on trainings: 90s, 20m; none by default")
-    options = parser.parse_args(arguments)
-    plan = plan or Plan()
-    try:
-        train_all(options.out, plan, open_table(options.out, plan), seconds_of(options.budget))
-    except HwoptError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    wanted, columns = plan or Plan(), ("config", *SPACE.names, *COSTS)
+
+    def make(out: Path, budget_s: float) -> None:
+        train_all(out, wanted, open_table(out, wanted, columns, lambda: draw_configs(wanted)), budget_s)
+
+    return run_script(arguments, __doc__.splitlines()[0], ROOT / "results" / "residual_table", make)
 
 
 if __name__ == "__main__":

@@ -201,6 +201,8 @@ def predicted(folder: Path) -> list[str]:
         "`prospective.csv` and `present.csv` (median, root mean square, bias and HyperPower's linear models "
         "too), `..._predictions.csv` (every network); the present ones by",
         "    python experiments/campaigns/gpu_predictions.py",
+        "and the prospective ones by the same command at commit 4e54f4c, as `prospective.csv` and "
+        "`predictions.csv`.",
     ]
 
 

@@ -12,9 +12,9 @@ Three methods beside each other, with the 90% bound of the first; HyperPower's l
 in ten folds, which is no prospective test: they are fitted to the other networks of the same space. Writes
 present.csv (errors by source) and present_predictions.csv (a row for each network, mode and metric) by the
 present model, whose form was chosen with these networks in sight. prospective.csv and its predictions are
-by the model that was there before they were measured; they are kept, and nothing writes them again. The
-costs of results/fashion_mnist_h200/front.csv, as its search had them, are written beside what was measured
-(measured.csv there). No GPU is needed.
+by the model that was there before they were measured; this script at commit 4e54f4c writes them again, as
+prospective.csv and predictions.csv. The costs of results/fashion_mnist_h200/front.csv, as its search had
+them, are written beside what was measured (measured.csv there). No GPU is needed.
 """
 
 import argparse

@@ -138,7 +138,7 @@ def recorder_of(leaf: nn.Module) -> Recorder:
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Dispatch mode that records a layer for every operator that does work."""
+    """Dispatch mode that records one layer per operator that computes or moves data."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

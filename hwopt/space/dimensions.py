@@ -11,6 +11,7 @@ them, and it only reads their attributes, so nothing heavy is imported here.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +27,7 @@ Value = str | int | float | bool | None
 _LARGEST_INTEGER = 2**53  # beyond it floats skip whole numbers
 
 
-class _Number:
+class _Number(ABC):
     """Base of the dimensions of numbers: an axis from low to high, perhaps logarithmic."""
 
     name: str
@@ -48,9 +49,9 @@ class _Number:
         """Number of columns of an encoded value."""
         return 1
 
+    @abstractmethod
     def from_units(self, U: Array) -> list[Value]:
         """Map numbers of [0, 1], shape [n], to values."""
-        raise NotImplementedError
 
     def encode(self, values: Sequence[Value]) -> Array:
         """Return the positions of n values in [0, 1], shape [n, 1]: the inverse of `from_units`."""

@@ -1,4 +1,4 @@
-"""What starting and resuming a training costs, measured in a study, and that it is counted."""
+"""Cost of starting and resuming a training: measured in a study, and used by its decisions."""
 
 import math
 import time

@@ -96,7 +96,7 @@ def refused_shown(view: FrontView) -> "pd.DataFrame":
 
 
 def plotly_front(view: FrontView, studies: list[StudyData], title: str) -> "go.Figure":
-    """Draw the front; `hwopt.plot` adds a tooltip for every training."""
+    """Draw the front; `hwopt.plot` adds one tooltip per training."""
     figure = plotly_figure(title, notes(view, studies))
     if not view.table["error"].notna().any() and not view.limits:
         plotly_note(figure, _NOTHING)

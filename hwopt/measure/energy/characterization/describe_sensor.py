@@ -43,38 +43,26 @@ def describe_sensor(
         DeviceLost: if the GPU does not respond any more.
         SensorError: `other_process`, if other processes use the GPU.
     """
+    clock, note = accelerator.clock, ""
     try:
-        report = _report(accelerator, meter, make_loop, open_context, budget_s, report_progress)
+        known = known_sensor(accelerator.name, meter.settings().get("driver"))
+        if known is not None:
+            report_progress(f"checking the known energy counter of {known.label}")
+            report, fault = check_known_sensor(known, make_loop, meter, clock, open_context)
+            if report is not None:
+                return report.as_dict()
+            note = f"the known sensor of {known.label} was not confirmed: {fault}"
+            report_progress(f"{note}; characterizing it")
+        else:
+            report_progress("characterizing the energy counter")
+        full = characterize(make_loop, meter, clock, open_context, min(CHARACTERIZE_S, budget_s))
     except SensorError as error:
         if error.code == "device_lost":
             raise DeviceLost(str(error)) from error
         if error.code in _ENDS:
             raise
         return {"reason": str(error)}
-    return report.as_dict()
-
-
-def _report(
-    accelerator: Accelerator,
-    meter: Meter,
-    make_loop: Callable[[], Loop],
-    open_context: Callable[[], None],
-    budget_s: float,
-    report_progress: Callable[[str], None],
-) -> SensorCharacteristics:
-    clock, note = accelerator.clock, ""
-    known = known_sensor(accelerator.name, meter.settings().get("driver"))
-    if known is not None:
-        report_progress(f"checking the known energy counter of {known.label}")
-        report, fault = check_known_sensor(known, make_loop, meter, clock, open_context)
-        if report is not None:
-            return report
-        note = f"the known sensor of {known.label} was not confirmed: {fault}"
-        report_progress(f"{note}; characterizing it")
-    else:
-        report_progress("characterizing the energy counter")
-    full = characterize(make_loop, meter, clock, open_context, min(CHARACTERIZE_S, budget_s))
-    return replace(full, note=note)
+    return replace(full, note=note).as_dict()
 
 
 def plan_of(info: Mapping[str, Any]) -> WindowPlan:
