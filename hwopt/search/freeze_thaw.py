@@ -140,8 +140,7 @@ class FreezeThaw:
                 raise
             priced = None
         surrogate = fit_surrogate(state)
-        restarts = [self.restart_epochs if r is None else r for r in (one.restart_epochs for one in paused)]
-        resumed = self._values(state, surrogate, paused, np.array(restarts, dtype=float), rng)
+        resumed = self._values(state, surrogate, paused, self.resume_epochs(paused), rng)
         begun, values = None, np.zeros(0)
         if priced is not None:
             begun = self.strategy.rank(state, surrogate, priced, rng)
@@ -186,6 +185,11 @@ class FreezeThaw:
         surrogate = Surrogate(_Known(mean, std), own.stint.shift, front, float(state.reference[0]))
         value = self._values(state, surrogate, [own], 0.0, rng)[0]
         return bool(value >= own.stint.alternative)
+
+    def resume_epochs(self, trainings: Sequence[PartialTraining]) -> Array:
+        """Return the cost of resuming each of some trainings, in epochs, [n]."""
+        known = [one.restart_epochs for one in trainings]
+        return np.array([self.restart_epochs if epochs is None else epochs for epochs in known], dtype=float)
 
     def chances(self, state: SearchState, partial: Sequence[PartialTraining]) -> dict[int, float]:
         """Return the probability of entering the front for each paused training, by number."""

@@ -90,16 +90,18 @@ class Slices:
     def finish(self, state: SearchState, least_chance: float, most_epochs: float = np.inf) -> Slice | None:
         """Return a slice of the most promising paused training, which is then trained to its end.
 
-        This is the one with the largest probability of entering the front per remaining epoch, among those of
-        a probability of at least `least_chance` and at most `most_epochs` remaining epochs; None without one.
+        This is the one with the largest probability of entering the front per epoch, remaining ones and the
+        cost of resuming it, among those of a probability of at least `least_chance` and at most `most_epochs`
+        remaining epochs; None without one.
         """
         for one in self.partial:
             if one.state == "ready":
                 return self._go_on(one)
         chances = self.rule.chances(state, self.partial)
         left = {one.number: max(1, self.rule.n_epochs - len(one.errors)) for one in self.partial}
+        restarts = dict(zip(self.trainings, self.rule.resume_epochs([*self.trainings.values()]), strict=True))
         rates = {
-            number: chance / left[number]
+            number: chance / (left[number] + restarts[number])
             for number, chance in chances.items()
             if chance >= least_chance and left[number] <= most_epochs
         }

@@ -290,6 +290,25 @@ def test_a_training_of_unknown_cost_or_over_a_budget_is_worth_nothing():
     assert np.isfinite(values[0]) and values[1] == -np.inf
 
 
+@pytest.mark.parametrize(
+    ("restart_epochs", "own", "number"),
+    [
+        (0.0, (None, None), 0),  # one epoch left, 0.3 per epoch
+        (100.0, (None, None), 1),  # the epochs left hardly matter any more
+        (0.0, (100.0, None), 1),
+        (100.0, (0.0, None), 0),
+    ],
+)
+def test_what_is_finished_first_depends_on_the_cost_of_resuming_it(monkeypatch, restart_epochs, own, number):
+    monkeypatch.setattr(FreezeThaw, "chances", lambda *arguments: {0: 0.3, 1: 0.5})
+    optimizer = told_optimizer()
+    slices = optimizer.use_slices(N_EPOCHS, restart_epochs)
+    for one, n_done in ((1, 4), (0, 7)):
+        paused = trained(one, curve({"x": 0.5, "n": 5})[:n_done])
+        slices.restore(replace(paused, restart_epochs=own[one]))
+    assert optimizer.finish_slice(0.05).number == number
+
+
 def test_a_queued_config_begins_like_one_of_the_first():
     optimizer = new_optimizer()
     slices = optimizer.use_slices(N_EPOCHS)

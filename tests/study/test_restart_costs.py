@@ -101,6 +101,37 @@ def test_a_study_measures_restarts_keeps_them_and_switches_less_often(tmp_path, 
         assert all(resumed.get(p.number) == p.restart_epochs for p in partial if p.restart_epochs)
 
 
+class Interrupted(Exception):
+    pass
+
+
+def test_what_is_promising_is_finished_at_the_price_that_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(restart_costs, "_SHORTEST_S", 0.002)
+    monkeypatch.setattr(restart_costs, "_N_LEAST", 2)
+    given, resumed, prices = {"stopping": {"rule": "freeze_thaw", "finish_share": 0.5}}, [], []
+
+    def interrupt(event, trial):
+        if study.store.meta().get("finishing") and event == "resume":
+            raise Interrupted
+
+    with open_study(tmp_path, Loading(), **given) as study, pytest.raises(Interrupted):
+        study.run(12, listener=interrupt)
+    with open_study(tmp_path, Loading(), **given) as again:
+        finish = again.optimizer.finish_slice
+
+        def seen(*arguments):
+            slices = again.optimizer.slices
+            paused = [one.restart_epochs for one in slices.partial if one.state == "paused"]
+            prices.append((slices.rule.restart_epochs, paused))
+            resumed.append(finish(*arguments))
+            return resumed[-1]
+
+        monkeypatch.setattr(again.optimizer, "finish_slice", seen)
+        again.run(12)
+    start, known = prices[0]
+    assert start >= 8 and known and min(known) >= 8 and any(resumed)
+
+
 def test_a_number_that_is_given_is_not_measured(tmp_path):
     rule = {"rule": "freeze_thaw", "restart_epochs": 3}
     with open_study(tmp_path, stopping=rule) as study:

@@ -273,6 +273,7 @@ class FreezeThaw:
         begun, store = time.perf_counter(), self._state.store
         queued = None
         if self._left is not None:
+            self._expect_restarts()
             part = self._state.optimizer.finish_slice(_PROMISING, self._left)
         elif self._is_over:
             return None
@@ -297,9 +298,13 @@ class FreezeThaw:
         active.n_epochs = part.n_epochs
         return active
 
-    def _ask(self, may_begin: bool) -> Slice | None:
+    def _expect_restarts(self) -> None:
+        """Use the costs of restarts that were measured so far, unless the rule has a number."""
         if self._rule.restart_epochs is None:
             self.slices.expect_restarts(*self._restarts.estimate(list(self._paused)))
+
+    def _ask(self, may_begin: bool) -> Slice | None:
+        self._expect_restarts()
         try:
             return self._state.optimizer.next_slice(may_begin=may_begin)
         except Infeasible as error:
