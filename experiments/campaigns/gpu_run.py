@@ -8,11 +8,13 @@ Measurements, interleaved, so that a run stopped at any second has rows of every
     neuralpower   the five networks of NeuralPower's table, as graphs and eager
     fronts        networks of the fronts in results/*/front.csv, both ways, predicted beside measured
     hyperpower    40 networks of the two HyperPower spaces as graphs, for that paper's linear models
+    spaces        networks of the search spaces, both ways, to compare with predictions of an earlier profile
     profile       more rows for the shipped profile of exactly this GPU and torch, or a new profile
 
-Each group is a folder in --out. A row is on disk as soon as it is measured; the same command resumes the last
-run. At the end, or when interrupted, it prints a report; `--report` prints only the report, without a GPU.
-Nothing is downloaded, and no clock, limit or mode of the GPU is changed.
+Each group is a folder in --out; `--groups` takes some of them beside the profile, and another `--seed` draws
+other networks for the spaces and the profile. A row is on disk as soon as it is measured; the same command
+resumes the last run. At the end, or when interrupted, it prints a report; `--report` prints only the report,
+without a GPU. Nothing is downloaded, and no clock, limit or mode of the GPU is changed.
 
 On a bare machine (Python 3.12, a driver of CUDA 13, no network), from a machine with both:
 
@@ -58,6 +60,8 @@ from hwopt.study.experiment.experiment import SpaceFile, load_experiment
 ROOT = Path(__file__).parents[2]
 SPACES = {name: ROOT / "search_spaces" / f"{name}.py" for name in ("hyperpower_mnist", "hyperpower_cifar10")}
 N_OF_A_SPACE, BATCH = 20, 128
+SEARCHED = ("fashion_mnist_energy", "resnet", "vgg", "mobilenet", "nas_bench_201", "digits_cnn")
+SEARCHED_BATCHES = (32, 256, 8, 128)
 PROFILE = "profile"
 
 
@@ -71,12 +75,13 @@ class Group:
     candidates: Sequence[NetworkSpec]
 
 
-def groups() -> list[Group]:
+def groups(seed: int = 0) -> list[Group]:
     """Return all groups, the most important first."""
     return [
         Group("neuralpower", 0.10, 1.0, neuralpower_networks()),
         Group("fronts", 0.15, 1.0, front_networks()),
         Group("hyperpower", 0.30, 0.0, hyperpower_networks()),
+        Group("spaces", 0.50, 0.5, space_networks(seed)),
     ]
 
 
@@ -107,6 +112,18 @@ def hyperpower_networks() -> list[NetworkSpec]:
             [_candidate(f"{name}-{i}", space, config, BATCH, "fit") for i, config in enumerate(configs)]
         )
     return [candidate for pair in zip(*lists, strict=True) for candidate in pair]
+
+
+def space_networks(seed: int) -> list[NetworkSpec]:
+    """Return random networks of the search spaces, one of each space in turn, at several batch sizes."""
+    rng, lists = np.random.default_rng([seed, 2]), []
+    for name in SEARCHED:
+        space = SpaceFile(str(ROOT / "search_spaces" / f"{name}.py"))()
+        configs = space.sample(N_OF_A_SPACE, rng)
+        batches = [SEARCHED_BATCHES[i % len(SEARCHED_BATCHES)] for i in range(len(configs))]
+        named = zip(configs, batches, strict=True)
+        lists.append([_candidate(f"{name}-{seed}-{i}", space, *pair, "test") for i, pair in enumerate(named)])
+    return [candidate for turn in zip(*lists, strict=True) for candidate in turn]
 
 
 def _candidate(name: str, space: SearchSpace, config: Any, batch: int, split: str) -> NetworkSpec:
@@ -153,9 +170,9 @@ def profile_folder(out: Path, model: str, precision: str) -> Path:
     return folder
 
 
-def measure(device: str, seconds: float, out: Path, wanted: Sequence[Group]) -> None:
+def measure(device: str, seconds: float, out: Path, wanted: Sequence[Group], seed: int = 0) -> None:
     """Measure all groups, interleaved, for `seconds` of the device's clock."""
-    pinned, rng = Precision.named("default"), np.random.default_rng([0, 0])
+    pinned, rng = Precision.named("default"), np.random.default_rng([seed, 0])
 
     def also(session: CampaignSession) -> list[CampaignPart]:
         parts: list[CampaignPart] = []
@@ -168,8 +185,17 @@ def measure(device: str, seconds: float, out: Path, wanted: Sequence[Group]) -> 
 
     with open_gpu(device, pinned) as opened:
         folder = profile_folder(out, opened.accelerator.name, pinned.name)
-        networks, sources = choose_gpu_networks(rng), operator_sources(np.random.default_rng([0, 1]))
+        networks, sources = choose_gpu_networks(rng), operator_sources(np.random.default_rng([seed, 1]))
         profile_gpu(folder, opened, seconds, pinned, networks, sources, _show, further_parts=also)
+
+
+def _chosen(names: Sequence[str] | None, seed: int) -> list[Group]:
+    """Return the groups of these names."""
+    known = {group.name: group for group in groups(seed)}
+    wrong = sorted({*(names or ())} - {*known})
+    if wrong:
+        raise InvalidInput(f"no group {', '.join(wrong)}; the groups are {', '.join(known)}")
+    return [group for name, group in known.items() if names is None or name in names]
 
 
 _shown = {"seconds": -30}
@@ -268,13 +294,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--seconds", type=float, default=540.0)
     parser.add_argument("--out", type=Path, default=Path("results/gpu_run"))
+    parser.add_argument("--seed", type=int, default=0, help="draws the networks of spaces and profile")
+    parser.add_argument("--groups", nargs="*", help="names; all if absent")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     asked = parser.parse_args(arguments)
     status = 0
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if not asked.report:
-            measure(asked.device, asked.seconds, asked.out, groups())
+            measure(asked.device, asked.seconds, asked.out, _chosen(asked.groups, asked.seed), asked.seed)
     except KeyboardInterrupt:
         print("interrupted: every finished row is kept; the same command goes on", file=sys.stderr)
         status = 130

@@ -9,6 +9,7 @@ import pytest
 
 from experiments.campaigns import gpu_run
 from hwopt.errors import InvalidInput
+from hwopt.measure.campaign import trace_spec
 from hwopt.measure.gpu.part_scheduler import CampaignPart
 from hwopt.measure.sampling.architectures.described import Architecture
 from hwopt.measure.sampling.architectures.small import Block
@@ -34,7 +35,7 @@ def quick(monkeypatch):
     own = gpu_run.groups()
     table = [replace(small(n), source="neuralpower") for n in (40, 41)]
     few = [gpu_run.Group("neuralpower", 0.2, 1.0, table), own[1], own[2]]
-    monkeypatch.setattr(gpu_run, "groups", lambda: few)
+    monkeypatch.setattr(gpu_run, "groups", lambda seed=0: few)
 
 
 def run(out, seconds, *more):
@@ -74,6 +75,24 @@ def test_an_interrupted_run_keeps_its_rows_and_prints_them(quick, tmp_path, caps
     assert run(tmp_path, 300) == 130
     printed = capsys.readouterr()
     assert "every finished row is kept" in printed.err and "neuralpower: small40-b8 graph" in printed.out
+
+
+def test_another_seed_draws_other_networks_of_the_search_spaces():
+    first, other = (gpu_run.space_networks(seed) for seed in (0, 1))
+    assert len({network.name for network in (*first, *other)}) == len(first) + len(other)
+    assert all(a.config != b.config for a, b in zip(first[:6], other[:6], strict=True))
+    assert {network.name.partition("-")[0] for network in first[:6]} == set(gpu_run.SEARCHED)
+    assert {network.input_shape[0] for network in first} == set(gpu_run.SEARCHED_BATCHES)
+    for network in first[:6]:
+        assert trace_spec(network, "float32").layers
+
+
+def test_groups_are_chosen_by_name(quick, tmp_path, capsys):
+    assert run(tmp_path, 35, "--groups", "neuralpower") == 0
+    assert (tmp_path / "neuralpower").exists() and not (tmp_path / "hyperpower").exists()
+    capsys.readouterr()
+    assert run(tmp_path, 35, "--groups", "neuralpowr") == 2
+    assert "no group neuralpowr; the groups are neuralpower, fronts, hyperpower" in capsys.readouterr().err
 
 
 def test_the_report_alone_needs_no_device(tmp_path, capsys):
