@@ -42,6 +42,7 @@ class TrainingResult:
         elapsed_s: seconds of the whole call, if an objective trains at once.
         beside_s: seconds of a slice beside its epochs; filled in by the study, None of the first slice in a
             process.
+        worker_s: seconds of the whole slice where it ran; filled in by the study.
     """
 
     errors: tuple[float, ...]
@@ -55,6 +56,7 @@ class TrainingResult:
     reads: Any = None
     elapsed_s: float | None = None
     beside_s: float | None = None
+    worker_s: float | None = None
 
     @classmethod
     def of_epochs(cls, epochs: Sequence[Epoch], **more: Any) -> Self:

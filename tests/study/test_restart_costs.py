@@ -2,13 +2,17 @@
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from statistics import median
 
 import pytest
 
+from hwopt.study.run import loop as run_loop
 from hwopt.study.run import restart_costs
 from hwopt.study.run.limits import Stop
 from hwopt.study.run.restart_costs import RestartCosts, SliceSeconds
+from hwopt.study.store.files import StudyFiles
 from tests.study.test_freeze_thaw import UNFINISHED, Sliced, open_study
 
 
@@ -66,11 +70,12 @@ class Loading(Sliced):
     """Loads where its last slice was of another training; only that takes time."""
 
     last: tuple = ()
+    load_s: float = 0.05
 
     def run_slice(self, config, seed, checkpoint, n_epochs):
         result = super().run_slice(config, seed, checkpoint, n_epochs)
         if self.last != (seed, checkpoint):
-            time.sleep(0.05)
+            time.sleep(self.load_s)
         self.last = (seed, result.checkpoint)
         return replace(result, seconds=(0.0,) * len(result.errors))
 
@@ -99,6 +104,56 @@ def test_a_study_measures_restarts_keeps_them_and_switches_less_often(tmp_path, 
         assert again.optimizer.slices.rule.restart_epochs == start
         resumed = {one.number: one.restart_epochs for one in again.optimizer.slices.partial}
         assert all(resumed.get(p.number) == p.restart_epochs for p in partial if p.restart_epochs)
+
+
+class Distant(ThreadPoolExecutor):
+    """A worker that is slow to reach with a checkpoint."""
+
+    n_workers = 1
+    transfer_s = 0.1
+
+    def submit(self, function, /, objective, config, seed, checkpoint, *others):
+        def sent():
+            time.sleep(0 if checkpoint is None else self.transfer_s)
+            return function(objective, config, seed, checkpoint, *others)
+
+        return super().submit(sent)
+
+
+@pytest.mark.parametrize(("jobs", "is_measured"), [(1, True), (2, False)])
+def test_sending_checkpoints_is_a_cost_of_every_slice_and_none_of_restarts(
+    tmp_path, monkeypatch, jobs, is_measured
+):
+    monkeypatch.setattr(restart_costs, "_SHORTEST_S", 0.002)
+    monkeypatch.setattr(restart_costs, "_N_LEAST", 2)
+    objective = Loading(load_s=0.02)
+    with open_study(tmp_path, objective, stopping=UNFINISHED) as study, Distant(1) as executor:
+        monkeypatch.setattr(run_loop, "check_in_worker", lambda *arguments: None)
+        study.run(8, executor=executor, jobs=jobs, stop=Stop(training_energy_j=2.0 * 25))
+        costs = RestartCosts.stored(study.store)
+        trials = [trial.number for trial in study.trials()]
+    sent = [one.beside_s for one in costs._slices.values() if one.first_epoch > 1]
+    assert len(sent) >= 10 and (median(sent) >= 0.1) == is_measured
+    begun = [one.beside_s for one in costs._slices.values() if one.first_epoch == 1]
+    assert begun and min(begun) < 0.1  # nothing is sent to it
+    if is_measured:
+        start, resume = costs.estimate(trials)
+        assert start == 0 and {*resume.values()} == {0.0}
+
+
+def test_reading_a_checkpoint_from_disk_is_part_of_a_resume(tmp_path, monkeypatch):
+    read = StudyFiles.checkpoint
+
+    def slow(*arguments):
+        time.sleep(0.05)
+        return read(*arguments)
+
+    monkeypatch.setattr(StudyFiles, "checkpoint", slow)
+    with open_study(tmp_path, stopping=UNFINISHED) as study:
+        study.run(40, stop=Stop(training_energy_j=2.0 * 30))
+        slices = RestartCosts.stored(study.store)._slices.values()
+    resumed = [one.is_restart and one.first_epoch > 1 for one in slices]
+    assert any(resumed) and [one.beside_s >= 0.05 for one in slices] == resumed
 
 
 class Interrupted(Exception):

@@ -57,6 +57,9 @@ class Driver:
         self._state, self._executor, self._options, self._listener = state, executor, options, listener
         self._waiting = waiting
         self._running: dict[Future[Any], Active] = {}
+        n_workers = getattr(executor, "n_workers", options.jobs)
+        # with more slices than workers, their transfer is not distinguished from waiting for a worker
+        self._is_transfer_measured = not isinstance(executor, InProcess) and options.jobs <= n_workers
         self._schedule = self._make_schedule()
         self._clock = Clock(state.store)
         has_succeeded = any(trial.status != "failed" for trial in state.ended.values())
@@ -114,7 +117,11 @@ class Driver:
                 active = self._schedule.next()
                 if active is None:
                     break
-                self._running[self._submit(active)] = active
+                active.send()
+                future = self._submit(active)
+                future.add_done_callback(active.receive)
+                self._running[future] = active
+                del future
             if not self._running:
                 return reason
             done = wait(self._running, return_when=FIRST_COMPLETED).done
@@ -195,7 +202,7 @@ class Driver:
     def _take_slice(self, active: Active, result: TrainingResult) -> None:
         self._save(active, result)
         self._write(active, result.epochs)
-        self._schedule.note_seconds(active, result)
+        self._schedule.note_seconds(active, self._with_transfer(active, result))
         is_over = result.final is not None
         if not is_over:  # the last one is kept until the store has the end of the trial
             self._state.files.drop_checkpoints(active.number, keep=len(active.errors))
@@ -204,6 +211,14 @@ class Driver:
             self._end(active, self._stopped(active, verdict))
         elif result.final is not None:
             self._end(active, result)
+
+    def _with_transfer(self, active: Active, result: TrainingResult) -> TrainingResult:
+        """Return a slice with the seconds for its checkpoint, from disk and to and from the worker."""
+        read_s, active.read_s = active.read_s, 0.0
+        if result.beside_s is None or result.worker_s is None:
+            return result
+        transfer_s = active.transfer_s(result.worker_s) if self._is_transfer_measured else 0.0
+        return replace(result, beside_s=result.beside_s + read_s + transfer_s)
 
     def _stopped(self, active: Active, verdict: Verdict) -> TrainingResult:
         """Return the result of a stopped training, which ends at the epoch of the verdict."""

@@ -145,8 +145,9 @@ def run_slice(
     def checked() -> TrainingResult:
         result = replace(reads.call(trained, config, records), reads=reads)
         _check_seconds(result)
-        beside_s = max(0.0, time.perf_counter() - begun - sum(result.seconds))
-        result = replace(result, beside_s=beside_s if was_warm else None)
+        worker_s = time.perf_counter() - begun
+        beside_s = max(0.0, worker_s - sum(result.seconds)) if was_warm else None
+        result = replace(result, beside_s=beside_s, worker_s=worker_s)
         errors = tuple(_error(error, "run_slice: errors") for error in result.errors)
         if result.final is None and not errors:
             raise TrainingFailed("run_slice returned neither an epoch nor a final error")

@@ -1,11 +1,16 @@
 """Cost of starting or resuming a training in epochs, from the seconds of slices.
 
     beside      seconds of a slice besides its epochs: load the data, build the network, read the checkpoint
+                from disk, send it to the worker, and receive the next one
     epoch       median seconds of an epoch in slices that continued a stint
     going on    median of `beside` of the slices that continued a stint
     restart     median of (beside + first epoch - epoch - going on) of the slices that began a stint
 
     in epochs   restart / (epoch + going on) of the training, or of the median training if it is new
+
+The checkpoint is sent and received with every slice, also with those that continue a stint. So its transfer
+is not a cost of restarts but of epochs: it cancels in the third line, and is part of `going on` in the last.
+It is measured by the driver, from submitting a slice to its result, without the seconds in the worker.
 
 The first epoch is included because compilation and caching make it longer. Starts and resumes are separate
 kinds; a kind is used from `_N_LEAST` slices on. The first slice of a process (it imports libraries) and

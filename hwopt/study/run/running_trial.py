@@ -1,7 +1,10 @@
 """Options of a run, and the driver's state of each trial in training."""
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hwopt.study.run.limits import Stop
 from hwopt.study.store.store import Trial
@@ -47,6 +50,9 @@ class Active:
         self.n_judged = n_judged  # epochs that a stopping rule has judged
         self.n_epochs: int | None = None  # epochs of the next slice, if the schedule sets them
         self.is_restart = True  # whether the next slice starts or resumes the training
+        self.read_s = 0.0  # seconds of reading the checkpoint of the next slice from disk
+        self._sent = 0.0  # when the slice was submitted
+        self._received: float | None = None  # when its result arrived
         self.errors: list[float] = []  # after each epoch
         self.elapsed_s = 0.0  # seconds of training so far
         self.energy_j: float | None = None  # of the measured epochs
@@ -64,6 +70,19 @@ class Active:
         self.elapsed_s += epoch.seconds
         if epoch.energy_j is not None:
             self.energy_j = (self.energy_j or 0.0) + epoch.energy_j
+
+    def send(self) -> None:
+        """Note that the next slice is being submitted."""
+        self._sent, self._received = time.perf_counter(), None
+
+    def receive(self, _: Future[Any]) -> None:
+        """Note that the result of the slice has arrived."""
+        self._received = time.perf_counter()
+
+    def transfer_s(self, worker_s: float) -> float:
+        """Return the seconds from submitting a slice to its result, without those in its worker."""
+        received = time.perf_counter() if self._received is None else self._received
+        return max(0.0, received - self._sent - worker_s)
 
     def curve(self) -> Curve:
         """Return the trial's curve before its first epoch, for a stopping rule."""

@@ -322,7 +322,9 @@ class FreezeThaw:
         """Resume a paused trial from its checkpoint on disk, or from its start if that is missing."""
         trial = self._paused.pop(part.number)
         self._state.store.resume_trial(part.number, part.first_epoch, part.stint)
+        begun = time.perf_counter()
         active = loaded(self._state, replace(trial, status="running"))
+        active.read_s = time.perf_counter() - begun
         self.slices.rewind(part.number, len(active.errors))
         self._tell("resume", active.now())
         return active
