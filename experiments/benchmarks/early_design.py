@@ -1,17 +1,19 @@
-"""Initial designs: hypervolume of the first trainings of a search, compared with today's design.
+"""Initial designs: hypervolume of the first trainings of a search, compared with the former design.
 
-    python experiments/benchmarks/early_design.py --runs runs --out results/optimizer [--seeds 30]
+    SCRIPT=experiments/benchmarks/early_design.py
+    python $SCRIPT --runs runs --out results/optimizer --peers botorch:qlognehvi
 
-today       a scrambled Sobol sequence over the feasible region, 4 to 8 configs (half the dimensions)
+half        the former design: a scrambled Sobol sequence over the feasible region, 4 to 8 configs (half the
+            number of hyperparameters)
 cost        the same number, in strata of equal probability of the known cost, in van der Corput's order
 sobol_all   the sequence also over the hyperparameters without influence on the cost, instead of uniform draws
-four        today's sequence, four configs
+four        the present design: the former sequence, four configs
 
 Designs differ in the first configs only; afterwards `ehvi` decides. Seeds are paired and there are no common
 start points. `cost` was suggested by three problems of a prototype (synthetic_cnn, synthetic_blocks,
-nas_bench_201), which are not run by default. early_design.csv has the mean paired difference from `today` of
+nas_bench_201), which are not run by default. early_design.csv has the mean paired difference from `half` of
 the share of the best front's hypervolume (tables: of the hypervolume) after 5, 10 and 20 trainings, and its
-standard error.
+standard error. Peers, with a start of their own, have fewer seeds.
 """
 
 import argparse
@@ -51,9 +53,9 @@ class Design(ModelBased):
 
     Args:
         acquisition: after the initial configs.
-        n_initial: configs of the initial design; today's number if None.
+        n_initial: configs of the initial design; half the hyperparameters if None.
         by_cost: whether they come from strata of the known cost.
-        redraws: whether hyperparameters without influence on the cost are drawn anew, as today.
+        redraws: whether hyperparameters without influence on the cost are drawn anew.
     """
 
     n_initial: int | None = None
@@ -99,7 +101,7 @@ def van_der_corput(i: int) -> float:
 
 
 DESIGNS = {
-    "today": Design(hypervolume_improvement),
+    "half": Design(hypervolume_improvement),
     "cost": Design(hypervolume_improvement, by_cost=True),
     "sobol_all": Design(hypervolume_improvement, redraws=False),
     "four": Design(hypervolume_improvement, n_initial=4),
@@ -122,6 +124,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--first-seed", type=int, default=400)
     parser.add_argument("--designs", nargs="+", choices=DESIGNS, default=list(DESIGNS))
+    parser.add_argument("--peers", nargs="+", default=[], help="labels such as botorch:qlognehvi")
+    parser.add_argument("--peer-seeds", type=int, default=10)
     parser.add_argument("--problems", nargs="+", default=list(DEFAULT_PROBLEMS))
     asked = parser.parse_args()
     for label, strategy in DESIGNS.items():
@@ -129,12 +133,15 @@ def main() -> None:
     rows = []
     seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
     for name, problem in problems(asked.problems, asked.runs).items():
-        comparison = compare(problem, asked.designs, seeds, max(AFTER), 1, asked.runs / name, n_start=0)
+        for labels, own in ((asked.designs, seeds), (asked.peers, seeds[: asked.peer_seeds])):
+            if labels:
+                comparison = compare(problem, labels, own, max(AFTER), 1, asked.runs / name, n_start=0)
         curves = {one.label: one for one in all_curves(comparison)}
-        base = curves["today"].volumes
+        base = curves["half"]
         for label, one in curves.items():
+            paired = base.volumes[[base.seeds.index(seed) for seed in one.seeds]]
             for k in AFTER:
-                difference = one.volumes[:, k - 1] - base[:, k - 1]
+                difference = one.volumes[:, k - 1] - paired[:, k - 1]
                 rows.append({
                     "problem": name, "design": label, "trainings": k, "n": len(difference),
                     "mean": one.volumes[:, k - 1].mean(), "difference": difference.mean(),

@@ -1,6 +1,6 @@
 """Strategies that maximise an acquisition function of a surrogate over feasible candidates.
 
-The first few configs spread over the feasible region. Then a Gaussian process models the error, candidates
+The first four configs spread over the feasible region. Then a Gaussian process models the error, candidates
 are sampled from the whole space and around the front, and infeasible ones are filtered out. Mutations of the
 best candidates are added, and the candidate of the largest acquisition value is selected.
 """
@@ -23,6 +23,7 @@ from hwopt.search.candidates import (
 from hwopt.search.state import SearchState, Selection
 from hwopt.search.surrogate import Surrogate, fit_surrogate, log_probability_of_outcomes
 
+N_FIRST = 4  # configs before the surrogate decides; more lose after 5 and 10 trainings (results/optimizer)
 N_BEST = 16  # candidates whose mutations are added
 
 # An acquisition function returns the logarithms of the acquisition values of n feasible candidates, [n].
@@ -110,6 +111,5 @@ class ModelBased:
 
 def _is_started(state: SearchState) -> bool:
     """Return whether enough configs are known, spread over the region, for the surrogate to decide."""
-    n_initial = min(8, max(4, len(state.space) // 2))
     has_errors = bool(state.unfinished) or any(o.error is not None for o in state.observations)
-    return state.n_known >= n_initial and has_errors
+    return state.n_known >= N_FIRST and has_errors

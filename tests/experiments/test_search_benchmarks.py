@@ -54,6 +54,6 @@ def test_strata_of_the_cost_take_one_config_from_each_and_the_other_designs_keep
     ranks = np.argsort(np.argsort(costs))[chosen]
     assert sorted(ranks // 16) == [0, 1, 2, 3]
     assert abs(int(ranks[0] // 16) - int(ranks[1] // 16)) == 2  # neighbours in time are far apart
-    for name in ("today", "four", "sobol_all"):
+    for name in ("half", "four", "sobol_all"):
         order = early_design.DESIGNS[name].order(costs, 3, 4)
         assert list(order[:3]) == [3, 4, 5] and sorted(order) == list(range(64))

@@ -44,6 +44,25 @@ def told(errors, failed=(), space=SQUARE, **more):
     return optimizer
 
 
+# -- its start
+
+
+@pytest.mark.parametrize("k", [2, 16])
+def test_four_configs_are_spread_before_the_surrogate_decides_in_a_space_of_any_size(k, monkeypatch):
+    fits = []
+
+    def fit(*arguments, **more):
+        fits.append(arguments)
+        return fit_surrogate(*arguments, **more)
+
+    monkeypatch.setattr("hwopt.search.model_based.fit_surrogate", fit)
+    for n in (0, 3):
+        told([0.5, 0.4, 0.3][:n], space=numbers(k)).ask()
+        assert not fits
+    told([0.5, 0.4, 0.3, 0.2], space=numbers(k)).ask()
+    assert len(fits) == 1
+
+
 # -- failures
 
 
