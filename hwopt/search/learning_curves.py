@@ -3,7 +3,8 @@
     y [m]       log errors of a curve at the checkpoints (epochs 1, 2, 3, ...), NaN after its last epoch
     x [q]       features known in advance: log costs
     z           1, x and y, minus x of the extrapolated curve and its y at its last checkpoint k
-    w [n]       exp(-y_k^2 / 2 width^2): weights of the other curves, largest for equal errors at k
+    w [n]       exp(-y_k^2 / 2 (width^2 + 2 noise_k^2)): weights of the other curves, largest for equal errors
+                at k
     M           moments: those of the prior plus the sum of w z z' over the n other curves
 
 The log errors are jointly normal, locally: y_t given y_1 .. y_(t-1) is a linear regression with a conjugate
@@ -12,10 +13,12 @@ prior, and its posterior predictive is Student's t (Gelman et al. 2013, section 
     y_t ~ t(z' b, s^2 (1 + z' A^-1 z)),   b = A^-1 c,   s^2 = (M_tt - c' b) / n_t,
 
 with A = M_(<t, <t), c = M_(<t, t) and n_t the weight of prior and curves. The prior has the weight of a few
-curves that follow a power law of the epochs, t^-drop, each with its own level and exponent, a random walk in
-log epochs, and noise. So with few curves the parametric law dominates (Domhan et al. 2015; LC-PFN, Adriaensen
-et al. 2023), and with many the data, as in the joint models of Swersky et al. (2014) and Klein et al. (2017),
-in about a millisecond. `extrapolate` chains the steps by drawing paths; equal inputs give equal draws.
+curves that follow a power law of the epochs, each with its own level and exponent, a random walk in log
+epochs, and the noise of an epoch, as large as all curves so far show (see `curve_prior`): where errors go up
+and down, an early one says little. So with few curves the parametric law dominates (Domhan et al. 2015;
+LC-PFN, Adriaensen et al. 2023), and with many the data, as in the joint models of Swersky et al. (2014) and
+Klein et al. (2017), in a few milliseconds. `extrapolate` chains the steps by drawing paths; equal inputs give
+equal draws.
 `final_errors` does so for many curves at once by their first two moments, with
 
     E y_t = b' E z,   Var y_t = f^2 s^2 (1 + E z' A^-1 E z + tr A^-1 C) + b' C b,   C = Cov z,
@@ -39,54 +42,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
 from hwopt.arrays import Array
+from hwopt.search.curve_prior import Population, Prior
 
 _N_DRAWS = 512
 _CHECKPOINT_RATIO = 1.26  # of consecutive checkpoints: every epoch up to the sixth, then ten per decade
 _LOWER, _UPPER = 0.1587, 0.8413  # the central 68%
 _N_STEPS, _SMALLEST, _LARGEST_OFFSET = 10, 1e-9, 0.02  # of the offset added to errors before the logarithm
-
-
-@dataclass(frozen=True)
-class Prior:
-    """Prior of learning curves; standard deviations are of log errors.
-
-    Args:
-        drop: exponent of the mean curve, t^-drop.
-        level: standard deviation of the level between curves.
-        slope: standard deviation of the exponent between curves.
-        walk: standard deviation of the random walk per factor of e in epochs.
-        noise: standard deviation of the noise of an epoch.
-        n_mean: weight of the prior of the mean curve, in curves.
-        n_spread: weight of the prior of the covariance, in curves.
-        width: width of the neighbourhood in log error; wider if fewer than n_near curves are in it.
-        n_near: least number of curves in the neighbourhood.
-        known: standard deviation of the features x.
-    """
-
-    drop: float = 0.25
-    level: float = 0.5
-    slope: float = 0.08
-    walk: float = 0.05
-    noise: float = 0.04
-    n_mean: float = 0.5
-    n_spread: float = 3.0
-    width: float = 0.25
-    n_near: int = 6
-    known: float = 0.5
-
-    def moments(self, log_epochs: Array, k: int, q: int) -> Array:
-        """Return the prior's part of M, [1 + q + m, 1 + q + m], for a curve at checkpoint k of m."""
-        mean = np.concatenate([[1.0], np.zeros(q), -self.drop * (log_epochs - log_epochs[k])])
-        covariance = (
-            self.level**2
-            + self.slope**2 * np.outer(log_epochs, log_epochs)
-            + self.walk**2 * np.minimum.outer(log_epochs, log_epochs)
-            + self.noise**2 * np.eye(len(log_epochs))
-        )
-        M = self.n_mean * np.outer(mean, mean)
-        M[1 : 1 + q, 1 : 1 + q] += self.n_spread * self.known**2 * np.eye(q)
-        M[1 + q :, 1 + q :] += self.n_spread * covariance
-        return np.asarray(M, dtype=float)
 
 
 @dataclass(frozen=True)
@@ -184,11 +145,10 @@ def extrapolate(
     Y = _log_errors_at(epochs, curves, offset)  # [1 + n, m]
     k = int(np.searchsorted(epochs, k))
     X = np.array([x, *(other_x or [()] * len(others))], dtype=float).reshape(len(Y), len(x))  # [1 + n, q]
-    ends = _draw_ends(
-        Y[0, : k + 1] - Y[0, k], Y[1:] - Y[0, k], X[1:] - X[0], np.log(epochs), prior or Prior()
-    )
+    population = (prior or Prior()).fitted(Y, epochs, n_epochs)
+    ends = _draw_ends(Y[0, : k + 1], Y[1:], X[1:] - X[0], population)
     highest = np.log(np.max(values) + offset)
-    return Extrapolation(np.maximum(np.exp(np.minimum(ends + Y[0, k], highest)) - offset, 0.0))
+    return Extrapolation(np.maximum(np.exp(np.minimum(ends, highest)) - offset, 0.0))
 
 
 def final_errors(
@@ -227,9 +187,8 @@ def final_errors(
         ]
         Y = _log_errors_at(np.array(epochs), known, offset)
         k = np.searchsorted(epochs, lengths[rows])
-        logs[rows], std[rows] = _end_moments(
-            Y, X, np.array([which[r] for r in rows]), k, np.log(epochs), prior or Prior()
-        )
+        population = (prior or Prior()).fitted(Y, np.array(epochs), n_epochs)
+        logs[rows], std[rows] = _end_moments(Y, X, np.array([which[r] for r in rows]), k, population)
     highest = np.log(np.max(values, initial=0.0) + offset)
     low, median, high = (
         np.maximum(np.exp(np.minimum(logs + side * std, highest)) - offset, 0.0) for side in (-1, 0, 1)
@@ -255,23 +214,24 @@ def _log_errors_at(epochs: NDArray[np.intp], curves: Sequence[Array], offset: fl
     return np.asarray(np.log(Y[:, epochs - 1] + offset))
 
 
-def _draw_ends(y: Array, Y: Array, X: Array, log_epochs: Array, prior: Prior) -> Array:
+def _draw_ends(y: Array, Y: Array, X: Array, population: Population) -> Array:
     """Return draws [s] of the last log error of a curve, y [k + 1], given others, Y [n, m], X [n, q]."""
     rng = np.random.default_rng(0)
     k, q = len(y) - 1, X.shape[1]
     went_on = ~np.isnan(Y[:, k + 1])
-    Y, X = Y[went_on], X[went_on]
-    w = _closeness(Y[:, k], prior)
+    Y, X, level = Y[went_on] - y[k], X[went_on], float(y[k])
+    w = _closeness(Y[:, k], population, k)
     Z = np.column_stack([np.ones(len(Y)), X, Y])  # [n, 1 + q + m]
-    prior_moments = prior.moments(log_epochs, k, q)
-    paths = np.repeat(np.concatenate([[1.0], np.zeros(q), y])[None, :], _N_DRAWS, axis=0)  # [s, q + k + 2]
+    prior_moments, n_prior = population.moments(level, q), population.prior.n_spread
+    start = np.concatenate([[1.0], np.zeros(q), y - level])
+    paths = np.repeat(start[None, :], _N_DRAWS, axis=0)  # [s, q + k + 2]
     for t in range(q + k + 2, Z.shape[1]):
         made = ~np.isnan(Z[:, t])
         known = Z[made, : t + 1]
         M = prior_moments[: t + 1, : t + 1] + (known * w[made, None]).T @ known
-        n_seen = prior.n_spread + float(np.sum(w[made]))
+        n_seen = n_prior + float(np.sum(w[made]))
         paths = np.column_stack([paths, _draw_next(paths, M, n_seen, rng)])
-    return paths[:, -1]
+    return paths[:, -1] + level
 
 
 def _draw_next(paths: Array, M: Array, n_seen: float, rng: np.random.Generator) -> Array:
@@ -283,17 +243,17 @@ def _draw_next(paths: Array, M: Array, n_seen: float, rng: np.random.Generator) 
     return np.asarray(paths @ b + scale * rng.standard_t(n_seen, len(paths)))
 
 
-def _closeness(distances: Array, prior: Prior) -> Array:
-    """Return the weights of curves at these distances in log error, [n], 0 to 1."""
-    width = prior.width
+def _closeness(distances: Array, population: Population, k: int) -> Array:
+    """Return the weights of curves at these distances in log error at checkpoint k, [n], 0 to 1."""
+    width = population.width(k)
     if len(distances):
-        nth = np.sort(np.abs(distances))[min(prior.n_near, len(distances)) - 1]
+        nth = np.sort(np.abs(distances))[min(population.prior.n_near, len(distances)) - 1]
         width = max(width, float(nth) / 1.5)
     return np.asarray(np.exp(-0.5 * (distances / width) ** 2))
 
 
 def _end_moments(
-    Y: Array, X: Array, which: NDArray[np.intp], k: NDArray[np.intp], log_epochs: Array, prior: Prior
+    Y: Array, X: Array, which: NDArray[np.intp], k: NDArray[np.intp], population: Population
 ) -> tuple[Array, Array]:
     """Return mean and standard deviation of the last log error of some curves, each [w].
 
@@ -302,23 +262,21 @@ def _end_moments(
         X: features known in advance, [n, q].
         which: rows of the curves, [w].
         k: index of the last checkpoint of each, [w], below m - 1.
-        log_epochs: log epochs of the checkpoints, [m].
-        prior: prior of curves.
+        population: prior of these curves.
     """
     q, m = X.shape[1], Y.shape[1]
     Z = np.column_stack([np.ones(len(Y)), X, np.nan_to_num(Y)])  # [n, 1 + q + m]
     made = np.column_stack([np.ones((len(Y), 1 + q), dtype=bool), ~np.isnan(Y)])
     at = Y[which, k]  # [w]
-    w = _closeness_of_all(Y, which, k, prior)  # [w, n]
+    w = _closeness_of_all(Y, which, k, population)  # [w, n]
     centre = np.concatenate([np.zeros((len(which), 1)), X[which], np.repeat(at[:, None], m, axis=1)], axis=1)
-    priors = {int(j): prior.moments(log_epochs, int(j), q) for j in set(k.tolist())}
-    M0 = np.array([priors[int(j)] for j in k])  # [w, 1 + q + m, 1 + q + m]
+    M0 = np.array([population.moments(float(level), q) for level in at])  # [w, 1 + q + m, 1 + q + m]
     mean, cov = Z[which] - centre, np.zeros_like(M0)
     for t in range(q + 2 + int(np.min(k)), Z.shape[1]):
         due = np.flatnonzero(q + 1 + k < t)  # curves that this step predicts
         rows = np.flatnonzero(made[:, t])
         M = M0[due, : t + 1, : t + 1] + _moments(Z[rows, : t + 1], w[np.ix_(due, rows)], centre[due, : t + 1])
-        n_seen = prior.n_spread + np.sum(w[np.ix_(due, rows)], axis=1)
+        n_seen = population.prior.n_spread + np.sum(w[np.ix_(due, rows)], axis=1)
         inverse = np.linalg.inv(M[:, :-1, :-1])  # [w, t, t]
         c, z, C = M[:, :-1, -1], mean[due, :t], cov[due, :t, :t]
         b = _times(inverse, c)
@@ -349,11 +307,13 @@ def _moments(Z: Array, w: Array, centre: Array) -> Array:
     return np.asarray(raw - crossed - crossed.transpose(0, 2, 1) + total)
 
 
-def _closeness_of_all(Y: Array, which: NDArray[np.intp], k: NDArray[np.intp], prior: Prior) -> Array:
+def _closeness_of_all(
+    Y: Array, which: NDArray[np.intp], k: NDArray[np.intp], population: Population
+) -> Array:
     """Return the weight of each curve [n] for some curves, [w, n]; 0 for the curve itself."""
     w = np.zeros((len(which), len(Y)))
     for row, (i, at) in enumerate(zip(which, k, strict=True)):
         went_on = ~np.isnan(Y[:, at + 1])
         went_on[i] = False
-        w[row, went_on] = _closeness(Y[went_on, at] - Y[i, at], prior)
+        w[row, went_on] = _closeness(Y[went_on, at] - Y[i, at], population, int(at))
     return w

@@ -94,6 +94,64 @@ def stopped_above(walk, limit):
     return tuple(walk[: above[0] + 2] if len(above) else walk)
 
 
+def restless_curves(n, rng, noise=0.4, n_epochs=12):
+    """Curves of different levels, whose noise of an epoch falls with the cosine of a schedule."""
+    quiet = 0.5 * (1 + np.cos(np.pi * np.arange(1, n_epochs + 1) / n_epochs))
+    levels = rng.normal(-1.5, 0.2, size=(n, 1)) - 0.15 * np.log(np.arange(1, n_epochs + 1))
+    return np.exp(levels + noise * quiet * rng.normal(size=(n, n_epochs)))
+
+
+def early_predictions(noise, k, n_complete, n_cases=20):
+    """Log final errors of 20 curves of k epochs less their predicted medians, and the deviations."""
+    found = []
+    for seed in range(n_cases):
+        whole = restless_curves(n_complete + 20, np.random.default_rng(seed), noise)
+        curves = [tuple(c) if i < n_complete else tuple(c[:k]) for i, c in enumerate(whole)]
+        which = list(range(n_complete, n_complete + 20))
+        median, std = final_errors(curves, 12, [()] * len(curves), which).log_normal(0.0)
+        found.append((np.log(whole[n_complete:, -1]) - median, std, np.log(whole[n_complete:, k - 1])))
+    return tuple(np.array(part) for part in zip(*found, strict=True))  # each [n_cases, 20]
+
+
+@pytest.mark.parametrize(("k", "n_complete", "rmse"), [(1, 3, 0.3), (1, 6, 0.26), (4, 3, 0.24)])
+def test_the_end_of_restless_curves_is_as_uncertain_as_predicted(k, n_complete, rmse):
+    misses, std, _ = early_predictions(0.4, k, n_complete)
+    assert np.sqrt(np.mean(misses**2)) < rmse  # 0.2 is that of the levels
+    assert np.mean(np.abs(misses) < std) > 0.68
+    assert np.mean(np.abs(misses) < 1.645 * std) > 0.9
+    assert np.median(std) < 2 * rmse
+
+
+def test_what_looks_poor_on_a_restless_curve_ends_as_low_as_predicted():
+    misses, _, last = early_predictions(0.4, 1, 3)
+    looks_poor = last > np.quantile(last, 0.75)
+    assert np.mean(misses[looks_poor]) > -0.17
+    assert np.mean(misses[~looks_poor]) < 0.15
+
+
+@pytest.mark.parametrize(("k", "widest"), [(1, 0.19), (4, 0.08)])
+def test_steady_curves_are_taken_as_they_are(k, widest):
+    misses, std, _ = early_predictions(0.02, k, 6)
+    assert np.sqrt(np.mean(misses**2)) < 0.03 and np.median(std) < widest
+
+
+def test_the_noise_shows_in_unfinished_curves():
+    rng, epochs = np.random.default_rng(3), np.arange(1, 13)
+    for noise in (0.03, 0.4):
+        Y = np.log(restless_curves(20, rng, noise))
+        Y[:, 5:] = np.nan
+        fitted = Prior().fitted(Y, epochs, 12)
+        assert fitted.noise[0] == pytest.approx(noise, rel=0.4)
+        assert fitted.mean[0] == pytest.approx(-1.5, abs=0.2)
+
+
+def test_a_diverged_curve_moves_the_mean_of_the_others_little():
+    Y = np.log(restless_curves(20, np.random.default_rng(4), 0.05))
+    Y[0] = np.log(0.9)
+    fitted = Prior().fitted(Y, np.arange(1, 13), 12)
+    assert np.allclose(fitted.mean, np.mean(Y[1:], axis=0), atol=0.06)
+
+
 def test_without_other_curves_the_error_falls_as_a_power_of_the_epochs():
     stub = (0.4001,)  # no step to learn from, but errors that move in small steps
     final = extrapolate((0.4,), [stub], 8, prior=Prior(drop=0.3))
@@ -124,7 +182,7 @@ def test_no_end_is_above_the_highest_error_of_any_curve():
 
 
 def test_a_tail_that_has_no_bound_stays_within_the_errors_that_were_seen():
-    wild = Prior(noise=300.0, n_spread=1.0)
+    wild = Prior(noises=(300.0,), n_spread=1.0)
     final = extrapolate((0.5,), [(0.9, 0.1), (0.4, 0.9)], 20, prior=wild)
     assert np.all((final.draws >= 0) & (final.draws <= 0.9 + 1e-12))
 
