@@ -129,16 +129,16 @@ class FreezeThaw:
             Infeasible: if neither a config nor a paused training is left.
         """
         state = self.with_unfinished(state, partial)
-        first = self.strategy.initial(state, rng)
-        if first is not None:
-            return Decision(Stint(np.inf), first) if may_begin else None
         paused = [one for one in partial if one.state == "paused"]
         try:
-            priced = self.strategy.candidates(state, rng)
-        except Infeasible:
+            first = self.strategy.initial(state, rng)
+            priced = self.strategy.candidates(state, rng) if first is None else None
+        except Infeasible:  # a small space or table may end among the first configs
             if not paused:
                 raise
-            priced = None
+            first = priced = None
+        if first is not None:
+            return Decision(Stint(np.inf), first) if may_begin else None
         surrogate = fit_surrogate(state)
         resumed = self._values(state, surrogate, paused, self.resume_epochs(paused), rng)
         begun, values = None, np.zeros(0)

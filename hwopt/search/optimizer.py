@@ -9,7 +9,7 @@ from __future__ import annotations  # help() shows the names of types
 import logging
 import reprlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from copy import copy
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -35,7 +35,7 @@ from hwopt.search.learning_curves import FinalErrors
 from hwopt.search.pareto import hypervolume
 from hwopt.search.pricing_steps import OnPriced
 from hwopt.search.reference import N_ERRORS, cost_reference, error_reference
-from hwopt.search.slices import Slice, Slices, check_errors
+from hwopt.search.slices import Slice, Slices, check_asked, check_errors, check_status
 from hwopt.search.state import Observation, Rejection, SearchState, log_axis
 from hwopt.search.strategies import find_strategy
 from hwopt.search.suspicious_errors import ErrorChecks
@@ -312,22 +312,22 @@ class Optimizer:
             part: the slice.
             errors: after each of its epochs; None if the training failed.
             status: "complete" if the training ended before its last epoch, "failed" if it failed.
-            metrics: other metrics that a complete training reveals.
+            metrics: other metrics that a complete training reveals; not used before its end.
 
         Raises:
-            InvalidInput: for invalid errors, or another number of them than epochs of the slice.
+            InvalidInput: for invalid errors, another number of them than epochs of the slice, or a slice that
+                is not in training: told before, or of another search.
+            UnknownName: for an unknown status.
         """
-        slices = self.slices
-        known = slices.trainings.get(part.number) if slices is not None else None
-        if slices is None or known is None or known.state != "running":
-            raise InvalidInput(
-                f"tell_slice: training {part.number} is not in training; ask_slice gives it again"
-            )
+        check_asked(self.slices, part)
+        check_status(status, errors is None)
+        slices = self._begun_slices()
+        known = slices.trainings[part.number]
         if errors is None or status == "failed":
             slices.end(part.number)
             self.tell(part.config, None, status="failed")
             return
-        given = _check_curve(errors)
+        given = _check_curve(errors, "tell_slice: errors")
         check_errors(part, given, status == "complete")
         if any(not 0 <= error <= LARGEST_ERROR for error in given):  # a NaN is neither
             raise InvalidInput(
@@ -358,14 +358,13 @@ class Optimizer:
         self, candidates: tuple[Config, ...] | None = None, may_begin: bool = True
     ) -> Slice | None:
         """Return the next slice, as `ask_slice`; None if no training may begin and none continues."""
-        assert self.slices is not None
+        slices = self._begun_slices()
         with _blas().limit(limits=1):
-            return self.slices.ask(self._slice_state(candidates), may_begin)
+            return slices.ask(self._slice_state(candidates), may_begin)
 
     def finish_slice(self, least_chance: float, most_epochs: float = np.inf) -> Slice | None:
         """Return a slice of the paused training that is most promising, or None; see `Slices.finish`."""
-        assert self.slices is not None
-        return self.slices.finish(self._slice_state(), least_chance, most_epochs)
+        return self._begun_slices().finish(self._slice_state(), least_chance, most_epochs)
 
     def pause_all(self) -> None:
         """Pause every training that is ready to continue, at the end of a search."""
@@ -380,18 +379,29 @@ class Optimizer:
 
     def expected_ends(self, numbers: Sequence[int]) -> FinalErrors:
         """Return the predictive distributions of the final errors of unfinished trainings, by number."""
-        assert self.slices is not None
-        chosen = [self.slices.trainings[number] for number in numbers]
-        return self.slices.rule.final_errors(self._slice_state(), self.slices.partial, chosen)
+        slices = self._begun_slices()
+        for number in numbers:
+            if number not in slices.trainings:
+                raise InvalidInput(
+                    f"training {number} is not unfinished; these are: {sorted(slices.trainings)}"
+                )
+        chosen = [slices.trainings[number] for number in numbers]
+        return slices.rule.final_errors(self._slice_state(), slices.partial, chosen)
+
+    def _begun_slices(self) -> Slices:
+        """Return the unfinished trainings; raise InvalidInput before `ask_slice`."""
+        if self.slices is None:
+            raise InvalidInput("no training has begun in slices; begin with ask_slice(n_epochs)")
+        return self.slices
 
     def _slice_state(self, candidates: tuple[Config, ...] | None = None) -> SearchState:
         return self._search_state(candidates, () if not self.aware else self.budgets)
 
     def judge_slice(self, number: int) -> bool:
         """Return whether a running training continues after the reported epochs; else it is paused."""
-        assert self.slices is not None
+        slices = self._begun_slices()
         with _blas().limit(limits=1):
-            return self.slices.judge(self._slice_state(), number)
+            return slices.judge(self._slice_state(), number)
 
     def mark_pending(self, config: Mapping[str, Any]) -> None:
         """Mark a config as in training, so that it is not proposed again; for resuming a study."""
@@ -555,12 +565,17 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-def _check_curve(curve: Sequence[float]) -> list[float]:
+def _check_curve(curve: Sequence[float], what: str = "tell: curve") -> list[float]:
     """Return the errors of a curve as floats."""
-    numbers = [as_number(error) for error in curve] if isinstance(curve, Iterable) else [None]
+    is_ordered = not isinstance(curve, str | bytes | bytearray | Mapping | Set)
+    try:
+        given: Sequence[Any] = list(curve) if is_ordered else [None]
+    except TypeError:  # a number, or an array of no dimension
+        given = [None]
+    numbers = [as_number(error) for error in given]
     errors = [number for number in numbers if number is not None]
     if len(errors) < len(numbers):
-        raise InvalidInput(f"tell: curve = {reprlib.repr(curve)} must be a list of errors, one an epoch")
+        raise InvalidInput(f"{what} = {reprlib.repr(curve)} must be a list of errors, one an epoch")
     return errors
 
 

@@ -7,17 +7,19 @@ The state depends only on the observations and the number of stints so far, so a
 these continues unchanged.
 """
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwopt.errors import InvalidInput
+from hwopt.errors import InvalidInput, UnknownName, did_you_mean
 from hwopt.search.freeze_thaw import FreezeThaw, PartialTraining, Stint, decision_epochs
 from hwopt.search.state import SearchState, Selection
 from hwopt.space.search_space import Config
 from hwopt.units import counted
 
+_TOLD = ("complete", "failed")  # statuses that a slice may be told with
 _STREAM = 6  # stream of random numbers, distinct from that of proposals
 
 
@@ -166,6 +168,10 @@ class Slices:
         """Add an unfinished training of an earlier process."""
         self.trainings[training.number] = training
 
+    def asked(self, one: PartialTraining) -> Slice:
+        """Return the slice of a running training that `ask` returned last."""
+        return self._slice(one, begins_stint=False)
+
     def _rng(self) -> np.random.Generator:
         return np.random.default_rng([self._seed, _STREAM, self.n_stints])
 
@@ -188,6 +194,42 @@ class Slices:
             begins_stint,
             one.stint,
             selection,
+        )
+
+
+def check_asked(slices: Slices | None, part: Slice) -> None:
+    """Raise InvalidInput unless this slice is in training."""
+    if not isinstance(part, Slice):
+        raise InvalidInput(f"tell_slice: part = {reprlib.repr(part)}; give the slice that ask_slice returned")
+    known = slices.trainings.get(part.number) if slices is not None else None
+    if slices is None or known is None or known.state != "running":
+        why = "it has ended, or never began" if known is None else "it was told; ask_slice gives it again"
+        raise InvalidInput(f"tell_slice: training {part.number} is not in training: {why}")
+    asked = slices.asked(known)
+    if part.config != known.config:
+        raise InvalidInput(
+            f"tell_slice: training {part.number} has the config {known.config}, not {part.config}; tell a "
+            "slice to the optimizer that returned it"
+        )
+    if (part.first_epoch, part.last_epoch) != (asked.first_epoch, asked.last_epoch):
+        raise InvalidInput(
+            f"tell_slice: epochs {part.first_epoch} to {part.last_epoch} of training {part.number}, of which "
+            f"epochs {asked.first_epoch} to {asked.last_epoch} are in training; tell the slice that "
+            "ask_slice returned last for it"
+        )
+
+
+def check_status(status: str | None, is_without_errors: bool) -> None:
+    """Raise an error for an unknown status of a slice, or one that contradicts its errors."""
+    if status is not None and status not in _TOLD:
+        raise UnknownName(
+            f"tell_slice: no status {status!r}{did_you_mean(str(status), _TOLD)}; leave it out if the "
+            "training goes on"
+        )
+    if is_without_errors and status == "complete":
+        raise InvalidInput(
+            'tell_slice: status="complete" without errors; tell those of the epochs that ran, or '
+            'status="failed"'
         )
 
 

@@ -139,6 +139,8 @@ class Study(StudyReader):
             check_metric_names([*self.optimizer.metrics, *(b.metric for b in self.optimizer.outcome_budgets)])
         self._stopping = None if stopping == AUTOMATIC else self._stopping_from(stopping)
         self._is_rule_automatic = isinstance(stopping, str) and stopping == AUTOMATIC
+        if self._is_rule_automatic:
+            automatic_rule(self.objective, self.optimizer.strategy)  # raises before there is a file
         self._identity = self._make_identity(stopping, description, space_code)
         self._keeps_prices = self._is_running = False
         super().__init__(Store(path))
@@ -374,7 +376,7 @@ class Study(StudyReader):
             "code": code_of(optimizer.space, space_code),
         }
         if isinstance(stopping, str | Mapping) and stopping != AUTOMATIC:
-            identity["stopping"] = stopping if isinstance(stopping, str) else dict(stopping)
+            identity["stopping"] = stopping if isinstance(stopping, str) else _plain(stopping)
         if optimizer.outcome_budgets:
             identity["outcome_budgets"] = [asdict(budget) for budget in optimizer.outcome_budgets]
         if optimizer.repeats:
@@ -445,6 +447,11 @@ class Study(StudyReader):
                         "the profile and the code that it began with, or a new study: `hwopt retarget STUDY "
                         "--device PROFILE --out FOLDER` prices its trainings anew, and a search goes on"
                     )
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with numpy's numbers as Python's, which JSON can hold."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
 
 
 def both_listeners(first: Listener | None, second: Listener | None) -> Listener | None:

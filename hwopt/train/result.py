@@ -34,7 +34,7 @@ class TrainingResult:
         seconds: that each of these epochs took.
         checkpoint: state for the next slice; the weights of a finished training.
         final: "error" and other values of a finished training; None if epochs are left.
-        energies_j: joules of each of these epochs; empty if none was measured.
+        energies_j: joules of each of these epochs; empty if not all were measured.
         failure: why the training failed; None if it did not.
         verdict: that on a training which was stopped early.
         left_out: final values that are not numbers; filled in by the study.
@@ -62,6 +62,7 @@ class TrainingResult:
     def of_epochs(cls, epochs: Sequence[Epoch], **more: Any) -> Self:
         """Return the result of these epochs, with further attributes."""
         energies = tuple(epoch.energy_j for epoch in epochs if epoch.energy_j is not None)
+        energies = energies if len(energies) == len(epochs) else ()
         errors, seconds = tuple(epoch.error for epoch in epochs), tuple(epoch.seconds for epoch in epochs)
         return cls(errors, seconds, energies_j=energies, **more)
 

@@ -233,6 +233,15 @@ def test_trainings_that_know_no_better_than_guessing_are_stopped(folder, command
         ("[stop]\nno_progress = 0", "stop: no_progress = 0 must be a positive, finite number"),
         ('[stopping]\nrule = "medain"', "no stopping rule 'medain'; did you mean median?"),
         ('[stopping]\nrule = "front"\nrisc = 0.1', "has no option 'risc'; did you mean risk?"),
+        ('[stopping]\nrule = "freeze_thaw"\nfinish_share = 0', "above 0 and below 1; finish nothing by"),
+        (
+            '[stopping]\nrule = "freeze_thaw"\nn_epochs = 5',
+            "stopping.n_epochs: not an option of a rule; it comes from training.epochs",
+        ),
+        (
+            '[stopping]\nrule = "front"\nobjectives = ["error"]',
+            "stopping.objectives: not an option of a rule; it comes from another table",
+        ),
         ('[stop]\ntraining_energy_j = "2 kJ"', "no energy counter of this device can be read"),
     ],
 )
@@ -241,6 +250,26 @@ def test_limits_and_rules_that_cannot_be_are_explained(folder, command_line, mon
     change(folder, ("[verify]", f"{text}\n[verify]"))
     code, _, errors = command_line("search", folder / "x.toml", "--out", folder / "out")
     assert code == 2 and message in " ".join(errors.split())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "arguments", "message"),
+    [
+        (1, (), "freeze_thaw: a training of one epoch cannot be paused; use more epochs"),
+        (2, ("--strategy", "random"), "strategy 'random' has no values of unfinished trainings"),
+    ],
+)
+def test_trainings_that_cannot_be_paused_are_an_error_before_there_is_a_study(
+    folder, command_line, epochs, arguments, message
+):
+    change(
+        folder,
+        ("epochs = 2", f"epochs = {epochs}"),
+        ("[verify]", '[stopping]\nrule = "freeze_thaw"\n[verify]'),
+    )
+    code, _, errors = command_line("search", folder / "x.toml", "--out", folder / "out", *arguments)
+    assert code == 2 and message in " ".join(errors.split())
+    assert not (folder / "out" / "study.db").exists()
 
 
 @pytest.mark.parametrize(

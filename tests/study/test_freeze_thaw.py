@@ -7,10 +7,12 @@ import pickle
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 
 from hwopt import InvalidInput, Study, StudyError, UnknownName
 from hwopt.errors import CheckpointUnusable
+from hwopt.search.freeze_thaw import Decision, FreezeThaw, Stint
 from hwopt.study.run.limits import Stop
 from hwopt.study.store import files
 from hwopt.train import SliceResult
@@ -215,6 +217,199 @@ def test_a_checkpoint_that_cannot_be_read_costs_its_epochs_and_no_training(tmp_p
     assert "failed" not in {t.status for t in trials} and "wrong version; it is trained again" in caplog.text
     complete = [t for t in trials if t.status == "complete"]
     assert complete and all(objective.trained[t.seed][:4] == [1, 2, 3, 1] for t in complete)
+
+
+def paused_study(folder, *, keeps_fingerprints=True):
+    """Train 6 trials, and return those that are paused; the files are changed before it goes on."""
+    with open_study(folder, stopping=UNFINISHED) as study:
+        study.run(6)
+        paused = [t for t in study.trials() if t.status == "paused"]
+        if not keeps_fingerprints:  # as in a study of an earlier version
+            with study.store._database.write(True) as connection:
+                connection.execute("DELETE FROM checks WHERE kind = 'checkpoint'")
+        assert len(paused) >= 2
+        return paused, [study.files.checkpoints / f"trial-{t.number}-epoch-{len(t.curve)}.pt" for t in paused]
+
+
+def resume_all(folder, numbers, monkeypatch, objective=None):
+    """Resume these trainings for an epoch each, and return all trials and the objective."""
+    objective = objective or Sliced()
+    with open_study(folder, objective, stopping=UNFINISHED) as study, monkeypatch.context() as patch:
+        patch.setattr(FreezeThaw, "decide", resuming_first(numbers))
+        study.run(7)
+        return study.trials(), objective
+
+
+def resuming_first(numbers):
+    """Decide to resume each of these trainings for an epoch, before anything else."""
+    left, decide = [*numbers], FreezeThaw.decide
+
+    def first(self, state, partial, rng, may_begin=True):
+        paused = [one.number for one in partial if one.state == "paused" and one.number in left]
+        if not paused:
+            return decide(self, state, partial, rng, may_begin)
+        left.remove(paused[0])
+        return Decision(Stint(float("inf")), number=paused[0])
+
+    return first
+
+
+def cut_short(paths):
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:2])
+
+
+def exchange(paths):
+    paths[0].write_bytes(pickle.dumps(7))
+    paths[1].write_bytes(pickle.dumps(5))
+
+
+def make_folders(paths):
+    for path in paths:
+        path.unlink()
+        path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [(cut_short, "is damaged or of another training"), (exchange, "is damaged or of another training")],
+)
+def test_a_checkpoint_that_is_not_the_written_one_starts_its_training_again(
+    tmp_path, monkeypatch, caplog, damage, message
+):
+    paused, paths = paused_study(tmp_path)
+    damage(paths[:2])
+    with caplog.at_level(logging.WARNING, logger="hwopt"):
+        trials, objective = resume_all(tmp_path, [t.number for t in paused], monkeypatch)
+    assert caplog.text.count(message) == 2
+    for n, then in enumerate(paused):
+        now = trials[then.number]
+        assert now.status != "failed" and now.curve == curve(now.config)[: len(now.curve)]
+        assert (objective.trained[then.seed][0] == 1) == (n < 2)
+
+
+def test_a_checkpoint_that_cannot_be_read_from_disk_is_a_missing_one(tmp_path, monkeypatch, caplog):
+    paused, paths = paused_study(tmp_path)
+    make_folders(paths[:1])
+    with pytest.raises(StudyError, match="cannot be written: Is a directory.*finished trainings are kept"):
+        resume_all(tmp_path, [paused[0].number], monkeypatch)
+    assert "cannot be read in" in caplog.text and "cannot be removed" in caplog.text
+
+
+def test_checkpoints_of_an_earlier_version_are_not_compared(tmp_path, monkeypatch, caplog):
+    paused, _ = paused_study(tmp_path, keeps_fingerprints=False)
+    trials, objective = resume_all(tmp_path, [t.number for t in paused], monkeypatch)
+    assert not caplog.text
+    assert all(objective.trained[t.seed][0] == len(t.curve) + 1 for t in paused)
+
+
+class Renewed(Sliced):
+    """A later version, which cannot read the checkpoints of the earlier one."""
+
+    def run_slice(self, config, seed, checkpoint, n_epochs):
+        if checkpoint is not None and seed not in self.trained:
+            raise AttributeError("no class Net")
+        return super().run_slice(config, seed, checkpoint, n_epochs)
+
+
+def test_checkpoints_that_a_later_version_of_the_objective_cannot_read_cost_no_training(
+    tmp_path, monkeypatch, caplog
+):
+    paused, _ = paused_study(tmp_path)
+    trials, objective = resume_all(tmp_path, [t.number for t in paused], monkeypatch, Renewed())
+    assert caplog.text.count("AttributeError: no class Net; it is trained again from its start") == len(
+        paused
+    )
+    assert "failed" not in {t.status for t in trials}
+    assert all(objective.trained[t.seed][0] == 1 for t in paused)
+
+
+@pytest.mark.parametrize("error", [CheckpointUnusable("never readable"), AttributeError("a mistake")])
+def test_a_training_begins_again_only_once(tmp_path, error):
+    class Broken(Sliced):
+        def run_slice(self, config, seed, checkpoint, n_epochs):
+            if checkpoint is not None and pickle.loads(checkpoint) == 3 and config["n"] % 3 == 0:
+                raise error
+            return super().run_slice(config, seed, checkpoint, n_epochs)
+
+    objective = Broken()
+    with open_study(tmp_path, objective) as study:
+        study.run(14)
+        failed = [t for t in study.trials() if t.status == "failed"]
+    n_begun = 2 if isinstance(error, CheckpointUnusable) else 1
+    assert failed and all(objective.trained[t.seed].count(1) == n_begun for t in failed)
+    assert all(str(error) in t.reason for t in failed)
+
+
+def test_a_training_that_never_ends_fails_at_twice_its_epochs(tmp_path):
+    class Endless(Sliced):
+        def run_slice(self, config, *others):
+            self.lasting = N_EPOCHS if config["n"] % 3 else 40
+            return super().run_slice(config, *others)
+
+        def errors(self, config):
+            return curve(config, 40)
+
+    with open_study(tmp_path, Endless()) as study:
+        study.run(14)
+        failed = [t for t in study.trials() if t.status == "failed"]
+    assert failed and {len(t.curve) for t in failed} == {16}
+    assert all(t.reason.startswith("run_slice gave no final values after 16 epochs, where") for t in failed)
+
+
+def test_a_search_whose_errors_are_in_percent_says_so(tmp_path, caplog):
+    class Percent(Sliced):
+        def errors(self, config):
+            return tuple(100 * error for error in super().errors(config))
+
+    with open_study(tmp_path, Percent()) as study:
+        study.run(6)
+        assert {t.status for t in study.trials()} == {"paused"}
+    assert "no training is complete: 6 paused" in caplog.text and "shares and not percent" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: None, "run_slice returned None; return a SliceResult"),
+        (lambda r: {"error": 0.5}, "run_slice returned {'error': 0.5}; return a SliceResult"),
+        (lambda r: replace(r, errors=0.5), "run_slice: errors = 0.5 must be a tuple, one value an epoch"),
+        (lambda r: replace(r, errors={0: 0.5}), "run_slice: errors = {0: 0.5} must be a tuple"),
+        (lambda r: replace(r, seconds=None), "run_slice: seconds = None must be a tuple"),
+        (lambda r: replace(r, energies_j=("a",)), "run_slice: an epoch used 'a' joules; return a finite"),
+        (lambda r: replace(r, energies_j=(1, 2)), "run_slice: 1 error and 2 energies; return"),
+        (
+            lambda r: replace(r, checkpoint={"net": 1}),
+            "run_slice: the checkpoint is of type dict; return bytes",
+        ),
+    ],
+)
+def test_what_run_slice_may_not_return_fails_a_training_and_says_what_to_return(tmp_path, change, message):
+    class Wrong(Sliced):
+        def run_slice(self, *arguments):
+            result = super().run_slice(*arguments)
+            return result if arguments[0]["n"] % 3 else change(result)
+
+    with open_study(tmp_path, Wrong()) as study:
+        study.run(8)
+        failed = [t for t in study.trials() if t.status == "failed"]
+        assert failed and all(t.reason.startswith(message) for t in failed)
+
+
+def test_arrays_and_numbers_of_numpy_are_as_good_as_tuples(tmp_path, finished):
+    class Arrays(Sliced):
+        def run_slice(self, *arguments):
+            r = super().run_slice(*arguments)
+            lists = {name: np.array(getattr(r, name)) for name in ("errors", "seconds", "energies_j")}
+            return replace(r, **lists, checkpoint=bytearray(r.checkpoint))
+
+    *_, expected, _ = finished
+    with open_study(tmp_path, Arrays(np.int64(8))) as study:
+        study.run(10)
+        assert outline(study) == expected
+    rule = {"rule": "freeze_thaw", "n_epochs": np.int64(8), "restart_epochs": np.float32(1)}
+    with open_study(tmp_path, Sliced(None, 8), "options.db", stopping=rule) as study:
+        assert study.store.meta()["identity"]["stopping"]["n_epochs"] == 8
 
 
 def test_on_a_disk_that_fills_the_least_promising_give_way(tmp_path, monkeypatch, caplog):
@@ -461,7 +656,16 @@ def test_a_study_of_an_earlier_version_keeps_its_rule(tmp_path):
     ("options", "message"),
     [
         ({"finish": "all"}, "finish = 'all'; wanted one of promising, none"),
-        ({"finish_share": 2}, "finish_share = 2 must be a number between"),
+        ({"finish_share": 2}, "finish_share = 2 must be a number above 0 and below 1; finish nothing by"),
+        ({"finish_share": 0}, 'finish_share = 0 must .* by finish = "none"'),
+        ({"finish_share": "10%"}, "finish_share = '10%' must be a number above"),
+        ({"n_epochs": 0}, "stopping: n_epochs = 0 must be a whole number from 1"),
+        ({"n_epochs": True}, "stopping: n_epochs = True must be a whole number"),
+        ({"n_epochs": 1}, 'a training of one epoch cannot be paused; use more epochs, or rule = "none"'),
+        ({"chance_error": "a"}, "chance_error = 'a' must be a positive number"),
+        ({"objectives": ["error"]}, "stopping: objectives is that of the study; leave it out"),
+        ({"reference": {}}, "stopping: reference is that of the study"),
+        ({3: 4}, "3 is not the name of an option"),
         ({"restart_epochs": -1}, "restart_epochs = -1 must be a finite"),
         ({"patience": 3}, "stopping rule 'freeze_thaw' has no option 'patience'"),
     ],
@@ -471,6 +675,16 @@ def test_options_that_cannot_be_are_errors(tmp_path, options, message):
         open_study(tmp_path, stopping={"rule": "freeze_thaw", **options})
     with pytest.raises(InvalidInput, match="strategy 'random' has no values of unfinished"):
         open_study(tmp_path, stopping="freeze_thaw", strategy="random")
+    assert not (tmp_path / "study.db").exists()
+
+
+@pytest.mark.parametrize("n_epochs", [0, -1, "ten", True, 2.5, math.nan, [8]])
+@pytest.mark.parametrize("arguments", [{}, {"stopping": "freeze_thaw"}])
+def test_an_objective_with_no_number_of_epochs_opens_no_study(tmp_path, n_epochs, arguments):
+    objective = Sliced()
+    objective.n_epochs = n_epochs
+    with pytest.raises(InvalidInput, match="objective.n_epochs = .* must be a whole number from 1"):
+        open_study(tmp_path, objective, **arguments)
     assert not (tmp_path / "study.db").exists()
 
 

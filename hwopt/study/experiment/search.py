@@ -17,6 +17,7 @@ from hwopt.costs import Budget, CostFunction
 from hwopt.errors import InvalidInput
 from hwopt.predict.device import Device, load_device
 from hwopt.progress import Progress
+from hwopt.search.freeze_thaw import strategy_with_values
 from hwopt.search.pricing_steps import OnPriced
 from hwopt.space.search_space import SearchSpace
 from hwopt.study.experiment.checks import (
@@ -86,6 +87,8 @@ def open_search(experiment: Experiment, out: Path, progress: Progress) -> Search
     objective = training_objective(experiment)
     if (names := getattr(objective, "hyperparameters", None)) is not None:
         check_unread(space, names, is_new=not (out / "study.db").exists())
+    if experiment.stopping.rule == "freeze_thaw" and isinstance(objective, ResumableObjective):
+        strategy_with_values(experiment.strategy)  # raises before anything is measured
     device = _open_device(experiment, space, out, progress)
     model, budgets, costs, feedback = _price(experiment, space, device, out, progress)
     if dataset is not None:

@@ -14,6 +14,7 @@ from hwopt.study.run.limits import Stop
 from hwopt.study.run.stopping_argument import AUTOMATIC
 from hwopt.train.data import DatasetSpec
 from hwopt.train.stopping import StoppingRule, make_stopping_rule
+from hwopt.train.stopping.freeze_thaw import check_pausable
 from hwopt.units import DURATION_UNITS, parse_quantity
 
 
@@ -214,6 +215,12 @@ class StoppingRuleSection(Section):
             if options:
                 raise InvalidInput(f"stopping.{next(iter(options))}: an option of a rule; set rule as well")
             return None
+        for option in options:
+            if option in ("n_epochs", "chance_error", "objectives", "reference"):
+                where = "training.epochs" if option == "n_epochs" else "another table"
+                raise InvalidInput(f"stopping.{option}: not an option of a rule; it comes from {where}")
+        if self.rule == "freeze_thaw":
+            check_pausable(n_epochs)
         return partial(
             make_stopping_rule,
             self.rule,

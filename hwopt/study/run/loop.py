@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from hwopt.errors import CheckpointUnusable
+from hwopt.errors import CheckpointUnusable, OutOfMemory, TrainingFailed
 from hwopt.study.run.executors import InProcess
 from hwopt.study.run.failure_watch import FailureWatch, log_end
 from hwopt.study.run.limits import SearchProgress, Stop
@@ -32,6 +32,7 @@ from hwopt.train.stopping import Verdict
 from hwopt.units import counted
 
 _LOG = logging.getLogger("hwopt")
+_NO_VERSION = (TrainingFailed.__name__, OutOfMemory.__name__)  # failures of any version of an objective
 _TIMES = {1: "once", 2: "twice"}
 
 
@@ -57,6 +58,8 @@ class Driver:
         self._state, self._executor, self._options, self._listener = state, executor, options, listener
         self._waiting = waiting
         self._running: dict[Future[Any], Active] = {}
+        self._of_earlier_runs = {trial.number for trial in waiting}  # without a slice in this run
+        self._begun_again: set[int] = set()  # trials whose checkpoints could not be used
         n_workers = getattr(executor, "n_workers", options.jobs)
         # with more slices than workers, their transfer is not distinguished from waiting for a worker
         self._is_transfer_measured = not isinstance(executor, InProcess) and options.jobs <= n_workers
@@ -192,25 +195,53 @@ class Driver:
             self._end(active, result)
         elif failure is None:
             self._take_slice(active, result)
-        elif failure.kind == CheckpointUnusable.__name__ and active.checkpoint is not None:
+        elif active.checkpoint is not None and self._may_be_unusable(active.number, failure):
+            self._begun_again.add(active.number)
             _LOG.warning("trial %d: %s; it is trained again from its start", active.number, failure.reason)
             self._schedule.put_back(restarted(self._state, active.trial))
         else:
             self._end(active, result)
         self._state.note_reads(active.trial, result.reads)
 
+    def _may_be_unusable(self, number: int, failure: Failure) -> bool:
+        """Return whether a slice may have failed because its checkpoint cannot be used, for the first time.
+
+        That is so if the objective says it, and for other exceptions in the first slice from a checkpoint of
+        an earlier process, which may have had another version of the objective.
+        """
+        if number in self._begun_again or failure.uncaught is not None:
+            return False
+        if failure.kind == CheckpointUnusable.__name__:
+            return True
+        return number in self._of_earlier_runs and failure.kind not in _NO_VERSION
+
     def _take_slice(self, active: Active, result: TrainingResult) -> None:
+        self._of_earlier_runs.discard(active.number)
         self._save(active, result)
         self._write(active, result.epochs)
         self._schedule.note_seconds(active, self._with_transfer(active, result))
         is_over = result.final is not None
         if not is_over:  # the last one is kept until the store has the end of the trial
             self._state.files.drop_checkpoints(active.number, keep=len(active.errors))
+        endless = None if is_over else self._endless(active)
+        if endless is not None:
+            self._end(active, TrainingResult((), (), failure=endless))
+            return
         verdict = self._schedule.after_slice(active, is_over)
         if verdict is not None and verdict.reason is not None:
             self._end(active, self._stopped(active, verdict))
         elif result.final is not None:
             self._end(active, result)
+
+    def _endless(self, active: Active) -> Failure | None:
+        """Return a failure of a training that does not end at twice its number of epochs."""
+        rule, n_epochs = self._state.freeze_thaw, len(active.errors)
+        if rule is None or n_epochs < 2 * rule.setting.n_epochs:
+            return None
+        return Failure(
+            f"run_slice gave no final values after {n_epochs} epochs, where a whole training has "
+            f'{rule.setting.n_epochs}; return final={{"error": ...}} with the last epoch'
+        )
 
     def _with_transfer(self, active: Active, result: TrainingResult) -> TrainingResult:
         """Return a slice with the seconds for its checkpoint, from disk and to and from the worker."""
@@ -236,7 +267,7 @@ class Driver:
         n_epochs = len(active.errors) + len(result.errors)
         while True:
             try:
-                self._state.files.save_checkpoint(active.number, n_epochs, result.checkpoint)
+                self._state.save_checkpoint(active.number, n_epochs, result.checkpoint)
                 return
             except DiskFull:
                 if not self._schedule.make_room():

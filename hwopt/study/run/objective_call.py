@@ -6,7 +6,7 @@ run_slice        some epochs of a resumable objective
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -143,38 +143,66 @@ def run_slice(
         return objective.run_slice(given, seed, checkpoint, n_epochs)
 
     def checked() -> TrainingResult:
-        result = replace(reads.call(trained, config, records), reads=reads)
-        _check_seconds(result)
+        result = replace(_checked_slice(reads.call(trained, config, records)), reads=reads)
         worker_s = time.perf_counter() - begun
         beside_s = max(0.0, worker_s - sum(result.seconds)) if was_warm else None
         result = replace(result, beside_s=beside_s, worker_s=worker_s)
-        errors = tuple(_error(error, "run_slice: errors") for error in result.errors)
-        if result.final is None and not errors:
+        if result.final is None and not result.errors:
             raise TrainingFailed("run_slice returned neither an epoch nor a final error")
         if result.final is None and result.checkpoint is None:
             raise TrainingFailed(
                 "run_slice returned no checkpoint although epochs are left, so the training cannot continue"
             )
         if result.final is None:
-            return replace(result, errors=errors)
+            return result
         final, left_out = _values(result.final)
-        return replace(result, errors=errors, final=final, left_out=left_out)
+        return replace(result, final=final, left_out=left_out)
 
     result, failure = _tried(checked, catch)
     return TrainingResult((), (), failure=failure) if result is None else result
 
 
-def _check_seconds(result: TrainingResult) -> None:
-    """Raise TrainingFailed if a slice has no valid time for each of its epochs."""
-    if len(result.seconds) != len(result.errors):
+def _checked_slice(result: Any) -> TrainingResult:
+    """Return a slice with tuples of floats and bytes; raise TrainingFailed if it has not that form."""
+    if not isinstance(result, TrainingResult):
+        raise TrainingFailed(f"run_slice returned {result!r:.100}; return a SliceResult of hwopt.train")
+    errors = tuple(_error(error, "run_slice: errors") for error in _listed("errors", result.errors))
+    seconds = _amounts("seconds", "took {!r} seconds", result.seconds)
+    energies = _amounts("energies_j", "used {!r} joules", result.energies_j)
+    for n, what in ((len(seconds), "seconds"), (len(energies) or len(errors), "energies")):
+        if n != len(errors):
+            raise TrainingFailed(
+                f"run_slice: {counted(len(errors), 'error')} and {n} {what}; return one of each per epoch"
+            )
+    checkpoint: Any = result.checkpoint
+    if not isinstance(checkpoint, bytes | bytearray | memoryview | None):
         raise TrainingFailed(
-            f"run_slice: {counted(len(result.errors), 'error')} and {len(result.seconds)} seconds; "
-            "return one of each per epoch"
+            f"run_slice: the checkpoint is of type {type(checkpoint).__name__}; return bytes, such as "
+            "pickle.dumps(...)"
         )
-    for value in result.seconds:
-        seconds = as_number(value)
-        if seconds is None or not 0 <= seconds < math.inf:
-            raise TrainingFailed(f"run_slice: an epoch took {value!r} seconds; return a finite number from 0")
+    checkpoint = None if checkpoint is None else bytes(checkpoint)
+    return replace(result, errors=errors, seconds=seconds, energies_j=energies, checkpoint=checkpoint)
+
+
+def _amounts(name: str, text: str, values: Any) -> tuple[float, ...]:
+    """Return seconds or joules of epochs as floats; raise TrainingFailed for values that are none."""
+    found = []
+    for value in _listed(name, values):
+        number = as_number(value)
+        if number is None or not 0 <= number < math.inf:
+            raise TrainingFailed(f"run_slice: an epoch {text.format(value)}; return a finite number from 0")
+        found.append(number)
+    return tuple(found)
+
+
+def _listed(name: str, values: Any) -> list[Any]:
+    """Return a sequence as a list; raise TrainingFailed for anything else."""
+    try:
+        if not isinstance(values, str | bytes | Mapping | Set):
+            return list(values)
+    except TypeError:  # a single number
+        pass
+    raise TrainingFailed(f"run_slice: {name} = {values!r:.100} must be a tuple, one value an epoch")
 
 
 def _tried(action: Callable[[], T], catch: Catch) -> tuple[T | None, Failure | None]:

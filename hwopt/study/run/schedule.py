@@ -435,6 +435,7 @@ class FreezeThaw:
         self._pause_all()
         if not is_limited:
             self._state.store.set_meta(searched=self._state.n_begun)
+            self._warn_of_none_complete()
         for number, chance in self._state.optimizer.paused_chances().items():
             if number not in self._paused:
                 continue
@@ -443,6 +444,19 @@ class FreezeThaw:
             n_epochs, n_all = len(self._paused[number].curve), self._rule.setting.n_epochs
             reason = f"paused after {n_epochs} of {n_all} epochs: on the front with probability {chance:.2g}"
             self._state.store.describe_paused(number, reason, expected)
+
+    def _warn_of_none_complete(self) -> None:
+        """Warn if nothing that is paused was promising, as with errors in percent."""
+        if self._rule.finish == "none" or not self._paused:
+            return
+        if any(trial.status == "complete" for trial in self._state.ended.values()):
+            return
+        reference = self._state.optimizer.reference
+        _LOG.warning(
+            "no training is complete: %d paused, and none is expected within the reference point (%s); set "
+            "another reference, or check that errors are shares and not percent",
+            *(len(self._paused), ", ".join(f"{name} = {value:.4g}" for name, value in reference.items())),
+        )
 
 
 def judged(state: StudyState, active: Active, is_over: bool = False) -> Verdict | None:
@@ -458,19 +472,27 @@ def judged(state: StudyState, active: Active, is_over: bool = False) -> Verdict 
 
 
 def loaded(state: StudyState, trial: Trial) -> Active:
-    """Return a trial at its last checkpoint or, with a warning, at its start if there is none."""
+    """Return a trial at its last checkpoint or, with a warning, at its start if it has no usable one."""
     n_epochs = len(trial.curve)
     n_kept = state.files.last_checkpoint(trial.number, n_epochs) if state.is_resumable else 0
+    checkpoint = state.files.checkpoint(trial.number, n_kept) if n_kept else None
+    fault = None
     if n_kept == 0:
+        fault = "is missing"
+    elif checkpoint is None:
+        fault = "cannot be read"
+    elif not state.is_checkpoint_of(trial.number, n_kept, checkpoint):
+        fault = "is damaged or of another training"
+    if fault is not None:
         if n_epochs and state.is_resumable:
             _LOG.warning(
-                "trial %d: checkpoint after epoch %d is missing in %s; it is trained again from its start",
-                *(trial.number, n_epochs, state.files.checkpoints),
+                "trial %d: checkpoint after epoch %d %s in %s; it is trained again from its start",
+                *(trial.number, n_kept or n_epochs, fault, state.files.checkpoints),
             )
         return restarted(state, trial)
     state.store.restart_trial(trial.number, n_kept)
     state.files.drop_checkpoints(trial.number, keep=n_kept)
-    epochs, checkpoint = state.store.epochs(trial.number), state.files.checkpoint(trial.number, n_kept)
+    epochs = state.store.epochs(trial.number)
     return Active(replace(trial, curve=trial.curve[:n_kept]), epochs, checkpoint)
 
 

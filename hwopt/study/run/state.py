@@ -16,7 +16,7 @@ import numpy as np
 from hwopt.errors import StudyError
 from hwopt.search.optimizer import LARGEST_ERROR, Optimizer
 from hwopt.study.run.unread_hyperparameters import Reads, check_unread, warn_of_unread
-from hwopt.study.store.files import StudyFiles
+from hwopt.study.store.files import StudyFiles, fingerprint
 from hwopt.study.store.results import FrontTracker
 from hwopt.study.store.store import STOPPED_AT, Store, Trial
 from hwopt.train.result import ResumableObjective
@@ -24,6 +24,7 @@ from hwopt.train.stopping import Curve, StoppingRule, Verdict, judge_epochs
 from hwopt.train.stopping.freeze_thaw import FreezeThawRule
 from hwopt.units import counted
 
+_CHECKPOINT = "checkpoint"  # kind of the fingerprints in the store
 OnTold = Callable[["StudyState", Trial], None]
 
 
@@ -109,6 +110,17 @@ class StudyState:
                 f"ones cannot continue with another number; set it to {then} again, or use another path for "
                 "a new study"
             )
+
+    def save_checkpoint(self, number: int, n_epochs: int, checkpoint: bytes) -> None:
+        """Write the checkpoint of a trial, and its fingerprint into the store."""
+        self.files.save_checkpoint(number, n_epochs, checkpoint)
+        found = {"n_epochs": n_epochs, "crc32": fingerprint(checkpoint)}
+        self.store.add_check(number, _CHECKPOINT, 0, found, durable=False)
+
+    def is_checkpoint_of(self, number: int, n_epochs: int, checkpoint: bytes) -> bool:
+        """Return whether a file is the checkpoint that was written; True if its fingerprint is not stored."""
+        (found,) = self.store.checks(_CHECKPOINT).get(number, [{}])
+        return found.get("n_epochs") != n_epochs or found["crc32"] == fingerprint(checkpoint)
 
     def note_reads(self, trial: Trial, reads: Reads | None) -> None:
         """Warn once of hyperparameters that are never read, after the first successful call."""

@@ -13,10 +13,13 @@ from hwopt.errors import InvalidInput
 from hwopt.search.freeze_thaw import strategy_with_values
 from hwopt.train.result import ResumableObjective
 from hwopt.train.stopping import Curve, StoppingRule, Verdict, make_stopping_rule
+from hwopt.train.stopping.base import check_count
+from hwopt.train.stopping.freeze_thaw import check_pausable
 
 RuleMaker = Callable[..., StoppingRule]  # called with reference=, which is known only when the study runs
 
 AUTOMATIC = "auto"
+_FROM_STUDY = ("objectives", "reference")  # parts of a rule that are no options of it
 _LEAST_EPOCHS = 4  # least number of epochs for the automatic rule
 _WANTED = 'write "median", {"rule": "median", "min_epochs": 2}, or a rule of hwopt.train'
 
@@ -46,8 +49,8 @@ class NamedRule:
 
 def automatic_rule(objective: Any, strategy: str) -> str:
     """Return the name of the automatic rule: "freeze_thaw" or "none"."""
-    n_epochs = epochs_of(objective)
-    if not isinstance(objective, ResumableObjective) or n_epochs is None or n_epochs < _LEAST_EPOCHS:
+    n_epochs = epochs_of(objective) if isinstance(objective, ResumableObjective) else None
+    if n_epochs is None or n_epochs < _LEAST_EPOCHS:
         return "none"
     try:
         strategy_with_values(strategy)
@@ -57,10 +60,17 @@ def automatic_rule(objective: Any, strategy: str) -> str:
 
 
 def epochs_of(objective: Any) -> int | None:
-    """Return the epochs of a whole training of an objective; None if unknown."""
+    """Return the epochs of a whole training of an objective; None if unknown.
+
+    Raises:
+        InvalidInput: for an attribute that is not a positive whole number.
+    """
     settings = getattr(objective, "settings", None)
     n_epochs: int | None = getattr(settings, "epochs", getattr(objective, "n_epochs", None))
-    return n_epochs
+    if n_epochs is None:
+        return None
+    check_count("objective.n_epochs", n_epochs)
+    return int(n_epochs)
 
 
 def stopping_from(given: Any, objective: Any, objectives: Sequence[str], strategy: str = "ehvi") -> Any:
@@ -83,12 +93,22 @@ def stopping_from(given: Any, objective: Any, objectives: Sequence[str], strateg
             return given
         raise InvalidInput(f"stopping = {given!r}; {_WANTED}")
     options = dict(given)
+    for key in options:
+        if not isinstance(key, str):
+            raise InvalidInput(f"stopping = {given!r}: {key!r} is not the name of an option; {_WANTED}")
     name = options.pop("rule", None)
     if not isinstance(name, str):
         raise InvalidInput(f"stopping = {given!r} has no rule; {_WANTED}")
     if name == "none":
         return None
-    options.setdefault("n_epochs", epochs_of(objective))
+    for key in _FROM_STUDY:
+        if key in options:
+            raise InvalidInput(f"stopping: {key} is that of the study; leave it out of the rule's options")
+    if options.get("n_epochs") is None:
+        options["n_epochs"] = epochs_of(objective)
+    else:
+        check_count("stopping: n_epochs", options["n_epochs"])
+        options["n_epochs"] = int(options["n_epochs"])
     if "chance_error" not in options:
         data = getattr(objective, "dataset", None) if hasattr(objective, "settings") else None
         options["chance_error"] = getattr(data, "chance_error", None)
@@ -97,7 +117,8 @@ def stopping_from(given: Any, objective: Any, objectives: Sequence[str], strateg
 
     def make(reference: Mapping[str, float]) -> StoppingRule:
         known = {**options, "objectives": tuple(objectives), "reference": dict(reference)}
-        make_stopping_rule(name, **{**known, "n_epochs": known["n_epochs"] or 1})  # checks the options
+        n_epochs = 1 if known["n_epochs"] is None else known["n_epochs"]
+        make_stopping_rule(name, **{**known, "n_epochs": n_epochs})  # checks the options
         return NamedRule(name, tuple(known.items()))
 
     make(dict.fromkeys(objectives, 1.0))
@@ -112,6 +133,7 @@ def _freeze_thaw(options: dict[str, Any], objectives: Sequence[str], strategy: s
             "freeze_thaw needs the number of epochs of a whole training; write "
             'stopping={"rule": "freeze_thaw", "n_epochs": 20}, or set an attribute n_epochs of the objective'
         )
+    check_pausable(options["n_epochs"])
     make = partial(make_stopping_rule, "freeze_thaw", objectives=tuple(objectives), **options)
     make(reference=dict.fromkeys(objectives, 1.0))  # checks the options
     return make

@@ -9,11 +9,13 @@ always one for the stored epochs, whenever the process dies.
 """
 
 import errno
+import logging
 import os
 import re
 import shutil
 import tempfile
 import weakref
+import zlib
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +26,7 @@ from hwopt.errors import InvalidInput, StudyError
 IN_MEMORY = ":memory:"  # path of a temporary study, as in SQLite
 KEEP_WEIGHTS = ("front", "all", "none")
 
+_LOG = logging.getLogger("hwopt")
 _EPOCH = re.compile(r"trial-\d+-epoch-(\d+)\.pt")
 _NUMBER = re.compile(r"trial-(\d+)(-epoch-\d+)?\.pt")
 
@@ -69,9 +72,12 @@ class StudyFiles:
         _write(self.checkpoints / f"trial-{number}-epoch-{n_epochs}.pt", content)
 
     def checkpoint(self, number: int, n_epochs: int) -> bytes | None:
-        """Return the checkpoint of a trial after `n_epochs`, or None."""
+        """Return the checkpoint of a trial after `n_epochs`; None if it is missing or cannot be read."""
         path = self.checkpoints / f"trial-{number}-epoch-{n_epochs}.pt"
-        return path.read_bytes() if path.exists() else None
+        try:
+            return path.read_bytes()
+        except OSError:
+            return None
 
     def last_checkpoint(self, number: int, n_epochs: int) -> int:
         """Return the epoch of a trial's last checkpoint up to `n_epochs`; 0 if there is none."""
@@ -84,7 +90,7 @@ class StudyFiles:
         """Remove the checkpoints of a trial, except the one after `keep` epochs."""
         for path in self.checkpoints.glob(f"trial-{number}-epoch-*.pt"):
             if keep is None or path.name != f"trial-{number}-epoch-{keep}.pt":
-                path.unlink(missing_ok=True)
+                _unlink(path)
 
     def save_weights(self, number: int, content: bytes) -> Path:
         """Write the weights of a trial and return their path."""
@@ -103,14 +109,27 @@ class StudyFiles:
         """Remove the checkpoints of all other trials, and partly written files."""
         _keep(self.checkpoints, numbers)
         for path in (*self.checkpoints.glob("*.part"), *self.weights.glob("*.part")):
-            path.unlink(missing_ok=True)
+            _unlink(path)
+
+
+def fingerprint(content: bytes) -> int:
+    """Return a checksum of a checkpoint, which differs if the file is cut short or another one."""
+    return zlib.crc32(content)
+
+
+def _unlink(path: Path) -> None:
+    """Remove a file; one that cannot be removed is harmless, and is named in a warning."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        _LOG.warning("%s cannot be removed: %s", path, error.strerror)
 
 
 def _keep(folder: Path, numbers: Collection[int]) -> None:
     for path in folder.glob("trial-*.pt"):
         match = _NUMBER.fullmatch(path.name)
         if match and int(match[1]) not in numbers:
-            path.unlink(missing_ok=True)
+            _unlink(path)
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -29,7 +29,8 @@ class Setting:
     def __post_init__(self) -> None:
         """Check the setting."""
         check_count("n_epochs", self.n_epochs)
-        if self.chance_error is not None and not 0 < self.chance_error < float("inf"):
+        chance_error = as_number(self.chance_error)
+        if self.chance_error is not None and (chance_error is None or not 0 < chance_error < float("inf")):
             raise InvalidInput(f"chance_error = {self.chance_error!r} must be a positive number, or None")
         if "error" not in self.objectives:
             raise InvalidInput(f"objectives {list(self.objectives)} must name 'error'")

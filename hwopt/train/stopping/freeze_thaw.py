@@ -5,12 +5,20 @@ from dataclasses import dataclass
 
 from hwopt.errors import InvalidInput
 from hwopt.scalars import as_number
-from hwopt.train.stopping.base import Setting, check_between
+from hwopt.train.stopping.base import Setting
 from hwopt.train.stopping.curve import Curve, Verdict
 from hwopt.train.stopping.front import FrontRule
 
 FINISH = ("promising", "none")
 _LEAST_FINISHED = 4  # whole trainings that a short search may finish
+
+
+def check_pausable(n_epochs: int) -> None:
+    """Raise InvalidInput for trainings that are too short to be paused."""
+    if n_epochs == 1:
+        raise InvalidInput(
+            'freeze_thaw: a training of one epoch cannot be paused; use more epochs, or rule = "none"'
+        )
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,12 @@ class FreezeThawRule:
         """Check the options."""
         if self.finish not in FINISH:
             raise InvalidInput(f"finish = {self.finish!r}; wanted one of {', '.join(FINISH)}")
-        check_between("finish_share", self.finish_share, 0, 1)
+        share = as_number(self.finish_share)
+        if share is None or not 0 < share < 1:
+            raise InvalidInput(
+                f"finish_share = {self.finish_share!r} must be a number above 0 and below 1; finish nothing "
+                'by finish = "none"'
+            )
         number = as_number(0.0 if self.restart_epochs is None else self.restart_epochs)
         if number is None or not 0 <= number < float("inf"):
             raise InvalidInput(f"restart_epochs = {self.restart_epochs!r} must be a finite number from 0")
