@@ -115,9 +115,9 @@ def test_any_worker_resumes_paused_trainings_also_after_their_driver_was_killed(
     with thawing_study.open_study(tmp_path) as study:
         before = {trial.number: trial.curve for trial in study.trials()}
         paused = [trial.number for trial in study.trials() if trial.status == "paused"]
-        study.run(10, executor=executor)
+        study.run(20, executor=executor)
         trials, objective = study.trials(), study.objective
-    assert paused and len(trials) == 10 and {"complete", "paused"} <= {trial.status for trial in trials}
+    assert paused and len(trials) == 20 and {"complete", "paused"} <= {trial.status for trial in trials}
     n_again, processes = 0, []
     for trial in trials:
         epochs = objective.epochs(trial.seed)

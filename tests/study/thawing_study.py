@@ -62,4 +62,4 @@ if __name__ == "__main__":
                 os.kill(os.getpid(), signal.SIGKILL)
 
     with workers, open_study(Path(path)) as study:
-        study.run(10, executor=workers, listener=kill_once_resumed)
+        study.run(20, executor=workers, listener=kill_once_resumed)
