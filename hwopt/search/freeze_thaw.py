@@ -16,9 +16,16 @@
         after each decision epoch   V_i = A(m, s, c_i) / (T - k_i)
         it is paused if V_i < alternative
 
-In the last line (m, s) is the precision-weighted product of the surrogate's prediction before the training
-began, N(mu, sd^2 + noise^2), and that of its curve, N(m_i, s_i^2); after a resume it is that of its curve
-alone.
+In the last line (m, s) is the precision-weighted product of two predictions: that of the curve, N(m_i,
+s_i^2), and that of the surrogate without the curve, N(mu', sd'^2 + noise^2), when the training was begun or
+resumed. The latter is the posterior (mu, sd) at x_i with the likelihood of the curve removed (the cavity
+of expectation propagation, Rasmussen and Williams 2006, section 3.6), m_i being an observation of variance
+e^2 = s_i^2 + noise^2:
+
+    1 / sd'^2 = 1 / sd^2 - 1 / e^2,   mu' / sd'^2 = mu / sd^2 - m_i / e^2
+
+So where a curve says little, a training is valued as its config was, and it is not paused for an epoch that
+looks poor.
 
 The objective is hypervolume per epoch of training. V_i is the rate at which the remaining epochs improve it,
 so continuing is optimal as long as no alternative has a higher rate: the index rule for stochastic jobs
@@ -45,6 +52,7 @@ from hwopt.search.surrogate import Surrogate, fit_surrogate, front_with_running
 from hwopt.space.search_space import Config
 
 N_DECISIONS = 20  # largest number of decisions on a training
+_LEAST_PRECISION = 1e-3  # of the surrogate without a curve, as a share of the curve's
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Stint:
     Attributes:
         alternative: ln V of the best other training at the beginning of the stint.
         shift: shift of the surrogate's ln(error + shift) at that time.
-        mean: prediction of the surrogate before the first epoch; None after a resume.
+        mean: prediction of the surrogate without the training's own curve; None if there is none.
         std: standard deviation of that prediction, including noise.
     """
 
@@ -129,16 +137,16 @@ class FreezeThaw:
             Infeasible: if neither a config nor a paused training is left.
         """
         state = self.with_unfinished(state, partial)
-        paused = [one for one in partial if one.state == "paused"]
-        try:
-            first = self.strategy.initial(state, rng)
-            priced = self.strategy.candidates(state, rng) if first is None else None
-        except Infeasible:  # a small space or table may end among the first configs
-            if not paused:
-                raise
-            first = priced = None
+        first = self.strategy.initial(state, rng)
         if first is not None:
             return Decision(Stint(np.inf), first) if may_begin else None
+        paused = [one for one in partial if one.state == "paused"]
+        try:
+            priced = self.strategy.candidates(state, rng)
+        except Infeasible:
+            if not paused:
+                raise
+            priced = None
         surrogate = fit_surrogate(state)
         resumed = self._values(state, surrogate, paused, self.resume_epochs(paused), rng)
         begun, values = None, np.zeros(0)
@@ -153,7 +161,8 @@ class FreezeThaw:
             best = int(np.argmin(surrogate.expected(state.space.encode(begun.priced.configs))))
         alternative = float(np.max(np.delete(everything, best), initial=-np.inf))
         if best >= len(values):
-            return Decision(Stint(alternative, surrogate.shift), number=paused[best - len(values)].number)
+            one = paused[best - len(values)]
+            return Decision(self._resumed(state, surrogate, one, alternative), number=one.number)
         if not may_begin:
             return None
         assert begun is not None
@@ -261,6 +270,23 @@ class FreezeThaw:
         left = np.array([max(1, self.n_epochs - len(one.errors)) for one in trainings])
         can_win = feasible(state.budgets, costs) & ~np.isnan(values)
         return np.where(can_win, values - np.log(left + restart_epochs), -np.inf)
+
+    def _resumed(
+        self, state: SearchState, surrogate: Surrogate, one: PartialTraining, alternative: float
+    ) -> Stint:
+        """Return the stint of a paused training, with the surrogate's prediction without its own curve."""
+        end = next((u for u in state.unfinished if u.config is one.config), None)
+        if end is None:
+            return self._begun(state, surrogate, one.config, alternative)
+        own, own_std = end.log_normal(surrogate.shift)
+        mean, std = surrogate.process.posterior(state.space.encode([one.config]))
+        noise: float = getattr(surrogate.process, "noise_std", 0.0)
+        posterior, likelihood = float(std[0]) ** -2, 1 / max(own_std**2 + noise**2, 1e-12)
+        precision = posterior - likelihood
+        if precision <= _LEAST_PRECISION * likelihood:  # its curve is all that is known
+            return Stint(alternative, surrogate.shift)
+        rest = (posterior * float(mean[0]) - likelihood * own) / precision
+        return Stint(alternative, surrogate.shift, rest, float(np.hypot(precision**-0.5, noise)))
 
     def _begun(self, state: SearchState, surrogate: Surrogate, config: Config, alternative: float) -> Stint:
         """Return the stint of a new training, with the surrogate's prediction of its error."""

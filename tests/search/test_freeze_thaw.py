@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from skopt.space import Integer, Real
 
-from hwopt import Infeasible, InvalidInput, Optimizer, SearchSpace, UnknownName
+from hwopt import Infeasible, InvalidInput, Optimizer, SearchSpace
+from hwopt.gp import GaussianProcess
 from hwopt.search.acquisition import log_expected_hypervolume_improvement
 from hwopt.search.freeze_thaw import FreezeThaw, PartialTraining, Stint, decision_epochs
 from hwopt.search.state import Selection
@@ -153,6 +154,22 @@ def test_the_prediction_before_a_training_counts_beside_its_curve():
     assert goes_on(errors, **optimistic) and not goes_on(errors, **pessimistic)
 
 
+def test_a_resumed_training_is_predicted_without_its_own_curve_too():
+    rule, optimizer = FreezeThaw(ehvi, N_EPOCHS), told_optimizer()
+    one = trained(0, (0.9, 0.85), 0.3, 7)  # looks poor
+    state = rule.with_unfinished(optimizer._search_state(), [one])
+    surrogate = fit_surrogate(state)
+    full = surrogate.process
+    without = GaussianProcess(
+        full.X[:-1], full.y[:-1], full.theta, full.groups, full.std[:-1], full.location, full.scale, full.nu
+    )
+    mean, std = without.posterior(SPACE.encode([one.config]))
+    stint = rule._resumed(state, surrogate, one, -8.0)
+    assert stint.mean == pytest.approx(mean[0], rel=1e-4)
+    assert stint.std == pytest.approx(np.hypot(std[0], full.noise_std), rel=1e-4)
+    assert stint.mean < full.posterior(SPACE.encode([one.config]))[0][0] - 0.01
+
+
 def test_what_is_running_is_not_offered_and_its_improvement_is_not_counted_twice():
     optimizer = new_optimizer()
     steps(optimizer, 30)
@@ -267,73 +284,12 @@ def test_what_cannot_be_told_is_an_error_that_says_what_to_do():
         with pytest.raises(InvalidInput, match=message):
             optimizer.tell_slice(part, errors)
     optimizer.tell_slice(part, [0.5])
-    with pytest.raises(InvalidInput, match="training 0 is not in training: it was told"):
+    with pytest.raises(InvalidInput, match="training 0 is not in training"):
         optimizer.tell_slice(part, [0.5])
     with pytest.raises(InvalidInput, match="n_epochs = 20, but trainings of 8 epochs have begun"):
         optimizer.ask_slice(20)
     with pytest.raises(InvalidInput, match=re.escape("n_epochs = 1 must be a whole number from 2")):
         new_optimizer().ask_slice(1)
-
-
-@pytest.mark.parametrize("errors", [b"x", {0: 0.5}, {0.5}, 0.5, np.array(0.5), "0.5", [True], [None]])
-def test_errors_that_are_no_list_of_numbers_change_nothing(errors):
-    optimizer = new_optimizer()
-    part = optimizer.ask_slice(N_EPOCHS)
-    with pytest.raises(InvalidInput, match="tell_slice: errors = .* must be a list of errors"):
-        optimizer.tell_slice(part, errors)
-    optimizer.tell_slice(part, np.array([0.5]))
-    assert optimizer.slices.trainings[0].errors == (0.5,)
-
-
-@pytest.mark.parametrize("status", ["paused", "Complete", "", 3, ["complete"]])
-def test_an_unknown_status_changes_nothing(status):
-    optimizer = new_optimizer()
-    part = optimizer.ask_slice(N_EPOCHS)
-    with pytest.raises(UnknownName, match="tell_slice: no status .*complete.*leave it out if the training"):
-        optimizer.tell_slice(part, [0.5], status=status)
-    with pytest.raises(InvalidInput, match='"complete" without errors; tell those of the epochs that ran'):
-        optimizer.tell_slice(part, None, status="complete")
-    assert optimizer.slices.trainings[0].errors == () and not optimizer._observations
-
-
-def test_only_the_slice_in_training_is_told():
-    optimizer, other = new_optimizer(), new_optimizer(seed=9)
-    first = optimizer.ask_slice(N_EPOCHS)
-    for part, message in (
-        (None, "part = None; give the slice that ask_slice returned"),
-        (first.config, "give the slice that ask_slice returned"),
-        (replace(first, number=99), "training 99 is not in training: it has ended, or never began"),
-        (replace(first, first_epoch=3, last_epoch=3), "epochs 3 to 3 of training 0, of which epochs 1 to 1"),
-        (other.ask_slice(N_EPOCHS), "training 0 has the config .* to the optimizer that returned it"),
-    ):
-        with pytest.raises(InvalidInput, match=message):
-            optimizer.tell_slice(part, [0.5])
-    optimizer.tell_slice(first, [0.5])
-    optimizer.slices.resume(0, Stint(-np.inf))
-    with pytest.raises(InvalidInput, match="epochs 1 to 1 of training 0, of which epochs 2 to 2 are in"):
-        optimizer.tell_slice(first, [0.4])
-    assert optimizer.slices.trainings[0].errors == (0.5,)
-
-
-def test_before_the_first_slice_there_is_nothing_to_finish():
-    for call in (
-        lambda o: o.finish_slice(0.1), lambda o: o.next_slice(), lambda o: o.judge_slice(0),
-        lambda o: o.expected_ends([0]),
-    ):  # fmt: skip
-        with pytest.raises(InvalidInput, match=r"begin with ask_slice\(n_epochs\)"):
-            call(new_optimizer())
-    optimizer = new_optimizer()
-    step(optimizer)
-    with pytest.raises(InvalidInput, match=r"training 7 is not unfinished; these are: \[0\]"):
-        optimizer.expected_ends([7])
-
-
-def test_a_table_that_ends_among_the_first_configs_is_trained_to_its_end():
-    table = [{"x": x, "n": 2} for x in (0.1, 0.4)]
-    optimizer = new_optimizer()
-    for _ in range(len(table) * N_EPOCHS):
-        step(optimizer, candidates=table)
-    assert sorted(o.config["x"] for o in optimizer._observations) == [0.1, 0.4]
 
 
 @pytest.mark.parametrize("strategy", ["random", "ieci"])

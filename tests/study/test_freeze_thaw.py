@@ -97,7 +97,8 @@ def test_the_stints_are_kept_in_the_order_in_which_they_ran(finished):
     study, _, events, _, _ = finished
     stints = study.store.stints()
     assert [row.trial for row in stints] == [n for event, n in events if event in ("start", "resume")]
-    assert all(row.first_epoch == 1 or row.stint.mean is None for row in stints)
+    assert all((row.stint.mean is None) == (row.stint.std is None) for row in stints)
+    assert any(row.first_epoch > 1 and row.stint.mean is not None for row in stints)
 
 
 class Interrupted(Exception):
