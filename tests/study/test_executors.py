@@ -13,11 +13,13 @@ import pytest
 import torch
 
 from hwopt import InvalidInput, Study, StudyError
+from hwopt.search.freeze_thaw import FreezeThaw
 from hwopt.study.run.executors import LocalWorkers, worker_environment
 from tests.search.problem import costs, make_space
 from tests.search.test_freeze_thaw import curve
 from tests.study import thawing_study
 from tests.study.slices import N_EPOCHS, Sliced
+from tests.study.test_freeze_thaw import resuming_first
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -109,34 +111,47 @@ def test_as_many_trials_run_at_a_time_as_the_executor_has_workers(tmp_path, exec
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("executor", ["local", "dask"], indirect=True)  # Ray takes a minute for it
-def test_any_worker_resumes_paused_trainings_also_after_their_driver_was_killed(tmp_path, executor):
+def test_any_worker_resumes_paused_trainings_also_after_their_driver_was_killed(
+    tmp_path, executor, monkeypatch
+):
     end_a_driver(tmp_path, executor)
+    events = []
     with thawing_study.open_study(tmp_path) as study:
-        before = {trial.number: trial.curve for trial in study.trials()}
-        paused = [trial.number for trial in study.trials() if trial.status == "paused"]
-        study.run(20, executor=executor)
+        before = study.trials()
+        paused = [trial.number for trial in before if trial.status == "paused"]
+        monkeypatch.setattr(FreezeThaw, "decide", resuming_first(paused))
+        n_begun = len(before)
+        study.run(
+            n_begun, executor=executor, listener=lambda event, trial: events.append((event, trial.number))
+        )
         trials, objective = study.trials(), study.objective
-    assert paused and len(trials) == 20 and {"complete", "paused"} <= {trial.status for trial in trials}
+    assert paused and {("resume", n) for n in paused if trials[n].status != "stopped"} <= {*events}
+    assert {"running", "paused", "complete"} <= {trial.status for trial in before} and len(trials) == n_begun
     n_again, processes = 0, []
     for trial in trials:
         epochs = objective.epochs(trial.seed)
         assert trial.curve == curve(trial.config)[: len(trial.curve)]
-        assert trial.curve[: len(before.get(trial.number, ()))] == before.get(trial.number, ())
         assert {epoch for epoch, _ in epochs} == set(range(1, len(trial.curve) + 1))
         n_again += len(epochs) - len(trial.curve)
         processes.append({process for _, process in epochs})
+    for then, now in zip(before, trials, strict=False):
+        assert now.curve[: len(then.curve)] == then.curve
+        assert then.status != "complete" or now.status == "complete"
     assert n_again <= 2  # the slice that each worker had in training
     assert any(len(own) > 1 for own in processes)
 
 
 def end_a_driver(folder, executor):
-    """Search in another process, which is killed when it has resumed two trainings."""
-    client = getattr(executor, "_client", None)
-    addresses = [] if client is None else [client.scheduler.address]
-    command = [sys.executable, "-W", "ignore", "-m", "tests.study.thawing_study", str(folder), *addresses]
+    """Search in another process, which is killed amid running, paused and complete trainings."""
+    if hasattr(executor, "_client"):
+        cluster = ["dask", executor._client.scheduler.address]
+    elif hasattr(executor, "_ray"):
+        cluster = ["ray", executor._ray.get_runtime_context().gcs_address]
+    else:
+        cluster = []
+    command = [sys.executable, "-W", "ignore", "-m", "tests.study.thawing_study", str(folder), *cluster]
     with (folder / "log.txt").open("w") as log:
-        killed = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, timeout=60)
+        killed = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, timeout=180)
     assert killed.returncode == -signal.SIGKILL, (folder / "log.txt").read_text()
 
 

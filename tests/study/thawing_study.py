@@ -1,4 +1,4 @@
-"""A study that pauses trainings, to be killed: a script that is given its folder and a Dask scheduler."""
+"""A study that is killed amid trainings: a script, given its folder, and kind and address of a cluster."""
 
 import os
 import pickle
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwopt import Study
-from hwopt.study.run.executors import LocalWorkers
+from hwopt.study.run.executors import LocalWorkers, open_executor
 from hwopt.train import SliceResult
 from tests.search.test_freeze_thaw import N_EPOCHS, SPACE, costs, curve
 
@@ -46,20 +46,17 @@ def open_study(folder):
 
 
 if __name__ == "__main__":
-    path, *addresses = sys.argv[1:]
-    if addresses:
-        from hwopt.integrations.dask import DaskExecutor
+    path, *cluster = sys.argv[1:]
+    workers = open_executor(cluster[0], 2, cluster[1]) if cluster else LocalWorkers(2)
+    paused, ended = set(), []
 
-        workers = DaskExecutor(addresses[0])
-    else:
-        workers = LocalWorkers(2)
-    resumed = []
-
-    def kill_once_resumed(event, trial):
-        if event == "resume":
-            resumed.append(trial.number)
-            if len(resumed) == 2:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def kill_amid_trainings(event, trial):
+        """Kill this process when a training begins or is resumed, beside complete and paused ones."""
+        (paused.add if event == "pause" else paused.discard)(trial.number)
+        if event == "end":
+            ended.append(trial.number)
+        if event in ("start", "resume") and ended and len(paused) >= 2:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     with workers, open_study(Path(path)) as study:
-        study.run(20, executor=workers, listener=kill_once_resumed)
+        study.run(20, executor=workers, listener=kill_amid_trainings)
