@@ -8,6 +8,7 @@ running trainings continue from their checkpoints. The loop itself is in `hwopt.
 
 from __future__ import annotations  # help() shows the names of types
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from rich import get_console
 
-from hwopt.costs import CostFunction
+from hwopt.costs import CostFunction, price
 from hwopt.errors import InvalidInput, StudyError
 from hwopt.report.live_view import View, open_view
 from hwopt.scalars import whole_number
@@ -54,6 +55,8 @@ from hwopt.train.stopping import StoppingRule
 
 Stopping = StoppingRule | RuleMaker | str | Mapping[str, Any]
 Exceptions = type[Exception] | Iterable[type[Exception]]
+_LOG = logging.getLogger("hwopt")
+_N_UNPRICED = 3  # first trials that may not have become priceable; later ones may, as limits are learned
 _NO_PARTS = ("self", "path", "__class__")  # local names in `Study.__init__`: `super()` makes the last one
 
 
@@ -426,8 +429,6 @@ class Study(StudyReader):
         if "identity" in meta:
             restore_prices(self.store, self.optimizer.costs, self.optimizer.space)
         self._check_costs(trials)
-        if trials:
-            self.optimizer.costs([trial.config for trial in trials])  # at once: a cost model remembers them
         for trial in sorted((t for t in trials if t.told is not None), key=lambda t: t.told or 0):
             self.state.tell(trial)
         unfinished = [trial for trial in trials if trial.told is None]
@@ -436,17 +437,45 @@ class Study(StudyReader):
         self.files.keep_checkpoints({trial.number for trial in unfinished})
 
     def _check_costs(self, trials: Sequence[Trial]) -> None:
-        """Refuse a cost model whose predictions differ from the stored ones."""
-        for trial in trials[:3]:
-            for metric, now in self.optimizer.price(trial.config).items():
-                then = trial.costs.get(metric, np.nan)
-                if not np.isclose(then, now, rtol=1e-6, equal_nan=True):
+        """Refuse a cost model whose predictions differ from the stored ones, on which verdicts depend.
+
+        All trials are priced at once, as a cost model remembers them. The bounds of predictions may change
+        during a study, by what is measured, but not those of its first trial.
+        """
+        if not trials:
+            return
+        costs = price(self.optimizer.costs, [trial.config for trial in trials])
+        for i, trial in enumerate(trials):
+            for metric in costs:
+                then, now = trial.costs.get(metric, np.nan), float(costs[metric][i])
+                if _is_same(then, now) or (np.isnan(then) and i >= _N_UNPRICED):
+                    continue
+                now = self.optimizer.price(trial.config)[metric]  # rounded otherwise among others
+                if not _is_same(then, now):
                     raise StudyError(
                         f"{self.store.path}: {metric} of trial {trial.number} was predicted as {then:.4g}, "
                         f"now {now:.4g}: the cost model has changed, or a module that the space imports; use "
                         "the profile and the code that it began with, or a new study: `hwopt retarget STUDY "
                         "--device PROFILE --out FOLDER` prices its trainings anew, and a search goes on"
                     )
+        first = trials[0]
+        (known,) = self.store.checks("predicted").get(first.number, [{}])
+        confidence = known.get("confidence")
+        bounds = {} if confidence is None else self.optimizer.intervals(first.config, confidence)
+        for metric, bound in bounds.items():
+            stored = known.get(metric)
+            if stored is not None and not all(_is_same(*pair) for pair in zip(stored, bound, strict=True)):
+                _LOG.warning(
+                    "%s: the bounds of %s of trial %d were %.4g to %.4g, now %.4g to %.4g: the calibration "
+                    "of the cost model has changed; trials so far keep their verdicts on the budgets, and "
+                    "new ones are judged by the new bounds",
+                    *(self.store.path, metric, first.number, *stored, *bound),
+                )
+
+
+def _is_same(then: float, now: float) -> bool:
+    """Return whether two predictions are the same up to rounding; two unknown ones are."""
+    return bool(np.isclose(then, now, rtol=1e-6, equal_nan=True))
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hwopt import Budget, InvalidInput, Study, StudyError
+from hwopt.costs import Costs
 from hwopt.study.run.objective_call import run_objective
 from hwopt.study.store.store import Store
 from tests.search.problem import costs, error_of, make_space
@@ -169,6 +171,56 @@ def test_a_study_is_not_continued_with_another_cost_model(tmp_path):
     with pytest.raises(StudyError, match="the cost model has changed"):
         Study(tmp_path / "study.db", make_space(), other, error_of, [Budget("time_s", 6e-4)],
               ("error", "time_s"), seed=3)  # fmt: skip
+
+
+def study_of(path, model):
+    """Open a study with a budget on the upper bound of the time."""
+    budgets = [Budget("time_s", 9e-4, confidence=0.9)]
+    return Study(path, make_space(), model, error_of_training, budgets=budgets, seed=3)
+
+
+def error_of_training(config, report):
+    return error_of(config)
+
+
+def test_a_cost_that_has_changed_for_a_later_trial_only_is_found_as_well(tmp_path):
+    with study_of(tmp_path / "study.db", costs) as study:
+        study.run(5)
+        last = study.trials()[-1].config
+
+    def other(configs):
+        times = costs(configs)["time_s"]
+        factors = [1.1 if config == last else 1.0 for config in configs]
+        return {**costs(configs), "time_s": [t * f for t, f in zip(times, factors, strict=True)]}
+
+    with pytest.raises(StudyError, match="time_s of trial 4 was predicted as .*the cost model has changed"):
+        study_of(tmp_path / "study.db", other)
+
+
+def test_costs_that_are_rounded_otherwise_among_others_have_not_changed(tmp_path):
+    def rounded(configs):
+        factor = 1.0 if len(configs) == 1 else 1 + 1e-4
+        return {metric: [factor * value for value in values] for metric, values in costs(configs).items()}
+
+    with study_of(tmp_path / "study.db", rounded) as study:
+        study.run(4)
+    study_of(tmp_path / "study.db", rounded).close()
+
+
+def test_a_changed_calibration_is_a_warning_and_changes_no_verdict(tmp_path, caplog):
+    def calibrated(spread):
+        residuals = spread * np.linspace(-1, 1, 40)
+        return lambda configs: Costs(costs(configs), {"time_s": residuals})
+
+    with study_of(tmp_path / "study.db", calibrated(0.1)) as study:
+        study.run(4)
+        before = [(t.number, t.is_feasible) for t in study.trials()]
+    study_of(tmp_path / "study.db", calibrated(0.1)).close()
+    assert not caplog.text
+    with study_of(tmp_path / "study.db", calibrated(0.5)) as study:
+        assert [(t.number, t.is_feasible) for t in study.trials()] == before
+    assert "the bounds of time_s of trial 0 were" in caplog.text
+    assert "trials so far keep their verdicts on the budgets, and new ones are judged by" in caplog.text
 
 
 def test_a_training_may_report_a_cost_that_was_predicted(tmp_path):
