@@ -151,7 +151,7 @@ def end_a_driver(folder, executor):
         cluster = []
     command = [sys.executable, "-W", "ignore", "-m", "tests.study.thawing_study", str(folder), *cluster]
     with (folder / "log.txt").open("w") as log:
-        killed = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, timeout=180)
+        killed = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, timeout=600)
     assert killed.returncode == -signal.SIGKILL, (folder / "log.txt").read_text()
 
 
