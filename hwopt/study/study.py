@@ -475,7 +475,7 @@ class Study(StudyReader):
 
 def _is_same(then: float, now: float) -> bool:
     """Return whether two predictions are the same up to rounding; two unknown ones are."""
-    return bool(np.isclose(then, now, rtol=1e-6, equal_nan=True))
+    return bool(np.isclose(then, now, rtol=1e-6, atol=0.0, equal_nan=True))
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,18 @@ def test_noise_and_outliers_change_no_step():
     assert starts(slices_of(8.0, n=9)) == starts(noisy) == starts([*noisy, *outlier]) == 8.0
 
 
+def test_what_a_slice_of_several_epochs_costs_beside_them_is_shared_by_them():
+    def lasting(n_epochs):
+        found = []
+        for trial in range(5):
+            found.append(SliceSeconds(trial, 1, True, 18.0, (1.0,) * n_epochs))
+            found.append(SliceSeconds(trial, 1 + n_epochs, False, 3.0, (1.0,) * n_epochs))
+        return found
+
+    assert starts(lasting(1)) == 4.0  # 15 s, for epochs of 1 s + 3 s
+    assert starts(lasting(12)) == 16.0  # 1 s + 0.25 s
+
+
 def test_resumes_are_measured_by_themselves_and_counted_in_epochs_of_the_training():
     resumed = [SliceSeconds(s.trial, s.first_epoch + 3, s.is_restart, s.beside_s, s.epochs_s)
                for s in slices_of(restart_s=2.0)]  # fmt: skip
@@ -120,10 +132,14 @@ class Distant(ThreadPoolExecutor):
         return super().submit(sent)
 
 
-@pytest.mark.parametrize(("jobs", "is_measured"), [(1, True), (2, False)])
+@pytest.mark.parametrize(
+    ("jobs", "is_size_known", "is_measured"), [(1, True, True), (2, True, False), (2, False, False)]
+)
 def test_sending_checkpoints_is_a_cost_of_every_slice_and_none_of_restarts(
-    tmp_path, monkeypatch, jobs, is_measured
+    tmp_path, monkeypatch, jobs, is_size_known, is_measured
 ):
+    if not is_size_known:
+        monkeypatch.delattr(Distant, "n_workers")
     monkeypatch.setattr(restart_costs, "_SHORTEST_S", 0.002)
     monkeypatch.setattr(restart_costs, "_N_LEAST", 2)
     objective = Loading(load_s=0.02)

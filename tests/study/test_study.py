@@ -197,6 +197,22 @@ def test_a_cost_that_has_changed_for_a_later_trial_only_is_found_as_well(tmp_pat
         study_of(tmp_path / "study.db", other)
 
 
+def test_a_changed_cost_is_found_however_small_its_unit_makes_it(tmp_path):
+    def tiny(factor):
+        return lambda configs: {
+            n: [1e-15 * factor * v for v in values] for n, values in costs(configs).items()
+        }
+
+    def opened(factor):
+        return Study(tmp_path / "study.db", make_space(), tiny(factor), error_of_training, seed=3)
+
+    with opened(1.0) as study:
+        study.run(2)
+    opened(1.0).close()
+    with pytest.raises(StudyError, match="the cost model has changed"):
+        opened(1.3)
+
+
 def test_costs_that_are_rounded_otherwise_among_others_have_not_changed(tmp_path):
     def rounded(configs):
         factor = 1.0 if len(configs) == 1 else 1 + 1e-4

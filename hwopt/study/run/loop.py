@@ -60,7 +60,7 @@ class Driver:
         self._running: dict[Future[Any], Active] = {}
         self._of_earlier_runs = {trial.number for trial in waiting}  # without a slice in this run
         self._begun_again: set[int] = set()  # trials whose checkpoints could not be used
-        n_workers = getattr(executor, "n_workers", options.jobs)
+        n_workers = getattr(executor, "n_workers", 1)  # an executor of unknown size has one at least
         # with more slices than workers, their transfer is not distinguished from waiting for a worker
         self._is_transfer_measured = not isinstance(executor, InProcess) and options.jobs <= n_workers
         self._schedule = self._make_schedule()

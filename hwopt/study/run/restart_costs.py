@@ -6,7 +6,8 @@
     going on    median of `beside` of the slices that continued a stint
     restart     median of (beside + first epoch - epoch - going on) of the slices that began a stint
 
-    in epochs   restart / (epoch + going on) of the training, or of the median training if it is new
+    in epochs   restart / (epoch + going on per epoch of its slice) of the training, or of the median training
+                if it is new
 
 The checkpoint is sent and received with every slice, also with those that continue a stint. So its transfer
 is not a cost of restarts but of epochs: it cancels in the third line, and is part of `going on` in the last.
@@ -89,6 +90,7 @@ class RestartCosts:
         if not going_on:
             return 0.0, dict.fromkeys(numbers, 0.0)
         beside = max(0.0, median(one.beside_s for one in going_on))
+        each = median(one.beside_s / len(one.epochs_s) for one in going_on)  # a slice may have several epochs
         seconds: dict[int, list[float]] = {}
         for one in slices:
             seconds.setdefault(one.trial, []).extend(one.epochs_s[1 if one.is_restart else 0 :])
@@ -102,8 +104,8 @@ class RestartCosts:
         )
         typical = median(epoch.values())
         return (
-            _stepped(start, typical + beside),
-            {number: _stepped(resume, epoch.get(number, typical) + beside) for number in numbers},
+            _stepped(start, typical + each),
+            {number: _stepped(resume, epoch.get(number, typical) + each) for number in numbers},
         )
 
     @staticmethod
