@@ -107,7 +107,7 @@ def goal_rows(needs: Sequence[Row]) -> list[Row]:
             }
             if shares:
                 median = float(np.median(list(shares.values())))
-                met = {"goal": goal, "median_share": median, "is_met": median <= goal}
+                met = {"goal": goal, "median_share": median, "is_met": median <= goal * (1 + 1e-9)}
                 rows.append({"peer": peer, "peer_trainings": k, **met, **shares})
     return rows
 
