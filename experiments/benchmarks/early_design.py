@@ -133,7 +133,10 @@ def main() -> None:
     rows = []
     seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
     for name, problem in problems(asked.problems, asked.runs).items():
-        for labels, own in ((asked.designs, seeds), (asked.peers, seeds[: asked.peer_seeds])):
+        for labels, own in (
+            ([*dict.fromkeys(["half", *asked.designs])], seeds),
+            (asked.peers, seeds[: asked.peer_seeds]),
+        ):
             if labels:
                 comparison = compare(problem, labels, own, max(AFTER), 1, asked.runs / name, n_start=0)
         curves = {one.label: one for one in all_curves(comparison)}

@@ -9,7 +9,9 @@
 
 u_h and v_h are generalised least squares over all curves so far, complete or not, v with a normal prior. A
 curve has the weight (5 + m_i) / (5 + distance_i^2) that the t distribution gives it, so a diverged one does
-not move them. Mean and covariance of the prior are the averages over p(h | Y): empirical Bayes with a grid.
+not move them. Mean and covariance of the prior are the averages of mean and V_h over p(h | Y), with
+u_h and v_h as if they were known: empirical Bayes with a grid. The tail of the t distribution serves to fit
+only, so V_h is not scaled to its variance.
 
 The noise is what matters. A high error after an epoch is that of a poor network, or of one whose error goes
 up and down until a schedule lowers the learning rate. The first few epochs of any training tell them apart,
