@@ -8,7 +8,7 @@ Measurements, interleaved, so that a run stopped at any second has rows of every
     neuralpower   the five networks of NeuralPower's table, as graphs and eager
     fronts        networks of the fronts in results/*/front.csv, both ways, predicted beside measured
     hyperpower    40 networks of the two HyperPower spaces as graphs, for that paper's linear models
-    spaces        networks of the search spaces, both ways, to compare with predictions of an earlier profile
+    spaces        networks of the search spaces, both ways, predicted beside measured
     profile       more rows for the shipped profile of exactly this GPU and torch, or a new profile
 
 Each group is a folder in --out; `--groups` takes some of them beside the profile, and another `--seed` draws
@@ -213,7 +213,7 @@ def _show(stage: str, done: int, planned: int, message: str) -> None:
 
 def report(out: Path) -> None:
     """Print a summary of the folders of a run, and write predictions and measurements."""
-    for show in (_profile_rows, _neuralpower, _fronts, _hyperpower):
+    for show in (_profile_rows, _neuralpower, _fronts, _hyperpower, _spaces):
         try:
             show(out)
         except HwoptError as error:
@@ -239,17 +239,26 @@ def _neuralpower(out: Path) -> None:
 
 
 def _fronts(out: Path) -> None:
-    """Print and write the networks of the fronts, predicted and measured."""
-    rows, device = _measured(out, "fronts"), None
+    _predicted(out, "fronts", front_networks())
+
+
+def _spaces(out: Path) -> None:
+    seeds = {int(name.split("-")[1]) for name in _measured(out, "spaces")["network"]}
+    _predicted(out, "spaces", [network for seed in sorted(seeds) for network in space_networks(seed)])
+
+
+def _predicted(out: Path, group: str, candidates: Sequence[NetworkSpec]) -> None:
+    """Print and write the networks of a group, predicted by the profile of this run and measured."""
+    rows, device = _measured(out, group), None
     if len(rows):
         device = load_device(out / PROFILE)
-    by_name = {candidate.name: candidate for candidate in front_networks()}
+    by_name = {candidate.name: candidate for candidate in candidates}
     table = [_beside(row, by_name[row["network"]], device) for row in rows.to_dict("records") if device]
     if table:
-        pd.DataFrame(table).to_csv(out / "fronts" / "predicted.csv", index=False, float_format="%.6g")
+        pd.DataFrame(table).to_csv(out / group / "predicted.csv", index=False, float_format="%.6g")
     for row in table:
         pairs = (f"{m} {_number(row[f'predicted_{m}'])} / {_number(row[m])}" for m in METRICS)
-        print(f"fronts: {row['network']} {row['mode']}, predicted / measured: {', '.join(pairs)}")
+        print(f"{group}: {row['network']} {row['mode']}, predicted / measured: {', '.join(pairs)}")
 
 
 def _beside(row: dict[str, Any], candidate: NetworkSpec, device: Device) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(gpu_run, "operator_sources", lambda rng: [small(n) for n in range(30, 36)])
     own = gpu_run.groups()
     table = [replace(small(n), source="neuralpower") for n in (40, 41)]
-    few = [gpu_run.Group("neuralpower", 0.2, 1.0, table), own[1], own[2]]
+    few = [gpu_run.Group("neuralpower", 0.2, 1.0, table), *own[1:]]
     monkeypatch.setattr(gpu_run, "groups", lambda seed=0: few)
 
 
@@ -43,7 +43,7 @@ def run(out, seconds, *more):
 
 
 def test_a_dry_run_has_rows_of_every_part_says_what_is_there_and_goes_on(quick, tmp_path, capsys):
-    assert run(tmp_path, 45) == 0
+    assert run(tmp_path, 70) == 0
     printed = capsys.readouterr().out
     profile = DeviceProfile.load(tmp_path / "profile")
     assert len(profile.layers) > 8 and profile.layers["energy_j"].notna().any() and len(profile.networks) > 3
@@ -51,6 +51,8 @@ def test_a_dry_run_has_rows_of_every_part_says_what_is_there_and_goes_on(quick, 
     assert modes == {"graph": 2, "eager": 2}
     table = pd.read_csv(tmp_path / "fronts" / "predicted.csv")
     assert len(table) and {"time_s", "predicted_time_s", "mode", "reason"} <= set(table.columns)
+    spaces = pd.read_csv(tmp_path / "spaces" / "predicted.csv")
+    assert len(spaces) and {"time_s", "predicted_time_s", "mode", "reason"} <= set(spaces.columns)
     hyperpower = read_networks(tmp_path / "hyperpower" / "networks.csv")
     assert set(hyperpower["mode"]) == {"graph"} and "kernel" in "".join(hyperpower["config"])
     assert hyperpower[["time_s", "power_w", "memory_bytes"]].notna().all(axis=None)
@@ -92,7 +94,10 @@ def test_groups_are_chosen_by_name(quick, tmp_path, capsys):
     assert (tmp_path / "neuralpower").exists() and not (tmp_path / "hyperpower").exists()
     capsys.readouterr()
     assert run(tmp_path, 35, "--groups", "neuralpowr") == 2
-    assert "no group neuralpowr; the groups are neuralpower, fronts, hyperpower" in capsys.readouterr().err
+    assert (
+        "no group neuralpowr; the groups are neuralpower, fronts, hyperpower, spaces"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_report_alone_needs_no_device(tmp_path, capsys):
